@@ -1,0 +1,16 @@
+"""Data sets held in memory, and the batches cut from them."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from bptrain.data.batches import Batches
+from bptrain.data.digits import DigitsConfig
+from bptrain.data.mnist import FashionMNISTConfig, MNISTConfig
+from bptrain.data.splits import Split, Splits
+
+DataConfig = Annotated[
+    DigitsConfig | MNISTConfig | FashionMNISTConfig, Field(discriminator="kind")
+]
+
+__all__ = ["Batches", "DataConfig", "Split", "Splits"]

@@ -1,0 +1,90 @@
+"""What can go wrong for a user: one exception class per documented exit code.
+
+An error says what and where, why, and what to try, in at most six lines; the traceback goes to
+the run's `error.log` alone. `docs/exit-codes.md` lists the codes.
+"""
+
+from typing import ClassVar
+
+WIDTH = 200  # characters a quoted piece of user input may take in a message
+
+
+class BptrainError(Exception):
+    """An error the user can act on.
+
+    what   names the thing and the place, `why` the cause, `hint` what to try next.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, what: str, why: str = "", hint: str = "") -> None:
+        super().__init__(what)
+        self.what, self.why, self.hint = what, why, hint
+
+    def __str__(self) -> str:
+        lines = [f"error: {self.what}"]
+        if self.why:
+            lines.append(f"  why: {self.why}")
+        if self.hint:
+            lines.append(f"  try: {self.hint}")
+        return "\n".join(shorten(line) for line in lines)
+
+
+class UsageError(BptrainError):
+    """A wrong command line or a wrong config."""
+
+    exit_code = 2
+
+
+class DataError(BptrainError):
+    """Training data that is missing, damaged or not what the config says."""
+
+    exit_code = 3
+
+
+class CheckpointError(BptrainError):
+    """A checkpoint that is missing, damaged or of another model."""
+
+    exit_code = 4
+
+
+class StorageError(BptrainError):
+    """A file system that refuses to store: full, read-only, no permission."""
+
+    exit_code = 5
+
+
+class NonFiniteError(BptrainError):
+    """A loss or gradient that is NaN or infinite."""
+
+    exit_code = 6
+
+
+class MemoryExhaustedError(BptrainError):
+    """An allocation that the host or the device could not serve."""
+
+    exit_code = 7
+
+
+class InterruptedRun(BptrainError):
+    """A run stopped by a signal, after its checkpoint was committed."""
+
+    def __init__(self, signal_number: int, what: str, hint: str) -> None:
+        super().__init__(what, hint=hint)
+        self.signal_number = signal_number
+
+
+def exit_code_of(error: BptrainError) -> int:
+    """Return the documented exit code: 128 + signal for an interrupted run, else the class's."""
+    if isinstance(error, InterruptedRun):
+        return 128 + error.signal_number
+    return error.exit_code
+
+
+def shorten(text: str, width: int = WIDTH) -> str:
+    """Return `text` on one line of at most `width` characters, its middle left out if need be."""
+    text = " ".join(text.split("\n"))
+    if len(text) <= width:
+        return text
+    half = (width - 5) // 2
+    return f"{text[:half]} ... {text[-half:]}"

@@ -1,0 +1,57 @@
+"""Logistic sigmoid: y = 1 / (1 + e^-x), whose slope is at most 1/4: a stack of them starves.
+
+Shapes     x, y any shape, the same
+Forward    y = 1 / (1 + e^-x)
+Backward   writing x' for dL/dx, given y'
+    x' = y' y (1 - y)   because dy/dx = e^-x / (1 + e^-x)^2, whose first factor 1 / (1 + e^-x) is y
+                        and whose second e^-x / (1 + e^-x) is 1 - y
+Keeps      y, not x: the slope is a function of y alone, and the layer that follows keeps y anyway
+Cost       1 exponential an element forward, 3 flops backward
+Source     derived here
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+
+class Saved(NamedTuple):
+    """What the backward pass reads."""
+
+    y: Tensor
+
+
+def forward(x: Tensor) -> Tensor:
+    """Return y, between 0 and 1; no overflow however large |x| is."""
+    return x.sigmoid()
+
+
+def backward(grad_y: Tensor, saved: Saved) -> Tensor:
+    """Return x'; 0, never NaN, where the unit is saturated at 0 or 1."""
+    slope = saved.y * (1 - saved.y)
+    return grad_y * slope
+
+
+class SigmoidFunction(torch.autograd.Function):
+    """Glue between autograd and the two functions above."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        """Run the forward pass and keep its output."""
+        y = forward(x)
+        ctx.save_for_backward(y)
+        return y
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, grad_y: Tensor) -> Tensor:
+        """Run the backward pass."""
+        return backward(grad_y, Saved(*ctx.saved_tensors))
+
+
+def sigmoid(input: Tensor) -> Tensor:
+    """Return 1 / (1 + exp(-input)), element by element."""
+    y: Tensor = SigmoidFunction.apply(input)
+    return y

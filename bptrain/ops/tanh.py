@@ -1,0 +1,57 @@
+"""Hyperbolic tangent: y = tanh x, whose slope 1 - y^2 fades as the unit saturates.
+
+Shapes     x, y any shape, the same
+Forward    y = (e^x - e^-x) / (e^x + e^-x)
+Backward   writing x' for dL/dx, given y'
+    x' = y' (1 - y^2)   because tanh = sinh / cosh, so by the quotient rule
+                        dy/dx = (cosh^2 x - sinh^2 x) / cosh^2 x = 1 - tanh^2 x
+Keeps      y, not x: the slope is a function of y alone, and the layer that follows keeps y anyway
+Cost       1 tanh an element forward, 3 flops backward
+Source     derived here
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+
+class Saved(NamedTuple):
+    """What the backward pass reads."""
+
+    y: Tensor
+
+
+def forward(x: Tensor) -> Tensor:
+    """Return y, between -1 and 1."""
+    return x.tanh()
+
+
+def backward(grad_y: Tensor, saved: Saved) -> Tensor:
+    """Return x'; 0, never NaN, where the unit is saturated at -1 or 1."""
+    slope = 1 - saved.y * saved.y
+    return grad_y * slope
+
+
+class TanhFunction(torch.autograd.Function):
+    """Glue between autograd and the two functions above."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        """Run the forward pass and keep its output."""
+        y = forward(x)
+        ctx.save_for_backward(y)
+        return y
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, grad_y: Tensor) -> Tensor:
+        """Run the backward pass."""
+        return backward(grad_y, Saved(*ctx.saved_tensors))
+
+
+def tanh(input: Tensor) -> Tensor:
+    """Return the hyperbolic tangent, element by element."""
+    y: Tensor = TanhFunction.apply(input)
+    return y
