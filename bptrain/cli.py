@@ -1,0 +1,177 @@
+"""The commands: words typed by a person turned into one call each. Torch is imported only to work."""
+
+import json
+import sys
+import tempfile
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from bptrain import __version__
+from bptrain.config import json_schema, load_config, starter
+from bptrain.errors import BptrainError, UsageError, exit_code_of
+
+app = typer.Typer(
+    name="bptrain",
+    help="Train networks whose backpropagation is written out by hand.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="the experiment, a YAML file")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[KEY=VALUE]...", help="keys to change, such as optimizer.lr=0.01"),
+]
+
+
+class Checkpoint(StrEnum):
+    """Which state of a run."""
+
+    best = "best"
+    last = "last"
+
+
+class Kind(StrEnum):
+    """Starter configs."""
+
+    mlp = "mlp"
+
+
+@app.command("fit")
+def fit_command(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    run_dir: Annotated[
+        Path | None, typer.Option(help="the run's folder, in place of runs/NAME")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="show shapes, parameters and memory; train nothing")
+    ] = False,
+) -> None:
+    """Train the experiment of CONFIG and test it."""
+    with errors_to_exit_codes():
+        from bptrain.experiment import ExperimentConfig, plan, run
+        from bptrain.overview import print_plan
+        from bptrain.train.memory import refuse_if_too_large
+
+        console = Console()
+        planned = plan(load_config(ExperimentConfig, config, overrides or []))
+        print_plan(planned, console)
+        if dry_run:
+            refuse_if_too_large(planned.memory, planned.device)
+        else:
+            made = run(planned, run_dir, console)
+            console.print(f"run directory {made}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="a run's folder")],
+    checkpoint: Annotated[Checkpoint, typer.Option(help="which state")] = Checkpoint.best,
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
+) -> None:
+    """Print a run's loss and metrics on the test split."""
+    with errors_to_exit_codes():
+        from bptrain.experiment import evaluate_run
+
+        measured = evaluate_run(run, checkpoint.value)
+        if as_json:
+            print(json.dumps(measured))
+            return
+        for name, value in measured.items():
+            print(f"{name:16}{value if isinstance(value, str) else f'{value:.6f}'}")
+
+
+@app.command()
+def validate(
+    config: Annotated[Path | None, typer.Argument(metavar="CONFIG")] = None,
+    overrides: Overrides = None,
+    schema: Annotated[bool, typer.Option("--schema", help="print the JSON Schema")] = False,
+) -> None:
+    """Check CONFIG and report every error in it; run nothing."""
+    with errors_to_exit_codes():
+        from bptrain.experiment import ExperimentConfig
+
+        if schema:
+            print(json.dumps(json_schema(ExperimentConfig), indent=2))
+        elif config is None:
+            raise UsageError("validate needs a CONFIG, or --schema")
+        else:
+            load_config(ExperimentConfig, config, overrides or [])
+            print(f"{config}: valid")
+
+
+@app.command()
+def init(
+    kind: Annotated[Kind, typer.Argument(metavar="KIND", help="mlp")],
+) -> None:
+    """Print a commented starter config."""
+    with errors_to_exit_codes():
+        from bptrain.overview import starter_config
+
+        print(starter(starter_config(kind.value)), end="")
+
+
+@app.command()
+def doctor() -> None:
+    """Show the torch build, devices, threads, shared memory and versions."""
+    with errors_to_exit_codes():
+        from bptrain.overview import print_machine
+
+        print_machine(Console())
+
+
+@app.callback(invoke_without_command=True)
+def version(
+    show: Annotated[bool, typer.Option("--version", help="print the version", is_eager=True)] = False,
+) -> None:
+    """Train networks whose backpropagation is written out by hand."""
+    if show:
+        print(f"bptrain {__version__}")
+        raise typer.Exit
+
+
+@contextmanager
+def errors_to_exit_codes() -> Iterator[None]:
+    """Print an error in at most six lines and end with its documented exit code."""
+    try:
+        yield
+    except BptrainError as error:
+        print(error, file=sys.stderr)
+        raise typer.Exit(exit_code_of(error)) from error
+    except KeyboardInterrupt as error:
+        print("error: stopped before the first step", file=sys.stderr)
+        raise typer.Exit(130) from error
+    except typer.Exit:
+        raise
+    except Exception as error:
+        print(_bug_report(error), file=sys.stderr)
+        raise typer.Exit(1) from error
+
+
+def _bug_report(error: Exception) -> BptrainError:
+    """Return the message for an error nobody foresaw, its traceback put into a file."""
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="bptrain-", suffix=".log", delete=False, encoding="utf-8"
+    ) as file:
+        file.write("".join(traceback.format_exception(error)))
+    return BptrainError(
+        "a bug in bptrain",
+        f"{type(error).__name__}: {error}",
+        f"report it with the traceback in {file.name}",
+    )
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

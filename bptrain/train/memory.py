@@ -1,0 +1,87 @@
+"""How much memory there is, and the refusal of what cannot fit, before it is allocated."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import torch
+
+from bptrain.errors import MemoryExhaustedError, UsageError
+
+CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
+CGROUP_USE = Path("/sys/fs/cgroup/memory.current")
+
+
+@dataclass(frozen=True)
+class MemoryEstimate:
+    """Bytes that a training step holds at its peak, by their purpose."""
+
+    parameters: int
+    gradients: int
+    optimizer: int
+    kept_for_backward: int
+    data: int
+
+    @property
+    def total(self) -> int:
+        """Bytes in all."""
+        model = self.parameters + self.gradients + self.optimizer
+        return model + self.kept_for_backward + self.data
+
+
+def available_bytes(device: torch.device) -> int:
+    """Return the free memory of the device; on the CPU also within the container's limit."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    free = int(psutil.virtual_memory().available)
+    if CGROUP_LIMIT.exists() and CGROUP_USE.exists():
+        limit = CGROUP_LIMIT.read_text().strip()
+        if limit != "max":
+            free = min(free, int(limit) - int(CGROUP_USE.read_text()))
+    return free
+
+
+def refuse_if_too_large(estimate: MemoryEstimate, device: torch.device) -> None:
+    """Raise UsageError if the estimate is above what the device has left."""
+    free = available_bytes(device)
+    if estimate.total > free:
+        raise UsageError(
+            f"the model needs about {in_words(estimate.total)} on {device}, "
+            f"{in_words(free)} are free",
+            f"parameters {in_words(estimate.parameters)}, kept for the backward pass "
+            f"{in_words(estimate.kept_for_backward)}",
+            "make model.hidden or data.batch_size smaller",
+        )
+
+
+@contextmanager
+def allocating() -> Iterator[None]:
+    """Turn an allocation that fails inside the block into a MemoryExhaustedError."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        # torch has a class for the GPU's failure alone; the CPU's is a RuntimeError by its words
+        on_device = isinstance(error, (MemoryError, torch.OutOfMemoryError))
+        if not on_device and "can't allocate memory" not in str(error):
+            raise
+        raise MemoryExhaustedError(
+            "out of memory", str(error).split(". ")[0], "a smaller data.batch_size or model"
+        ) from error
+
+
+def used_mb(device: torch.device) -> float:
+    """Return the peak of the device's allocations, or on the CPU the process's memory now."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    return float(psutil.Process().memory_info().rss) / 1e6
+
+
+def in_words(count: float) -> str:
+    """Return a number of bytes in decimal units."""
+    for unit in ("B", "kB", "MB", "GB", "TB", "PB"):
+        if count < 1000 or unit == "PB":
+            break
+        count /= 1000
+    return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"

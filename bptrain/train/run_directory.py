@@ -1,0 +1,80 @@
+"""The folder of a run: created anew each time, never written over."""
+
+import json
+import platform
+import sys
+import traceback
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from bptrain.errors import UsageError
+from bptrain.train.storage import storing
+
+PACKAGES = ("bptrain", "torch", "torchvision", "numpy", "pydantic", "scikit-learn", "tensorboard")
+
+
+def create_run_directory(name: str, chosen: Path | None, root: Path = Path("runs")) -> Path:
+    """Create and return the run's folder: `chosen`, else runs/<name>, <name>-2, ...
+
+    Raises UsageError if `chosen` is there already and not an empty folder.
+    """
+    if chosen is not None:
+        if chosen.exists() and not (chosen.is_dir() and not any(chosen.iterdir())):
+            raise UsageError(
+                f"--run-dir {chosen} exists already",
+                "a run is never written over",
+                "choose another folder",
+            )
+        with storing(chosen):
+            chosen.mkdir(parents=True, exist_ok=True)
+        return chosen
+    number = 1
+    with storing(root):
+        while True:
+            path = root / (name if number == 1 else f"{name}-{number}")
+            try:
+                path.mkdir(parents=True)  # atomic: two runs that start together get two folders
+            except FileExistsError:
+                if not root.is_dir():
+                    raise
+                number += 1
+            else:
+                return path
+
+
+def write_description(run_dir: Path, config_text: str, device: torch.device) -> None:
+    """Write `config.yaml` and `environment.json`."""
+    environment = {
+        "command": sys.argv,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "device": device_name(device),
+        "threads": torch.get_num_threads(),
+        "packages": package_versions(),
+    }
+    with storing(run_dir):
+        (run_dir / "config.yaml").write_text(config_text, encoding="utf-8")
+        (run_dir / "environment.json").write_text(json.dumps(environment, indent=2) + "\n")
+
+
+def write_error_log(run_dir: Path, error: BaseException) -> None:
+    """Write the traceback of a failed run; a full disk must not hide the error itself."""
+    text = "".join(traceback.format_exception(error))
+    try:
+        (run_dir / "error.log").write_text(text, encoding="utf-8")
+    except OSError as refused:
+        print(f"error.log could not be written: {refused}", file=sys.stderr)
+
+
+def package_versions() -> dict[str, str]:
+    """Return the versions of the packages that decide a run's numbers."""
+    return {package: version(package) for package in PACKAGES}
+
+
+def device_name(device: torch.device) -> str:
+    """Return the device in a person's words."""
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return f"{device} ({platform.processor() or platform.machine()})"
