@@ -1,4 +1,4 @@
-"""The commands: words typed by a person turned into one call each. Torch is imported only to work."""
+"""The commands: words typed by a person, one call each. Importing this leaves torch out."""
 
 import json
 import sys
@@ -133,7 +133,9 @@ def doctor() -> None:
 
 @app.callback(invoke_without_command=True)
 def version(
-    show: Annotated[bool, typer.Option("--version", help="print the version", is_eager=True)] = False,
+    show: Annotated[
+        bool, typer.Option("--version", help="print the version", is_eager=True)
+    ] = False,
 ) -> None:
     """Train networks whose backpropagation is written out by hand."""
     if show:

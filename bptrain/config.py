@@ -6,35 +6,31 @@ user is told is allowed comes from the JSON Schema that pydantic derives from th
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from difflib import get_close_matches
 from os import PathLike
-from typing import Any, TypeAlias, TypeVar, get_args, get_origin
+from typing import TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from bptrain.config_guide import GIVEN_WIDTH, Guide, Node, definition
 from bptrain.errors import UsageError, shorten
 from bptrain.yaml_tree import (
     MAX_BYTES,
     MAX_DEPTH,
-    MAX_NUMBER,
     KeyPath,
     Plain,
     Problem,
     dotted,
     read_text,
     read_tree,
-    resolve,
     write,
     write_lines,
 )
 
-Node: TypeAlias = dict[str, Any]  # a piece of JSON Schema
 Config = TypeVar("Config", bound="StrictConfig")
 
 MAX_SHOWN = 50  # errors in one listing
-GIVEN_WIDTH = 80  # characters of what the user wrote that are quoted
 LAST_LINE = MAX_BYTES + 1  # no file has more; the n-th override counts as the n-th line behind it
 
 
@@ -50,19 +46,19 @@ class StrictConfig(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _complete(cls, given: Any) -> Any:
+    def _complete(cls, given: object) -> object:
         if not isinstance(given, dict):
             return given
         return {key: _completed(value, cls.model_fields.get(key)) for key, value in given.items()}
 
 
-def _completed(value: Any, field: FieldInfo | None) -> Any:
+def _completed(value: object, field: FieldInfo | None) -> object:
     """Add what YAML leaves unsaid: that a sequence is a tuple, and the default's kind."""
     if field is None:
         return value
     if isinstance(value, list):
-        types = (field.annotation, *get_args(field.annotation))
-        return tuple(value) if tuple in map(get_origin, types) else value
+        types = [get_origin(each) for each in (field.annotation, *get_args(field.annotation))]
+        return tuple(value) if tuple in types else value
     kind = getattr(field.get_default(call_default_factory=True), "kind", None)
     return {"kind": kind, **value} if kind is not None and isinstance(value, dict) else value
 
@@ -105,7 +101,7 @@ def starter(config: StrictConfig) -> str:
 
 def _comments(config: StrictConfig, above: KeyPath = ()) -> dict[KeyPath, str]:
     """Return the comment of each key path: the field's description, then what is allowed."""
-    guide = _Guide(json_schema(type(config)))
+    guide = Guide(json_schema(type(config)))
     comments: dict[KeyPath, str] = {}
     for name, field in type(config).model_fields.items():
         node, value = guide.root["properties"][name], getattr(config, name)
@@ -125,23 +121,19 @@ def json_schema(config_class: type[StrictConfig]) -> Node:
     for union in _unions(schema):
         default = union.get("default") or {}
         for kind, reference in union["discriminator"]["mapping"].items():
-            member = schema["$defs"][_name(reference)]
+            member = schema["$defs"][definition(reference)]
             keys = {"kind", *member.get("required", [])}
             member["required"] = sorted(keys - ({"kind"} if kind == default.get("kind") else set()))
     return schema
 
 
-def _unions(node: Any) -> Iterator[Node]:
+def _unions(node: object) -> Iterator[Node]:
     """Yield each tagged union of a JSON Schema."""
     if isinstance(node, dict) and "discriminator" in node:
         yield node
     children = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
     for child in children:
         yield from _unions(child)
-
-
-def _name(reference: str) -> str:
-    return reference.rpartition("/")[2]
 
 
 class _Draft:
@@ -190,12 +182,12 @@ class _Draft:
         try:
             config = config_class.model_validate(self.root)
         except ValidationError as refused:
-            total += self._note_refused(refused, _Guide(json_schema(config_class)))
+            total += self._note_refused(refused, Guide(json_schema(config_class)))
         if self.problems:
             raise self._errors(total)
         return config
 
-    def _note_refused(self, refused: ValidationError, guide: "_Guide") -> int:
+    def _note_refused(self, refused: ValidationError, guide: Guide) -> int:
         """Note the first errors by line, for explaining each costs, and return their number.
 
         What the reader refused already is left out, and so are the other members of a union.
@@ -260,122 +252,7 @@ def _replaced(node: Plain, path: KeyPath, value: Plain) -> Plain:
     first, rest = path[0], path[1:]
     if isinstance(node, list) and isinstance(first, int):
         return [*node[:first], _replaced(node[first], rest, value), *node[first + 1 :]]
-    assert isinstance(first, str) and (isinstance(node, dict) or node is None)
+    assert isinstance(first, str)
+    assert isinstance(node, dict | None)
     section = node or {}
     return {**section, first: _replaced(section.get(first), rest, value)}
-
-
-_BOUNDS = {
-    "minimum": "at least",
-    "exclusiveMinimum": "greater than",
-    "maximum": "at most",
-    "exclusiveMaximum": "less than",
-}
-_BOOLEANS = {"yes": True, "on": True, "true": True, "no": False, "off": False, "false": False}
-
-
-class _Guide:
-    """The JSON Schema of a config class, put into words."""
-
-    def __init__(self, schema: Node) -> None:
-        self.root = schema
-        self._definitions: Node = schema.get("$defs", {})
-
-    def locate(self, error: ErrorDetails) -> tuple[KeyPath, Node]:
-        """Return the user's key path of an error, and the schema of what may stand there.
-
-        Pydantic names the member of a union on the way, which is no key: a tag is skipped, and
-        below a union without tags nothing can be said of one member.
-        """
-        path: KeyPath = ()
-        node, section = self.root, self.root
-        for part in error["loc"]:
-            node = self._followed(node)
-            if "discriminator" in node:
-                node = self._definitions[_name(node["discriminator"]["mapping"][part])]
-            elif "anyOf" in node:
-                break
-            else:
-                path, section, node = (*path, part), node, _child(node, part)
-        if error["type"] == "extra_forbidden":
-            return path, section
-        if error["type"].startswith("union_tag"):
-            return (*path, "kind"), {"enum": self.kinds(node)}
-        return path, node
-
-    def explain(self, error: ErrorDetails, line: int, root: Plain) -> Problem:
-        """Return what was given instead of what is allowed, and the nearest that is."""
-        path, node = self.locate(error)
-        if error["type"] == "extra_forbidden":
-            keys, key = list(node["properties"]), str(path[-1])
-            meant = _nearest(key, keys) or self._elsewhere(key)
-            return Problem(path, line, "an unknown key", ", ".join(keys), meant=meant)
-        value = _value(root, path)
-        given = "nothing" if value is _ABSENT else shorten(write(value), GIVEN_WIDTH)
-        if reason := error.get("ctx", {}).get("error"):  # a validator's own words
-            return Problem(path, line, "" if isinstance(value, dict) else given, why=str(reason))
-        return Problem(path, line, given, self.describe(node), meant=self._meant(value, node))
-
-    def kinds(self, node: Node) -> list[str]:
-        """Return the kinds of a tagged union; none for anything else."""
-        return list(self._followed(node).get("discriminator", {}).get("mapping", {}))
-
-    def describe(self, node: Node) -> str:
-        """Say in words which values a schema allows."""
-        if "$ref" in node:
-            return self.describe(self._definitions[_name(node["$ref"])])
-        if "anyOf" in node:
-            return " or ".join(map(self.describe, node["anyOf"]))
-        if "const" in node:
-            return write(node["const"])
-        if "enum" in node:
-            return "one of " + ", ".join(map(write, node["enum"]))
-        if "discriminator" in node:
-            return f"a section whose kind is one of {', '.join(self.kinds(node))}"
-        match node.get("type"):
-            case "integer":
-                return _describe_number("an integer", node)
-            case "number":
-                return _describe_number("a number", node)
-            case "string":
-                return _describe_text(node)
-            case "array":
-                return self._describe_list(node)
-            case "object":
-                keys = ", ".join(node.get("properties", {}))
-                return f"a section with the keys {keys}" if keys else "a section"
-        return {"boolean": "true or false", "null": "null"}.get(node.get("type", ""), "any value")
-
-    def _describe_list(self, node: Node) -> str:
-        size = _describe_size(node.get("minItems"), node.get("maxItems"), "values")
-        items = [self.describe(item) for item in node.get("prefixItems", [node.get("items", {})])]
-        each = f"each {items[0]}" if len(set(items)) == 1 else "in turn " + ", ".join(items)
-        return f"a list{size}, {each}"
-
-    def _followed(self, node: Node) -> Node:
-        """Follow references, and the one way in which an optional value is not null."""
-        if "$ref" in node:
-            return self._followed(self._definitions[_name(node["$ref"])])
-        ways = [way for way in node.get("anyOf", []) if way.get("type") != "null"]
-        return self._followed(ways[0]) if len(ways) == 1 else node
-
-    def _elsewhere(self, key: str) -> str:
-        """Return the path of a section's key of this name, if there is one."""
-        for name, node in self.root["properties"].items():
-            references = self._followed(node).get("discriminator", {}).get("mapping", {}).values()
-            members = [self._definitions[_name(each)] for each in references]
-            if any(key in each.get("properties", {}) for each in [*members, self._followed(node)]):
-                return f"{name}.{key}"
-        return ""
-
-    def _meant(self, value: Any, node: Node) -> str:
-        """Return what text in the place of another value was probably meant to be."""
-        node = self._followed(node)
-        if not isinstance(value, str) or len(value) > MAX_NUMBER:
-            return ""
-        if node.get("type") == "boolean" and value.lower() in _BOOLEANS:
-            return write(_BOOLEANS[value.lower()])
-        if node.get("type") in ("integer", "number"):
-            number = resolve(value.replace("_", ""))
-            return "" if isinstance(number, str | bool | None) else write(number)
-        return _nearest(value, [str(each) for each in node.get("enum", [node.get("const", "")])])

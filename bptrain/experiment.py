@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -76,12 +76,6 @@ class CheckpointConfig(StrictConfig):
 
 class ExperimentConfig(StrictConfig):
     """A bptrain experiment."""
-
-    default_kinds: ClassVar[dict[str, str]] = {
-        "loss": "cross_entropy",
-        "optimizer": "sgd",
-        "schedule": "constant",
-    }
 
     name: str = Field(
         default="run",
@@ -218,7 +212,9 @@ def train(experiment: Experiment, run_dir: Path, console: Console) -> None:
     window = StepWindow()
     with ExitStack() as opened, storing(run_dir):
         metrics = opened.enter_context(MetricsFile(run_dir / "metrics.jsonl"))
-        board = opened.enter_context(Board(run_dir / "tensorboard", to_yaml(config), gradients.tags))
+        board = opened.enter_context(
+            Board(run_dir / "tensorboard", to_yaml(config), gradients.tags)
+        )
         shown = opened.enter_context(
             TrainingConsole(console, experiment.total_steps, len(experiment.batches))
         )
@@ -259,9 +255,7 @@ def train(experiment: Experiment, run_dir: Path, console: Console) -> None:
         )
 
 
-def state_of(
-    experiment: Experiment, report: StepReport, values: dict[str, float]
-) -> TrainingState:
+def state_of(experiment: Experiment, report: StepReport, values: dict[str, float]) -> TrainingState:
     """Return what the checkpoint of a step holds."""
     position = {"step": report.step, "epoch": report.epoch, "seed": experiment.config.seed}
     return capture(experiment.model, experiment.optimizer, {**position, **values})

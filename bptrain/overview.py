@@ -15,7 +15,7 @@ from bptrain.monitor.console import table
 from bptrain.train.memory import available_bytes, in_words
 from bptrain.train.run_directory import device_name, package_versions
 
-SHARED_MEMORY = Path("/dev/shm")
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  what worker processes pass batches through
 
 
 def print_plan(plan: Plan, console: Console) -> None:

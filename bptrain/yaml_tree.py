@@ -117,6 +117,11 @@ def write(value: Plain) -> str:
     return "null" if value is None else str(value).lower()  # true, false or an integer
 
 
+def dotted(path: KeyPath) -> str:
+    """Return a key path as a user spells it."""
+    return ".".join(str(part) if isinstance(part, int) else write(part) for part in path)
+
+
 def write_lines(
     tree: Mapping[str, Plain], comments: Mapping[KeyPath, str], above: KeyPath = ()
 ) -> Iterator[str]:

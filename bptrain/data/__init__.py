@@ -9,8 +9,6 @@ from bptrain.data.digits import DigitsConfig
 from bptrain.data.mnist import FashionMNISTConfig, MNISTConfig
 from bptrain.data.splits import Split, Splits
 
-DataConfig = Annotated[
-    DigitsConfig | MNISTConfig | FashionMNISTConfig, Field(discriminator="kind")
-]
+DataConfig = Annotated[DigitsConfig | MNISTConfig | FashionMNISTConfig, Field(discriminator="kind")]
 
 __all__ = ["Batches", "DataConfig", "Split", "Splits"]

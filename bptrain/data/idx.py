@@ -53,5 +53,7 @@ def _shape(path: Path, header: bytes, dimensions: int) -> tuple[int, ...]:
         raise DataError(f"{path}: ends at byte {len(header)}, inside its header")
     shape = tuple(int(size) for size in np.frombuffer(header, dtype=">u4", offset=4))
     if prod(shape) > LARGEST_BYTES:
-        raise DataError(f"{path}: the header declares {prod(shape):,} elements, too many to be real")
+        raise DataError(
+            f"{path}: the header declares {prod(shape):,} elements, too many to be real"
+        )
     return shape

@@ -74,7 +74,9 @@ def read_split(raw: Path, image_name: str, label_name: str) -> Split:
         raise DataError(f"{raw}: {image_name} or {label_name} is missing")
     images, labels = read_idx(image_path, 3), read_idx(label_path, 1)
     if images.shape[1:] != (28, 28) or len(images) == 0:
-        raise DataError(f"{image_path}: shape {list(images.shape)}, expected [N, 28, 28] with N > 0")
+        raise DataError(
+            f"{image_path}: shape {list(images.shape)}, expected [N, 28, 28] with N > 0"
+        )
     if len(images) != len(labels):
         raise DataError(
             f"{image_path} has {len(images):,} images and {label_path} {len(labels):,} labels"

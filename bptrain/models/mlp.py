@@ -27,7 +27,7 @@ class MLP(torch.nn.Sequential):
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the outputs [N, K]."""
-        output: Tensor = super().forward(input.flatten(1))
+        output: Tensor = super().forward(input.flatten(1))  # type: ignore[no-untyped-call]
         return output
 
 
@@ -39,12 +39,14 @@ class MLPConfig(StrictConfig):
         default=[256, 128], max_length=100, description="units of each hidden layer; [] for none"
     )
     activation: Activation = Field(default="relu", description="between the linear layers")
-    init: Initialization = Field(default="default", description="how the starting weights are drawn")
+    init: Initialization = Field(
+        default="default", description="how the starting weights are drawn"
+    )
 
     def build(
         self, input_shape: Sequence[int], outputs: int, device: torch.device | str
     ) -> torch.nn.Module:
-        """Return the model for samples of `input_shape`, its weights drawn from torch's generator."""
+        """Return the model for samples of `input_shape`; torch's generator draws the weights."""
         layers: OrderedDict[str, torch.nn.Module] = OrderedDict()
         width = prod(input_shape)
         for number, units in enumerate(self.hidden, start=1):

@@ -11,7 +11,9 @@ class ReLU(torch.nn.ReLU):
 
     def __init__(self, inplace: bool = False) -> None:
         if inplace:
-            raise NotImplementedError("ReLU(inplace=True) is not offered: inputs are never modified")
+            raise NotImplementedError(
+                "ReLU(inplace=True) is not offered: inputs are never modified"
+            )
         super().__init__()
 
     def forward(self, input: Tensor) -> Tensor:

@@ -60,6 +60,8 @@ def forward(x: Tensor, t: Tensor, w: Tensor | None, options: Options) -> tuple[T
     s = z.exp().sum(1, keepdim=True)
     log_s = s.log()
 
+    if w is not None:
+        w = w.to(s.dtype)
     w_t = kept.to(s.dtype) if w is None else w[t] * kept
     loss = (log_s - z.gather(1, t)) * w_t
     if options.e:
@@ -125,7 +127,7 @@ class CrossEntropyFunction(torch.autograd.Function):
         return loss
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad_loss: Tensor) -> tuple[Tensor, None, None, None]:
         """Run the backward pass."""
         return backward(grad_loss, Saved(*ctx.saved_tensors), ctx.options), None, None, None
@@ -156,10 +158,8 @@ def cross_entropy(
             "[N, K, ...] and [N, ...], or [K] and a scalar"
         )
     options = Options(ignore_index, reduction, label_smoothing)
-    if input.dim() == 1:
-        loss: Tensor = CrossEntropyFunction.apply(
-            input.unsqueeze(0), target.unsqueeze(0), weight, options
-        )
-        return loss.squeeze(0) if reduction == "none" else loss
-    loss = CrossEntropyFunction.apply(input, target, weight, options)
-    return loss
+    unbatched = input.dim() == 1
+    if unbatched:
+        input, target = input.unsqueeze(0), target.unsqueeze(0)
+    loss: Tensor = CrossEntropyFunction.apply(input, target, weight, options)
+    return loss.squeeze(0) if unbatched and reduction == "none" else loss

@@ -66,7 +66,7 @@ class LinearFunction(torch.autograd.Function):
         return forward(x, W, b)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         """Run the backward pass."""
         return backward(grad_y, Saved(*ctx.saved_tensors), ctx.needs)

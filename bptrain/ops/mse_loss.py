@@ -60,7 +60,7 @@ class MSELossFunction(torch.autograd.Function):
         return loss
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad_loss: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         """Run the backward pass."""
         grad_x = backward(grad_loss, Saved(*ctx.saved_tensors), ctx.reduction)

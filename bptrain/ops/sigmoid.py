@@ -45,7 +45,7 @@ class SigmoidFunction(torch.autograd.Function):
         return y
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad_y: Tensor) -> Tensor:
         """Run the backward pass."""
         return backward(grad_y, Saved(*ctx.saved_tensors))

@@ -10,8 +10,6 @@ from bptrain.optim.schedules import ConstantConfig, CosineConfig, Schedule, Step
 OptimizerConfig = Annotated[
     SGDConfig | AdamConfig | AdamWConfig | RMSpropConfig, Field(discriminator="kind")
 ]
-ScheduleConfig = Annotated[
-    ConstantConfig | StepConfig | CosineConfig, Field(discriminator="kind")
-]
+ScheduleConfig = Annotated[ConstantConfig | StepConfig | CosineConfig, Field(discriminator="kind")]
 
 __all__ = ["OptimizerConfig", "Schedule", "ScheduleConfig"]

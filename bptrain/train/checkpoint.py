@@ -9,7 +9,6 @@ format can hold code.
 """
 
 import json
-import os
 import shutil
 from hashlib import sha256
 from pathlib import Path
@@ -47,7 +46,7 @@ def write_checkpoint(directory: Path, state: TrainingState) -> Path:
         }
         write_durably(unfinished / MANIFEST, _json(manifest))
         sync_directory(unfinished)
-        os.rename(unfinished, path)
+        unfinished.rename(path)
         sync_directory(directory)
     return path
 

@@ -33,7 +33,7 @@ def evaluate(
         )
         samples += len(targets)
     model.train(was_training)
-    assert isinstance(totals, Tensor), "no batch to evaluate"
+    assert isinstance(totals, Tensor)  # a split holds a sample at least
     loss_sum, correct = totals.tolist()  # the one host copy of an evaluation
     return {"loss": loss_sum / samples, "accuracy": correct / samples}
 

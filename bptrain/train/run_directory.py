@@ -4,6 +4,7 @@ import json
 import platform
 import sys
 import traceback
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
@@ -62,10 +63,8 @@ def write_description(run_dir: Path, config_text: str, device: torch.device) -> 
 def write_error_log(run_dir: Path, error: BaseException) -> None:
     """Write the traceback of a failed run; a full disk must not hide the error itself."""
     text = "".join(traceback.format_exception(error))
-    try:
+    with suppress(OSError):
         (run_dir / "error.log").write_text(text, encoding="utf-8")
-    except OSError as refused:
-        print(f"error.log could not be written: {refused}", file=sys.stderr)
 
 
 def package_versions() -> dict[str, str]:

@@ -1,0 +1,1 @@
+"""The referees: is every hand-written gradient right?"""
