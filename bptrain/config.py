@@ -7,13 +7,20 @@ user is told is allowed comes from the JSON Schema that pydantic derives from th
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from os import PathLike
-from typing import TypeVar, get_args, get_origin
+from typing import Any, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from bptrain.config_guide import GIVEN_WIDTH, Guide, Node, definition
+from bptrain.config_guide import GIVEN_WIDTH, Guide, Node, definition, kind_first
 from bptrain.errors import UsageError, shorten
 from bptrain.yaml_tree import (
     MAX_BYTES,
@@ -50,6 +57,10 @@ class StrictConfig(BaseModel):
         if not isinstance(given, dict):
             return given
         return {key: _completed(value, cls.model_fields.get(key)) for key, value in given.items()}
+
+    @model_serializer(mode="wrap")
+    def _kind_first(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return kind_first(serialize(self))
 
 
 def _completed(value: object, field: FieldInfo | None) -> object:
@@ -100,18 +111,20 @@ def starter(config: StrictConfig) -> str:
 
 
 def _comments(config: StrictConfig, above: KeyPath = ()) -> dict[KeyPath, str]:
-    """Return the comment of each key path: the field's description, then what is allowed."""
+    """Return the comment of each key path: what it is, and what is allowed."""
     guide = Guide(json_schema(type(config)))
     comments: dict[KeyPath, str] = {}
     for name, field in type(config).model_fields.items():
         node, value = guide.root["properties"][name], getattr(config, name)
+        meaning, allowed = field.description or "", guide.describe(node)
         if isinstance(value, StrictConfig):
-            kinds = ", ".join(guide.kinds(node))
-            allowed = f"kinds: {kinds}" if kinds else ""
+            meaning = meaning or (value.__doc__ or "").partition("\n")[0].rstrip(".")
+            kinds = guide.kinds(node)
+            allowed = f"kinds: {', '.join(kinds)}" if kinds else ""
             comments |= _comments(value, (*above, name))
-        else:
-            allowed = "" if name == "kind" else guide.describe(node)
-        comments[*above, name] = "; ".join(filter(None, [field.description, allowed]))
+        if name != "kind":
+            extent = f"({allowed})" if meaning and allowed else allowed
+            comments[*above, name] = f"{meaning} {extent}".strip()
     return comments
 
 
@@ -141,7 +154,8 @@ class _Draft:
 
     def __init__(self, path: str, text: str) -> None:
         tree = read_tree(text)
-        self.path, self.words = path, list[str]()
+        self.path = path
+        self.words: list[str] = []
         self.root, self.lines, self.problems = tree.root, tree.lines, tree.problems
         if tree.whole and not isinstance(tree.root, dict):
             given = shorten(write(tree.root), GIVEN_WIDTH) if tree.lines else "nothing"
@@ -162,12 +176,13 @@ class _Draft:
         try:
             path = _address(self.root, parts)
         except ValueError as error:
-            self.problems.append(Problem(tuple(parts), line, str(error), "a path of keys"))
+            self.problems.append(Problem((), line, str(error), "a path of keys"))
             return
         tree = read_tree(text)
         self.problems += [replace(each, path=path + each.path, line=line) for each in tree.problems]
-        self.root = _replaced(self.root, path, tree.root)
-        self._move(path, line)
+        if tree.whole:
+            self.root = _replaced(self.root, path, tree.root)
+            self._move(path, line)
 
     def _move(self, path: KeyPath, line: int) -> None:
         """Say that what is at or below `path`, and the sections made for it, came on `line`."""
@@ -218,7 +233,7 @@ class _Draft:
             word = self.words[problem.line - LAST_LINE - 1]
             where = f"override {shorten(word, GIVEN_WIDTH)!r}"
         else:
-            where = f"{self.path}:{problem.line}"
+            where = shorten(f"{self.path}:{problem.line}")
         rows = {"given": problem.given, "allowed": problem.allowed, "why": problem.why}
         lines = [f"{name + ':':<8} {text}" for name, text in rows.items() if text]
         lines += [f"did you mean: {problem.meant}"] * bool(problem.meant)

@@ -54,8 +54,8 @@ class Guide:
         """Return what was given instead of what is allowed, and the nearest that is."""
         path, node = self.locate(error)
         if error["type"] == "extra_forbidden":
-            keys, key = list(node["properties"]), str(path[-1])
-            meant = _nearest(key, keys) or self._elsewhere(key)
+            keys = _keys(node)
+            meant = _nearest(str(path[-1]), keys) or self._elsewhere(path)
             return Problem(path, line, "an unknown key", ", ".join(keys), meant=meant)
         value = _value(root, path)
         given = "nothing" if value is _ABSENT else shorten(write(value), GIVEN_WIDTH)
@@ -79,6 +79,9 @@ class Guide:
             return "one of " + ", ".join(map(write, node["enum"]))
         if "discriminator" in node:
             return f"a section whose kind is one of {', '.join(self.kinds(node))}"
+        return self._describe_typed(node)
+
+    def _describe_typed(self, node: Node) -> str:
         match node.get("type"):
             case "integer":
                 return _describe_number("an integer", node)
@@ -89,7 +92,7 @@ class Guide:
             case "array":
                 return self._describe_list(node)
             case "object":
-                keys = ", ".join(node.get("properties", {}))
+                keys = ", ".join(_keys(node))
                 return f"a section with the keys {keys}" if keys else "a section"
         return {"boolean": "true or false", "null": "null"}.get(node.get("type", ""), "any value")
 
@@ -106,25 +109,29 @@ class Guide:
         ways = [way for way in node.get("anyOf", []) if way.get("type") != "null"]
         return self._followed(ways[0]) if len(ways) == 1 else node
 
-    def _elsewhere(self, key: str) -> str:
-        """Return the path at which another section, or the top, has this key."""
-        if key in self.root["properties"]:
-            return key
+    def _elsewhere(self, path: KeyPath) -> str:
+        """Return where else, at the top or in a section, the last key of `path` is known."""
+        key = str(path[-1])
+        known = {"": _keys(self.root)}
         for name, node in self.root["properties"].items():
-            references = self._followed(node).get("discriminator", {}).get("mapping", {}).values()
-            members = [self._definitions[definition(each)] for each in references]
-            if any(key in each.get("properties", {}) for each in [*members, self._followed(node)]):
-                return f"{name}.{key}"
-        return ""
+            section = self._followed(node)
+            ways = section.get("discriminator", {}).get("mapping", {}).values()
+            members = [self._definitions[definition(way)] for way in ways]
+            known[f"{name}."] = [each for member in [section, *members] for each in _keys(member)]
+        found = [f"{section}{key}" for section, keys in known.items() if key in keys]
+        return next((each for each in found if each != ".".join(map(str, path))), "")
 
     def _meant(self, value: object, node: Node) -> str:
-        """Return what text in the place of another value was probably meant to be."""
+        """Return what a value that looks almost right was probably meant to be."""
         node = self._followed(node)
+        type_ = node.get("type")
+        if type_ == "integer" and isinstance(value, float) and value.is_integer():
+            return write(int(value))
         if not isinstance(value, str) or len(value) > MAX_NUMBER:
             return ""
-        if node.get("type") == "boolean" and value.lower() in _BOOLEANS:
+        if type_ == "boolean" and value.lower() in _BOOLEANS:
             return write(_BOOLEANS[value.lower()])
-        if node.get("type") in ("integer", "number"):
+        if type_ in ("integer", "number"):
             number = resolve(value.replace("_", ""))
             return "" if isinstance(number, str | bool | None) else write(number)
         return _nearest(value, [str(each) for each in node.get("enum", [node.get("const", "")])])
@@ -133,6 +140,15 @@ class Guide:
 def definition(reference: str) -> str:
     """Return the name under which a schema defines what `reference` points to."""
     return reference.rpartition("/")[2]
+
+
+def kind_first(entries: dict[str, Any]) -> dict[str, Any]:
+    """Return the entries of a section in their order, but `kind` in front, as people write it."""
+    return dict(sorted(entries.items(), key=lambda entry: entry[0] != "kind"))
+
+
+def _keys(section: Node) -> list[str]:
+    return list(kind_first(section.get("properties", {})))
 
 
 def _child(node: Node, part: str | int) -> Node:
@@ -177,4 +193,4 @@ def _describe_size(low: int | None, high: int | None, noun: str) -> str:
         return f" of {low} {noun}" if low == high else f" of {low} to {high} {noun}"
     if high is not None:
         return f" of at most {high} {noun}"
-    return f" of at least {low} {noun}" if low is not None else ""
+    return f" of {low} or more {noun}" if low is not None else ""

@@ -129,21 +129,25 @@ def write_lines(
     indent = "  " * len(above)
     for key, value in tree.items():
         path = (*above, key)
-        if comment := comments.get(path):
-            yield from [""] * (not above)
-            yield from wrap(
-                comment,
-                LINE_WIDTH,
-                initial_indent=f"{indent}# ",
-                subsequent_indent=f"{indent}# ",
-                break_long_words=False,
-                break_on_hyphens=False,
-            )
+        if comments and not above:
+            yield ""
+        yield from _comment_lines(comments.get(path, ""), f"{indent}# ")
         if isinstance(value, dict) and value:
             yield f"{indent}{write(key)}:"
             yield from write_lines(value, comments, path)
         else:
             yield f"{indent}{write(key)}: {write(value)}"
+
+
+def _comment_lines(comment: str, prefix: str) -> list[str]:
+    return wrap(
+        comment,
+        LINE_WIDTH,
+        initial_indent=prefix,
+        subsequent_indent=prefix,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _write_text(text: str) -> str:
@@ -303,10 +307,12 @@ class _Reader:
 
 
 def _syntax_error(error: yaml.MarkedYAMLError) -> tuple[int, str]:
-    """Return the line and the cause; a cause that began on an earlier line says so."""
+    """Return the line and the cause; what is never closed is on the line where it begins."""
     parts = [part for part in (error.context, error.problem) if part]
-    mark = error.problem_mark or error.context_mark
+    first, last = error.context_mark, error.problem_mark
+    is_open = "stream" in (error.problem or "")  # PyYAML's words for the end of the file
+    mark = first if first and (is_open or not last) else last
     line = mark.line + 1 if mark else 1
-    if error.context_mark and error.context_mark.line + 1 < line:
-        parts.append(f"begun on line {error.context_mark.line + 1}")
+    if first and first.line + 1 < line:
+        parts.append(f"begun on line {first.line + 1}")
     return line, ", ".join(parts)

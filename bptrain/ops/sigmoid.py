@@ -30,8 +30,8 @@ def forward(x: Tensor) -> Tensor:
 
 def backward(grad_y: Tensor, saved: Saved) -> Tensor:
     """Return x'; 0, never NaN, where the unit is saturated at 0 or 1."""
-    slope = saved.y * (1 - saved.y)
-    return grad_y * slope
+    slope = (1 - saved.y).mul_(saved.y)
+    return slope.mul_(grad_y)
 
 
 class SigmoidFunction(torch.autograd.Function):

@@ -1,0 +1,1 @@
+"""Measurements: ours against the alternative, paired and interleaved in one process."""

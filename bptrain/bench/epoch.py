@@ -1,0 +1,113 @@
+"""An epoch of MNIST: bptrain against the same network in torch.nn, fed by a DataLoader.
+
+The baseline is what the tutorials write: torchvision's MNIST with ToTensor and Normalize, a
+shuffling DataLoader, torch.nn layers, torch.optim at its defaults. A third contestant, torch.nn
+fed by bptrain's batches, tells how much of the difference the data path makes.
+"""
+
+import gzip
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from torchvision import datasets, transforms
+
+from bptrain.data import Batches
+from bptrain.data.mnist import FILES, MNISTConfig, find
+from bptrain.models.losses import CrossEntropyConfig
+from bptrain.models.mlp import MLPConfig
+from bptrain.optim.optimizers import SGDConfig
+from bptrain.train.loop import fit
+
+MEAN, DEVIATION = 0.1307, 0.3081  # MNIST's training pixels, as the tutorials have them
+SMOOTHING = 0.1
+OPTIMIZER = SGDConfig(lr=0.05, momentum=0.9, nesterov=True, weight_decay=5e-4)
+
+
+def contestants(
+    root: Path, scratch: Path, hidden: list[int], batch_size: int, workers: list[int]
+) -> dict[str, Callable[[], object]]:
+    """Return each contestant's epoch: bptrain, torch.nn on its batches, and on DataLoaders.
+
+    root     holds MNIST/raw, gzipped or not
+    scratch  a folder to unpack the files into: torchvision does not read them gzipped
+    """
+    batches = mnist_batches(root, batch_size)
+    data = unpacked(root, scratch)
+    epochs: dict[str, Callable[[], object]] = {"bptrain": bptrain_epoch(hidden, batches)}
+    in_memory = torch_epoch(hidden)
+    epochs["torch.nn, bptrain's batches"] = lambda: in_memory(batches.epoch(0))
+    for count in workers:
+        loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(
+            data, batch_size, shuffle=True, num_workers=count, persistent_workers=count > 0
+        )
+        epochs[f"torch.nn, DataLoader of {count} workers"] = _over(torch_epoch(hidden), loader)
+    return epochs
+
+
+def mnist_batches(root: Path, batch_size: int) -> Batches:
+    """Return all 60,000 training images as bptrain serves them."""
+    splits = MNISTConfig(root=str(root), batch_size=batch_size, validation_fraction=0).build(0)
+    return Batches(splits.train, batch_size, seed=0)
+
+
+def bptrain_epoch(hidden: list[int], batches: Batches) -> Callable[[], object]:
+    """Return a function that trains bptrain's MLP for an epoch."""
+    model = MLPConfig(hidden=hidden).build((1, 28, 28), 10, "cpu")
+    loss = CrossEntropyConfig(label_smoothing=SMOOTHING).build()
+    optimizer = OPTIMIZER.build(model.parameters())
+
+    def epoch() -> None:
+        for _ in fit(model, loss, optimizer, lambda _: 1.0, batches, len(batches)):
+            pass
+
+    return epoch
+
+
+def torch_epoch(hidden: list[int]) -> Callable[[Iterable[tuple[Tensor, Tensor]]], None]:
+    """Return a function that trains the same network in torch.nn for an epoch."""
+    widths = [784, *hidden]
+    layers: list[nn.Module] = [nn.Flatten()]
+    for width, units in zip(widths, hidden, strict=False):
+        layers += [nn.Linear(width, units), nn.ReLU()]
+    model = nn.Sequential(*layers, nn.Linear(widths[-1], 10))
+    loss_function = nn.CrossEntropyLoss(label_smoothing=SMOOTHING)
+    optimizer = torch.optim.SGD(
+        model.parameters(),
+        lr=OPTIMIZER.lr,
+        momentum=OPTIMIZER.momentum,
+        nesterov=OPTIMIZER.nesterov,
+        weight_decay=OPTIMIZER.weight_decay,
+    )
+
+    def epoch(batches: Iterable[tuple[Tensor, Tensor]]) -> None:
+        for inputs, targets in batches:
+            loss = loss_function(model(inputs), targets)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+    return epoch
+
+
+def unpacked(root: Path, scratch: Path) -> datasets.MNIST:
+    """Return torchvision's data set over files unpacked into `scratch`."""
+    folder = scratch / "MNIST" / "raw"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in (name for names in FILES.values() for name in names):
+        path = find(root / "MNIST" / "raw", name)
+        if path is None:
+            raise FileNotFoundError(f"{root}/MNIST/raw/{name}")
+        content = path.read_bytes()
+        (folder / name).write_bytes(gzip.decompress(content) if path.suffix == ".gz" else content)
+    steps = transforms.Compose([transforms.ToTensor(), transforms.Normalize(MEAN, DEVIATION)])
+    return datasets.MNIST(str(scratch), train=True, transform=steps)
+
+
+def _over(
+    epoch: Callable[[Iterable[tuple[Tensor, Tensor]]], None],
+    loader: DataLoader[tuple[Tensor, Tensor]],
+) -> Callable[[], object]:
+    return lambda: epoch(loader)

@@ -1,0 +1,49 @@
+"""Paired timing on a noisy machine: contestants take turns, and ratios are taken within a turn."""
+
+import platform
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from statistics import median, quantiles
+
+import torch
+
+
+@dataclass(frozen=True)
+class Contest:
+    """Seconds of each contestant by turn; ratios are to the first contestant's turn."""
+
+    seconds: Mapping[str, list[float]]
+
+    def ratios(self, name: str, to: str) -> list[float]:
+        """Return `to`'s seconds over `name`'s, turn by turn: how many times faster `name` is."""
+        return [b / a for a, b in zip(self.seconds[name], self.seconds[to], strict=True)]
+
+
+def contest(contestants: Mapping[str, Callable[[], object]], turns: int) -> Contest:
+    """Time each contestant once a turn, after one turn of warm-up that does not count."""
+    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    for turn in range(turns + 1):
+        for name, work in contestants.items():
+            started_s = time.perf_counter()
+            work()
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            if turn > 0:
+                seconds[name].append(time.perf_counter() - started_s)
+    return Contest(seconds)
+
+
+def spread(values: list[float]) -> str:
+    """Return the median and the quartiles in words."""
+    low, _, high = quantiles(values, n=4)
+    return f"{median(values):.3g} ({low:.3g} to {high:.3g}, n = {len(values)})"
+
+
+def machine() -> str:
+    """Return what the numbers were measured on."""
+    return (
+        f"{platform.machine()}, {torch.get_num_threads()} threads, "
+        f"{torch.backends.cpu.get_cpu_capability()}, Python {platform.python_version()}, "
+        f"torch {torch.__version__}"
+    )
