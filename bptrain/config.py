@@ -131,12 +131,12 @@ def _comments(config: StrictConfig, above: KeyPath = ()) -> dict[KeyPath, str]:
 def json_schema(config_class: type[StrictConfig]) -> Node:
     """Return the JSON Schema of a config file; `kind` is required where there is no default."""
     schema = config_class.model_json_schema()
-    for union in _unions(schema):
-        default = union.get("default") or {}
-        for kind, reference in union["discriminator"]["mapping"].items():
-            member = schema["$defs"][definition(reference)]
-            keys = {"kind", *member.get("required", [])}
-            member["required"] = sorted(keys - ({"kind"} if kind == default.get("kind") else set()))
+    unions = [(each["discriminator"]["mapping"], each.get("default")) for each in _unions(schema)]
+    optional = {kinds[default["kind"]] for kinds, default in unions if default}
+    for reference in {each for kinds, _ in unions for each in kinds.values()}:
+        member = schema["$defs"][definition(reference)]
+        others = [key for key in member.get("required", []) if key != "kind"]
+        member["required"] = others if reference in optional else ["kind", *others]
     return schema
 
 

@@ -110,7 +110,10 @@ class Guide:
         return self._followed(ways[0]) if len(ways) == 1 else node
 
     def _elsewhere(self, path: KeyPath) -> str:
-        """Return where else, at the top or in a section, the last key of `path` is known."""
+        """Return where else, at the top or in a section, the last key of `path` is known.
+
+        A key of another kind of the same section is no slip of the place: "" then.
+        """
         key = str(path[-1])
         known = {"": _keys(self.root)}
         for name, node in self.root["properties"].items():
@@ -119,7 +122,7 @@ class Guide:
             members = [self._definitions[definition(way)] for way in ways]
             known[f"{name}."] = [each for member in [section, *members] for each in _keys(member)]
         found = [f"{section}{key}" for section, keys in known.items() if key in keys]
-        return next((each for each in found if each != ".".join(map(str, path))), "")
+        return "" if ".".join(map(str, path)) in found else next(iter(found), "")
 
     def _meant(self, value: object, node: Node) -> str:
         """Return what a value that looks almost right was probably meant to be."""

@@ -1,0 +1,253 @@
+"""The command line as a person meets it: help, exit codes, messages."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import CONFIGS
+
+DIGITS = CONFIGS / "digits_mlp.yaml"
+QUICK = ["train.epochs=1"]
+
+HELP = """\
+Usage: bptrain [OPTIONS] COMMAND [ARGS]...
+
+  Train networks whose backpropagation is written out by hand.
+
+Options:
+  --version   print the version
+  -h, --help  Show this message and exit.
+
+Commands:
+  fit       Train the experiment of CONFIG and test it.
+  evaluate  Print a run's loss and metrics on the test split.
+  validate  Check CONFIG and report every error in it; run nothing.
+  init      Print a commented starter config.
+  doctor    Show the torch build, devices, threads, shared memory and...
+"""
+
+
+def test_help_reads_as_documented(bptrain: Callable) -> None:
+    shown = bptrain("--help")
+    assert shown.exit_code == 0
+    assert shown.stdout.strip() == HELP.strip()
+
+
+def test_importing_the_commands_leaves_torch_out() -> None:
+    code = "import bptrain.cli, sys; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_fit_leaves_the_documented_run_directory(bptrain: Callable, tmp_path: Path) -> None:
+    result = bptrain("fit", DIGITS, *QUICK)
+    assert result.exit_code == 0, result.stderr
+    run = tmp_path / "runs" / "digits-mlp"
+    assert {path.name for path in run.iterdir()} == {
+        "config.yaml",
+        "environment.json",
+        "metrics.jsonl",
+        "tensorboard",
+        "checkpoints",
+    }
+    (checkpoint,) = (run / "checkpoints").iterdir()
+    assert checkpoint.name == "step-000021"
+    assert json.loads((run / "environment.json").read_text())["packages"]["torch"]
+    assert "step 20/21" in result.stdout
+    assert "test accuracy" in result.stdout
+
+
+def test_a_second_run_gets_a_folder_of_its_own(bptrain: Callable, tmp_path: Path) -> None:
+    for _ in range(2):
+        assert bptrain("fit", DIGITS, *QUICK).exit_code == 0
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == {"digits-mlp", "digits-mlp-2"}
+
+
+def test_the_resolved_config_can_be_run_again(bptrain: Callable, tmp_path: Path) -> None:
+    assert bptrain("fit", DIGITS, *QUICK, "optimizer.lr=1e-3").exit_code == 0
+    config = tmp_path / "runs" / "digits-mlp" / "config.yaml"
+    assert bptrain("fit", config, "--run-dir", "again").exit_code == 0
+    assert (tmp_path / "again" / "config.yaml").read_text() == config.read_text()
+    first, second = (losses_of(run) for run in (config.parent, tmp_path / "again"))
+    assert first == second
+    assert len(first) == 2  # step 20 and the epoch's end
+
+
+def test_a_chosen_run_directory_is_never_written_over(bptrain: Callable, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("precious")
+    result = bptrain("fit", DIGITS, *QUICK, "--run-dir", "mine")
+    assert result.exit_code == 2
+    assert "never written over" in result.stderr
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["notes.txt"]
+
+
+def test_dry_run_shows_the_model_and_leaves_nothing(bptrain: Callable, tmp_path: Path) -> None:
+    result = bptrain("fit", DIGITS, "--dry-run")
+    assert result.exit_code == 0
+    for shown in ("linear1", "64 x 256", "16,640", "50,826", "1,294 train", "kept"):
+        assert shown in result.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("words", [["--dry-run"], []])
+def test_a_model_larger_than_memory_is_refused_before_it_is_built(
+    bptrain: Callable, tmp_path: Path, words: list[str]
+) -> None:
+    result = bptrain("fit", DIGITS, "model.hidden=[1000000, 1000000]", *words)
+    assert result.exit_code == 2
+    assert "free" in result.stderr
+    assert len(result.stderr.strip().splitlines()) <= 6
+    assert not (tmp_path / "runs").exists()
+
+
+def test_evaluate_repeats_the_test_result_of_the_run(bptrain: Callable, tmp_path: Path) -> None:
+    assert bptrain("fit", DIGITS, "train.epochs=3", "--run-dir", "run").exit_code == 0
+    lines = metrics_of(tmp_path / "run")
+    measured = json.loads(bptrain("evaluate", "run", "--json").stdout)
+    assert measured["test/loss"] == lines[-1]["test/loss"]
+    assert measured["test/accuracy"] == lines[-1]["test/accuracy"]
+    last = bptrain("evaluate", "run", "--checkpoint", "last")
+    assert last.exit_code == 0
+    assert "step-000063" in last.stdout
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda run: (run / "checkpoints" / "step-000021" / "model.safetensors").write_bytes(b"x"),
+        lambda run: (run / "checkpoints" / "step-000021" / "manifest.json").unlink(),
+        lambda run: (run / "checkpoints" / "step-000021" / "manifest.json").write_text("[1]"),
+        lambda run: (run / "checkpoints" / "step-000021").rename(run / "moved"),
+        lambda run: (run / "config.yaml").write_text(
+            (run / "config.yaml").read_text().replace("256", "255")
+        ),
+    ],
+    ids=["damaged file", "no manifest", "wrong manifest", "no checkpoint", "another model"],
+)
+def test_a_checkpoint_that_cannot_be_used_is_exit_4(
+    bptrain: Callable, tmp_path: Path, harm: Callable[[Path], object]
+) -> None:
+    assert bptrain("fit", DIGITS, *QUICK, "--run-dir", "run").exit_code == 0
+    harm(tmp_path / "run")
+    result = bptrain("evaluate", "run")
+    assert result.exit_code == 4, result.output
+    assert 1 <= len(result.stderr.strip().splitlines()) <= 6
+    assert "Traceback" not in result.stderr
+
+
+def test_evaluate_of_something_else_is_exit_2(bptrain: Callable) -> None:
+    assert bptrain("evaluate", "nowhere").exit_code == 2
+
+
+def test_a_loss_that_explodes_is_exit_6_and_names_the_step(
+    bptrain: Callable, tmp_path: Path
+) -> None:
+    result = bptrain("fit", DIGITS, "optimizer.lr=1e30", "schedule.warmup_steps=0")
+    assert result.exit_code == 6
+    assert "at step" in result.stderr
+    assert len(result.stderr.strip().splitlines()) <= 6
+    run = tmp_path / "runs" / "digits-mlp"
+    assert "Traceback" in (run / "error.log").read_text()
+    assert not (run / "checkpoints").exists()  # never a checkpoint of NaN weights
+
+
+def test_a_device_the_machine_lacks_is_exit_2(bptrain: Callable) -> None:
+    result = bptrain("fit", DIGITS, "device=cuda:99")
+    assert result.exit_code == 2
+    assert "CUDA devices" in result.stderr
+
+
+def test_a_run_directory_that_cannot_be_made_is_exit_5(bptrain: Callable, tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("a file where the folder should be")
+    result = bptrain("fit", DIGITS, *QUICK)
+    assert result.exit_code == 5
+    assert "cannot be written" in result.stderr
+
+
+def test_an_unforeseen_error_is_exit_1_with_its_traceback_in_a_file(
+    bptrain: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(config: object) -> None:
+        raise KeyError("a bug")
+
+    monkeypatch.setattr("bptrain.experiment.plan", fail)
+    result = bptrain("fit", DIGITS)
+    assert result.exit_code == 1
+    assert "Traceback" not in result.stderr
+    log = Path(result.stderr.split()[-1])
+    assert "KeyError: 'a bug'" in log.read_text()
+    log.unlink()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+def test_a_signal_saves_and_exits_with_its_code(tmp_path: Path, number: signal.Signals) -> None:
+    words = ["fit", DIGITS, "train.epochs=100000", "--run-dir", tmp_path / "run"]
+    process = start(words, tmp_path)
+    wait_for(tmp_path / "run" / "checkpoints", process)
+    process.send_signal(number)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert "stopped at step" in stderr
+    assert len(stderr.strip().splitlines()) <= 6
+    evaluated = start(["evaluate", tmp_path / "run", "--checkpoint", "last"], tmp_path)
+    evaluated.communicate(timeout=60)
+    assert evaluated.returncode == 0
+
+
+def metrics_of(run: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def losses_of(run: Path) -> list[float]:
+    return [line["train/loss"] for line in metrics_of(run) if "train/loss" in line]
+
+
+def start(words: list[object], folder: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "bptrain", *map(str, words)],
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+
+
+def wait_for(folder: Path, process: subprocess.Popen[str]) -> None:
+    deadline_s = time.monotonic() + 60
+    while not (folder.is_dir() and any(folder.glob("step-*"))):
+        assert process.poll() is None, "the run ended before its first checkpoint"
+        assert time.monotonic() < deadline_s
+        time.sleep(0.05)
+
+
+def test_init_prints_a_config_that_trains(bptrain: Callable, tmp_path: Path) -> None:
+    made = bptrain("init", "mlp")
+    assert made.exit_code == 0
+    assert "# " in made.stdout
+    (tmp_path / "mine.yaml").write_text(made.stdout)
+    assert bptrain("validate", "mine.yaml").exit_code == 0
+    assert bptrain("fit", "mine.yaml", "train.steps=2").exit_code == 0
+
+
+def test_schema_is_json_and_holds_every_section(bptrain: Callable) -> None:
+    schema = json.loads(bptrain("validate", "--schema").stdout)
+    assert {"data", "model", "optimizer", "train"} <= set(schema["properties"])
+
+
+def test_doctor_names_what_decides_a_run(bptrain: Callable) -> None:
+    shown = bptrain("doctor").stdout
+    for word in ("torch", "CPU threads", "GPU", "cuDNN"):
+        assert word in shown
+
+
+def test_validate_without_a_config_says_what_it_needs(bptrain: Callable) -> None:
+    result = bptrain("validate")
+    assert result.exit_code == 2
+    assert "CONFIG" in result.stderr

@@ -1,0 +1,99 @@
+"""Nothing half-built: every operation has its derivation, cases, module and config."""
+
+import ast
+import inspect
+from importlib import import_module
+from pathlib import Path
+from typing import get_args
+
+import pytest
+import torch
+
+import bptrain
+from bptrain import nn, ops
+from bptrain.config import StrictConfig, load_config
+from bptrain.data import DataConfig
+from bptrain.experiment import ExperimentConfig
+from bptrain.models import LossConfig, ModelConfig
+from bptrain.optim import OptimizerConfig, ScheduleConfig
+from bptrain.verify.cases import MODULES, OPS
+
+PACKAGE = Path(bptrain.__file__).parent
+CONFIGS = sorted((PACKAGE.parent / "configs").glob("*.yaml"))
+OP_FILES = [p for p in sorted((PACKAGE / "ops").glob("*.py")) if "def backward(" in p.read_text()]
+HEADINGS = ["Shapes", "Forward", "Backward", "Keeps", "Cost", "Source"]
+
+
+def configs_of(union: object) -> list[type[StrictConfig]]:
+    members = get_args(get_args(union)[0]) if get_args(union) else (union,)
+    return list(members)
+
+
+@pytest.mark.parametrize("path", OP_FILES, ids=lambda path: path.stem)
+def test_an_op_file_derives_what_it_computes(path: Path) -> None:
+    docstring = ast.get_docstring(ast.parse(path.read_text())) or ""
+    starts = [line.split()[0] for line in docstring.splitlines() if line[:1].isalpha()]
+    assert [start for start in starts if start in HEADINGS] == HEADINGS
+    backward = docstring[docstring.index("Backward") : docstring.index("Keeps")]
+    equations = [line for line in backward.splitlines() if "' =" in line or "'_nk =" in line]
+    assert equations
+    assert backward.count("because") >= len(equations)
+
+
+@pytest.mark.parametrize("path", OP_FILES, ids=lambda path: path.stem)
+def test_an_op_has_cases_a_module_and_its_name_in_the_list(path: Path) -> None:
+    assert path.stem in ops.__all__
+    assert len([case for case in OPS if case.op == path.stem]) >= 4
+    assert (PACKAGE / "nn" / path.name).exists()
+
+
+def test_the_lists_are_whole() -> None:
+    assert sorted(ops.__all__) == sorted(path.stem for path in OP_FILES)
+    assert {case.op for case in OPS} == set(ops.__all__)
+    assert {case.module for case in MODULES} == set(nn.__all__)
+
+
+@pytest.mark.parametrize("name", ops.__all__)
+def test_an_op_takes_the_arguments_of_torch_in_its_order(name: str) -> None:
+    twin = inspect.signature(getattr(torch.nn.functional, name)) if name != "linear" else None
+    ours = list(inspect.signature(getattr(ops, name)).parameters)
+    legacy = {"size_average", "reduce", "inplace"}
+    if twin is not None and ours != list(twin.parameters):
+        kept = [p for p in twin.parameters if p not in legacy and p in ours]
+        assert ours == kept
+    assert ours[0] == "input"
+
+
+@pytest.mark.parametrize("module", [import_module(f"bptrain.ops.{p.stem}") for p in OP_FILES])
+def test_forward_and_backward_are_pure_functions(module: object) -> None:
+    for function in (module.forward, module.backward):  # type: ignore[attr-defined]
+        assert "ctx" not in inspect.signature(function).parameters
+
+
+@pytest.mark.parametrize(
+    "union", [DataConfig, ModelConfig, LossConfig, OptimizerConfig, ScheduleConfig]
+)
+def test_every_kind_has_a_config_that_uses_it(union: object) -> None:
+    used = set()
+    for path in CONFIGS:
+        config = load_config(ExperimentConfig, path, [])
+        used |= {type(getattr(config, name)) for name in type(config).model_fields}
+    assert set(configs_of(union)) <= used
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        ExperimentConfig,
+        *(
+            c
+            for u in (DataConfig, ModelConfig, LossConfig, OptimizerConfig, ScheduleConfig)
+            for c in configs_of(u)
+        ),
+    ],
+    ids=lambda section: section.__name__,
+)
+def test_every_key_is_described(section: type[StrictConfig]) -> None:
+    for name, field in section.model_fields.items():
+        nested = name in ExperimentConfig.model_fields and section is ExperimentConfig
+        assert name == "kind" or field.description or nested, f"{section.__name__}.{name}"
