@@ -1,6 +1,7 @@
 """What several tests share: a command line in the process, and small data on disk."""
 
 import gzip
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -51,3 +52,12 @@ def write_mnist(
         path = raw / (f"{file_name}.gz" if zipped else file_name)
         path.write_bytes(gzip.compress(content) if zipped else content)
     return root
+
+
+@pytest.fixture
+def bptrain_data() -> Path:
+    """Return the folder of real data sets, or skip."""
+    folder = os.environ.get("BPTRAIN_DATA")
+    if not folder:
+        pytest.skip("BPTRAIN_DATA does not name a folder of real data sets")
+    return Path(folder)

@@ -130,7 +130,7 @@ ERRORS = [
     ("hidden: [1, '2']", "hidden.1", '"2"', "an integer from 1 to 100", "2"),
     ("hidden: 3", "hidden", "3", "a list of at most 3 values, each an integer from 1 to 100", ""),
     ("blocks: [[1], [2, 0]]", "blocks.1.1", "0", "an integer from 1 to 100", ""),
-    ("activation: Relu", "activation", "Relu", "one of relu, tanh", "relu"),
+    ("activation: RELU", "activation", "RELU", "one of relu, tanh", "relu"),
     ("steps: 0", "steps", "0", "an integer, at least 1 or null", ""),
     ("steps: 1e3", "steps", "1000.0", "an integer, at least 1 or null", "1000"),
     ("steps: 1_000", "steps", '"1_000"', "an integer, at least 1 or null", "1000"),
@@ -155,6 +155,7 @@ ERRORS = [
     ("optimizer: {kind: adam, betas: [1, 0]}", "optimizer.betas.0", "1",
      "a number, at least 0 and less than 1", ""),
     ("optimizer: {kind: adam, betas: [0]}", "optimizer.betas.1", "nothing", "a number, at le", ""),
+    ("optimizer: {kind: adam, betas: 0}", "optimizer.betas", "0", "a list of 2 values, each a", ""),
     ("optimizer: {kind: adma}", "optimizer.kind", "adma", "one of adam, sgd", "adam"),
     ("optimizer: {kind: [adam]}", "optimizer.kind", "[adam]", "one of adam, sgd", ""),
     ("optimizer: sgd", "optimizer", "sgd", "a section whose kind is one of adam, sgd", ""),
@@ -262,6 +263,7 @@ def test_an_override_mends_what_the_file_has_wrong(load: Load) -> None:
         ("steps", "", "no path of keys and a value"),
         ("=1", "", "no path of keys and a value"),
         ("a..b=1", "", "no path of keys and a value"),
+        (".".join("a" * 33) + "=1", "", "no path of keys and a value"),
         ("steps.x=1", "", "steps is 5, which has no keys"),
         ("hidden.1=1", "", "hidden has no item 1"),
         ("hidden=[", ": hidden", "text that is not YAML"),
@@ -272,6 +274,10 @@ def test_a_wrong_override_is_named_instead_of_a_line(
 ) -> None:
     lines = refusal(SOURCE + "steps: 5\nhidden: [1]\n", word).split("\n")
     assert lines[:2] == [f"error: override '{word}'{path}", f"  given:   {given_}"]
+
+
+def test_an_override_that_cannot_be_read_is_one_error(refusal: Refusal) -> None:
+    assert refusal(SOURCE, "hidden=" + "[" * 33).count("error: ") == 1
 
 
 def test_errors_of_overrides_come_after_those_of_the_file(refusal: Refusal) -> None:

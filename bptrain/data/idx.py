@@ -54,6 +54,6 @@ def _shape(path: Path, header: bytes, dimensions: int) -> tuple[int, ...]:
     shape = tuple(int(size) for size in np.frombuffer(header, dtype=">u4", offset=4))
     if prod(shape) > LARGEST_BYTES:
         raise DataError(
-            f"{path}: the header declares {prod(shape):,} elements, too many to be real"
+            f"{path}: damaged header", f"{prod(shape):.1e} elements are too many to be real"
         )
     return shape

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Annotated, ClassVar, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import nn
 
 from bptrain.config import StrictConfig
@@ -26,6 +26,12 @@ class SGDConfig(StrictConfig):
     nesterov: bool = Field(default=False, description="look ahead along the momentum")
     weight_decay: Decay = Field(default=0.0, description=DECAY)
 
+    @model_validator(mode="after")
+    def _nesterov_has_momentum(self) -> "SGDConfig":
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("nesterov needs a momentum above 0")
+        return self
+
     @property
     def states(self) -> int:
         """Tensors kept for each parameter."""
@@ -37,7 +43,7 @@ class SGDConfig(StrictConfig):
             parameters,
             lr=self.lr,
             momentum=self.momentum,
-            nesterov=self.nesterov and self.momentum > 0,
+            nesterov=self.nesterov,
             weight_decay=self.weight_decay,
             fused=True,
         )

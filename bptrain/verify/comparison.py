@@ -32,7 +32,9 @@ def compare(tensor: str, ours: Tensor, reference: Tensor) -> Comparison:
     agree = (a == b) | (a.isnan() & b.isnan())
     finite = b[b.isfinite()].abs()
     scale = finite.max().clamp_min(torch.finfo(torch.float64).tiny) if finite.numel() else 1.0
-    error = torch.where(agree, 0.0, (a - b).abs() / scale).nan_to_num(nan=torch.inf)
+    error = torch.where(agree, 0.0, (a - b).abs() / scale).nan_to_num(
+        nan=torch.inf, posinf=torch.inf
+    )
     worst = int(error.argmax())
     index = tuple(int(i) for i in torch.unravel_index(torch.tensor(worst), a.shape))
     return Comparison(tensor, index, a[index].item(), b[index].item(), error[index].item())

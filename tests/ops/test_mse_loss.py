@@ -1,0 +1,22 @@
+"""What is true of the squared error beyond the referees' table."""
+
+import pytest
+import torch
+
+from bptrain.ops import mse_loss
+
+
+def test_the_difference_is_all_it_keeps() -> None:
+    x = torch.randn(4, 5, requires_grad=True)
+    (kept,) = mse_loss(x, torch.randn(4, 5)).grad_fn.saved_tensors
+    assert kept.shape == x.shape
+
+
+def test_shapes_that_torch_would_broadcast_are_refused() -> None:
+    with pytest.raises(ValueError, match="same shape"):
+        mse_loss(torch.randn(4, 1), torch.randn(4))
+
+
+def test_an_unknown_reduction_is_refused() -> None:
+    with pytest.raises(ValueError, match="'avg'"):
+        mse_loss(torch.randn(4), torch.randn(4), "avg")
