@@ -205,13 +205,13 @@ class _Draft:
     def _note_refused(self, refused: ValidationError, guide: Guide) -> int:
         """Note the first errors by line, for explaining each costs, and return their number.
 
-        What the reader refused already is left out, and so are the other members of a union.
+        What the reader spoiled is left out, and so are the other members of a union.
         """
-        known = {problem.path for problem in self.problems}
+        spoiled = {problem.path for problem in self.problems if problem.spoils}
         errors: dict[KeyPath, ErrorDetails] = {}
         for error in refused.errors(include_url=False):
             path, _ = guide.locate(error)
-            if path not in known:
+            if path not in spoiled:
                 errors.setdefault(path, error)
         for path in sorted(errors, key=self._line)[:MAX_SHOWN]:
             problem = guide.explain(errors[path], self._line(path), self.root)

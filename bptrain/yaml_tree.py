@@ -51,7 +51,10 @@ _QUOTED_WORDS = {"null", "true", "false", "y", "n", "yes", "no", "on", "off"}
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing wrong with one value; an empty text is not shown."""
+    """One thing wrong with one value; an empty text is not shown.
+
+    spoils  whether the value read in its place is not the user's, so that no more can be said of it
+    """
 
     path: KeyPath
     line: int
@@ -59,6 +62,7 @@ class Problem:
     allowed: str = ""
     why: str = ""
     meant: str = ""
+    spoils: bool = True
 
 
 @dataclass(frozen=True)
@@ -283,7 +287,7 @@ class _Reader:
     def _note_key(self, event: yaml.ScalarEvent, entry: KeyPath, is_twin: bool) -> None:
         if is_twin:
             given = f"this key again (it is on line {self.lines[entry]} already)"
-            self._note(entry, given, "each key once")
+            self.problems.append(Problem(entry, self._line, given, "each key once", spoils=False))
         self.lines.setdefault(entry, self._line)
         self._refuse_extras(event, entry)
         if _CONTROL.search(event.value):

@@ -211,6 +211,12 @@ def test_what_the_reader_refused_is_not_refused_again_by_the_schema(
     assert refusal(SOURCE + line).count("error: ") == 1
 
 
+def test_a_key_given_twice_is_told_beside_what_is_wrong_with_the_first(refusal: Refusal) -> None:
+    text = refusal(SOURCE + "steps: 0\nsteps: 1")
+    assert text.startswith("error: c.yaml:2: steps\n  given:   0")
+    assert "error: c.yaml:3: steps\n  given:   this key again" in text
+
+
 def test_the_listing_ends_after_fifty_errors(refusal: Refusal) -> None:
     lines = refusal(SOURCE + "".join(f"k{n}: 1\n" for n in range(60))).split("\n")
     assert sum(line.startswith("error: ") for line in lines) == MAX_SHOWN == 50

@@ -1,0 +1,104 @@
+"""What a run shows: norms, the board, the metrics file, the terminal."""
+
+import json
+from collections.abc import Callable
+from io import StringIO
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import CONFIGS
+from rich.console import Console
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from bptrain import nn
+from bptrain.monitor.console import TrainingConsole
+from bptrain.monitor.quantities import LayerGradients
+
+DOCUMENTED = {
+    "train/loss",
+    "train/accuracy",
+    "train/lr",
+    "train/epoch",
+    "val/loss",
+    "val/accuracy",
+    "test/loss",
+    "test/accuracy",
+    "grad/total",
+    "grad/layer/linear1",
+    "grad/layer/linear2",
+    "grad/layer/output",
+    "perf/samples_per_s",
+    "perf/step_ms",
+    "perf/memory_mb",
+}
+
+
+def test_norms_are_those_of_each_layer_and_of_all() -> None:
+    model = torch.nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2, bias=False))
+    model(torch.randn(5, 3)).square().sum().backward()
+    gradients = LayerGradients(model)
+    total, first, second = gradients.norms().tolist()
+    assert gradients.tags == ["grad/total", "grad/layer/0", "grad/layer/2"]
+    joined = torch.cat([model[0].weight.grad.view(-1), model[0].bias.grad])
+    assert first == pytest.approx(joined.norm().item(), rel=1e-5)
+    assert second == pytest.approx(model[2].weight.grad.norm().item(), rel=1e-5)
+    every = torch.nn.utils.get_total_norm([p.grad for p in model.parameters()])
+    assert total == pytest.approx(every.item(), rel=1e-5)
+
+
+def test_a_frozen_layer_has_no_norm() -> None:
+    model = torch.nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+    model[0].requires_grad_(requires_grad=False)
+    model(torch.randn(5, 3)).sum().backward()
+    assert LayerGradients(model).tags == ["grad/total", "grad/layer/1"]
+
+
+def test_norms_of_16_bit_gradients_do_not_overflow() -> None:
+    model = nn.Linear(2, 1).half()
+    for parameter in model.parameters():
+        parameter.grad = torch.full_like(parameter, 40000.0)
+    assert LayerGradients(model).norms()[0].item() == pytest.approx(40000 * 3**0.5, rel=1e-3)
+
+
+def test_the_board_holds_the_same_numbers_as_the_metrics_file(
+    bptrain: Callable, tmp_path: Path
+) -> None:
+    result = bptrain("fit", CONFIGS / "digits_mlp.yaml", "train.epochs=2", "--run-dir", "run")
+    assert result.exit_code == 0
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    records = [json.loads(line) for line in lines]
+    from_file = {
+        (record["step"], tag): value
+        for record in records
+        for tag, value in record.items()
+        if "/" in tag
+    }
+    board = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
+    board.Reload()
+    tags = board.Tags()["scalars"]
+    assert set(tags) == DOCUMENTED
+    from_board = {(e.step, tag): e.value for tag in tags for e in board.Scalars(tag)}
+    assert set(from_board) == set(from_file)
+    for key, value in from_file.items():
+        assert from_board[key] == pytest.approx(value, rel=1e-6), key
+    assert "config/text_summary" in board.Tags()["tensors"]
+    assert [record["step"] for record in records] == [20, 21, 40, 42, 42]
+
+
+@pytest.mark.parametrize("is_terminal", [True, False], ids=["terminal", "log"])
+def test_a_terminal_gets_a_bar_and_a_log_gets_lines(is_terminal: bool) -> None:
+    out = StringIO()
+    console = Console(file=out, force_terminal=is_terminal, width=100)
+    with TrainingConsole(console, total_steps=100, steps_per_epoch=10) as shown:
+        for step in range(1, 11):
+            shown.advance(step, epoch=0)
+        shown.show(10, {"train/loss": 0.5, "train/accuracy": 0.25})
+        shown.show(10, {"train/loss": 0.5, "val/loss": 0.75, "val/accuracy": 0.5})
+    text = out.getvalue()
+    assert ("10/100" in text) == is_terminal or not is_terminal
+    assert ("\x1b[" in text) == is_terminal
+    assert text.count("step 10/100") == (1 if is_terminal else 2)
+    assert "val acc 50.00%" in text
+    if not is_terminal:
+        assert text.splitlines()[0] == "step 10/100  epoch 1.00  loss 0.5000  acc 25.00%"
