@@ -12,6 +12,7 @@ from bptrain.bench.paired import contest, machine, spread
 
 
 def main() -> None:
+    """Time the contestants and print a line for each."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("root", type=Path)
     parser.add_argument("--hidden", type=int, nargs="*", default=[512, 256])
