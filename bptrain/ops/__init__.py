@@ -6,8 +6,10 @@ short `torch.autograd.Function` hands them to autograd, and the public function 
 arguments and order are torch.nn.functional's) comes last.
 
 Letters
-    N batch      I in-features      K classes
-    O out-features
+    N batch            T time steps        K classes
+    C channels         I in-features       O out-features
+    H, W               height and width    R, S  kernel height and width    D, Q  depth, its kernel
+    G groups           E embedding size    A     attention heads            V     vocabulary
 
     x, y, W, b     input, output, weight, bias
     x', y', ...    the loss's gradient by x, by y, ...: in the code grad_x, grad_y, ...

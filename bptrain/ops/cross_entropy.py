@@ -23,8 +23,8 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from bptrain.ops.autocast import first_derivative, in_float32
 from bptrain.ops.reduction import Reduction, checked_reduction
 
 
@@ -119,6 +119,7 @@ class CrossEntropyFunction(torch.autograd.Function):
     """Glue between autograd and the two functions above."""
 
     @staticmethod
+    @in_float32("cpu", "cuda")
     def forward(ctx: Any, x: Tensor, t: Tensor, w: Tensor | None, options: Options) -> Tensor:
         """Run the forward pass and keep what the backward reads."""
         loss, saved = forward(x, t, w, options)
@@ -127,7 +128,7 @@ class CrossEntropyFunction(torch.autograd.Function):
         return loss
 
     @staticmethod
-    @once_differentiable
+    @first_derivative
     def backward(ctx: Any, grad_loss: Tensor) -> tuple[Tensor, None, None, None]:
         """Run the backward pass."""
         return backward(grad_loss, Saved(*ctx.saved_tensors), ctx.options), None, None, None

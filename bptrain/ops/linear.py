@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+
+from bptrain.ops.autocast import first_derivative, in_autocast_dtype
 
 
 class Saved(NamedTuple):
@@ -59,6 +60,7 @@ class LinearFunction(torch.autograd.Function):
     """Glue between autograd and the two functions above."""
 
     @staticmethod
+    @in_autocast_dtype
     def forward(ctx: Any, x: Tensor, W: Tensor, b: Tensor | None) -> Tensor:
         """Run the forward pass and keep what the wanted gradients read."""
         ctx.needs = Needs(*ctx.needs_input_grad)
@@ -66,7 +68,7 @@ class LinearFunction(torch.autograd.Function):
         return forward(x, W, b)
 
     @staticmethod
-    @once_differentiable
+    @first_derivative
     def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         """Run the backward pass."""
         return backward(grad_y, Saved(*ctx.saved_tensors), ctx.needs)

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from bptrain.ops.autocast import first_derivative, in_float32
 from bptrain.ops.reduction import Reduction, checked_reduction
 
 
@@ -52,6 +52,7 @@ class MSELossFunction(torch.autograd.Function):
     """Glue between autograd and the two functions above."""
 
     @staticmethod
+    @in_float32("cpu", "cuda")
     def forward(ctx: Any, x: Tensor, t: Tensor, reduction: Reduction) -> Tensor:
         """Run the forward pass and keep the difference."""
         loss, saved = forward(x, t, reduction)
@@ -60,7 +61,7 @@ class MSELossFunction(torch.autograd.Function):
         return loss
 
     @staticmethod
-    @once_differentiable
+    @first_derivative
     def backward(ctx: Any, grad_loss: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         """Run the backward pass."""
         grad_x = backward(grad_loss, Saved(*ctx.saved_tensors), ctx.reduction)

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+
+from bptrain.ops.autocast import first_derivative, in_given_dtype
 
 
 class Saved(NamedTuple):
@@ -42,6 +43,7 @@ class ReLUFunction(torch.autograd.Function):
     """Glue between autograd and the two functions above."""
 
     @staticmethod
+    @in_given_dtype
     def forward(ctx: Any, x: Tensor) -> Tensor:
         """Run the forward pass and keep its output."""
         y = forward(x)
@@ -49,7 +51,7 @@ class ReLUFunction(torch.autograd.Function):
         return y
 
     @staticmethod
-    @once_differentiable
+    @first_derivative
     def backward(ctx: Any, grad_y: Tensor) -> Tensor:
         """Run the backward pass."""
         return backward(grad_y, Saved(*ctx.saved_tensors))

@@ -7,28 +7,58 @@ from torch import Tensor
 
 from bptrain.verify.comparison import Comparison, compare
 
-OUTPUT = "output"
+GRADIENT = "gradient of "
 
 
 def outcomes(
-    function: Callable[..., Tensor],
+    function: Callable[[dict[str, Tensor]], Mapping[str, Tensor]],
     tensors: Mapping[str, Tensor],
     wanted: list[str],
-    upstream_seed: int,
+    seed: int,
 ) -> dict[str, Tensor]:
-    """Return the output and the gradient of each wanted tensor, for a random upstream gradient."""
+    """Return each output, and the gradient of each wanted tensor for random upstream gradients.
+
+    A tensor that no output depends on has no entry.
+    """
     leaves = {name: tensor.detach() for name, tensor in tensors.items()}
     for name in wanted:
-        leaves[name] = leaves[name].requires_grad_()
-    output = function(**leaves)
-    generator = torch.Generator().manual_seed(upstream_seed)
-    upstream = torch.randn(output.shape, generator=generator, dtype=torch.float64)
-    gradients = torch.autograd.grad(
-        output, [leaves[name] for name in wanted], upstream.to(output.device, output.dtype)
+        leaves[name].requires_grad_()
+    outputs = function(leaves)
+    pulled = differentiable(outputs)
+    gradients: tuple[Tensor | None, ...] = torch.autograd.grad(
+        list(pulled.values()),
+        [leaves[name] for name in wanted],
+        list(upstream(pulled, seed).values()),
+        allow_unused=True,
     )
-    return {OUTPUT: output.detach(), **dict(zip(wanted, gradients, strict=True))}
+    found = {name: output.detach() for name, output in outputs.items()}
+    for name, gradient in zip(wanted, gradients, strict=True):
+        if gradient is not None:
+            found[GRADIENT + name] = gradient
+    return found
+
+
+def differentiable(outputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the outputs that a gradient flows back from."""
+    return {name: output for name, output in outputs.items() if output.requires_grad}
+
+
+def upstream(outputs: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:
+    """Return a random upstream gradient for each output, never ones.
+
+    With ones a wrong softmax hides: its outputs sum to 1 whatever the logits are.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        name: torch.randn(output.shape, generator=generator, dtype=torch.float64).to(
+            output.device, output.dtype
+        )
+        for name, output in outputs.items()
+    }
 
 
 def parity(ours: Mapping[str, Tensor], reference: Mapping[str, Tensor]) -> list[Comparison]:
-    """Return a comparison for the output and each gradient of two outcomes."""
+    """Return a comparison for every output and gradient; both must have the same ones."""
+    if ours.keys() != reference.keys():
+        raise ValueError(f"ours has {sorted(ours)}, the reference {sorted(reference)}")
     return [compare(name, ours[name], tensor) for name, tensor in reference.items()]

@@ -1,29 +1,32 @@
 """Modules against torch.nn's: the same in everything but the backward pass."""
 
+import copy
 import inspect
 
 import pytest
 import torch
-from torch import Tensor
 
 from bptrain import nn
-from bptrain.verify.cases import MODULES, Inputs, ModuleCase
+from bptrain.verify.case import PARAMETER, ModuleCase, Refusal, Tensors, named
+from bptrain.verify.cases import MODULES, REFUSED
+from bptrain.verify.parity import GRADIENT, differentiable, outcomes, upstream
 
-every_case = pytest.mark.parametrize("case", MODULES, ids=lambda case: f"{case.module}: {case.why}")
+every_case = pytest.mark.parametrize("case", MODULES, ids=lambda case: case.label)
 
 
 def pair(case: ModuleCase) -> tuple[torch.nn.Module, torch.nn.Module]:
-    """Return our module and torch's, each built from the same random state."""
-    made = []
-    for kind in (case.ours, case.twin):
-        torch.manual_seed(0)
-        made.append(kind(**case.options).double())
-    return made[0], made[1]
+    """Return our module and torch's, each built from the same random state, in float64."""
+    return case.build(case.our_class).double(), case.build(case.twin_class).double()
 
 
-def arguments_of(case: ModuleCase) -> dict[str, Tensor]:
-    generator = torch.Generator().manual_seed(1)
-    return case.arguments(Inputs(generator, torch.float64, torch.device("cpu")))
+def inputs_of(case: ModuleCase, dtype: torch.dtype = torch.float64) -> Tensors:
+    drawn = case.draw(dtype, "cpu")
+    return {name: each for name, each in drawn.items() if not name.startswith(PARAMETER)}
+
+
+def outputs_of(case: ModuleCase, module: torch.nn.Module, inputs: Tensors) -> Tensors:
+    torch.manual_seed(0)
+    return named("output", case.call(module, inputs))
 
 
 @every_case
@@ -48,57 +51,109 @@ def test_state_dicts_load_both_ways(case: ModuleCase) -> None:
 
 
 @every_case
-def test_output_and_parameter_gradients_are_torchs(case: ModuleCase) -> None:
-    outcomes = []
+def test_a_module_used_twice_in_a_graph_gathers_both_gradients(case: ModuleCase) -> None:
+    first = inputs_of(case)
+    second = {k: v * 0.5 if v.is_floating_point() else v for k, v in first.items()}
+    gathered = []
     for module in pair(case):
-        tensors = arguments_of(case)
-        tensors["input"].requires_grad_()
-        output = module(**tensors)
-        upstream = torch.randn(
-            output.shape, generator=torch.Generator().manual_seed(2), dtype=output.dtype
-        )
-        output.backward(upstream)
-        gradients = [tensors["input"].grad, *(p.grad for p in module.parameters())]
-        outcomes.append([output.detach(), *gradients])
-    for mine, theirs in zip(*outcomes, strict=True):
-        torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-14)
+        outputs = named("", [outputs_of(case, module, each) for each in (first, second)])
+        outputs = differentiable(outputs)
+        if not outputs:
+            return  # without parameters nothing is gathered
+        torch.autograd.backward(list(outputs.values()), list(upstream(outputs, 1).values()))
+        gathered.append([parameter.grad for parameter in module.parameters()])
+    for mine, theirs in zip(*gathered, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-9, atol=1e-12)
 
 
 @every_case
-def test_every_node_of_the_graph_is_ours_or_a_view(case: ModuleCase) -> None:
+def test_a_deep_copy_is_whole_and_apart(case: ModuleCase) -> None:
     module, _ = pair(case)
-    tensors = arguments_of(case)
-    tensors["input"].requires_grad_()
-    for name in nodes_of(module(**tensors)):
-        assert name.endswith(("FunctionBackward", "AccumulateGrad", "SqueezeBackward0")), name
+    before = {name: each.clone() for name, each in module.state_dict().items()}
+    twin = copy.deepcopy(module)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(1)
+    assert repr(twin) == repr(module)
+    for name, each in twin.state_dict().items():
+        assert each.equal(before[name])
+    assert outputs_of(case, twin, inputs_of(case))
 
 
-def nodes_of(output: Tensor) -> set[str]:
-    names, waiting = set(), [output.grad_fn]
-    while waiting:
-        node = waiting.pop()
-        if node is not None:
-            names.add(node.name())
-            waiting += [following for following, _ in node.next_functions]
-    return names
+@every_case
+def test_hooks_see_the_pass_forward_and_backward(case: ModuleCase) -> None:
+    module, _ = pair(case)
+    seen = []
+    module.register_forward_hook(lambda *_: seen.append("forward"))
+    module.register_full_backward_hook(lambda *_: seen.append("backward"))
+    inputs = {
+        k: v.requires_grad_(v.is_floating_point() and k not in case.constants)
+        for k, v in inputs_of(case).items()
+    }
+    outputs = differentiable(outputs_of(case, module, inputs))
+    torch.autograd.backward(list(outputs.values()), list(upstream(outputs, 1).values()))
+    assert seen == ["forward", "backward"]
+
+
+@pytest.mark.parametrize(
+    "case", [c for c in MODULES if torch.float16 in c.dtypes], ids=lambda case: case.label
+)
+def test_half_converts_the_whole_module(case: ModuleCase) -> None:
+    ours, twin = (module.half() for module in pair(case))
+    inputs = inputs_of(case, torch.float16)
+    mine, theirs = (outputs_of(case, module, inputs) for module in (ours, twin))
+    assert {k: v.dtype for k, v in mine.items()} == {k: v.dtype for k, v in theirs.items()}
+
+
+def compiled_equals_eager(case: ModuleCase, backend: str) -> None:
+    """Compile the module's pass as one graph, forward and backward, and compare the numbers."""
+    torch._dynamo.reset()
+    module, _ = pair(case)
+    names = [k for k, v in inputs_of(case).items() if v.is_floating_point()]
+    names = [name for name in names if name not in case.constants]
+    compiled = torch.compile(module, fullgraph=True, backend=backend)
+    found = []
+    for each in (module, compiled):
+        module.load_state_dict(case.build(case.our_class).double().state_dict())
+
+        def run(tensors: Tensors, each: object = each) -> Tensors:
+            return outputs_of(case, each, tensors)
+
+        found.append(outcomes(run, inputs_of(case), names, 1))
+    eager, graph = found
+    assert eager.keys() == graph.keys()
+    for name, tensor in eager.items():
+        torch.testing.assert_close(graph[name], tensor, rtol=1e-9, atol=1e-12, equal_nan=True)
+    assert any(name.startswith(GRADIENT) for name in graph) or not names
+
+
+@every_case
+def test_the_whole_pass_is_one_graph_to_the_compiler(case: ModuleCase) -> None:
+    compiled_equals_eager(case, "aot_eager")
+
+
+@pytest.mark.slow
+@every_case
+def test_code_that_the_compiler_generates_gives_the_same(case: ModuleCase) -> None:
+    compiled_equals_eager(case, "inductor")
 
 
 @pytest.mark.parametrize("name", nn.__all__)
 def test_constructors_take_torchs_arguments(name: str) -> None:
-    ours, twin = (inspect.signature(getattr(kind, name)) for kind in (nn, torch.nn))
-    assert list(ours.parameters) == list(twin.parameters)
-    for mine, theirs in zip(ours.parameters.values(), twin.parameters.values(), strict=True):
-        assert mine.default == theirs.default
+    twin = getattr(torch.nn, name, None)
+    if twin is None:
+        assert name in WITHOUT_TWIN
+        return
+    mine, theirs = (inspect.signature(kind).parameters for kind in (getattr(nn, name), twin))
+    assert list(mine) == list(theirs)
+    for ours, torchs in zip(mine.values(), theirs.values(), strict=True):
+        assert ours.default == torchs.default
 
 
-@pytest.mark.parametrize(
-    ("make", "option"),
-    [
-        (lambda: nn.ReLU(inplace=True), "inplace"),
-        (lambda: nn.MSELoss(size_average=True), "size_average"),
-        (lambda: nn.CrossEntropyLoss(reduce=False), "reduce"),
-    ],
-)
-def test_an_option_that_is_not_offered_is_named(make: object, option: str) -> None:
-    with pytest.raises(NotImplementedError, match=option):
-        make()
+WITHOUT_TWIN = {"Add", "Concat"}  # torch.nn has no module for x + y and torch.cat
+
+
+@pytest.mark.parametrize("refusal", REFUSED, ids=lambda each: f"{each.module}: {each.option}")
+def test_an_option_that_is_not_offered_is_named(refusal: Refusal) -> None:
+    with pytest.raises(NotImplementedError, match=refusal.option):
+        getattr(nn, refusal.module)(**refusal.options)

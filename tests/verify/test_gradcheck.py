@@ -29,7 +29,7 @@ def test_a_missing_factor_is_found_in_its_tensor_and_no_other() -> None:
     tensors = {
         name: torch.randn(3, 2, generator=generator, dtype=torch.float64) for name in ("a", "b")
     }
-    a, b = gradcheck(lambda a, b: Wrong.apply(a, b), tensors, ["a", "b"], generator)
+    a, b = gradcheck(lambda t: {"y": Wrong.apply(t["a"], t["b"])}, tensors, ["a", "b"], seed=0)
     assert a.relative_error < TOLERANCE
     assert b.relative_error == pytest.approx(0.5, abs=1e-6)
     assert b.tensor == "b"
@@ -39,9 +39,9 @@ def test_a_missing_factor_is_found_in_its_tensor_and_no_other() -> None:
 def test_finite_differences_know_a_polynomial() -> None:
     x = torch.tensor([1.0, -2.0, 3.0], dtype=torch.float64)
     before = x.clone()
-    torch.testing.assert_close(
-        numeric_gradient(lambda: (x**3).sum(), x), 3 * x**2, rtol=1e-8, atol=0
-    )
+    found, kinks = numeric_gradient(lambda: (x**3).sum(), x, ours=torch.zeros(3).double())
+    torch.testing.assert_close(found, 3 * x**2, rtol=1e-8, atol=0)
+    assert kinks == 0
     assert x.equal(before)
 
 
@@ -75,3 +75,16 @@ def test_compare_treats_what_is_not_finite(
 def test_compare_refuses_different_shapes() -> None:
     with pytest.raises(ValueError, match="shape"):
         compare("x", torch.zeros(2), torch.zeros(1, 2))
+
+
+def test_a_kink_that_is_near_falls_out_of_a_smaller_step() -> None:
+    x = torch.tensor([1e-6], dtype=torch.float64)  # within the first step of 6e-6
+    found, kinks = numeric_gradient(lambda: x.relu().sum(), x, ours=torch.ones(1).double())
+    assert (found.item(), kinks) == (pytest.approx(1), 0)
+
+
+@pytest.mark.parametrize(("ours", "kinks"), [(0.0, 1), (0.4, 1), (1.0, 1), (1.5, 0), (-0.5, 0)])
+def test_at_a_kink_any_slope_between_its_sides_is_right(ours: float, kinks: int) -> None:
+    x = torch.zeros(1, dtype=torch.float64)
+    _, found = numeric_gradient(lambda: x.relu().sum(), x, ours=torch.full((1,), ours).double())
+    assert found == kinks

@@ -1,0 +1,103 @@
+"""Autocast: which dtype an operation computes in while `torch.autocast` is on.
+
+torch gives each operation one of three policies, and so do we, by a decorator on its Function's
+`forward`:
+
+    in_autocast_dtype        matrix products and convolutions: autocast's own dtype, bf16 or fp16
+    in_float32("cpu", ...)   sums that would lose digits: float32, on the device types named
+    in_given_dtype           everything else: the dtype of what comes in
+    in_widest_dtype          several inputs of one role, as in cat: the widest of their dtypes
+
+Inside the decorated `forward` autocast is off: the mathematics says itself in which dtype a line
+computes. What it keeps for the backward pass is therefore what it computed with, and autograd
+returns each gradient in the dtype of its tensor. float64 is never cast, as in torch.
+Source: torch's "Automatic mixed precision", the tables of operations by policy.
+"""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+Forward = TypeVar("Forward", bound=Callable[..., Any])
+
+
+def in_autocast_dtype(forward: Forward) -> Forward:
+    """Cast the tensors that `forward` is given to autocast's dtype while it is on."""
+    return _with_policy(forward, lambda kind, tensors: torch.get_autocast_dtype(kind))
+
+
+def in_float32(*device_types: str) -> Callable[[Forward], Forward]:
+    """Cast 16-bit tensors to float32 while autocast is on, on devices of these types."""
+
+    def policy(kind: str, tensors: list[Tensor]) -> torch.dtype | None:
+        return torch.float32 if kind in device_types else None
+
+    return lambda forward: _with_policy(forward, policy)
+
+
+def in_widest_dtype(forward: Forward) -> Forward:
+    """Cast the tensors to the widest dtype among them while autocast is on."""
+
+    def policy(kind: str, tensors: list[Tensor]) -> torch.dtype | None:
+        widest = tensors[0].dtype
+        for tensor in tensors[1:]:
+            widest = torch.promote_types(widest, tensor.dtype)
+        return widest
+
+    return _with_policy(forward, policy)
+
+
+def in_given_dtype(forward: Forward) -> Forward:
+    """Cast nothing; only turn autocast off inside `forward`."""
+    return _with_policy(forward, lambda kind, tensors: None)
+
+
+def first_derivative(backward: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorate a Function's `backward`: autocast is off in it, and it has no derivative itself.
+
+    Differentiating the gradient raises a RuntimeError that says so.
+    """
+
+    @wraps(backward)
+    def without_autocast(ctx: Any, *grads: Tensor) -> Any:
+        kind = _device_type(grads)
+        if kind is None or not torch.is_autocast_enabled(kind):
+            return backward(ctx, *grads)
+        with torch.autocast(kind, enabled=False):
+            return backward(ctx, *grads)
+
+    decorated: Callable[..., Any] = once_differentiable(without_autocast)
+    return decorated
+
+
+def _with_policy(
+    forward: Forward, policy: Callable[[str, list[Tensor]], torch.dtype | None]
+) -> Forward:
+    @wraps(forward)
+    def under_policy(ctx: Any, *arguments: Any) -> Any:
+        kind = _device_type(arguments)
+        if kind is None or not torch.is_autocast_enabled(kind):
+            return forward(ctx, *arguments)
+        dtype = policy(kind, [each for each in arguments if _castable(each)])
+        if dtype is not None:
+            arguments = tuple(each.to(dtype) if _castable(each) else each for each in arguments)
+        with torch.autocast(kind, enabled=False):
+            return forward(ctx, *arguments)
+
+    return under_policy  # type: ignore[return-value]
+
+
+def _device_type(arguments: tuple[Any, ...]) -> str | None:
+    for each in arguments:
+        if isinstance(each, Tensor):
+            return each.device.type
+    return None
+
+
+def _castable(argument: object) -> bool:
+    is_floating = isinstance(argument, Tensor) and argument.is_floating_point()
+    return is_floating and argument.dtype != torch.float64  # type: ignore[attr-defined]

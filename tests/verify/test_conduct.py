@@ -1,0 +1,250 @@
+"""How an operation behaves in a graph: its memory, its work, and the layouts it is handed."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from referees import ALL, SMOOTH, every_case, every_device
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from bptrain.verify.case import Case, Tensors, wanted
+from bptrain.verify.cases import CASES
+from bptrain.verify.parity import GRADIENT, differentiable, outcomes, upstream
+
+VIEWS = {  # torch's own nodes that move no number, only say how it lies in memory
+    "ViewBackward0", "UnsafeViewBackward0", "ReshapeAliasBackward0", "SqueezeBackward0",
+    "SqueezeBackward1", "SqueezeBackward2", "UnsqueezeBackward0", "TBackward0",
+    "TransposeBackward0", "PermuteBackward0", "ExpandBackward0", "SelectBackward0",
+    "SliceBackward0", "SplitBackward0", "UnbindBackward0", "AliasBackward0", "UnflattenBackward0",
+}  # fmt: skip
+
+
+def same(mine: Tensor, theirs: Tensor) -> None:
+    torch.testing.assert_close(mine, theirs, rtol=1e-10, atol=1e-12, equal_nan=True)
+
+
+def run(case: Case, tensors: Tensors, names: list[str] | None = None) -> Tensors:
+    return outcomes(case.ours, tensors, wanted(case, tensors) if names is None else names, 1)
+
+
+@ALL
+def test_inputs_are_never_modified(case: Case) -> None:
+    tensors = case.draw(torch.float64, "cpu")
+    before = {name: tensor.clone() for name, tensor in tensors.items()}
+    run(case, tensors)
+    for name, tensor in tensors.items():
+        torch.testing.assert_close(tensor, before[name], rtol=0, atol=0, equal_nan=True)
+
+
+@ALL
+def test_any_subset_of_gradients_equals_the_whole(case: Case) -> None:
+    tensors = case.draw(torch.float64, "cpu")
+    whole = run(case, tensors)
+    for name in wanted(case, tensors):
+        if GRADIENT + name in whole:
+            same(run(case, tensors, [name])[GRADIENT + name], whole[GRADIENT + name])
+
+
+@every_case([case for case in CASES if len(wanted(case, case.draw(torch.float64, "cpu"))) > 1])
+def test_a_gradient_nobody_wants_is_not_computed(case: Case) -> None:
+    tensors = case.draw(torch.float64, "cpu")
+    names = wanted(case, tensors)
+    whole = elements_made_backward(case, tensors, names)
+    alone = [elements_made_backward(case, tensors, [name]) for name in names]
+    assert max(alone) <= whole
+    if any(tensors[name].numel() for name in names):
+        assert min(alone) < whole
+
+
+def elements_made_backward(case: Case, tensors: Tensors, names: list[str]) -> int:
+    """Run a backward pass, check that no unwanted gradient is returned, count what it makes."""
+    leaves = {k: v.detach().requires_grad_(k in names) for k, v in tensors.items()}
+    outputs = differentiable(case.ours(leaves))
+    if not outputs:
+        return 0
+
+    def no_more_than_asked(node: torch.autograd.graph.Node) -> Callable[..., None]:
+        asked = [following is not None for following, _ in node.next_functions]
+
+        def check(grad_inputs: tuple[Tensor | None, ...], _: object) -> None:
+            unasked = [g for g, is_asked in zip(grad_inputs, asked, strict=False) if not is_asked]
+            assert all(gradient is None for gradient in unasked), node.name()
+
+        return check
+
+    for node in nodes_behind(outputs):
+        if node.name() != "torch::autograd::AccumulateGrad":
+            node.register_hook(no_more_than_asked(node))
+    with Counting() as counting:
+        torch.autograd.backward(list(outputs.values()), list(upstream(outputs, 1).values()))
+    return counting.elements
+
+
+class Counting(TorchDispatchMode):
+    """Counts the elements of every tensor that an operation makes anew."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, function, types, arguments=(), options=None):  # type: ignore[no-untyped-def]
+        result = function(*arguments, **(options or {}))
+        if not function.is_view:
+            made = result if isinstance(result, tuple | list) else (result,)
+            self.elements += sum(each.numel() for each in made if isinstance(each, Tensor))
+        return result
+
+
+def nodes_behind(outputs: Tensors) -> set[torch.autograd.graph.Node]:
+    found, waiting = set(), [output.grad_fn for output in outputs.values()]
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node not in found:
+            found.add(node)
+            waiting += [following for following, _ in node.next_functions]
+    return found
+
+
+@ALL
+def test_every_node_of_the_graph_is_ours_or_a_view(case: Case) -> None:
+    tensors = case.draw(torch.float64, "cpu")
+    names = wanted(case, tensors)
+    leaves = {k: v.detach().requires_grad_(k in names) for k, v in tensors.items()}
+    for node in nodes_behind(differentiable(case.ours(leaves))):
+        kind = type(node)
+        is_ours = kind.__module__.startswith("bptrain.ops") or kind.__name__ in OUR_NODES
+        assert is_ours or node.name() in VIEWS or "AccumulateGrad" in node.name(), node.name()
+
+
+OUR_NODES = {
+    f"{each.__name__}Backward"
+    for each in torch.autograd.Function.__subclasses__()
+    if each.__module__.startswith("bptrain.ops")
+}
+
+
+@SMOOTH
+def test_nothing_is_kept_that_no_gradient_reads(case: Case) -> None:
+    tensors = case.draw(torch.float64, "cpu")
+    names = wanted(case, tensors)
+    for subset in [names, *([name] for name in names)] if len(names) > 1 else [names]:
+        whole = run(case, tensors, subset)
+        if not any(name.startswith(GRADIENT) and whole[name].any() for name in whole):
+            continue
+        for number, kept in enumerate(kept_by(case, tensors, subset)):
+            if can_be_spoiled(kept):
+                assert spoiling_shows(case, tensors, subset, number, whole), (
+                    f"for the gradients of {subset}, kept tensor {number} of shape "
+                    f"{list(kept.shape)} and dtype {kept.dtype} is read by none"
+                )
+
+
+def kept_by(case: Case, tensors: Tensors, names: list[str]) -> list[Tensor]:
+    kept: list[Tensor] = []
+
+    def pack(tensor: Tensor) -> Tensor:
+        kept.append(tensor)
+        return tensor
+
+    leaves = {k: v.detach().requires_grad_(k in names) for k, v in tensors.items()}
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        case.ours(leaves)
+    return kept
+
+
+def can_be_spoiled(tensor: Tensor) -> bool:
+    if tensor.is_floating_point() or tensor.dtype == torch.bool:
+        return tensor.numel() > 0
+    return tensor.numel() > 0 and int(tensor.max()) > 0
+
+
+def spoiled(tensor: Tensor, filling: float) -> Tensor:
+    if tensor.is_floating_point():
+        return torch.full_like(tensor, filling)
+    return ~tensor if tensor.dtype == torch.bool else (tensor + 1) % (tensor.max() + 1)
+
+
+def spoiling_shows(
+    case: Case, tensors: Tensors, names: list[str], number: int, whole: Tensors
+) -> bool:
+    """Tell whether other values in a kept tensor change a gradient: NaN, or 0 at a gate."""
+    return any(
+        gradients_differ(run_with_spoiled(case, tensors, names, number, filling), whole)
+        for filling in (torch.nan, 0.0)
+    )
+
+
+def run_with_spoiled(
+    case: Case, tensors: Tensors, names: list[str], number: int, filling: float
+) -> Tensors:
+    count = -1
+
+    def pack(tensor: Tensor) -> Tensor:
+        nonlocal count
+        count += 1
+        return spoiled(tensor, filling) if count == number else tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        return run(case, tensors, names)
+
+
+def gradients_differ(found: Tensors, whole: Tensors) -> bool:
+    return any(
+        not torch.equal(found[name].nan_to_num(nan=1e9), whole[name].nan_to_num(nan=1e9))
+        for name in whole
+        if name.startswith(GRADIENT)
+    )
+
+
+@ALL
+def test_strided_inputs_give_the_same(case: Case) -> None:
+    tensors = case.draw(torch.float64, "cpu")
+    apart = {
+        name: torch.stack([tensor, torch.full_like(tensor, 7)], -1)[..., 0]
+        if name in wanted(case, tensors)
+        else tensor
+        for name, tensor in tensors.items()
+    }
+    for name, tensor in run(case, apart).items():
+        same(tensor, run(case, tensors)[name])
+
+
+@ALL
+def test_expanded_inputs_give_the_same(case: Case) -> None:
+    tensors = case.draw(torch.float64, "cpu")
+    shared = {
+        name: tensor[:1].expand_as(tensor)
+        if name in wanted(case, tensors) and tensor.dim() > 1 and len(tensor) > 0
+        else tensor
+        for name, tensor in tensors.items()
+    }
+    own = {name: tensor.clone() for name, tensor in shared.items()}
+    for name, tensor in run(case, shared).items():
+        same(tensor, run(case, own)[name])
+
+
+@every_device
+@every_case([case for case in CASES if case.draw(torch.float64, "cpu")["input"].dim() == 4])
+def test_channels_last_is_kept_as_torch_keeps_it(case: Case, device: str) -> None:
+    if case.random and device != "cpu":
+        pytest.skip("torch's CUDA kernels draw their masks in another order")
+    tensors = case.draw(torch.float64, device)
+    tensors["input"] = tensors["input"].to(memory_format=torch.channels_last)
+    ours, twin = (outcomes(f, tensors, wanted(case, tensors), 1) for f in (case.ours, case.twin))
+    for name, theirs in twin.items():
+        same(ours[name], theirs)
+        if theirs.dim() == 4 and theirs.is_contiguous(memory_format=torch.channels_last):
+            assert ours[name].is_contiguous(memory_format=torch.channels_last), name
+
+
+@ALL
+def test_second_derivatives_are_refused_clearly(case: Case) -> None:
+    tensors = case.draw(torch.float64, "cpu")
+    name = wanted(case, tensors)[0]
+    tensors[name] = tensors[name].clone().requires_grad_()
+    output = next(iter(differentiable(case.ours(tensors)).values()))
+    pull = torch.ones_like(output, requires_grad=True)
+    (gradient,) = torch.autograd.grad(output, tensors[name], pull, create_graph=True)
+    if gradient.grad_fn is None or output.grad_fn.name() in VIEWS:
+        pytest.skip("a view: its gradient is a view too")
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.sum().backward()
