@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field
 from rich.console import Console
-from torch import nn
+from torch import Tensor, nn
 
 from bptrain.config import StrictConfig, load_config, to_yaml
 from bptrain.data import Batches, DataConfig, Splits
@@ -44,8 +44,10 @@ from bptrain.train.run_directory import create_run_directory, write_description,
 from bptrain.train.signals import StopRequest
 from bptrain.train.state import TrainingState, capture
 from bptrain.train.storage import storing
+from bptrain.verify import Report, check
 
 CHECKPOINTS = "checkpoints"
+CHECKED_SAMPLES = 8  # more would slow finite differences and show no other error
 
 
 class TrainConfig(StrictConfig):
@@ -253,6 +255,28 @@ def train(experiment: Experiment, run_dir: Path, console: Console) -> None:
             f"test accuracy {tested['test/accuracy']:.2%}  loss {tested['test/loss']:.4f}  "
             f"({best.name}, {len(experiment.splits.test):,} samples)"
         )
+
+
+class TrainingStep(nn.Module):
+    """The model and the loss as one module, as `check` judges them."""
+
+    def __init__(self, model: nn.Module, loss: nn.Module) -> None:
+        super().__init__()
+        self.model, self.loss = model, loss
+
+    def forward(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the loss of a batch."""
+        loss: Tensor = self.loss(self.model(inputs), targets)
+        return loss
+
+
+def check_gradients(config: ExperimentConfig) -> Report:
+    """Prove every gradient of the config's model and loss on its first training samples."""
+    with allocating():
+        experiment = build(plan(config))
+        inputs, targets = next(experiment.batches.epoch(0))
+        step = TrainingStep(experiment.model, experiment.loss_function)
+        return check(step, (inputs[:CHECKED_SAMPLES], targets[:CHECKED_SAMPLES]))
 
 
 def state_of(experiment: Experiment, report: StepReport, values: dict[str, float]) -> TrainingState:

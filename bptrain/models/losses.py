@@ -23,13 +23,18 @@ class CrossEntropyConfig(StrictConfig):
         return nn.CrossEntropyLoss(label_smoothing=self.label_smoothing)
 
 
-class OneHotMSE(nn.MSELoss):
+class OneHotMSE(torch.nn.Module):
     """Mean squared error of the outputs [N, K] against the one-hot vector of each class."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mse = nn.MSELoss()
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """Return the loss of outputs [N, K] against class indices [N]."""
         one_hot = torch.zeros_like(input).scatter_(1, target.unsqueeze(1), 1)
-        return super().forward(input, one_hot)
+        loss: Tensor = self.mse(input, one_hot)
+        return loss
 
 
 class MSEConfig(StrictConfig):

@@ -92,9 +92,10 @@ def _with_policy(
 
 
 def _device_type(arguments: tuple[Any, ...]) -> str | None:
+    """Return where the first tensor lies; None for `meta`, which has no autocast."""
     for each in arguments:
         if isinstance(each, Tensor):
-            return each.device.type
+            return None if each.is_meta else each.device.type
     return None
 
 
