@@ -79,7 +79,8 @@ def read_split(raw: Path, image_name: str, label_name: str) -> Split:
         )
     if len(images) != len(labels):
         raise DataError(
-            f"{image_path} has {len(images):,} images and {label_path} {len(labels):,} labels"
+            f"{label_path}: {len(labels):,} labels for {len(images):,} images",
+            f"the images are in {image_path.name}",
         )
     if labels.max() >= CLASSES:
         row = int(labels.argmax())
