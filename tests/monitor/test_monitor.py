@@ -34,6 +34,13 @@ DOCUMENTED = {
 }
 
 
+def test_every_tag_is_explained_in_the_docs() -> None:
+    rows = (CONFIGS.parent / "docs" / "tensorboard.md").read_text()
+    for tag in DOCUMENTED:
+        section, _, name = tag.rpartition("/")
+        assert f"`{tag}`" in rows or f"`{section}/<name>`" in rows, name
+
+
 def test_norms_are_those_of_each_layer_and_of_all() -> None:
     model = torch.nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2, bias=False))
     model(torch.randn(5, 3)).square().sum().backward()
