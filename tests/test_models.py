@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from graphs import foreign_nodes
 
 from bptrain import nn
 from bptrain.models import summarize
@@ -30,6 +31,16 @@ def test_every_layer_is_ours() -> None:
     for activation in ("relu", "tanh", "sigmoid"):
         model = MLPConfig(activation=activation).build((4,), 2, "cpu")
         assert all(type(m).__module__.startswith("bptrain") for m in model.modules())
+
+
+@pytest.mark.parametrize("loss", [CrossEntropyConfig(label_smoothing=0.1), MSEConfig()])
+@pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid"])
+def test_every_node_between_the_loss_and_the_weights_is_ours(
+    activation: str, loss: CrossEntropyConfig
+) -> None:
+    model = MLPConfig(hidden=[5, 4], activation=activation).build((1, 2, 2), 3, "cpu")
+    outputs = loss.build()(model(torch.randn(6, 1, 2, 2)), torch.tensor([0, 1, 2, 0, 1, 2]))
+    assert foreign_nodes([outputs]) == set()
 
 
 @pytest.mark.parametrize(
