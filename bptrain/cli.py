@@ -62,9 +62,10 @@ def fit_command(
 ) -> None:
     """Train the experiment of CONFIG and test it."""
     with errors_to_exit_codes():
-        from bptrain.experiment import ExperimentConfig, plan, run
+        from bptrain.experiment import ExperimentConfig, plan
         from bptrain.overview import print_plan
         from bptrain.train.memory import refuse_if_too_large
+        from bptrain.training import run
 
         console = Console()
         planned = plan(load_config(ExperimentConfig, config, overrides or []))
@@ -84,7 +85,7 @@ def evaluate(
 ) -> None:
     """Print a run's loss and metrics on the test split."""
     with errors_to_exit_codes():
-        from bptrain.experiment import evaluate_run
+        from bptrain.training import evaluate_run
 
         measured = evaluate_run(run, checkpoint.value)
         if as_json:
@@ -105,8 +106,9 @@ def check_command(
 ) -> None:
     """Prove every hand-written gradient of CONFIG's model."""
     with errors_to_exit_codes():
-        from bptrain.experiment import ExperimentConfig, check_gradients
+        from bptrain.experiment import ExperimentConfig
         from bptrain.train.storage import storing
+        from bptrain.training import check_gradients
 
         report = check_gradients(load_config(ExperimentConfig, config, overrides or []))
         if junit is not None:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from bptrain import nn
 from bptrain.config import StrictConfig
+from bptrain.problem import Problem
 
 
 class CrossEntropyConfig(StrictConfig):
@@ -18,7 +19,7 @@ class CrossEntropyConfig(StrictConfig):
         default=0.0, ge=0, lt=1, description="share of each label spread over all classes"
     )
 
-    def build(self) -> torch.nn.Module:
+    def build(self, problem: Problem) -> torch.nn.Module:
         """Return the loss module."""
         return nn.CrossEntropyLoss(label_smoothing=self.label_smoothing)
 
@@ -42,6 +43,6 @@ class MSEConfig(StrictConfig):
 
     kind: Literal["mse"] = "mse"
 
-    def build(self) -> torch.nn.Module:
+    def build(self, problem: Problem) -> torch.nn.Module:
         """Return the loss module."""
         return OneHotMSE()

@@ -1,11 +1,12 @@
 """What a model is made of, found without allocating it: the forward pass runs on `meta` tensors."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from bptrain.problem import Problem
 
 
 @dataclass
@@ -53,8 +54,8 @@ class KeptBytes:
         self._hooks.__exit__(*error)
 
 
-def summarize(model: nn.Module, input_shape: Sequence[int], batch_size: int) -> list[LayerSummary]:
-    """Return a row per leaf module, in the order of the forward pass.
+def summarize(model: nn.Module, problem: Problem, batch_size: int) -> list[LayerSummary]:
+    """Return a row per leaf module, in the order of the forward pass of a batch.
 
     `model` lives on the meta device.
     """
@@ -75,7 +76,14 @@ def summarize(model: nn.Module, input_shape: Sequence[int], batch_size: int) -> 
         if not any(layer.children())
     ]
     with kept:
-        model(torch.empty(batch_size, *input_shape, device="meta"))
+        model(*_example(problem, batch_size))
     for handle in handles:
         handle.remove()
     return rows
+
+
+def _example(problem: Problem, batch_size: int) -> tuple[Tensor, ...]:
+    """Return the arguments of a forward pass, without memory behind them."""
+    dtype = torch.int64 if problem.vocabulary else torch.float32
+    inputs = torch.empty(batch_size, *problem.input_shape, dtype=dtype, device="meta")
+    return (inputs,)

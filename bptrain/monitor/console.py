@@ -12,6 +12,8 @@ FORMS = {
     "train/accuracy": "acc {:.2%}",
     "val/loss": "val loss {:.4f}",
     "val/accuracy": "val acc {:.2%}",
+    "test/accuracy": "accuracy {:.2%}",
+    "test/loss": "loss {:.4f}",
     "grad/total": "grad {:.3g}",
     "train/lr": "lr {:.3g}",
     "perf/samples_per_s": "{:,.0f} samples/s",

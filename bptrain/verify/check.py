@@ -20,13 +20,13 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
+from bptrain.models.torch_twin import is_ours, torch_twin
 from bptrain.verify.case import PARAMETER, RANDOM_SEED, Tensors, named
 from bptrain.verify.comparison import Comparison
 from bptrain.verify.gradcheck import TOLERANCE, Sampling, differences
 from bptrain.verify.nesting import put_together, take_apart
 from bptrain.verify.parity import outcomes, parity
 from bptrain.verify.report import WHOLE, Referee, Report, Row
-from bptrain.verify.twins import is_ours, torch_twin
 
 SAME = 1e-9  # relative: two orders of summation in float64
 JITTER = 0.05  # of an input's own deviation: breaks the ties and zeros that kinks stand on

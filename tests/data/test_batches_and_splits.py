@@ -7,20 +7,20 @@ import torch
 from conftest import write_mnist
 from sklearn.datasets import load_digits
 
-from bptrain.data.batches import Batches, permutation
+from bptrain.data.batches import BatchSource, permutation
 from bptrain.data.digits import DigitsConfig
 from bptrain.data.mnist import MNISTConfig
-from bptrain.data.splits import Split, Splits, hold_out, standardize
+from bptrain.data.splits import Parts, Samples, hold_out, standardize
 
 
-def numbered(samples: int, classes: int = 2) -> Split:
+def numbered(samples: int, classes: int = 2) -> Samples:
     """Return samples whose only pixel is their number."""
     rows = torch.arange(samples)
-    return Split(rows.view(-1, 1).float(), rows % classes)
+    return Samples(rows.view(-1, 1).float(), rows % classes)
 
 
-def served(batches: Batches, epoch: int) -> list[int]:
-    return torch.cat([inputs for inputs, _ in batches.epoch(epoch)]).view(-1).int().tolist()
+def served(batches: BatchSource, epoch: int) -> list[int]:
+    return torch.cat([batch.inputs[0] for batch in batches.epoch(epoch)]).view(-1).int().tolist()
 
 
 @pytest.mark.parametrize("seed", [None, 0, 2**62])
@@ -28,25 +28,25 @@ def served(batches: Batches, epoch: int) -> list[int]:
 def test_an_epoch_serves_every_sample_once(
     seed: int | None, samples: int, size: int, count: int
 ) -> None:
-    batches = Batches(numbered(samples), size, seed)
+    batches = numbered(samples).serve(size, seed)
     assert sorted(served(batches, 0)) == list(range(samples))
-    sizes = [len(targets) for _, targets in batches.epoch(0)]
+    sizes = [batch.weight for batch in batches.epoch(0)]
     assert len(sizes) == len(batches) == count
     assert set(sizes[:-1]) <= {size}
 
 
 def test_inputs_and_targets_stay_together() -> None:
-    for inputs, targets in Batches(numbered(20, classes=7), 6, seed=1).epoch(3):
+    for (inputs,), (targets,), _ in numbered(20, classes=7).serve(6, seed=1).epoch(3):
         assert targets.tolist() == [int(number) % 7 for number in inputs.view(-1).tolist()]
 
 
 def test_the_order_is_a_pure_function_of_seed_and_epoch() -> None:
-    batches = Batches(numbered(50), 8, seed=3)
+    batches = numbered(50).serve(8, seed=3)
     second = served(batches, 1)
     torch.manual_seed(99)  # nobody else's random numbers matter
     assert served(batches, 0) != second
     assert served(batches, 1) == second
-    assert served(Batches(numbered(50), 8, seed=4), 1) != second
+    assert served(numbered(50).serve(8, seed=4), 1) != second
 
 
 def test_neighbouring_seeds_and_epochs_share_no_order() -> None:
@@ -57,11 +57,11 @@ def test_neighbouring_seeds_and_epochs_share_no_order() -> None:
 
 
 def test_without_a_seed_the_samples_come_in_their_order() -> None:
-    assert served(Batches(numbered(7), 3), 5) == list(range(7))
+    assert served(numbered(7).serve(3), 5) == list(range(7))
 
 
 def test_held_out_samples_keep_the_share_of_each_class() -> None:
-    split = Split(torch.zeros(100, 1), torch.tensor([0] * 80 + [1] * 20))
+    split = Samples(torch.zeros(100, 1), torch.tensor([0] * 80 + [1] * 20))
     rest, held_out = hold_out(split, 0.1, seed=0)
     assert held_out is not None
     assert held_out.targets.bincount().tolist() == [8, 2]
@@ -82,7 +82,7 @@ def test_held_out_samples_are_a_function_of_the_seed_and_nobody_is_on_both_sides
 
 @pytest.mark.parametrize("targets", [[0] * 9 + [1], [0, 1, 2, 3]])
 def test_a_class_too_small_to_share_is_no_crash(targets: list[int]) -> None:
-    split = Split(torch.zeros(len(targets), 1), torch.tensor(targets))
+    split = Samples(torch.zeros(len(targets), 1), torch.tensor(targets))
     rest, held_out = hold_out(split, 0.25, seed=0)
     assert held_out is not None
     assert len(rest) + len(held_out) == len(targets)
@@ -93,26 +93,27 @@ def test_nothing_is_held_out_at_a_fraction_of_0() -> None:
     assert hold_out(split, 0.0, seed=0) == (split, None)
 
 
-def normal(samples: int, mean: float, deviation: float) -> Split:
+def normal(samples: int, mean: float, deviation: float) -> Samples:
     generator = torch.Generator().manual_seed(samples)
     drawn = torch.randn(samples, 5, generator=generator) * deviation + mean
-    return Split(drawn, torch.zeros(samples, dtype=torch.int64))
+    return Samples(drawn, torch.zeros(samples, dtype=torch.int64))
 
 
 def test_statistics_come_from_the_training_split_alone() -> None:
     train, other = normal(400, 10, 3), normal(300, -50, 20)
-    scaled = standardize(Splits(train, other, other, classes=1))
+    scaled, constants = standardize(Parts(train, other, other))
     assert scaled.train.inputs.mean().item() == pytest.approx(0, abs=1e-5)
     assert scaled.train.inputs.std(correction=0).item() == pytest.approx(1, abs=1e-5)
-    again = standardize(Splits(train, None, other, classes=1))
+    again, _ = standardize(Parts(train, None, other))
     assert again.test.inputs.equal(scaled.test.inputs)
     mean, deviation = train.inputs.mean(), train.inputs.std(correction=0)
+    assert constants == pytest.approx({"mean": mean.item(), "deviation": deviation.item()})
     torch.testing.assert_close(scaled.test.inputs, (other.inputs - mean) / deviation)
 
 
 def test_constant_inputs_stay_finite() -> None:
-    constant = Split(torch.full((4, 3), 7.0), torch.zeros(4, dtype=torch.int64))
-    assert standardize(Splits(constant, None, constant, 1)).train.inputs.equal(torch.zeros(4, 3))
+    constant = Samples(torch.full((4, 3), 7.0), torch.zeros(4, dtype=torch.int64))
+    assert standardize(Parts(constant, None, constant))[0].train.inputs.equal(torch.zeros(4, 3))
 
 
 def test_the_digits_test_split_is_the_same_whatever_the_seed() -> None:
@@ -132,7 +133,7 @@ def test_mnist_is_read_from_torchvisions_layout(
     root = write_mnist(tmp_path, mnist_files, zipped=zipped)
     splits = MNISTConfig(root=str(root), validation_fraction=0.25).build(0)
     assert (len(splits.train), len(splits.validation), len(splits.test)) == (150, 50, 50)
-    assert splits.input_shape == (1, 28, 28)
+    assert splits.problem.input_shape == (1, 28, 28)
     row = splits.test.inputs[3].view(28, 28).mean(1).argmax()
     assert (int(splits.test.targets[3]), int(row)) == (3, 6)  # the bright row is twice the label
 
