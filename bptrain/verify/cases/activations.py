@@ -81,8 +81,27 @@ def _leak_of(*values: float) -> Draw:
     return lambda draw: {"input": draw.values(*values), "weight": draw.values(0.25)}
 
 
-def _prelu(name: str, why: str, arguments: Draw, smooth: bool = True) -> OpCase:
-    return OpCase("prelu", name, why, arguments, smooth=smooth)
+def _prelu(
+    name: str, why: str, arguments: Draw, smooth: bool = True, constants: tuple[str, ...] = ()
+) -> OpCase:
+    return OpCase("prelu", name, why, arguments, smooth=smooth, constants=constants)
+
+
+def _frozen(constant: str) -> list[OpCase]:
+    """Return cases in which one of the two gradients is not wanted: the other is made alone."""
+    why = f"the other gradient without that of {constant}"
+    one, channels = _learned_leak(4, 5, shift=-2.0), _learned_leak(2, 3, 2, 2, weights=(3,))
+    return [
+        _prelu(f"constant {constant}", why, one, constants=(constant,)),
+        _prelu(f"constant {constant}, channels", why, channels, constants=(constant,)),
+        _prelu(
+            f"constant {constant}, at the kink",
+            SLOPES,
+            _leak_of(-1.0, 0.0, 1.0),
+            smooth=False,
+            constants=(constant,),
+        ),
+    ]
 
 
 def _glu(name: str, why: str, arguments: Draw, smooth: bool = True, **options: Any) -> OpCase:
@@ -161,6 +180,8 @@ OPS = [
     _prelu("saturated", "no bound", _leak_of(*EXTREMES), smooth=False),
     _prelu("not finite", "NaN must reach w'", _leak_of(nan, 1.0, -1.0), smooth=False),
     _prelu("infinite", "an inf that passes is no leak", _leak_of(inf, 1.0, -1.0), smooth=False),
+    *_frozen("input"),
+    *_frozen("weight"),
     _glu("matrix", "the usual shape", _elements(4, 6)),
     _glu("first axis", "halves of rows", _elements(4, 3), dim=0),
     _glu("images", "halves of channels, in either memory format", _elements(2, 4, 2, 2), dim=1),
