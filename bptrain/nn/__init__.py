@@ -6,10 +6,50 @@ NotImplementedError in the constructor, naming it.
 """
 
 from bptrain.nn.cross_entropy import CrossEntropyLoss
+from bptrain.nn.elu import CELU, ELU, SELU
+from bptrain.nn.gelu import GELU
+from bptrain.nn.glu import GLU
+from bptrain.nn.hardsigmoid import Hardsigmoid
+from bptrain.nn.hardswish import Hardswish
+from bptrain.nn.hardtanh import Hardtanh, ReLU6
+from bptrain.nn.leaky_relu import LeakyReLU
 from bptrain.nn.linear import Linear
+from bptrain.nn.log_softmax import LogSoftmax
+from bptrain.nn.logsigmoid import LogSigmoid
+from bptrain.nn.mish import Mish
 from bptrain.nn.mse_loss import MSELoss
+from bptrain.nn.prelu import PReLU
 from bptrain.nn.relu import ReLU
 from bptrain.nn.sigmoid import Sigmoid
+from bptrain.nn.silu import SiLU
+from bptrain.nn.softmax import Softmax
+from bptrain.nn.softplus import Softplus
+from bptrain.nn.softsign import Softsign
 from bptrain.nn.tanh import Tanh
 
-__all__ = ["CrossEntropyLoss", "Linear", "MSELoss", "ReLU", "Sigmoid", "Tanh"]
+__all__ = [
+    "CELU",
+    "ELU",
+    "GELU",
+    "GLU",
+    "SELU",
+    "CrossEntropyLoss",
+    "Hardsigmoid",
+    "Hardswish",
+    "Hardtanh",
+    "LeakyReLU",
+    "Linear",
+    "LogSigmoid",
+    "LogSoftmax",
+    "MSELoss",
+    "Mish",
+    "PReLU",
+    "ReLU",
+    "ReLU6",
+    "SiLU",
+    "Sigmoid",
+    "Softmax",
+    "Softplus",
+    "Softsign",
+    "Tanh",
+]

@@ -23,10 +23,50 @@ Second derivatives are not offered: differentiating a gradient raises a RuntimeE
 """
 
 from bptrain.ops.cross_entropy import cross_entropy
+from bptrain.ops.elu import celu, elu, selu
+from bptrain.ops.gelu import gelu
+from bptrain.ops.glu import glu
+from bptrain.ops.hardsigmoid import hardsigmoid
+from bptrain.ops.hardswish import hardswish
+from bptrain.ops.hardtanh import hardtanh, relu6
+from bptrain.ops.leaky_relu import leaky_relu
 from bptrain.ops.linear import linear
+from bptrain.ops.log_softmax import log_softmax
+from bptrain.ops.logsigmoid import logsigmoid
+from bptrain.ops.mish import mish
 from bptrain.ops.mse_loss import mse_loss
+from bptrain.ops.prelu import prelu
 from bptrain.ops.relu import relu
 from bptrain.ops.sigmoid import sigmoid
+from bptrain.ops.silu import silu
+from bptrain.ops.softmax import softmax
+from bptrain.ops.softplus import softplus
+from bptrain.ops.softsign import softsign
 from bptrain.ops.tanh import tanh
 
-__all__ = ["cross_entropy", "linear", "mse_loss", "relu", "sigmoid", "tanh"]
+__all__ = [
+    "celu",
+    "cross_entropy",
+    "elu",
+    "gelu",
+    "glu",
+    "hardsigmoid",
+    "hardswish",
+    "hardtanh",
+    "leaky_relu",
+    "linear",
+    "log_softmax",
+    "logsigmoid",
+    "mish",
+    "mse_loss",
+    "prelu",
+    "relu",
+    "relu6",
+    "selu",
+    "sigmoid",
+    "silu",
+    "softmax",
+    "softplus",
+    "softsign",
+    "tanh",
+]

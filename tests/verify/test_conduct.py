@@ -140,10 +140,10 @@ def spoiled(tensor: Tensor, filling: float) -> Tensor:
 def spoiling_shows(
     case: Case, tensors: Tensors, names: list[str], number: int, whole: Tensors
 ) -> bool:
-    """Tell whether other values in a kept tensor change a gradient: NaN, or 0 at a gate."""
+    """Tell whether other values in a kept tensor change a gradient: NaN, or a gate shut or open."""
     return any(
         gradients_differ(run_with_spoiled(case, tensors, names, number, filling), whole)
-        for filling in (torch.nan, 0.0)
+        for filling in (torch.nan, 0.0, 1.0)
     )
 
 
