@@ -108,8 +108,8 @@ def is_backward(name: str) -> bool:
     """Tell a backward pass by its name."""
     last = name.rpartition(".")[2]
 
-
-XX
+    is_kernel = last.endswith("in_one_pass")  # bptrain/ops/fused.py: its formula is mutated
+    return not is_kernel and ("backward" in last or "gradient" in last or last.startswith("grad_"))
 
 
 def changes(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
