@@ -5,11 +5,43 @@ are torch.nn's, so that state_dicts load both ways. An option that is not offere
 NotImplementedError in the constructor, naming it.
 """
 
+from bptrain.nn.binary_cross_entropy import BCELoss
+from bptrain.nn.binary_cross_entropy_with_logits import BCEWithLogitsLoss
+from bptrain.nn.cosine_embedding_loss import CosineEmbeddingLoss
 from bptrain.nn.cross_entropy import CrossEntropyLoss
+from bptrain.nn.gaussian_nll_loss import GaussianNLLLoss
+from bptrain.nn.hinge_embedding_loss import HingeEmbeddingLoss
+from bptrain.nn.huber_loss import HuberLoss, SmoothL1Loss
+from bptrain.nn.kl_div import KLDivLoss
+from bptrain.nn.l1_loss import L1Loss
 from bptrain.nn.linear import Linear
+from bptrain.nn.margin_ranking_loss import MarginRankingLoss
 from bptrain.nn.mse_loss import MSELoss
+from bptrain.nn.nll_loss import NLLLoss
+from bptrain.nn.poisson_nll_loss import PoissonNLLLoss
 from bptrain.nn.relu import ReLU
 from bptrain.nn.sigmoid import Sigmoid
 from bptrain.nn.tanh import Tanh
+from bptrain.nn.triplet_margin_loss import TripletMarginLoss
 
-__all__ = ["CrossEntropyLoss", "Linear", "MSELoss", "ReLU", "Sigmoid", "Tanh"]
+__all__ = [
+    "BCELoss",
+    "BCEWithLogitsLoss",
+    "CosineEmbeddingLoss",
+    "CrossEntropyLoss",
+    "GaussianNLLLoss",
+    "HingeEmbeddingLoss",
+    "HuberLoss",
+    "KLDivLoss",
+    "L1Loss",
+    "Linear",
+    "MSELoss",
+    "MarginRankingLoss",
+    "NLLLoss",
+    "PoissonNLLLoss",
+    "ReLU",
+    "Sigmoid",
+    "SmoothL1Loss",
+    "Tanh",
+    "TripletMarginLoss",
+]

@@ -22,11 +22,43 @@ The rule behind every file is the chain rule: the backward pass is handed y' = d
 Second derivatives are not offered: differentiating a gradient raises a RuntimeError that says so.
 """
 
+from bptrain.ops.binary_cross_entropy import binary_cross_entropy
+from bptrain.ops.binary_cross_entropy_with_logits import binary_cross_entropy_with_logits
+from bptrain.ops.cosine_embedding_loss import cosine_embedding_loss
 from bptrain.ops.cross_entropy import cross_entropy
+from bptrain.ops.gaussian_nll_loss import gaussian_nll_loss
+from bptrain.ops.hinge_embedding_loss import hinge_embedding_loss
+from bptrain.ops.huber_loss import huber_loss, smooth_l1_loss
+from bptrain.ops.kl_div import kl_div
+from bptrain.ops.l1_loss import l1_loss
 from bptrain.ops.linear import linear
+from bptrain.ops.margin_ranking_loss import margin_ranking_loss
 from bptrain.ops.mse_loss import mse_loss
+from bptrain.ops.nll_loss import nll_loss
+from bptrain.ops.poisson_nll_loss import poisson_nll_loss
 from bptrain.ops.relu import relu
 from bptrain.ops.sigmoid import sigmoid
 from bptrain.ops.tanh import tanh
+from bptrain.ops.triplet_margin_loss import triplet_margin_loss
 
-__all__ = ["cross_entropy", "linear", "mse_loss", "relu", "sigmoid", "tanh"]
+__all__ = [
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
+    "cosine_embedding_loss",
+    "cross_entropy",
+    "gaussian_nll_loss",
+    "hinge_embedding_loss",
+    "huber_loss",
+    "kl_div",
+    "l1_loss",
+    "linear",
+    "margin_ranking_loss",
+    "mse_loss",
+    "nll_loss",
+    "poisson_nll_loss",
+    "relu",
+    "sigmoid",
+    "smooth_l1_loss",
+    "tanh",
+    "triplet_margin_loss",
+]

@@ -5,9 +5,36 @@ module has none. Each odd shape says why it is there.
 """
 
 from bptrain.verify.case import Case, ModuleCase, OpCase, Refusal
-from bptrain.verify.cases import activations, linear, losses
+from bptrain.verify.cases import (
+    activations,
+    linear,
+    losses_of_classes,
+    losses_of_labels,
+    losses_of_pairs,
+    losses_of_values,
+)
 
-OPS: list[OpCase] = [*linear.OPS, *activations.OPS, *losses.OPS]
-MODULES: list[ModuleCase] = [*linear.MODULES, *activations.MODULES, *losses.MODULES]
+OPS: list[OpCase] = [
+    *linear.OPS,
+    *activations.OPS,
+    *losses_of_classes.OPS,
+    *losses_of_labels.OPS,
+    *losses_of_pairs.OPS,
+    *losses_of_values.OPS,
+]
+MODULES: list[ModuleCase] = [
+    *linear.MODULES,
+    *activations.MODULES,
+    *losses_of_classes.MODULES,
+    *losses_of_labels.MODULES,
+    *losses_of_pairs.MODULES,
+    *losses_of_values.MODULES,
+]
 CASES: list[Case] = [*OPS, *MODULES]
-REFUSED: list[Refusal] = [*activations.REFUSED, *losses.REFUSED]
+REFUSED: list[Refusal] = [
+    *activations.REFUSED,
+    *losses_of_classes.REFUSED,
+    *losses_of_labels.REFUSED,
+    *losses_of_pairs.REFUSED,
+    *losses_of_values.REFUSED,
+]
