@@ -4,14 +4,13 @@ Shapes     x logits, t labels: the same shape, M elements; w weight and q weight
            label broadcast to it
 Forward    p_m = sigmoid(x_m)
            l_m = -w_m (q_m t_m log p_m + (1 - t_m) log(1 - p_m))
-               = w_m ((1 - t_m) x_m + (1 + (q_m - 1) t_m) softplus(-x_m))
-                 because -log p = softplus(-x) and -log(1 - p) = x + softplus(-x)
+               = w_m ((1 - t_m) x_m - (1 + (q_m - 1) t_m) log p_m)
+                 because 1 - p = e^-x p, so that log(1 - p) = log p - x
            L   = l  (none)   sum_m l_m  (sum)   sum_m l_m / M  (mean)
 Backward   writing x' for dL/dx, given L'; l' is L', or L' / M for the mean
-    x' = w l' (p - t)                            without q (q = 1), because the slope of
-                                                 softplus(-x) is p - 1
+    x' = w l' (p - t)                            without q (q = 1), because d log p/dx = 1 - p
     x' = w l' ((1 + (q - 1) t) p - q t)          because (1 - t) + (1 + (q - 1) t) (p - 1) is that
-    t' = w l' ((q - 1) softplus(-x) - x)         because l is linear in t
+    t' = w l' ((1 - q) log p - x)                because l is linear in t
 Keeps      x and t, w and q: nothing new is held. The slope p - t would replace x and t by one
            tensor, but t is the caller's, and x may be in 16 bits, of which the slope is made in 32
 Cost       8M flops, M exponentials and logarithms forward; 4M flops, M exponentials backward
@@ -56,18 +55,19 @@ def forward(
 ) -> Tensor:
     """Return L in float32 or wider."""
     x, t = widened(x, t)
-    softplus = _softplus_of_minus(x)
+    log_p = _log_sigmoid(x)
     if q is not None:
-        softplus = softplus * (1 + (q - 1) * t)
-    losses = torch.addcmul(x, x, t, value=-1) + softplus
+        log_p = log_p * (1 + (q - 1) * t)
+    losses = torch.addcmul(x, x, t, value=-1).sub_(log_p)
     if w is not None:
         losses = losses * w
     return reduced(losses, reduction, losses.numel())
 
 
-def _softplus_of_minus(x: Tensor) -> Tensor:
-    """Return log(1 + e^-x) as max(-x, 0) + log(1 + e^-|x|), whose exponential cannot overflow."""
-    return x.abs().neg_().exp_().log1p_().sub_(x.clamp_max(0))
+def _log_sigmoid(x: Tensor) -> Tensor:
+    """Return log p = min(x, 0) - log(1 + e^-|x|), whose exponential cannot overflow."""
+    log_p: Tensor = torch.ops.aten.log_sigmoid(x)
+    return log_p
 
 
 def backward(
@@ -86,7 +86,7 @@ def backward(
         grad_x = slope.mul_(grad_losses)
     if needs.t:
         (wide,) = widened(x)
-        slope = -wide if q is None else (q - 1) * _softplus_of_minus(wide) - wide
+        slope = -wide if q is None else (1 - q) * _log_sigmoid(wide) - wide
         grad_t = slope * grad_losses
     return grad_x, grad_t
 

@@ -76,13 +76,13 @@ def forward(x: Tensor, t: Tensor, w: Tensor | None, options: Options) -> tuple[T
 
 def backward(grad_loss: Tensor, saved: Saved, options: Options) -> Tensor:
     """Return x' [N, K, ...] for class indices."""
-    x, t, kept, w = saved
+    x, t, counted, w = saved
     e, K = options.e, x.shape[1]
     if t is None:
-        assert kept is not None
-        index, w_n = None, kept.to(wide_dtype(x))
+        assert counted is not None
+        index, w_n = None, counted.to(wide_dtype(x))
     else:
-        index, kept, w_n = weights_of(t, w, options.ignore_index, wide_dtype(x))
+        index, counted, w_n = weights_of(t, w, options.ignore_index, wide_dtype(x))
     grad_losses = spread(grad_loss, options.reduction, w_n)
     if options.reduction == "none":
         grad_losses = grad_losses.unsqueeze(1)
@@ -90,8 +90,8 @@ def backward(grad_loss: Tensor, saved: Saved, options: Options) -> Tensor:
     # c l' has two parts, at the true class and at each. Symptom: NaN gradients from a batch whose
     # samples are all ignored. Cause: A = 0. Remedy: an ignored sample's part is set to 0, not
     # multiplied by 0.
-    c_true = torch.where(kept, (1 - e) * w_n * grad_losses, 0)  # [N, 1, ...]
-    c_each = torch.where(kept, (e / K) * grad_losses, 0)
+    c_true = torch.where(counted, (1 - e) * w_n * grad_losses, 0)  # [N, 1, ...]
+    c_each = torch.where(counted, (e / K) * grad_losses, 0)
     C = c_true + c_each * (K if w is None else w.sum()) if e else c_true
 
     grad_x = _softmax(x).mul_(C)
@@ -108,7 +108,7 @@ def forward_of_probabilities(
     """Return L for class probabilities t, in float32 or wider, and what the backward reads."""
     log_p = _log_softmax(x)
     c = _by_class(_smoothed(t, options.e), w)
-    losses = -(c * log_p).sum(1)
+    losses = log_p.mul_(c).sum(1).neg_()
     loss = reduced(losses, options.reduction, losses.numel())
     return loss, Saved(
         x, t if needs.x or needs.w else None, None, w if needs.x or needs.t else None
@@ -119,7 +119,7 @@ def backward_of_probabilities(
     grad_loss: Tensor, saved: Saved, options: Options, needs: Needs
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """Return x', t' and w' for class probabilities, each None if it is not wanted."""
-    x, t, _, w = saved
+    x, t, w = saved.x, saved.t, saved.w
     grad_losses = spread(grad_loss, options.reduction, x.numel() // x.shape[1])
     if options.reduction == "none":
         grad_losses = grad_losses.unsqueeze(1)
@@ -127,7 +127,7 @@ def backward_of_probabilities(
     if needs.x and t is not None:
         c = _by_class(_smoothed(t, options.e), w)
         C = c.sum(1, keepdim=True)
-        grad_x = (_softmax(x).mul_(C) - c).mul_(grad_losses)
+        grad_x = _softmax(x).mul_(C).sub_(c).mul_(grad_losses)
     if needs.t or needs.w:
         pull = -_log_softmax(x).mul_(grad_losses)
         if needs.t:

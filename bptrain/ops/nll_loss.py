@@ -44,15 +44,18 @@ def forward(x: Tensor, t: Tensor, w: Tensor | None, options: Options) -> Tensor:
     return reduced(losses, options.reduction, w_n)
 
 
-def backward(grad_loss: Tensor, saved: Saved, options: Options, zeros: Tensor) -> Tensor:
-    """Return x', written into `zeros` [N, K, ...]."""
+def backward(
+    grad_loss: Tensor, saved: Saved, options: Options, shape: torch.Size, dtype: torch.dtype
+) -> Tensor:
+    """Return x' in the shape [N, K, ...] and dtype of x."""
     index, kept, w_n = weights_of(saved.t, saved.w, options.ignore_index, wide_dtype(grad_loss))
     grad_losses = spread(grad_loss, options.reduction, w_n)
     if options.reduction == "none":
         grad_losses = grad_losses.unsqueeze(1)
     # where, not a product with 0: where all are ignored, l' = L' / 0 is infinite
     pull = torch.where(kept, -w_n * grad_losses, 0)
-    return zeros.scatter_(1, index, pull.to(zeros.dtype))
+    grad_x = pull.new_zeros(shape, dtype=dtype)
+    return grad_x.scatter_(1, index, pull.to(dtype))
 
 
 class NLLLossFunction(torch.autograd.Function):
@@ -70,8 +73,9 @@ class NLLLossFunction(torch.autograd.Function):
     @first_derivative
     def backward(ctx: Any, grad_loss: Tensor) -> tuple[Tensor, None, None, None]:
         """Run the backward pass."""
-        zeros = grad_loss.new_zeros(ctx.shape, dtype=ctx.dtype)
-        return backward(grad_loss, Saved(*ctx.saved_tensors), ctx.options, zeros), None, None, None
+        saved = Saved(*ctx.saved_tensors)
+        grad_x = backward(grad_loss, saved, ctx.options, ctx.shape, ctx.dtype)
+        return grad_x, None, None, None
 
 
 def nll_loss(

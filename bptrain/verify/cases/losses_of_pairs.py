@@ -160,8 +160,11 @@ OPS = [
     _triplet("p = 1.5", "between", _triplets(5, 4), p=1.5),
     _triplet("p = 3", "beyond", _triplets(5, 4), p=3.0, swap=True, margin=2.0),
     _triplet("p infinite", "the largest alone", _triplets(5, 4), p=inf, margin=2.0),
-    _triplet("p infinite, tied", "shared by two", _tied_largest, smooth=False, p=inf, eps=0.0),
+    _triplet(
+        "p infinite, tied", "shared by two", _tied_largest, smooth=False, p=inf, eps=0.0, margin=2.0
+    ),
     _triplet("images", "the norm is along the last axis", _triplets(2, 2, 2, 3)),
+    _triplet("images, p infinite", "the largest along that axis", _triplets(2, 3, 2), p=inf),
     _triplet("one triplet", "no batch axis: the loss is a scalar", _triplets(4), reduction="none"),
     _triplet("far", "squares in float16 overflow", _triplets(3, 4, scale=300.0), smooth=False),
     *(
