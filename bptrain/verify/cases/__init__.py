@@ -12,11 +12,13 @@ from bptrain.verify.cases import (
     losses_of_labels,
     losses_of_pairs,
     losses_of_values,
+    softmax,
 )
 
 OPS: list[OpCase] = [
     *linear.OPS,
     *activations.OPS,
+    *softmax.OPS,
     *losses_of_classes.OPS,
     *losses_of_labels.OPS,
     *losses_of_pairs.OPS,
@@ -25,6 +27,7 @@ OPS: list[OpCase] = [
 MODULES: list[ModuleCase] = [
     *linear.MODULES,
     *activations.MODULES,
+    *softmax.MODULES,
     *losses_of_classes.MODULES,
     *losses_of_labels.MODULES,
     *losses_of_pairs.MODULES,
