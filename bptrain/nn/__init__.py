@@ -5,19 +5,30 @@ are torch.nn's, so that state_dicts load both ways. An option that is not offere
 NotImplementedError in the constructor, naming it.
 """
 
+from bptrain.nn.binary_cross_entropy import BCELoss
+from bptrain.nn.binary_cross_entropy_with_logits import BCEWithLogitsLoss
+from bptrain.nn.cosine_embedding_loss import CosineEmbeddingLoss
 from bptrain.nn.cross_entropy import CrossEntropyLoss
 from bptrain.nn.elu import CELU, ELU, SELU
+from bptrain.nn.gaussian_nll_loss import GaussianNLLLoss
 from bptrain.nn.gelu import GELU
 from bptrain.nn.glu import GLU
 from bptrain.nn.hardsigmoid import Hardsigmoid
 from bptrain.nn.hardswish import Hardswish
 from bptrain.nn.hardtanh import Hardtanh, ReLU6
+from bptrain.nn.hinge_embedding_loss import HingeEmbeddingLoss
+from bptrain.nn.huber_loss import HuberLoss, SmoothL1Loss
+from bptrain.nn.kl_div import KLDivLoss
+from bptrain.nn.l1_loss import L1Loss
 from bptrain.nn.leaky_relu import LeakyReLU
 from bptrain.nn.linear import Linear
 from bptrain.nn.log_softmax import LogSoftmax
 from bptrain.nn.logsigmoid import LogSigmoid
+from bptrain.nn.margin_ranking_loss import MarginRankingLoss
 from bptrain.nn.mish import Mish
 from bptrain.nn.mse_loss import MSELoss
+from bptrain.nn.nll_loss import NLLLoss
+from bptrain.nn.poisson_nll_loss import PoissonNLLLoss
 from bptrain.nn.prelu import PReLU
 from bptrain.nn.relu import ReLU
 from bptrain.nn.sigmoid import Sigmoid
@@ -26,6 +37,7 @@ from bptrain.nn.softmax import Softmax
 from bptrain.nn.softplus import Softplus
 from bptrain.nn.softsign import Softsign
 from bptrain.nn.tanh import Tanh
+from bptrain.nn.triplet_margin_loss import TripletMarginLoss
 
 __all__ = [
     "CELU",
@@ -33,23 +45,36 @@ __all__ = [
     "GELU",
     "GLU",
     "SELU",
+    "BCELoss",
+    "BCEWithLogitsLoss",
+    "CosineEmbeddingLoss",
     "CrossEntropyLoss",
+    "GaussianNLLLoss",
     "Hardsigmoid",
     "Hardswish",
     "Hardtanh",
+    "HingeEmbeddingLoss",
+    "HuberLoss",
+    "KLDivLoss",
+    "L1Loss",
     "LeakyReLU",
     "Linear",
     "LogSigmoid",
     "LogSoftmax",
     "MSELoss",
+    "MarginRankingLoss",
     "Mish",
+    "NLLLoss",
     "PReLU",
+    "PoissonNLLLoss",
     "ReLU",
     "ReLU6",
     "SiLU",
     "Sigmoid",
+    "SmoothL1Loss",
     "Softmax",
     "Softplus",
     "Softsign",
     "Tanh",
+    "TripletMarginLoss",
 ]

@@ -22,19 +22,30 @@ The rule behind every file is the chain rule: the backward pass is handed y' = d
 Second derivatives are not offered: differentiating a gradient raises a RuntimeError that says so.
 """
 
+from bptrain.ops.binary_cross_entropy import binary_cross_entropy
+from bptrain.ops.binary_cross_entropy_with_logits import binary_cross_entropy_with_logits
+from bptrain.ops.cosine_embedding_loss import cosine_embedding_loss
 from bptrain.ops.cross_entropy import cross_entropy
 from bptrain.ops.elu import celu, elu, selu
+from bptrain.ops.gaussian_nll_loss import gaussian_nll_loss
 from bptrain.ops.gelu import gelu
 from bptrain.ops.glu import glu
 from bptrain.ops.hardsigmoid import hardsigmoid
 from bptrain.ops.hardswish import hardswish
 from bptrain.ops.hardtanh import hardtanh, relu6
+from bptrain.ops.hinge_embedding_loss import hinge_embedding_loss
+from bptrain.ops.huber_loss import huber_loss, smooth_l1_loss
+from bptrain.ops.kl_div import kl_div
+from bptrain.ops.l1_loss import l1_loss
 from bptrain.ops.leaky_relu import leaky_relu
 from bptrain.ops.linear import linear
 from bptrain.ops.log_softmax import log_softmax
 from bptrain.ops.logsigmoid import logsigmoid
+from bptrain.ops.margin_ranking_loss import margin_ranking_loss
 from bptrain.ops.mish import mish
 from bptrain.ops.mse_loss import mse_loss
+from bptrain.ops.nll_loss import nll_loss
+from bptrain.ops.poisson_nll_loss import poisson_nll_loss
 from bptrain.ops.prelu import prelu
 from bptrain.ops.relu import relu
 from bptrain.ops.sigmoid import sigmoid
@@ -43,30 +54,44 @@ from bptrain.ops.softmax import softmax
 from bptrain.ops.softplus import softplus
 from bptrain.ops.softsign import softsign
 from bptrain.ops.tanh import tanh
+from bptrain.ops.triplet_margin_loss import triplet_margin_loss
 
 __all__ = [
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
     "celu",
+    "cosine_embedding_loss",
     "cross_entropy",
     "elu",
+    "gaussian_nll_loss",
     "gelu",
     "glu",
     "hardsigmoid",
     "hardswish",
     "hardtanh",
+    "hinge_embedding_loss",
+    "huber_loss",
+    "kl_div",
+    "l1_loss",
     "leaky_relu",
     "linear",
     "log_softmax",
     "logsigmoid",
+    "margin_ranking_loss",
     "mish",
     "mse_loss",
+    "nll_loss",
+    "poisson_nll_loss",
     "prelu",
     "relu",
     "relu6",
     "selu",
     "sigmoid",
     "silu",
+    "smooth_l1_loss",
     "softmax",
     "softplus",
     "softsign",
     "tanh",
+    "triplet_margin_loss",
 ]

@@ -5,14 +5,39 @@ module has none. Each odd shape says why it is there.
 """
 
 from bptrain.verify.case import Case, ModuleCase, OpCase, Refusal
-from bptrain.verify.cases import activations, linear, losses, softmax
+from bptrain.verify.cases import (
+    activations,
+    linear,
+    losses_of_classes,
+    losses_of_labels,
+    losses_of_pairs,
+    losses_of_values,
+    softmax,
+)
 
-OPS: list[OpCase] = [*linear.OPS, *activations.OPS, *softmax.OPS, *losses.OPS]
+OPS: list[OpCase] = [
+    *linear.OPS,
+    *activations.OPS,
+    *softmax.OPS,
+    *losses_of_classes.OPS,
+    *losses_of_labels.OPS,
+    *losses_of_pairs.OPS,
+    *losses_of_values.OPS,
+]
 MODULES: list[ModuleCase] = [
     *linear.MODULES,
     *activations.MODULES,
     *softmax.MODULES,
-    *losses.MODULES,
+    *losses_of_classes.MODULES,
+    *losses_of_labels.MODULES,
+    *losses_of_pairs.MODULES,
+    *losses_of_values.MODULES,
 ]
 CASES: list[Case] = [*OPS, *MODULES]
-REFUSED: list[Refusal] = [*activations.REFUSED, *losses.REFUSED]
+REFUSED: list[Refusal] = [
+    *activations.REFUSED,
+    *losses_of_classes.REFUSED,
+    *losses_of_labels.REFUSED,
+    *losses_of_pairs.REFUSED,
+    *losses_of_values.REFUSED,
+]
