@@ -22,11 +22,28 @@ The rule behind every file is the chain rule: the backward pass is handed y' = d
 Second derivatives are not offered: differentiating a gradient raises a RuntimeError that says so.
 """
 
+from bptrain.ops.adaptive_avg_pool import adaptive_avg_pool1d, adaptive_avg_pool2d
+from bptrain.ops.avg_pool import avg_pool1d, avg_pool2d
 from bptrain.ops.cross_entropy import cross_entropy
 from bptrain.ops.linear import linear
+from bptrain.ops.max_pool import adaptive_max_pool2d, max_pool1d, max_pool2d
 from bptrain.ops.mse_loss import mse_loss
 from bptrain.ops.relu import relu
 from bptrain.ops.sigmoid import sigmoid
 from bptrain.ops.tanh import tanh
 
-__all__ = ["cross_entropy", "linear", "mse_loss", "relu", "sigmoid", "tanh"]
+__all__ = [
+    "adaptive_avg_pool1d",
+    "adaptive_avg_pool2d",
+    "adaptive_max_pool2d",
+    "avg_pool1d",
+    "avg_pool2d",
+    "cross_entropy",
+    "linear",
+    "max_pool1d",
+    "max_pool2d",
+    "mse_loss",
+    "relu",
+    "sigmoid",
+    "tanh",
+]
