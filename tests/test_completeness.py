@@ -22,7 +22,7 @@ from bptrain.verify.cases import MODULES, OPS
 PACKAGE = Path(bptrain.__file__).parent
 CONFIGS = sorted((PACKAGE.parent / "configs").glob("*.yaml"))
 OP_FILES = [p for p in sorted((PACKAGE / "ops").glob("*.py")) if "def backward(" in p.read_text()]
-EQUATION = re.compile(r"'(_\w+)? =")  # x' = or x'_ij =
+EQUATION = re.compile(r"^ {4}\w+'(_\w+)? =")  # x' = or x'_ij = at the margin
 HEADINGS = ["Shapes", "Forward", "Backward", "Keeps", "Cost", "Source"]
 
 
@@ -37,7 +37,7 @@ def test_an_op_file_derives_what_it_computes(path: Path) -> None:
     starts = [line.split()[0] for line in docstring.splitlines() if line[:1].isalpha()]
     assert [start for start in starts if start in HEADINGS] == HEADINGS
     backward = docstring[docstring.index("Backward") : docstring.index("Keeps")]
-    equations = [line for line in backward.splitlines() if EQUATION.search(line)]
+    equations = [line for line in backward.splitlines() if EQUATION.match(line)]
     assert equations
     assert backward.count("because") >= len(equations)
 

@@ -33,11 +33,11 @@ def forward(x: Tensor, size: tuple[int, ...]) -> Tensor:
 
 
 def backward(grad_y: Tensor, size: tuple[int, ...], form: Form) -> Tensor:
-    """Return x' in the form of x, of which the kernel reads no number."""
+    """Return x' in the form of x, of which the kernel reads nothing else."""
     if size == (1, 1):
         H, W = form.shape[-2:]
         return (grad_y / (H * W)).expand(form.shape)  # one number a plane, never written out
-    x = form.beside(grad_y)
+    x = form.stand_in(grad_y)
     grad_x: Tensor = torch.ops.aten._adaptive_avg_pool2d_backward(grad_y, x)
     return grad_x
 

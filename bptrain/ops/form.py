@@ -12,14 +12,23 @@ class Form(NamedTuple):
     shape: tuple[int, ...]
     is_channels_last: bool
 
-    def beside(self, grad: Tensor) -> Tensor:
+    def unwritten(self, grad: Tensor) -> Tensor:
         """Return unwritten memory of this form, with the dtype and device of `grad`.
 
-        torch's backward kernels read nothing but the form of their input: handed this, the input
-        itself need not be kept. Memory that nobody touches is not even mapped on a CPU.
+        torch's backward kernels take the input but read its form alone. The memory that the
+        gradient is to be written to has that form: handed as both, nothing else is needed.
         """
         layout = torch.channels_last if self.is_channels_last else torch.contiguous_format
         return torch.empty(self.shape, dtype=grad.dtype, device=grad.device, memory_format=layout)
+
+    def stand_in(self, grad: Tensor) -> Tensor:
+        """Return a tensor of this form, of one number where strides allow it.
+
+        For kernels that do not take the memory to write to.
+        """
+        if self.is_channels_last:
+            return self.unwritten(grad)
+        return grad.new_empty(()).expand(self.shape)
 
 
 def form_of(x: Tensor) -> Form:

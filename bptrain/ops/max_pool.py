@@ -10,8 +10,9 @@ Backward   writing x' for dL/dx, given y'
     x'_h = sum_i y'_i [h = k(i)]   because dy_i/dx_h is 1 at the winner and 0 elsewhere: a small
                                    move of a loser changes nothing. Windows that overlap may have
                                    the same winner, therefore the sum
-Keeps      k, counted from the window's corner: d(i) = k(i) - corner(i), one byte where the window
-           spans fewer than 256 places, else four; not x, and not k itself, eight bytes each
+Keeps      k; not x, which torch keeps too, for its shape alone. A byte for each k would do, counted
+           from the window's corner, but k comes from the kernel and goes into the kernel as int64:
+           narrowing and widening it made the pair of passes 5 to 25 % slower on a CPU
 Cost       R S comparisons an output forward, one addition an output backward
 Source     Zhou and Chellappa 1988, "Computation of optical flow using a neural network"; the
            derivation here
@@ -34,8 +35,6 @@ from bptrain.ops.window import (
     checked_window,
 )
 
-COUNTERS = ((torch.uint8, 2**8), (torch.int32, 2**31), (torch.int64, 2**63))
-
 
 class Adaptive(NamedTuple):
     """The number of outputs along each axis, whose windows share the input out among them."""
@@ -46,7 +45,7 @@ class Adaptive(NamedTuple):
 class Saved(NamedTuple):
     """What the backward pass reads."""
 
-    d: Tensor  # [N, C, H', W'], the winner's place counted from its window's corner
+    k: Tensor  # [N, C, H', W'], int64: the winner's place in its plane, h W + w
 
 
 def forward(x: Tensor, window: Window | Adaptive) -> tuple[Tensor, Tensor]:
@@ -61,53 +60,13 @@ def forward(x: Tensor, window: Window | Adaptive) -> tuple[Tensor, Tensor]:
 
 def backward(grad_y: Tensor, saved: Saved, window: Window | Adaptive, form: Form) -> Tensor:
     """Return x' in the form of x."""
-    corner, _ = corners(window, form, saved.d)
-    k = saved.d.to(torch.int64).add_(corner)
-    x = form.beside(grad_y)
+    grad_x = form.unwritten(grad_y)
     aten = torch.ops.aten
     if isinstance(window, Adaptive):
-        grad_x: Tensor = aten.adaptive_max_pool2d_backward(grad_y, x, k)
+        aten.adaptive_max_pool2d_backward(grad_y, grad_x, saved.k, grad_input=grad_x)
     else:
-        grad_x = aten.max_pool2d_with_indices_backward(grad_y, x, *window, k)
+        aten.max_pool2d_with_indices_backward(grad_y, grad_x, *window, saved.k, grad_input=grad_x)
     return grad_x
-
-
-def saved_winners(k: Tensor, window: Window | Adaptive, form: Form) -> Saved:
-    """Return d = k - corner in the narrowest dtype that can count a window."""
-    corner, span = corners(window, form, k)
-    narrow = next(dtype for dtype, count in COUNTERS if span < count)
-    # Both are narrowed before the subtraction, which costs a third of narrowing the difference:
-    # bytes count modulo 256, and the difference is below 256, so that nothing is lost.
-    return Saved(k.to(narrow).sub_(corner.to(narrow)))
-
-
-def corners(window: Window | Adaptive, form: Form, outputs: Tensor) -> tuple[Tensor, int]:
-    """Return where the window of each output [H', W'] begins, and how far it may reach.
-
-    The corners are moved into the plane so far that corner + d is a place of the plane for every
-    0 <= d <= span: a winner that is read back can never lie outside of it.
-    """
-    (H, W), (rows, columns) = form.shape[-2:], outputs.shape[-2:]
-    i = torch.arange(rows, device=outputs.device).unsqueeze(1)
-    j = torch.arange(columns, device=outputs.device)
-    if isinstance(window, Adaptive):
-        top, left = (i * H).floor_divide_(rows), (j * W).floor_divide_(columns)
-        span = _adaptive_reach(H, rows) * W + _adaptive_reach(W, columns)
-    else:
-        (p, q), (r, s) = window.padding, window.stride
-        top, left = i * r - p, j * s - q
-        below, right = (
-            (size - 1) * step for size, step in zip(window.size, window.dilation, strict=True)
-        )
-        span = below * W + right
-    span = min(span, H * W - 1)
-    return (top * W + left).clamp_(0, H * W - 1 - span), span
-
-
-def _adaptive_reach(length: int, outputs: int) -> int:
-    """Return how far the last place of the longest window lies from its first."""
-    longest = -(-length // outputs) + (length % outputs != 0)
-    return longest - 1
 
 
 class MaxPoolFunction(torch.autograd.Function):
@@ -122,7 +81,7 @@ class MaxPoolFunction(torch.autograd.Function):
         y, k = forward(x, window)
         if ctx.needs_input_grad[0]:
             ctx.window, ctx.form = window, form_of(x)
-            ctx.save_for_backward(*saved_winners(k, window, ctx.form))
+            ctx.save_for_backward(*Saved(k))
         if not return_indices:
             return y
         ctx.mark_non_differentiable(k)
