@@ -54,7 +54,7 @@ def test_a_gradient_nobody_wants_is_not_computed(case: Case) -> None:
     alone = [elements_made_backward(case, tensors, [name]) for name in names]
     assert max(alone) <= whole
     if any(tensors[name].numel() for name in names):
-        assert min(alone) < whole
+        assert min(alone) < whole or whole == 0  # views of the upstream gradient cost nothing
 
 
 def elements_made_backward(case: Case, tensors: Tensors, names: list[str]) -> int:
