@@ -6,27 +6,39 @@ NotImplementedError in the constructor, naming it.
 """
 
 from bptrain.nn.adaptive_avg_pool import AdaptiveAvgPool1d, AdaptiveAvgPool2d
+from bptrain.nn.add import Add
 from bptrain.nn.avg_pool import AvgPool1d, AvgPool2d
+from bptrain.nn.cat import Concat
 from bptrain.nn.cross_entropy import CrossEntropyLoss
+from bptrain.nn.flatten import Flatten
 from bptrain.nn.linear import Linear
 from bptrain.nn.max_pool import AdaptiveMaxPool2d, MaxPool1d, MaxPool2d
 from bptrain.nn.mse_loss import MSELoss
+from bptrain.nn.pixel_shuffle import PixelShuffle
 from bptrain.nn.relu import ReLU
 from bptrain.nn.sigmoid import Sigmoid
 from bptrain.nn.tanh import Tanh
+from bptrain.nn.unflatten import Unflatten
+from bptrain.nn.upsample import Upsample
 
 __all__ = [
     "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
     "AdaptiveMaxPool2d",
+    "Add",
     "AvgPool1d",
     "AvgPool2d",
+    "Concat",
     "CrossEntropyLoss",
+    "Flatten",
     "Linear",
     "MSELoss",
     "MaxPool1d",
     "MaxPool2d",
+    "PixelShuffle",
     "ReLU",
     "Sigmoid",
     "Tanh",
+    "Unflatten",
+    "Upsample",
 ]

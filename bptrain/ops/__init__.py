@@ -23,26 +23,36 @@ Second derivatives are not offered: differentiating a gradient raises a RuntimeE
 """
 
 from bptrain.ops.adaptive_avg_pool import adaptive_avg_pool1d, adaptive_avg_pool2d
+from bptrain.ops.add import add
 from bptrain.ops.avg_pool import avg_pool1d, avg_pool2d
+from bptrain.ops.cat import cat
 from bptrain.ops.cross_entropy import cross_entropy
+from bptrain.ops.flatten import flatten
 from bptrain.ops.linear import linear
 from bptrain.ops.max_pool import adaptive_max_pool2d, max_pool1d, max_pool2d
 from bptrain.ops.mse_loss import mse_loss
+from bptrain.ops.pixel_shuffle import pixel_shuffle
 from bptrain.ops.relu import relu
 from bptrain.ops.sigmoid import sigmoid
 from bptrain.ops.tanh import tanh
+from bptrain.ops.upsample import interpolate
 
 __all__ = [
     "adaptive_avg_pool1d",
     "adaptive_avg_pool2d",
     "adaptive_max_pool2d",
+    "add",
     "avg_pool1d",
     "avg_pool2d",
+    "cat",
     "cross_entropy",
+    "flatten",
+    "interpolate",
     "linear",
     "max_pool1d",
     "max_pool2d",
     "mse_loss",
+    "pixel_shuffle",
     "relu",
     "sigmoid",
     "tanh",

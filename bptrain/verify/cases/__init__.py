@@ -5,14 +5,15 @@ module has none. Each odd shape says why it is there.
 """
 
 from bptrain.verify.case import Case, ModuleCase, OpCase, Refusal
-from bptrain.verify.cases import activations, linear, losses, pooling
+from bptrain.verify.cases import activations, linear, losses, pooling, shapes
 
-OPS: list[OpCase] = [*linear.OPS, *activations.OPS, *losses.OPS, *pooling.OPS]
+OPS: list[OpCase] = [*linear.OPS, *activations.OPS, *losses.OPS, *pooling.OPS, *shapes.OPS]
 MODULES: list[ModuleCase] = [
     *linear.MODULES,
     *activations.MODULES,
     *losses.MODULES,
     *pooling.MODULES,
+    *shapes.MODULES,
 ]
 CASES: list[Case] = [*OPS, *MODULES]
-REFUSED: list[Refusal] = [*activations.REFUSED, *losses.REFUSED]
+REFUSED: list[Refusal] = [*activations.REFUSED, *losses.REFUSED, *shapes.REFUSED]
