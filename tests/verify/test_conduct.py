@@ -76,8 +76,9 @@ def elements_made_backward(case: Case, tensors: Tensors, names: list[str]) -> in
     for node in nodes_behind(outputs):
         if node.name() != "torch::autograd::AccumulateGrad":
             node.register_hook(no_more_than_asked(node))
+    pulls = list(upstream(outputs, 1).values())
     with Counting() as counting:
-        torch.autograd.backward(list(outputs.values()), list(upstream(outputs, 1).values()))
+        torch.autograd.backward(list(outputs.values()), pulls)
     return counting.elements
 
 
