@@ -7,9 +7,12 @@ NotImplementedError in the constructor, naming it.
 
 from bptrain.nn.adaptive_avg_pool import AdaptiveAvgPool1d, AdaptiveAvgPool2d
 from bptrain.nn.add import Add
+from bptrain.nn.alpha_dropout import AlphaDropout
 from bptrain.nn.avg_pool import AvgPool1d, AvgPool2d
 from bptrain.nn.cat import Concat
 from bptrain.nn.cross_entropy import CrossEntropyLoss
+from bptrain.nn.dropout import Dropout, Dropout1d, Dropout2d
+from bptrain.nn.embedding import Embedding
 from bptrain.nn.flatten import Flatten
 from bptrain.nn.linear import Linear
 from bptrain.nn.max_pool import AdaptiveMaxPool2d, MaxPool1d, MaxPool2d
@@ -26,10 +29,15 @@ __all__ = [
     "AdaptiveAvgPool2d",
     "AdaptiveMaxPool2d",
     "Add",
+    "AlphaDropout",
     "AvgPool1d",
     "AvgPool2d",
     "Concat",
     "CrossEntropyLoss",
+    "Dropout",
+    "Dropout1d",
+    "Dropout2d",
+    "Embedding",
     "Flatten",
     "Linear",
     "MSELoss",

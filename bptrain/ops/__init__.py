@@ -24,9 +24,12 @@ Second derivatives are not offered: differentiating a gradient raises a RuntimeE
 
 from bptrain.ops.adaptive_avg_pool import adaptive_avg_pool1d, adaptive_avg_pool2d
 from bptrain.ops.add import add
+from bptrain.ops.alpha_dropout import alpha_dropout
 from bptrain.ops.avg_pool import avg_pool1d, avg_pool2d
 from bptrain.ops.cat import cat
 from bptrain.ops.cross_entropy import cross_entropy
+from bptrain.ops.dropout import dropout, dropout1d, dropout2d
+from bptrain.ops.embedding import embedding
 from bptrain.ops.flatten import flatten
 from bptrain.ops.linear import linear
 from bptrain.ops.max_pool import adaptive_max_pool2d, max_pool1d, max_pool2d
@@ -42,10 +45,15 @@ __all__ = [
     "adaptive_avg_pool2d",
     "adaptive_max_pool2d",
     "add",
+    "alpha_dropout",
     "avg_pool1d",
     "avg_pool2d",
     "cat",
     "cross_entropy",
+    "dropout",
+    "dropout1d",
+    "dropout2d",
+    "embedding",
     "flatten",
     "interpolate",
     "linear",

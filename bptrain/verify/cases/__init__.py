@@ -5,15 +5,31 @@ module has none. Each odd shape says why it is there.
 """
 
 from bptrain.verify.case import Case, ModuleCase, OpCase, Refusal
-from bptrain.verify.cases import activations, linear, losses, pooling, shapes
+from bptrain.verify.cases import activations, dropout, embedding, linear, losses, pooling, shapes
 
-OPS: list[OpCase] = [*linear.OPS, *activations.OPS, *losses.OPS, *pooling.OPS, *shapes.OPS]
+OPS: list[OpCase] = [
+    *linear.OPS,
+    *activations.OPS,
+    *losses.OPS,
+    *pooling.OPS,
+    *shapes.OPS,
+    *dropout.OPS,
+    *embedding.OPS,
+]
 MODULES: list[ModuleCase] = [
     *linear.MODULES,
     *activations.MODULES,
     *losses.MODULES,
     *pooling.MODULES,
     *shapes.MODULES,
+    *dropout.MODULES,
+    *embedding.MODULES,
 ]
 CASES: list[Case] = [*OPS, *MODULES]
-REFUSED: list[Refusal] = [*activations.REFUSED, *losses.REFUSED, *shapes.REFUSED]
+REFUSED: list[Refusal] = [
+    *activations.REFUSED,
+    *losses.REFUSED,
+    *shapes.REFUSED,
+    *dropout.REFUSED,
+    *embedding.REFUSED,
+]
