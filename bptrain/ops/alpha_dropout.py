@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from bptrain.ops.autocast import first_derivative, in_given_dtype
-from bptrain.ops.dropout import check_probability
+from bptrain.ops.dropout import check_probability, drawn, masked
 
 FLOOR = 1.0507009873554805 * 1.6732632423543772  # f: SELU's scale times its alpha
 
@@ -41,16 +41,16 @@ def forward(x: Tensor, p: float) -> tuple[Tensor, Saved]:
     if p == 1:
         return x * 0, Saved(None)
     a = slope(p)
-    m = torch.empty_like(x, dtype=torch.bool).bernoulli_(1 - p)
+    m = drawn(x, p)
     shift = x.new_full((), -(1 - p) * a * FLOOR)
-    return torch.addcmul(shift, x + FLOOR, m, value=a), Saved(m)
+    return torch.addcmul(shift, x + FLOOR, m.view(torch.int8), value=a), Saved(m)
 
 
 def backward(grad_y: Tensor, saved: Saved, p: float) -> Tensor:
     """Return x'."""
     if saved.m is None:
         return grad_y * 0
-    return (grad_y * saved.m).mul_(slope(p))
+    return masked(grad_y, saved.m).mul_(slope(p))
 
 
 class AlphaDropoutFunction(torch.autograd.Function):
