@@ -53,7 +53,8 @@ def forward(x: Tensor, averaging: Averaging) -> Tensor:
 def backward(grad_y: Tensor, averaging: Averaging, form: Form) -> Tensor:
     """Return x' in the form of x."""
     grad_x = form.unwritten(grad_y)
-    torch.ops.aten.avg_pool2d_backward(grad_y, grad_x, *averaging, grad_input=grad_x)
+    share_out = torch.ops.aten.avg_pool2d_backward.grad_input
+    share_out(grad_y, grad_x, *averaging, grad_input=grad_x)
     return grad_x
 
 
