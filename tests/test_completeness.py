@@ -22,7 +22,7 @@ from bptrain.verify.cases import MODULES, OPS
 PACKAGE = Path(bptrain.__file__).parent
 CONFIGS = sorted((PACKAGE.parent / "configs").glob("*.yaml"))
 OP_FILES = [p for p in sorted((PACKAGE / "ops").glob("*.py")) if "def backward(" in p.read_text()]
-EQUATION = re.compile(r"^ {4}\w+'(_.+)? =")  # x' = or x'_ij = at the margin
+EQUATION = re.compile(r" {4}\w'(_.+)? +=")  # x' = or x'_ij = at the margin
 HEADINGS = ["Shapes", "Forward", "Backward", "Keeps", "Cost", "Source"]
 
 

@@ -12,19 +12,39 @@ from bptrain.nn.avg_pool import AvgPool1d, AvgPool2d
 from bptrain.nn.cat import Concat
 from bptrain.nn.cross_entropy import CrossEntropyLoss
 from bptrain.nn.dropout import Dropout, Dropout1d, Dropout2d
+from bptrain.nn.elu import CELU, ELU, SELU
 from bptrain.nn.embedding import Embedding
 from bptrain.nn.flatten import Flatten
+from bptrain.nn.gelu import GELU
+from bptrain.nn.glu import GLU
+from bptrain.nn.hardsigmoid import Hardsigmoid
+from bptrain.nn.hardswish import Hardswish
+from bptrain.nn.hardtanh import Hardtanh, ReLU6
+from bptrain.nn.leaky_relu import LeakyReLU
 from bptrain.nn.linear import Linear
+from bptrain.nn.log_softmax import LogSoftmax
+from bptrain.nn.logsigmoid import LogSigmoid
 from bptrain.nn.max_pool import AdaptiveMaxPool2d, MaxPool1d, MaxPool2d
+from bptrain.nn.mish import Mish
 from bptrain.nn.mse_loss import MSELoss
 from bptrain.nn.pixel_shuffle import PixelShuffle
+from bptrain.nn.prelu import PReLU
 from bptrain.nn.relu import ReLU
 from bptrain.nn.sigmoid import Sigmoid
+from bptrain.nn.silu import SiLU
+from bptrain.nn.softmax import Softmax
+from bptrain.nn.softplus import Softplus
+from bptrain.nn.softsign import Softsign
 from bptrain.nn.tanh import Tanh
 from bptrain.nn.unflatten import Unflatten
 from bptrain.nn.upsample import Upsample
 
 __all__ = [
+    "CELU",
+    "ELU",
+    "GELU",
+    "GLU",
+    "SELU",
     "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
     "AdaptiveMaxPool2d",
@@ -39,13 +59,26 @@ __all__ = [
     "Dropout2d",
     "Embedding",
     "Flatten",
+    "Hardsigmoid",
+    "Hardswish",
+    "Hardtanh",
+    "LeakyReLU",
     "Linear",
+    "LogSigmoid",
+    "LogSoftmax",
     "MSELoss",
     "MaxPool1d",
     "MaxPool2d",
+    "Mish",
+    "PReLU",
     "PixelShuffle",
     "ReLU",
+    "ReLU6",
+    "SiLU",
     "Sigmoid",
+    "Softmax",
+    "Softplus",
+    "Softsign",
     "Tanh",
     "Unflatten",
     "Upsample",

@@ -29,14 +29,29 @@ from bptrain.ops.avg_pool import avg_pool1d, avg_pool2d
 from bptrain.ops.cat import cat
 from bptrain.ops.cross_entropy import cross_entropy
 from bptrain.ops.dropout import dropout, dropout1d, dropout2d
+from bptrain.ops.elu import celu, elu, selu
 from bptrain.ops.embedding import embedding
 from bptrain.ops.flatten import flatten
+from bptrain.ops.gelu import gelu
+from bptrain.ops.glu import glu
+from bptrain.ops.hardsigmoid import hardsigmoid
+from bptrain.ops.hardswish import hardswish
+from bptrain.ops.hardtanh import hardtanh, relu6
+from bptrain.ops.leaky_relu import leaky_relu
 from bptrain.ops.linear import linear
+from bptrain.ops.log_softmax import log_softmax
+from bptrain.ops.logsigmoid import logsigmoid
 from bptrain.ops.max_pool import adaptive_max_pool2d, max_pool1d, max_pool2d
+from bptrain.ops.mish import mish
 from bptrain.ops.mse_loss import mse_loss
 from bptrain.ops.pixel_shuffle import pixel_shuffle
+from bptrain.ops.prelu import prelu
 from bptrain.ops.relu import relu
 from bptrain.ops.sigmoid import sigmoid
+from bptrain.ops.silu import silu
+from bptrain.ops.softmax import softmax
+from bptrain.ops.softplus import softplus
+from bptrain.ops.softsign import softsign
 from bptrain.ops.tanh import tanh
 from bptrain.ops.upsample import interpolate
 
@@ -49,19 +64,37 @@ __all__ = [
     "avg_pool1d",
     "avg_pool2d",
     "cat",
+    "celu",
     "cross_entropy",
     "dropout",
     "dropout1d",
     "dropout2d",
+    "elu",
     "embedding",
     "flatten",
+    "gelu",
+    "glu",
+    "hardsigmoid",
+    "hardswish",
+    "hardtanh",
     "interpolate",
+    "leaky_relu",
     "linear",
+    "log_softmax",
+    "logsigmoid",
     "max_pool1d",
     "max_pool2d",
+    "mish",
     "mse_loss",
     "pixel_shuffle",
+    "prelu",
     "relu",
+    "relu6",
+    "selu",
     "sigmoid",
+    "silu",
+    "softmax",
+    "softplus",
+    "softsign",
     "tanh",
 ]

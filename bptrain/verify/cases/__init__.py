@@ -5,11 +5,21 @@ module has none. Each odd shape says why it is there.
 """
 
 from bptrain.verify.case import Case, ModuleCase, OpCase, Refusal
-from bptrain.verify.cases import activations, dropout, embedding, linear, losses, pooling, shapes
+from bptrain.verify.cases import (
+    activations,
+    dropout,
+    embedding,
+    linear,
+    losses,
+    pooling,
+    shapes,
+    softmax,
+)
 
 OPS: list[OpCase] = [
     *linear.OPS,
     *activations.OPS,
+    *softmax.OPS,
     *losses.OPS,
     *pooling.OPS,
     *shapes.OPS,
@@ -19,6 +29,7 @@ OPS: list[OpCase] = [
 MODULES: list[ModuleCase] = [
     *linear.MODULES,
     *activations.MODULES,
+    *softmax.MODULES,
     *losses.MODULES,
     *pooling.MODULES,
     *shapes.MODULES,
