@@ -1,0 +1,58 @@
+"""The table of cases, a file for each family of operations.
+
+To add an operation, add its rows to its family's file: a test fails while an operation or a
+module has none. Each odd shape says why it is there.
+"""
+
+from bptrain.verify.case import Case, ModuleCase, OpCase, Refusal
+from bptrain.verify.cases import (
+    activations,
+    dropout,
+    embedding,
+    linear,
+    losses_of_classes,
+    losses_of_labels,
+    losses_of_pairs,
+    losses_of_values,
+    pooling,
+    shapes,
+    softmax,
+)
+
+OPS: list[OpCase] = [
+    *activations.OPS,
+    *dropout.OPS,
+    *embedding.OPS,
+    *linear.OPS,
+    *losses_of_classes.OPS,
+    *losses_of_labels.OPS,
+    *losses_of_pairs.OPS,
+    *losses_of_values.OPS,
+    *pooling.OPS,
+    *shapes.OPS,
+    *softmax.OPS,
+]
+MODULES: list[ModuleCase] = [
+    *activations.MODULES,
+    *dropout.MODULES,
+    *embedding.MODULES,
+    *linear.MODULES,
+    *losses_of_classes.MODULES,
+    *losses_of_labels.MODULES,
+    *losses_of_pairs.MODULES,
+    *losses_of_values.MODULES,
+    *pooling.MODULES,
+    *shapes.MODULES,
+    *softmax.MODULES,
+]
+CASES: list[Case] = [*OPS, *MODULES]
+REFUSED: list[Refusal] = [
+    *activations.REFUSED,
+    *dropout.REFUSED,
+    *embedding.REFUSED,
+    *losses_of_classes.REFUSED,
+    *losses_of_labels.REFUSED,
+    *losses_of_pairs.REFUSED,
+    *losses_of_values.REFUSED,
+    *shapes.REFUSED,
+]
