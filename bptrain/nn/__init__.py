@@ -5,11 +5,29 @@ are torch.nn's, so that state_dicts load both ways. An option that is not offere
 NotImplementedError in the constructor, naming it.
 """
 
+from bptrain.nn.bilinear import Bilinear
+from bptrain.nn.conv import Conv1d, Conv2d, Conv3d
+from bptrain.nn.conv_transpose import ConvTranspose1d, ConvTranspose2d
 from bptrain.nn.cross_entropy import CrossEntropyLoss
 from bptrain.nn.linear import Linear
 from bptrain.nn.mse_loss import MSELoss
+from bptrain.nn.pad import ZeroPad2d
 from bptrain.nn.relu import ReLU
 from bptrain.nn.sigmoid import Sigmoid
 from bptrain.nn.tanh import Tanh
 
-__all__ = ["CrossEntropyLoss", "Linear", "MSELoss", "ReLU", "Sigmoid", "Tanh"]
+__all__ = [
+    "Bilinear",
+    "Conv1d",
+    "Conv2d",
+    "Conv3d",
+    "ConvTranspose1d",
+    "ConvTranspose2d",
+    "CrossEntropyLoss",
+    "Linear",
+    "MSELoss",
+    "ReLU",
+    "Sigmoid",
+    "Tanh",
+    "ZeroPad2d",
+]

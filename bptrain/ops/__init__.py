@@ -22,11 +22,29 @@ The rule behind every file is the chain rule: the backward pass is handed y' = d
 Second derivatives are not offered: differentiating a gradient raises a RuntimeError that says so.
 """
 
+from bptrain.ops.bilinear import bilinear
+from bptrain.ops.conv import conv1d, conv2d, conv3d
+from bptrain.ops.conv_transpose import conv_transpose1d, conv_transpose2d
 from bptrain.ops.cross_entropy import cross_entropy
 from bptrain.ops.linear import linear
 from bptrain.ops.mse_loss import mse_loss
+from bptrain.ops.pad import pad
 from bptrain.ops.relu import relu
 from bptrain.ops.sigmoid import sigmoid
 from bptrain.ops.tanh import tanh
 
-__all__ = ["cross_entropy", "linear", "mse_loss", "relu", "sigmoid", "tanh"]
+__all__ = [
+    "bilinear",
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "cross_entropy",
+    "linear",
+    "mse_loss",
+    "pad",
+    "relu",
+    "sigmoid",
+    "tanh",
+]

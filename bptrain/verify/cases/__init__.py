@@ -5,9 +5,23 @@ module has none. Each odd shape says why it is there.
 """
 
 from bptrain.verify.case import Case, ModuleCase, OpCase, Refusal
-from bptrain.verify.cases import activations, linear, losses
+from bptrain.verify.cases import activations, bilinear, convolution, linear, losses, padding
 
-OPS: list[OpCase] = [*linear.OPS, *activations.OPS, *losses.OPS]
-MODULES: list[ModuleCase] = [*linear.MODULES, *activations.MODULES, *losses.MODULES]
+OPS: list[OpCase] = [
+    *linear.OPS,
+    *bilinear.OPS,
+    *convolution.OPS,
+    *padding.OPS,
+    *activations.OPS,
+    *losses.OPS,
+]
+MODULES: list[ModuleCase] = [
+    *linear.MODULES,
+    *bilinear.MODULES,
+    *convolution.MODULES,
+    *padding.MODULES,
+    *activations.MODULES,
+    *losses.MODULES,
+]
 CASES: list[Case] = [*OPS, *MODULES]
 REFUSED: list[Refusal] = [*activations.REFUSED, *losses.REFUSED]
