@@ -1,19 +1,19 @@
 """Bilinear map: each y is a weighted sum over all products of an x with a z.
 
 Shapes     x [N, I]   z [N, J]   W [O, I, J]   b [O]   y [N, O]     N: all leading axes, flattened
-Forward    q_nij = x_ni z_nj                     every product
-           y_no  = sum_ij W_oij q_nij + b_o      linear in q, so linear in x and in z, not in both
-Backward   writing x' for dL/dx, given y' [N, O]
+Forward    t_onj = sum_i x_ni W_oij
+           y_no  = sum_j t_onj z_nj + b_o      = sum_ij W_oij q_nij + b_o, where q_nij = x_ni z_nj
+Backward   writing x' for dL/dx, given y' [N, O]; y is linear in the products q
     q' = y' W over o    because dy_no/dq_nij = W_oij, summed over o: q'_nij = sum_o y'_no W_oij
     x' = q' z over j    because dq_nij/dx_ni = z_nj, summed over j: x'_ni = sum_j q'_nij z_nj
     z' = q' x over i    because dq_nij/dz_nj = x_ni, summed over i: z'_nj = sum_i q'_nij x_ni
     W' = y'^T q         because dy_no/dW_oij = q_nij, summed over n                 [O, I, J]
     b' = sum_n y'_n     because dy_no/db_o = 1, summed over n                       [O]
 Keeps      x (for W' or z'), z (for W' or x'), W (for x' or z'), each only if one of the two is
-           wanted; not q, which is as large as x and z multiplied: the backward pass computes it
-           again where W' is wanted
-Cost       2 N I J O flops forward, 4 N I J O backward: one matrix product each for y, q' and W'.
-           While it runs, forward and backward hold one tensor of N I J elements
+           wanted; neither t nor q
+Cost       2 N I J O flops forward, 4 N I J O backward: one matrix product each for t, q' and W'.
+           Forward passes through N O J elements and backward through N I J, one such tensor at a
+           time: y by way of q would take as many flops but, as I is rarely below O, more memory
 Source     derived here
 """
 
@@ -44,10 +44,11 @@ class Needs(NamedTuple):
 
 def forward(x: Tensor, z: Tensor, W: Tensor, b: Tensor | None) -> Tensor:
     """Return y [..., O]."""
-    q = _products(x, z)
-    rows = W.flatten(1).t()  # [IJ, O]
-    y = q.mm(rows) if b is None else torch.addmm(b, q, rows)
-    return y.view(*x.shape[:-1], W.shape[0])
+    x_rows, z_rows = _rows(x), _rows(z)
+    t = x_rows.expand(len(W), -1, -1).bmm(W).transpose(0, 1)  # [N, O, J]
+    columns = z_rows.unsqueeze(2)  # [N, J, 1]
+    y = t.bmm(columns) if b is None else torch.baddbmm(b.unsqueeze(1), t, columns)
+    return y.view(*x.shape[:-1], len(W))
 
 
 def backward(
@@ -58,14 +59,16 @@ def backward(
     x, z, W = saved
     leading = grad_y.shape[:-1]
     grad_rows = _rows(grad_y)  # [N, O]
+    if needs.W and x is not None and z is not None:
+        q = _rows(x).unsqueeze(2) * _rows(z).unsqueeze(1)  # [N, I, J]
+        grad_W = grad_rows.t().mm(q.flatten(1)).view(-1, *q.shape[1:])
+        del q  # as large as q' below
     if W is not None:
         grad_q = grad_rows.mm(W.flatten(1)).view(-1, *W.shape[1:])  # [N, I, J]
         if needs.x and z is not None:
             grad_x = grad_q.bmm(_rows(z).unsqueeze(2)).view(*leading, W.shape[1])
         if needs.z and x is not None:
             grad_z = _rows(x).unsqueeze(1).bmm(grad_q).view(*leading, W.shape[2])
-    if needs.W and x is not None and z is not None:
-        grad_W = grad_rows.t().mm(_products(x, z)).view(-1, x.shape[-1], z.shape[-1])
     if needs.b:
         grad_b = grad_rows.sum(0)
     return grad_x, grad_z, grad_W, grad_b
@@ -74,11 +77,6 @@ def backward(
 def _rows(tensor: Tensor) -> Tensor:
     """Return the tensor with its leading axes flattened to N."""
     return tensor.reshape(-1, tensor.shape[-1])
-
-
-def _products(x: Tensor, z: Tensor) -> Tensor:
-    """Return q [N, I J]."""
-    return (_rows(x).unsqueeze(2) * _rows(z).unsqueeze(1)).flatten(1)
 
 
 class BilinearFunction(torch.autograd.Function):

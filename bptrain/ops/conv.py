@@ -56,7 +56,7 @@ def backward(
     if needs.x and saved.W is not None:
         grad_x = backward_input(grad_y, saved.x, saved.W, walk, sizes)
     if needs.W and saved.x is not None:
-        grad_W, grad_b = backward_weight(grad_y, saved, needs.b, walk, sizes)
+        grad_W, grad_b = backward_weight(grad_y, saved.x, needs.b, walk, sizes)
     elif needs.b:
         grad_b = grad_y.sum((0, *range(2, grad_y.dim())))
     return grad_x, grad_W, grad_b
@@ -65,7 +65,7 @@ def backward(
 def backward_input(grad_y: Tensor, x: Tensor | None, W: Tensor, walk: Walk, sizes: Sizes) -> Tensor:
     """Return x', the transposed convolution of y' with W."""
     if x is not None:  # the kernel below reads no number of x, only its size and layout
-        grad_x: Tensor = torch.ops.aten.convolution_backward(
+        grad_x: Tensor = torch.ops.aten.convolution_backward.default(
             grad_y, x, W, None, *walk[:3], False, *walk[3:], (True, False, False)
         )[0]
         return grad_x
@@ -79,13 +79,13 @@ def backward_input(grad_y: Tensor, x: Tensor | None, W: Tensor, walk: Walk, size
 
 
 def backward_weight(
-    grad_y: Tensor, saved: Saved, with_bias: bool, walk: Walk, sizes: Sizes
+    grad_y: Tensor, x: Tensor, with_bias: bool, walk: Walk, sizes: Sizes
 ) -> tuple[Tensor, Tensor | None]:
     """Return W', the correlation of x with y', and b', which the kernel sums on its way."""
-    # where W was not kept, the kernel is told its shape alone: it reads no number of it
-    W = grad_y.new_empty(1).expand(sizes.W) if saved.W is None else saved.W
-    _, grad_W, grad_b = torch.ops.aten.convolution_backward(
-        grad_y, saved.x, W, grad_y.shape[1:2], *walk[:3], False, *walk[3:], (False, True, with_bias)
+    # this kernel reads no number of W, only its size: one element stands in for all of them
+    like_W = grad_y.new_empty(1).expand(sizes.W)
+    _, grad_W, grad_b = torch.ops.aten.convolution_backward.default(
+        grad_y, x, like_W, grad_y.shape[1:2], *walk[:3], False, *walk[3:], (False, True, with_bias)
     )
     return grad_W, grad_b
 

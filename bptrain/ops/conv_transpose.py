@@ -53,7 +53,7 @@ def backward(
     if needs.x and saved.W is not None:
         grad_x = backward_input(grad_y, saved.x, saved.W, walk, sizes)
     if needs.W and saved.x is not None:
-        grad_W, grad_b = backward_weight(grad_y, saved, needs.b, walk, sizes)
+        grad_W, grad_b = backward_weight(grad_y, saved.x, needs.b, walk, sizes)
     elif needs.b:
         grad_b = grad_y.sum((0, *range(2, grad_y.dim())))
     return grad_x, grad_W, grad_b
@@ -64,26 +64,25 @@ def backward_input(grad_y: Tensor, x: Tensor | None, W: Tensor, walk: Walk, size
     # dilation allows a >= u, for which the convolution would have more places than x has elements
     is_as_long = all(a < u for a, u in zip(walk.output_padding, walk.stride, strict=True))
     if x is None and is_as_long:
-        none = (0,) * len(walk.stride)
         return torch.convolution(
-            grad_y, W, None, walk.stride, walk.padding, walk.dilation, False, none, walk.groups
+            grad_y, W, None, walk.stride, walk.padding, walk.dilation, False, (0,), walk.groups
         )
     # this kernel reads no number of x, only its size and layout
     like_x = grad_y.new_empty(1).expand(sizes.x) if x is None else x
-    grad_x: Tensor = torch.ops.aten.convolution_backward(
+    grad_x: Tensor = torch.ops.aten.convolution_backward.default(
         grad_y, like_x, W, None, *walk[:3], True, *walk[3:], (True, False, False)
     )[0]
     return grad_x
 
 
 def backward_weight(
-    grad_y: Tensor, saved: Saved, with_bias: bool, walk: Walk, sizes: Sizes
+    grad_y: Tensor, x: Tensor, with_bias: bool, walk: Walk, sizes: Sizes
 ) -> tuple[Tensor, Tensor | None]:
     """Return W', the correlation of y' with x, and b', which the kernel sums on its way."""
-    # where W was not kept, the kernel is told its shape alone: it reads no number of it
-    W = grad_y.new_empty(1).expand(sizes.W) if saved.W is None else saved.W
-    _, grad_W, grad_b = torch.ops.aten.convolution_backward(
-        grad_y, saved.x, W, grad_y.shape[1:2], *walk[:3], True, *walk[3:], (False, True, with_bias)
+    # this kernel reads no number of W, only its size: one element stands in for all of them
+    like_W = grad_y.new_empty(1).expand(sizes.W)
+    _, grad_W, grad_b = torch.ops.aten.convolution_backward.default(
+        grad_y, x, like_W, grad_y.shape[1:2], *walk[:3], True, *walk[3:], (False, True, with_bias)
     )
     return grad_W, grad_b
 
