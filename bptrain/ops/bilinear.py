@@ -109,16 +109,16 @@ def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None
     ValueError for shapes that do not fit.
     """
     if weight.dim() != 3:
-        raise ValueError(f"weight has {weight.dim()} axes, expected [O, I, J]")
+        raise ValueError(f"weight has {weight.dim()} axes, expected 3, [O, I, J]")
     O, I, J = weight.shape  # noqa: E741
-    if not input1.dim() or input1.shape[:-1] != input2.shape[:-1]:
+    if 0 in (input1.dim(), input2.dim()) or input1.shape[:-1] != input2.shape[:-1]:
         raise ValueError(
             f"input1 has shape {list(input1.shape)} and input2 {list(input2.shape)}, expected the "
             "same axes before the last"
         )
-    if input1.shape[-1:] + input2.shape[-1:] != (I, J):
+    if (input1.shape[-1], input2.shape[-1]) != (I, J):
         raise ValueError(
-            f"the last axes of input1 and input2 are {input1.shape[-1]} and {input2.shape[-1:]}, "
+            f"the last axes of input1 and input2 are {input1.shape[-1]} and {input2.shape[-1]}, "
             f"expected {I} and {J} as in weight"
         )
     if bias is not None and bias.shape != (O,):
