@@ -10,6 +10,7 @@ Letters
     C channels         I in-features       O out-features
     H, W               height and width    R, S  kernel height and width    D, Q  depth, its kernel
     G groups           E embedding size    A     attention heads            V     vocabulary
+    J in-features of a second input
 
     x, y, W, b     input, output, weight, bias
     x', y', ...    the loss's gradient by x, by y, ...: in the code grad_x, grad_y, ...

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from bptrain.ops import conv1d, conv2d, conv3d, conv_transpose2d, linear
 
@@ -11,6 +12,43 @@ CHANNELS_LAST = torch.channels_last
 def kept_by(output: torch.Tensor) -> list[tuple[int, ...]]:
     saved = [tensor for tensor in output.grad_fn.saved_tensors if tensor is not None]
     return [tuple(tensor.shape) for tensor in saved]
+
+
+class Masks(TorchDispatchMode):
+    """Records which gradients each call of the backward kernel is asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[tuple[bool, ...]] = []
+
+    def __torch_dispatch__(self, function, types, arguments=(), options=None):  # type: ignore[no-untyped-def]
+        if function is torch.ops.aten.convolution_backward.default:
+            self.seen.append(tuple(arguments[-1]))
+        return function(*arguments, **(options or {}))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "masks"),
+    [
+        ("xWb", [(True, False, False), (False, True, True)]),
+        ("xW", [(True, False, False), (False, True, False)]),
+        ("Wb", [(False, True, True)]),
+        ("W", [(False, True, False)]),
+        ("x", []),
+        ("b", []),
+    ],
+)
+def test_the_kernel_computes_no_gradient_twice_or_in_vain(
+    wanted: str, masks: list[tuple[bool, ...]]
+) -> None:
+    x, W, b = torch.randn(2, 3, 5, 5), torch.randn(4, 3, 2, 2), torch.randn(4)
+    leaves = {"x": x, "W": W, "b": b}
+    for letter in wanted:
+        leaves[letter].requires_grad_()
+    y = conv2d(x, W, b)
+    with Masks() as recorded:
+        y.backward(torch.randn_like(y))
+    assert recorded.seen == masks
 
 
 def test_only_what_the_wanted_gradients_read_is_kept() -> None:
@@ -53,8 +91,8 @@ def test_channels_last_stays_through_the_backward_pass(wanted: str) -> None:
     W = torch.randn(4, 8, 3, 3, requires_grad=wanted == "both")
     y = conv2d(x, W, padding=1)
     assert y.is_contiguous(memory_format=CHANNELS_LAST)
-    y.backward(torch.randn_like(y))
-    assert x.grad.is_contiguous(memory_format=CHANNELS_LAST)
+    (grad_x,) = torch.autograd.grad(y, x, torch.randn_like(y))  # x.grad would be laid out as x is
+    assert grad_x.is_contiguous(memory_format=CHANNELS_LAST)
 
 
 def test_an_even_frame_is_not_copied_around_the_input() -> None:
