@@ -9,9 +9,12 @@ from bptrain.nn.adaptive_avg_pool import AdaptiveAvgPool1d, AdaptiveAvgPool2d
 from bptrain.nn.add import Add
 from bptrain.nn.alpha_dropout import AlphaDropout
 from bptrain.nn.avg_pool import AvgPool1d, AvgPool2d
+from bptrain.nn.bilinear import Bilinear
 from bptrain.nn.binary_cross_entropy import BCELoss
 from bptrain.nn.binary_cross_entropy_with_logits import BCEWithLogitsLoss
 from bptrain.nn.cat import Concat
+from bptrain.nn.conv import Conv1d, Conv2d, Conv3d
+from bptrain.nn.conv_transpose import ConvTranspose1d, ConvTranspose2d
 from bptrain.nn.cosine_embedding_loss import CosineEmbeddingLoss
 from bptrain.nn.cross_entropy import CrossEntropyLoss
 from bptrain.nn.dropout import Dropout, Dropout1d, Dropout2d
@@ -37,6 +40,7 @@ from bptrain.nn.max_pool import AdaptiveMaxPool2d, MaxPool1d, MaxPool2d
 from bptrain.nn.mish import Mish
 from bptrain.nn.mse_loss import MSELoss
 from bptrain.nn.nll_loss import NLLLoss
+from bptrain.nn.pad import ZeroPad2d
 from bptrain.nn.pixel_shuffle import PixelShuffle
 from bptrain.nn.poisson_nll_loss import PoissonNLLLoss
 from bptrain.nn.prelu import PReLU
@@ -66,7 +70,13 @@ __all__ = [
     "AvgPool2d",
     "BCELoss",
     "BCEWithLogitsLoss",
+    "Bilinear",
     "Concat",
+    "Conv1d",
+    "Conv2d",
+    "Conv3d",
+    "ConvTranspose1d",
+    "ConvTranspose2d",
     "CosineEmbeddingLoss",
     "CrossEntropyLoss",
     "Dropout",
@@ -107,4 +117,5 @@ __all__ = [
     "TripletMarginLoss",
     "Unflatten",
     "Upsample",
+    "ZeroPad2d",
 ]

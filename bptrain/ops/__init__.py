@@ -26,9 +26,12 @@ from bptrain.ops.adaptive_avg_pool import adaptive_avg_pool1d, adaptive_avg_pool
 from bptrain.ops.add import add
 from bptrain.ops.alpha_dropout import alpha_dropout
 from bptrain.ops.avg_pool import avg_pool1d, avg_pool2d
+from bptrain.ops.bilinear import bilinear
 from bptrain.ops.binary_cross_entropy import binary_cross_entropy
 from bptrain.ops.binary_cross_entropy_with_logits import binary_cross_entropy_with_logits
 from bptrain.ops.cat import cat
+from bptrain.ops.conv import conv1d, conv2d, conv3d
+from bptrain.ops.conv_transpose import conv_transpose1d, conv_transpose2d
 from bptrain.ops.cosine_embedding_loss import cosine_embedding_loss
 from bptrain.ops.cross_entropy import cross_entropy
 from bptrain.ops.dropout import dropout, dropout1d, dropout2d
@@ -54,6 +57,7 @@ from bptrain.ops.max_pool import adaptive_max_pool2d, max_pool1d, max_pool2d
 from bptrain.ops.mish import mish
 from bptrain.ops.mse_loss import mse_loss
 from bptrain.ops.nll_loss import nll_loss
+from bptrain.ops.pad import pad
 from bptrain.ops.pixel_shuffle import pixel_shuffle
 from bptrain.ops.poisson_nll_loss import poisson_nll_loss
 from bptrain.ops.prelu import prelu
@@ -75,10 +79,16 @@ __all__ = [
     "alpha_dropout",
     "avg_pool1d",
     "avg_pool2d",
+    "bilinear",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "cat",
     "celu",
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "conv_transpose1d",
+    "conv_transpose2d",
     "cosine_embedding_loss",
     "cross_entropy",
     "dropout",
@@ -108,6 +118,7 @@ __all__ = [
     "mish",
     "mse_loss",
     "nll_loss",
+    "pad",
     "pixel_shuffle",
     "poisson_nll_loss",
     "prelu",

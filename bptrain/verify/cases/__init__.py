@@ -7,6 +7,8 @@ module has none. Each odd shape says why it is there.
 from bptrain.verify.case import Case, ModuleCase, OpCase, Refusal
 from bptrain.verify.cases import (
     activations,
+    bilinear,
+    convolution,
     dropout,
     embedding,
     linear,
@@ -14,6 +16,7 @@ from bptrain.verify.cases import (
     losses_of_labels,
     losses_of_pairs,
     losses_of_values,
+    padding,
     pooling,
     shapes,
     softmax,
@@ -21,6 +24,8 @@ from bptrain.verify.cases import (
 
 OPS: list[OpCase] = [
     *activations.OPS,
+    *bilinear.OPS,
+    *convolution.OPS,
     *dropout.OPS,
     *embedding.OPS,
     *linear.OPS,
@@ -28,12 +33,15 @@ OPS: list[OpCase] = [
     *losses_of_labels.OPS,
     *losses_of_pairs.OPS,
     *losses_of_values.OPS,
+    *padding.OPS,
     *pooling.OPS,
     *shapes.OPS,
     *softmax.OPS,
 ]
 MODULES: list[ModuleCase] = [
     *activations.MODULES,
+    *bilinear.MODULES,
+    *convolution.MODULES,
     *dropout.MODULES,
     *embedding.MODULES,
     *linear.MODULES,
@@ -41,6 +49,7 @@ MODULES: list[ModuleCase] = [
     *losses_of_labels.MODULES,
     *losses_of_pairs.MODULES,
     *losses_of_values.MODULES,
+    *padding.MODULES,
     *pooling.MODULES,
     *shapes.MODULES,
     *softmax.MODULES,
@@ -48,11 +57,14 @@ MODULES: list[ModuleCase] = [
 CASES: list[Case] = [*OPS, *MODULES]
 REFUSED: list[Refusal] = [
     *activations.REFUSED,
+    *bilinear.REFUSED,
+    *convolution.REFUSED,
     *dropout.REFUSED,
     *embedding.REFUSED,
     *losses_of_classes.REFUSED,
     *losses_of_labels.REFUSED,
     *losses_of_pairs.REFUSED,
     *losses_of_values.REFUSED,
+    *padding.REFUSED,
     *shapes.REFUSED,
 ]
