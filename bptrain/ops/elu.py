@@ -27,6 +27,7 @@ import torch
 from torch import Tensor
 
 from bptrain.ops.autocast import first_derivative, in_given_dtype
+from bptrain.ops.fused import carried_out_by
 
 
 class Constants(NamedTuple):
@@ -47,10 +48,19 @@ def forward(x: Tensor, constants: Constants) -> Tensor:
     return y
 
 
-def backward(grad_y: Tensor, kept: Tensor, constants: Constants) -> Tensor:
-    """Return x'; `kept` is y where a >= 0, else x."""
+def backward_in_one_pass(grad_y: Tensor, kept: Tensor, constants: Constants) -> Tensor:
+    """Return x' from one kernel."""
     grad_x: Tensor = torch.ops.aten.elu_backward(grad_y, *constants, constants.a >= 0, kept)
     return grad_x
+
+
+@carried_out_by(backward_in_one_pass)
+def backward(grad_y: Tensor, kept: Tensor, constants: Constants) -> Tensor:
+    """Return x'; `kept` is y where a >= 0, else x."""
+    a, s, c = constants
+    depth = s * a  # below 0, as x falls, y goes towards -s a
+    exponential = kept + depth if a >= 0 else depth * (c * kept).exp()  # s a e^(c x), from y or x
+    return torch.where(kept <= 0, grad_y * c * exponential, grad_y * s)
 
 
 class ELUFunction(torch.autograd.Function):

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from bptrain.ops.autocast import first_derivative, in_given_dtype
+from bptrain.ops.fused import carried_out_by
 
 
 class Bounds(NamedTuple):
@@ -33,10 +34,19 @@ def forward(x: Tensor, bounds: Bounds) -> Tensor:
     return x.clamp(*bounds)
 
 
-def backward(grad_y: Tensor, kept: Tensor, bounds: Bounds) -> Tensor:
-    """Return x'; `kept` is y where the dtype holds both bounds, else x."""
+def backward_in_one_pass(grad_y: Tensor, kept: Tensor, bounds: Bounds) -> Tensor:
+    """Return x' from one kernel."""
     grad_x: Tensor = torch.ops.aten.hardtanh_backward(grad_y, kept, *bounds)
     return grad_x
+
+
+@carried_out_by(backward_in_one_pass)
+def backward(grad_y: Tensor, kept: Tensor, bounds: Bounds) -> Tensor:
+    """Return x'; `kept` is y where the dtype holds both bounds, else x."""
+    p, q = bounds
+    # What was clamped is blocked, rather than the rest passed, so that a NaN, which is neither,
+    # reaches the gradient and is seen there.
+    return grad_y.masked_fill((kept <= p) | (kept >= q), 0)
 
 
 def held_exactly(bounds: Bounds, dtype: torch.dtype) -> bool:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from bptrain.ops.autocast import first_derivative, in_given_dtype
+from bptrain.ops.fused import carried_out_by
 
 
 def forward(x: Tensor, a: float) -> Tensor:
@@ -27,10 +28,16 @@ def forward(x: Tensor, a: float) -> Tensor:
     return y
 
 
-def backward(grad_y: Tensor, gate: Tensor, a: float) -> Tensor:
-    """Return x'; `gate` has the sign of x: y where a >= 0, else x."""
+def backward_in_one_pass(grad_y: Tensor, gate: Tensor, a: float) -> Tensor:
+    """Return x' from one kernel."""
     grad_x: Tensor = torch.ops.aten.leaky_relu_backward(grad_y, gate, a, a >= 0)
     return grad_x
+
+
+@carried_out_by(backward_in_one_pass)
+def backward(grad_y: Tensor, gate: Tensor, a: float) -> Tensor:
+    """Return x'; `gate` has the sign of x: y where a >= 0, else x."""
+    return torch.where(gate > 0, grad_y, a * grad_y)
 
 
 class LeakyReLUFunction(torch.autograd.Function):

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from bptrain.ops.autocast import first_derivative, in_float32
 from bptrain.ops.axis import checked_axis
+from bptrain.ops.fused import carried_out_by
 from bptrain.ops.softmax import implicit_axis
 
 
@@ -27,10 +28,17 @@ def forward(x: Tensor, dim: int) -> Tensor:
     return y
 
 
-def backward(grad_y: Tensor, y: Tensor, dim: int) -> Tensor:
-    """Return x', of sum 0 along `dim`, in the dtype of y."""
+def backward_in_one_pass(grad_y: Tensor, y: Tensor, dim: int) -> Tensor:
+    """Return x' from one kernel."""
     grad_x: Tensor = torch.ops.aten._log_softmax_backward_data(grad_y, y, dim, y.dtype)
     return grad_x
+
+
+@carried_out_by(backward_in_one_pass)
+def backward(grad_y: Tensor, y: Tensor, dim: int) -> Tensor:
+    """Return x', of sum 0 along `dim`, in the dtype of y."""
+    p = y.exp()
+    return grad_y - p * grad_y.sum(dim, keepdim=True)
 
 
 class LogSoftmaxFunction(torch.autograd.Function):

@@ -12,7 +12,7 @@ from bptrain import ops
 from bptrain.verify.case import Case, Tensors, wanted
 from bptrain.verify.cases import CASES
 from bptrain.verify.gradcheck import TOLERANCE, gradcheck
-from bptrain.verify.parity import GRADIENT, outcomes, parity
+from bptrain.verify.parity import GRADIENT, SAME, outcomes, parity, same
 
 WITH_KERNELS = [
     f"bptrain.ops.{path.stem}"
@@ -20,7 +20,6 @@ WITH_KERNELS = [
     if "@carried_out_by" in path.read_text()
 ]
 NARROW = [(case, dtype) for case in CASES for dtype in case.dtypes]
-SAME = 1e-10  # both round the same operations, in another order at most
 
 
 @every_device
@@ -123,4 +122,4 @@ def test_what_is_written_out_is_what_the_kernels_compute(
                 monkeypatch.setattr(module, name, function.written_out)
     tensors = case.draw(torch.float64, "cpu")
     ours, twin = (outcomes(f, tensors, wanted(case, tensors), 1) for f in (case.ours, case.twin))
-    assert [each for each in parity(ours, twin) if each.relative_error > SAME] == []
+    assert [each for each in parity(ours, twin) if each.relative_error > same(twin)] == []
