@@ -5,6 +5,7 @@ are torch.nn's, so that state_dicts load both ways. An option that is not offere
 NotImplementedError in the constructor, naming it.
 """
 
+from bptrain.nn.attention import MultiheadAttention
 from bptrain.nn.cross_entropy import CrossEntropyLoss
 from bptrain.nn.linear import Linear
 from bptrain.nn.mse_loss import MSELoss
@@ -12,4 +13,12 @@ from bptrain.nn.relu import ReLU
 from bptrain.nn.sigmoid import Sigmoid
 from bptrain.nn.tanh import Tanh
 
-__all__ = ["CrossEntropyLoss", "Linear", "MSELoss", "ReLU", "Sigmoid", "Tanh"]
+__all__ = [
+    "CrossEntropyLoss",
+    "Linear",
+    "MSELoss",
+    "MultiheadAttention",
+    "ReLU",
+    "Sigmoid",
+    "Tanh",
+]

@@ -22,6 +22,7 @@ The rule behind every file is the chain rule: the backward pass is handed y' = d
 Second derivatives are not offered: differentiating a gradient raises a RuntimeError that says so.
 """
 
+from bptrain.ops.attention import scaled_dot_product_attention
 from bptrain.ops.cross_entropy import cross_entropy
 from bptrain.ops.linear import linear
 from bptrain.ops.mse_loss import mse_loss
@@ -29,4 +30,12 @@ from bptrain.ops.relu import relu
 from bptrain.ops.sigmoid import sigmoid
 from bptrain.ops.tanh import tanh
 
-__all__ = ["cross_entropy", "linear", "mse_loss", "relu", "sigmoid", "tanh"]
+__all__ = [
+    "cross_entropy",
+    "linear",
+    "mse_loss",
+    "relu",
+    "scaled_dot_product_attention",
+    "sigmoid",
+    "tanh",
+]

@@ -97,6 +97,8 @@ class OpCase:
     reference  torch's function, where torch.nn.functional has none of the same name
     random     whether it draws random numbers: then each run starts from the same seed
     dtypes     the narrow dtypes in which torch has the operation on the CPU
+    at_once    whether one kernel computes all gradients together where they are wanted together
+               (counting what it makes does not tell what one gradient alone would cost)
     """
 
     op: str
@@ -110,6 +112,7 @@ class OpCase:
     reference: Callable[..., Any] | None = None
     random: bool = False
     dtypes: tuple[torch.dtype, ...] = NARROW
+    at_once: bool = False
 
     @property
     def label(self) -> str:
@@ -154,6 +157,7 @@ class ModuleCase:
     reference: type[torch.nn.Module] | None = None
     random: bool = False
     dtypes: tuple[torch.dtype, ...] = NARROW
+    at_once: bool = False
 
     @property
     def label(self) -> str:
