@@ -27,8 +27,7 @@ Backward   writing x' for dL/dx, given y' and, where the weights are an output t
     k' = c Z'^T q           because dZ_ij/dk_je = c q_ie, summed over i
 Keeps      q, k, m and s, from which P is computed again, B if there is one, v unless v' alone is
            wanted, and 1 byte a weight of what dropout kept; never Z, P or w. Computing P twice
-           costs one product of five; keeping it costs T J numbers a head, and reading them back
-           (n = 4, A = 8, T = J = 256, E = 64, float32 on a CPU core: 17 ms against 15 ms)
+           costs one product of five; keeping it costs T J numbers a head
 Fused      where `attention_fused.fits`, a kernel does the same block by block without ever writing
            a T x J matrix; with D_i = sum_f y'_if y_if, which is equal because both are
            sum_j sum_f w_ij y'_if v_jf: it keeps y for that
@@ -68,7 +67,7 @@ class Saved(NamedTuple):
     v: Tensor | None  # [..., A, J, F], or fewer heads
     m: Tensor  # [..., A, T, 1]
     s: Tensor  # [..., A, T, 1]
-    kept: Tensor | None  # [..., A, T, J], False where a weight was dropped
+    hidden: Tensor | None  # [..., A, T, J], True where dropout took a weight away
     masks: Masks  # which together are B
 
 
@@ -124,15 +123,17 @@ def forward(
     s.masked_fill_(s == 0, 1)
     P.div_(s)
 
-    kept = torch.empty_like(P, dtype=torch.bool).bernoulli_(1 - options.p) if options.p else None
-    w = dropped(P, kept, options.p)
+    hidden = None
+    if options.p:
+        hidden = torch.empty_like(P, dtype=torch.bool).bernoulli_(1 - options.p).logical_not_()
+    w = drop_(P, hidden, options.p)
     y = (per_key_head(w, v.shape[-3]) @ _wide(v)).view(*q.shape[:-1], v.shape[-1])
     # a token's heads side by side in memory: what follows reads them as one vector, without a copy
     y = y.to(q.dtype).transpose(-3, -2).contiguous().transpose(-3, -2)
 
     shown = {"none": None, "each": w, "mean": w.mean(-3) if options.weights == "mean" else None}
     u = shown[options.weights]
-    return y, None if u is None else u.to(q.dtype), Saved(q, k, v, m, s, kept, masks)
+    return y, None if u is None else u.to(q.dtype), Saved(q, k, v, m, s, hidden, masks)
 
 
 def backward(
@@ -142,44 +143,54 @@ def backward(
 
     grad_u   the gradient by the weights that were an output, y' and u' None where there is none
     """
-    q, k, v, m, s, kept, masks = saved
-    heads = k.shape[-3]
+    q, k, v, m, s, hidden, masks = saved
+    heads, c, p = k.shape[-3], options.c, options.p
+    y_rows = None if grad_y is None else per_key_head(_wide(grad_y), heads)
     P = scores(q, k, masks, options).sub_(m).exp_().div_(s)
-    grad_v = None
-    if grad_y is not None:
-        grad_y = _wide(grad_y)
-    if needs.v and grad_y is not None:
-        w = dropped(P, kept, options.p)
-        grad_v = per_key_head(w, heads).mT @ per_key_head(grad_y, heads)
-    if v is None:
-        return Grads(None, None, grad_v, (None,) * len(masks))
 
-    grad_w = torch.zeros_like(P)
-    if grad_y is not None:
-        grad_w = (per_key_head(grad_y, heads) @ _wide(v).mT).view_as(P)
-    if grad_u is not None:
-        grad_w += grad_u if options.weights == "each" else (grad_u / P.shape[-3]).unsqueeze(-3)
-    grad_P = dropped(grad_w, kept, options.p)
-    D = (P * grad_P).sum(-1, keepdim=True)
-    grad_Z = P.mul_(grad_P.sub_(D))
-
-    rows = per_key_head(grad_Z, heads)
-    grad_q = (rows @ _wide(k)).mul_(options.c).view_as(q) if needs.q else None
-    grad_k = (rows.mT @ per_key_head(_wide(q), heads)).mul_(options.c) if needs.k else None
-    grad_masks = tuple(
-        grad_Z[..., : mask.shape[-1]].sum_to_size(mask.shape)
-        if wanted and mask is not None
-        else None
-        for mask, wanted in zip(masks, needs.masks, strict=True)
-    )
-    return Grads(grad_q, grad_k, grad_v, grad_masks)
+    grad_q = grad_k = grad_v = None
+    grad_masks: list[Tensor | None] = [None] * len(masks)
+    if v is not None:
+        grad_P = drop_(_grad_w(y_rows, grad_u, v, P.shape), hidden, p)
+        # Z' = P * P' - P * D, in the memory of P': a new T x J matrix costs more than its numbers
+        grad_Z = grad_P.mul_(P)
+        D = grad_Z.sum(-1, keepdim=True)
+        grad_Z.addcmul_(P, D, value=-1)
+        rows = per_key_head(grad_Z, heads)
+        if needs.q:
+            grad_q = (rows @ _wide(k)).mul_(c).view(q.shape)
+        if needs.k:
+            grad_k = (rows.mT @ per_key_head(_wide(q), heads)).mul_(c)
+        grad_masks = [_grad_mask(grad_Z, *each) for each in zip(masks, needs.masks, strict=True)]
+    if needs.v and y_rows is not None:
+        w = drop_(P, hidden, p)  # the last to read P, whose memory it takes
+        grad_v = per_key_head(w, heads).mT @ y_rows
+    return Grads(grad_q, grad_k, grad_v, tuple(grad_masks))
 
 
-def dropped(x: Tensor, kept: Tensor | None, p: float) -> Tensor:
-    """Return M * x, in x's own memory never; x itself without dropout."""
-    if kept is None:
+def _grad_w(y_rows: Tensor | None, grad_u: Tensor | None, v: Tensor, shape: torch.Size) -> Tensor:
+    """Return w' = y' v^T + u' in memory of its own; a u' of the mean is 1 / A for each head."""
+    if grad_u is not None and grad_u.dim() < len(shape):
+        grad_u = (grad_u / shape[-3]).unsqueeze(-3)
+    if y_rows is None:
+        assert grad_u is not None, "autograd calls only for some gradient"
+        return _wide(grad_u).expand(shape).clone()
+    grad_w = (y_rows @ _wide(v).mT).view(shape)
+    return grad_w if grad_u is None else grad_w.add_(grad_u)
+
+
+def _grad_mask(grad_Z: Tensor, mask: Tensor | None, wanted: bool) -> Tensor | None:
+    """Return B' summed over the axes along which the mask was spread."""
+    if mask is None or not wanted:
+        return None
+    return grad_Z[..., : mask.shape[-1]].sum_to_size(mask.shape)
+
+
+def drop_(x: Tensor, hidden: Tensor | None, p: float) -> Tensor:
+    """Return M * x, in the memory of x."""
+    if hidden is None:
         return x
-    return x * kept * (1 / (1 - p) if p < 1 else 0)
+    return x.masked_fill_(hidden, 0).mul_(1 / (1 - p) if p < 1 else 0)
 
 
 def per_key_head(x: Tensor, heads: int) -> Tensor:

@@ -70,7 +70,8 @@ def fused_forward(
     )
     # Symptom: zeros for a query of NaNs, and a NaN that never reaches the monitor. Cause: no score
     # of its row is larger than -inf, which the kernel takes for a row that is wholly masked.
-    y.masked_fill_(~q.isfinite().all(-1, keepdim=True), torch.nan)
+    # One sum a row finds them: it is finite only where all are.
+    y.masked_fill_(~q.sum(-1, keepdim=True, dtype=log_s.dtype).isfinite(), torch.nan)
     return y, FusedSaved(q, k, v, y, log_s, bias, None, None)
 
 
