@@ -7,6 +7,7 @@ NotImplementedError in the constructor, naming it.
 
 from bptrain.nn.attention import MultiheadAttention
 from bptrain.nn.cross_entropy import CrossEntropyLoss
+from bptrain.nn.ctc_loss import CTCLoss
 from bptrain.nn.linear import Linear
 from bptrain.nn.mse_loss import MSELoss
 from bptrain.nn.relu import ReLU
@@ -14,6 +15,7 @@ from bptrain.nn.sigmoid import Sigmoid
 from bptrain.nn.tanh import Tanh
 
 __all__ = [
+    "CTCLoss",
     "CrossEntropyLoss",
     "Linear",
     "MSELoss",

@@ -24,6 +24,7 @@ Second derivatives are not offered: differentiating a gradient raises a RuntimeE
 
 from bptrain.ops.attention import scaled_dot_product_attention
 from bptrain.ops.cross_entropy import cross_entropy
+from bptrain.ops.ctc_loss import ctc_loss
 from bptrain.ops.linear import linear
 from bptrain.ops.mse_loss import mse_loss
 from bptrain.ops.relu import relu
@@ -32,6 +33,7 @@ from bptrain.ops.tanh import tanh
 
 __all__ = [
     "cross_entropy",
+    "ctc_loss",
     "linear",
     "mse_loss",
     "relu",

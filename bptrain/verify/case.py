@@ -99,6 +99,8 @@ class OpCase:
     dtypes     the narrow dtypes in which torch has the operation on the CPU
     at_once    whether one kernel computes all gradients together where they are wanted together
                (counting what it makes does not tell what one gradient alone would cost)
+    constraint maps the tensors onto those for which alone the gradient is defined, and leaves the
+               drawn ones as they are: finite differences are taken through it
     """
 
     op: str
@@ -113,6 +115,7 @@ class OpCase:
     random: bool = False
     dtypes: tuple[torch.dtype, ...] = NARROW
     at_once: bool = False
+    constraint: Callable[[Tensors], Tensors] = lambda tensors: tensors
 
     @property
     def label(self) -> str:
@@ -158,6 +161,7 @@ class ModuleCase:
     random: bool = False
     dtypes: tuple[torch.dtype, ...] = NARROW
     at_once: bool = False
+    constraint: Callable[[Tensors], Tensors] = lambda tensors: tensors
 
     @property
     def label(self) -> str:

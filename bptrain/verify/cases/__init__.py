@@ -5,13 +5,14 @@ module has none. Each odd shape says why it is there.
 """
 
 from bptrain.verify.case import Case, ModuleCase, OpCase, Refusal
-from bptrain.verify.cases import activations, attention, linear, losses, multihead_attention
+from bptrain.verify.cases import activations, attention, ctc, linear, losses, multihead_attention
 
-OPS: list[OpCase] = [*linear.OPS, *activations.OPS, *attention.OPS, *losses.OPS]
+OPS: list[OpCase] = [*linear.OPS, *activations.OPS, *attention.OPS, *ctc.OPS, *losses.OPS]
 MODULES: list[ModuleCase] = [
     *linear.MODULES,
     *activations.MODULES,
     *multihead_attention.MODULES,
+    *ctc.MODULES,
     *losses.MODULES,
 ]
 CASES: list[Case] = [*OPS, *MODULES]
