@@ -46,7 +46,7 @@ from bptrain.ops.attention_fused import FusedSaved, fits, fused_backward, fused_
 from bptrain.ops.attention_shapes import check_mask, checked_leading, four_axes
 from bptrain.ops.autocast import first_derivative, in_autocast_dtype, in_given_dtype
 
-Masks = tuple[Tensor | None, ...]
+Masks = tuple[Tensor | None, Tensor | None]
 Weights = Literal["none", "each", "mean"]
 
 
@@ -68,7 +68,8 @@ class Saved(NamedTuple):
     m: Tensor  # [..., A, T, 1]
     s: Tensor  # [..., A, T, 1]
     hidden: Tensor | None  # [..., A, T, J], True where dropout took a weight away
-    masks: Masks  # which together are B
+    mask: Tensor | None  # both masks together are B
+    padding: Tensor | None
 
 
 class Needs(NamedTuple):
@@ -133,7 +134,7 @@ def forward(
 
     shown = {"none": None, "each": w, "mean": w.mean(-3) if options.weights == "mean" else None}
     u = shown[options.weights]
-    return y, None if u is None else u.to(q.dtype), Saved(q, k, v, m, s, hidden, masks)
+    return y, None if u is None else u.to(q.dtype), Saved(q, k, v, m, s, hidden, *masks)
 
 
 def backward(
@@ -143,13 +144,14 @@ def backward(
 
     grad_u   the gradient by the weights that were an output, y' and u' None where there is none
     """
-    q, k, v, m, s, hidden, masks = saved
+    q, k, v, m, s, hidden, mask, padding = saved
+    masks = (mask, padding)
     heads, c, p = k.shape[-3], options.c, options.p
     y_rows = None if grad_y is None else per_key_head(_wide(grad_y), heads)
     P = scores(q, k, masks, options).sub_(m).exp_().div_(s)
 
     grad_q = grad_k = grad_v = None
-    grad_masks: list[Tensor | None] = [None] * len(masks)
+    grad_masks: list[Tensor | None] = [None for _ in masks]
     if v is not None:
         grad_P = drop_(_grad_w(y_rows, grad_u, v, P.shape), hidden, p)
         # Z' = P * P' - P * D, in the memory of P': a new T x J matrix costs more than its numbers
@@ -226,8 +228,7 @@ class AttentionFunction(torch.autograd.Function):
         needs_q, needs_k, needs_v, *needs_masks, _ = ctx.needs_input_grad
         ctx.needs, ctx.options = Needs(needs_q, needs_k, needs_v, tuple(needs_masks)), options
         beyond_v = needs_q or needs_k or any(needs_masks)
-        *others, masks = saved._replace(v=v if beyond_v else None)
-        ctx.save_for_backward(*others, *masks)
+        ctx.save_for_backward(*saved._replace(v=v if beyond_v else None))
         ctx.set_materialize_grads(False)
         return y, u
 
@@ -237,9 +238,7 @@ class AttentionFunction(torch.autograd.Function):
         ctx: Any, grad_y: Tensor | None, grad_u: Tensor | None
     ) -> tuple[Tensor | None, ...]:
         """Run the backward pass."""
-        *others, mask, padding = ctx.saved_tensors
-        saved = Saved(*others, (mask, padding))  # type: ignore[call-arg]
-        grads = backward(grad_y, grad_u, saved, ctx.needs, ctx.options)
+        grads = backward(grad_y, grad_u, Saved(*ctx.saved_tensors), ctx.needs, ctx.options)
         return grads.q, grads.k, grads.v, *grads.masks, None
 
 
