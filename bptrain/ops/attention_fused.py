@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 
 aten = torch.ops.aten
+RELEASE = tuple(int(part) for part in torch.__version__.split(".")[:2])
+CPU_SHARES_HEADS = RELEASE >= (2, 14)  # the first in which its kernel was seen to, forward and back
 ALIGNMENT = 8  # elements of 16 bits in the 16 bytes that a tensor core reads at once
 
 
@@ -42,9 +44,10 @@ def fits(q: Tensor, k: Tensor, v: Tensor, masks: tuple[Tensor | None, ...], p: f
         return False
     if q.shape[-1] != v.shape[-1]:
         return False
+    shares_heads = q.shape[1] != k.shape[1]
     if q.device.type == "cpu":
-        return p == 0
-    if q.device.type != "cuda" or given or q.shape[1] != k.shape[1]:
+        return p == 0 and (CPU_SHARES_HEADS or not shares_heads)
+    if q.device.type != "cuda" or given or shares_heads:
         return False
     return q.dtype != torch.float64 and q.shape[-1] % ALIGNMENT == 0
 
