@@ -26,11 +26,13 @@ Backward   writing x' for dL/dx, given y' and, where the weights are an output t
     q' = c Z' k             because dZ_ij/dq_ie = c k_je, summed over j
     k' = c Z'^T q           because dZ_ij/dk_je = c q_ie, summed over i
 Keeps      q, k, m and s, from which P is computed again, B if there is one, v unless v' alone is
-           wanted, and 1 byte a weight of what dropout kept; never Z, P or w. Computing P twice
-           costs one product of five; keeping it costs T J numbers a head
+           wanted, and 1 byte a weight for what dropout hid; never Z, P or w. Computing P twice
+           costs one product in six; keeping it costs T J numbers a head
 Fused      where `attention_fused.fits`, a kernel does the same block by block without ever writing
            a T x J matrix; with D_i = sum_f y'_if y_if, which is equal because both are
            sum_j sum_f w_ij y'_if v_jf: it keeps y for that
+Appended   a row r put after all others of k or v, in every sample (`append_token`): its gradient
+    r' = sum_n y'_n,last    because dy_n,last/dr = 1 in each sample n; the other rows' passes on
 Cost       2 T J (E + F) flops a head forward, and 2 T J (3 E + 2 F) backward, E of them for P
 Source     A. Vaswani et al., Attention Is All You Need (2017), equation 1; keeping m and s in the
            place of P: T. Dao et al., FlashAttention (2022), algorithm 4; the derivation is ours
