@@ -7,8 +7,10 @@ module has none. Each odd shape says why it is there.
 from bptrain.verify.case import Case, ModuleCase, OpCase, Refusal
 from bptrain.verify.cases import (
     activations,
+    attention,
     bilinear,
     convolution,
+    ctc,
     dropout,
     embedding,
     linear,
@@ -16,6 +18,7 @@ from bptrain.verify.cases import (
     losses_of_labels,
     losses_of_pairs,
     losses_of_values,
+    multihead_attention,
     padding,
     pooling,
     shapes,
@@ -24,8 +27,10 @@ from bptrain.verify.cases import (
 
 OPS: list[OpCase] = [
     *activations.OPS,
+    *attention.OPS,
     *bilinear.OPS,
     *convolution.OPS,
+    *ctc.OPS,
     *dropout.OPS,
     *embedding.OPS,
     *linear.OPS,
@@ -42,6 +47,7 @@ MODULES: list[ModuleCase] = [
     *activations.MODULES,
     *bilinear.MODULES,
     *convolution.MODULES,
+    *ctc.MODULES,
     *dropout.MODULES,
     *embedding.MODULES,
     *linear.MODULES,
@@ -49,6 +55,7 @@ MODULES: list[ModuleCase] = [
     *losses_of_labels.MODULES,
     *losses_of_pairs.MODULES,
     *losses_of_values.MODULES,
+    *multihead_attention.MODULES,
     *padding.MODULES,
     *pooling.MODULES,
     *shapes.MODULES,
