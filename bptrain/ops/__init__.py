@@ -22,11 +22,30 @@ The rule behind every file is the chain rule: the backward pass is handed y' = d
 Second derivatives are not offered: differentiating a gradient raises a RuntimeError that says so.
 """
 
+from bptrain.ops.batch_norm import batch_norm
 from bptrain.ops.cross_entropy import cross_entropy
+from bptrain.ops.group_norm import group_norm
+from bptrain.ops.instance_norm import instance_norm
+from bptrain.ops.layer_norm import layer_norm
 from bptrain.ops.linear import linear
+from bptrain.ops.local_response_norm import local_response_norm
 from bptrain.ops.mse_loss import mse_loss
 from bptrain.ops.relu import relu
+from bptrain.ops.rms_norm import rms_norm
 from bptrain.ops.sigmoid import sigmoid
 from bptrain.ops.tanh import tanh
 
-__all__ = ["cross_entropy", "linear", "mse_loss", "relu", "sigmoid", "tanh"]
+__all__ = [
+    "batch_norm",
+    "cross_entropy",
+    "group_norm",
+    "instance_norm",
+    "layer_norm",
+    "linear",
+    "local_response_norm",
+    "mse_loss",
+    "relu",
+    "rms_norm",
+    "sigmoid",
+    "tanh",
+]

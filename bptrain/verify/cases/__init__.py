@@ -5,9 +5,15 @@ module has none. Each odd shape says why it is there.
 """
 
 from bptrain.verify.case import Case, ModuleCase, OpCase, Refusal
-from bptrain.verify.cases import activations, linear, losses
+from bptrain.verify.cases import activations, batch_norms, layer_norms, linear, losses
 
-OPS: list[OpCase] = [*linear.OPS, *activations.OPS, *losses.OPS]
-MODULES: list[ModuleCase] = [*linear.MODULES, *activations.MODULES, *losses.MODULES]
+OPS: list[OpCase] = [*linear.OPS, *activations.OPS, *losses.OPS, *batch_norms.OPS, *layer_norms.OPS]
+MODULES: list[ModuleCase] = [
+    *linear.MODULES,
+    *activations.MODULES,
+    *losses.MODULES,
+    *batch_norms.MODULES,
+    *layer_norms.MODULES,
+]
 CASES: list[Case] = [*OPS, *MODULES]
 REFUSED: list[Refusal] = [*activations.REFUSED, *losses.REFUSED]

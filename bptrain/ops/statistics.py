@@ -1,0 +1,80 @@
+"""What the normalisations share: the dtype of their statistics, and running averages of them."""
+
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+Parameter = TypeVar("Parameter", bound=Tensor | None)
+NARROW = (torch.bfloat16, torch.float16)
+
+
+def as_parameter(x: Tensor, parameter: Parameter) -> Parameter:
+    """Return a weight, bias or statistic in the dtype that makes the kernels keep float32.
+
+    Symptom: 16-bit gradients wrong in the first digit where the mean is large. Cause: on the CPU
+    the kernels hold mean and 1 / deviation in the dtype of the parameters, and with 8 bits a mean
+    of 100 is off by up to 0.25. Remedy: parameters in float32. On CUDA they hold float32 anyway.
+    """
+    if parameter is None or not _is_narrow_on_cpu(x):
+        return parameter
+    return parameter.float()  # type: ignore[return-value]
+
+
+def as_parameters(
+    x: Tensor, w: Tensor | None, b: Tensor | None, shape: tuple[int, ...]
+) -> tuple[Tensor | None, Tensor | None]:
+    """Return weight and bias so; where there are none, a weight of ones [shape] tells the dtype."""
+    if w is None and b is None and _is_narrow_on_cpu(x):
+        return x.new_ones(shape, dtype=torch.float32), None
+    return as_parameter(x, w), as_parameter(x, b)
+
+
+def _is_narrow_on_cpu(x: Tensor) -> bool:
+    return x.device.type == "cpu" and x.dtype in NARROW
+
+
+def stand_in(x: Tensor, mean: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Return a parameter [shape] of which a kernel reads the form alone, never the numbers."""
+    return x.new_empty(shape, dtype=mean.dtype if x.device.type == "cpu" else x.dtype)
+
+
+def update_running(running: Tensor, batch: Tensor, momentum: float | Tensor) -> None:
+    """Move the running statistic [C] towards the batch's, in place, by `momentum` of the way."""
+    if isinstance(momentum, Tensor):
+        momentum = momentum.to(running.dtype)
+    running.lerp_(batch.to(running.dtype), momentum)
+
+
+def unbiased_variance(rstd: Tensor, count: int, eps: float) -> Tensor:
+    """Return sum (x - mean)^2 / (count - 1), given rstd = (sum (x - mean)^2 / count + eps)^(-1/2).
+
+    What rounding is left is relative to variance + eps, and that is all that an evaluation reads.
+    """
+    return (rstd.pow(-2) - eps).clamp_min_(0).mul_(count / (count - 1))
+
+
+def checked_normalized_shape(
+    input: Tensor, shape: tuple[int, ...], parameters: dict[str, Tensor | None]
+) -> None:
+    """Raise ValueError unless input ends with the axes `shape` and each parameter has them."""
+    if not shape or input.shape[-len(shape) :] != shape:
+        raise ValueError(
+            f"input has shape {list(input.shape)}, expected it to end with the axes of "
+            f"normalized_shape, {list(shape)}"
+        )
+    for name, tensor in parameters.items():
+        if tensor is not None and tensor.shape != shape:
+            raise ValueError(f"{name} has shape {list(tensor.shape)}, expected {list(shape)}")
+
+
+def checked_by_channel(input: Tensor, parameters: dict[str, Tensor | None]) -> None:
+    """Raise ValueError unless input is [N, C, ...] and each parameter or statistic [C]."""
+    if input.dim() < 2:
+        raise ValueError(f"input has shape {list(input.shape)}, expected [N, C, ...]")
+    for name, tensor in parameters.items():
+        if tensor is not None and tensor.shape != input.shape[1:2]:
+            raise ValueError(
+                f"{name} has shape {list(tensor.shape)}, expected [{input.shape[1]}], one value "
+                "for each channel of input"
+            )
