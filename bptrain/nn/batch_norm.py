@@ -35,13 +35,27 @@ def _normalized(module: _BatchNorm, input: Tensor, axes: tuple[int, ...]) -> Ten
     if input.dim() not in axes:
         expected = " or ".join(map(str, axes))
         raise ValueError(f"input has shape {list(input.shape)}, expected {expected} axes")
-    running = module.running_mean, module.running_var
+    mean, variance = module.running_mean, module.running_var
     if module.training and not module.track_running_stats:
-        running = None, None
-    momentum: float | Tensor = 0.0 if module.momentum is None else module.momentum
-    if module.training and running[0] is not None and module.num_batches_tracked is not None:
-        module.num_batches_tracked.add_(1)
-        if module.momentum is None:  # the average of all batches: the n-th moves it by 1/n
-            momentum = module.num_batches_tracked.to(running[0].dtype).reciprocal()
-    by_batch = module.training or running[0] is None
-    return batch_norm(input, *running, module.weight, module.bias, by_batch, momentum, module.eps)
+        mean = variance = None
+    counter = module.num_batches_tracked
+    if module.training and mean is not None and variance is not None and counter is not None:
+        counter.add_(1)
+        if module.momentum is None:
+            return _averaged_over_all(module, input, mean, variance)
+    by_batch = module.training or mean is None
+    share = 0.0 if module.momentum is None else module.momentum
+    return batch_norm(
+        input, mean, variance, module.weight, module.bias, by_batch, share, module.eps
+    )
+
+
+def _averaged_over_all(module: _BatchNorm, input: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
+    """Return the normalised input; make the running statistics the mean of all batches' own."""
+    own = mean.clone(), variance.clone()  # with a momentum of 1 these become the batch's
+    y = batch_norm(input, *own, module.weight, module.bias, True, 1.0, module.eps)
+    # the mean of n moves by 1/n of the way; a tensor, because a number would cost a sync
+    part = module.num_batches_tracked.to(mean.dtype).reciprocal()  # type: ignore[union-attr]
+    mean.lerp_(own[0], part)
+    variance.lerp_(own[1], part)
+    return y

@@ -18,7 +18,7 @@ Backward   writing x' for dL/dx, given y'
     x'_i = r h'_i + m' / M + v' (2/M) (x_i - m)
                                       because dh_i/dx_i = r, dm/dx_i = 1/M and
                                       dv/dx_i = (2/M) (x_i - m), with x_i - m = h_i / r:
-    x'   = r (h' - mean(h') - h mean(h' h))
+    x' = r (h' - mean(h') - h mean(h' h))
                                       because the second term is then -r mean(h') and the third
                                       -r h mean(h' h); the means run over a group
   As the channels of a group share the means, the kernel first sums y' and y' x by channel, weighs
@@ -34,7 +34,7 @@ import torch
 from torch import Tensor
 
 from bptrain.ops.autocast import first_derivative, in_float32
-from bptrain.ops.statistics import as_parameters, checked_by_channel, stand_in
+from bptrain.ops.statistics import as_parameters, checked_by_channel, layout_of, stand_in
 
 aten = torch.ops.aten
 Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]
@@ -88,15 +88,8 @@ def _sizes(x: Tensor) -> tuple[int, int, int]:
 
 
 def _layout(x: Tensor) -> torch.memory_format:
-    """Return the layout to compute in: that of x, if the device's kernel knows it."""
-    if x.device.type == "cpu" and not x.is_contiguous():
-        for layout in (torch.channels_last, torch.channels_last_3d):
-            if x.dim() == LAYOUT_AXES[layout] and x.is_contiguous(memory_format=layout):
-                return layout
-    return torch.contiguous_format
-
-
-LAYOUT_AXES = {torch.channels_last: 4, torch.channels_last_3d: 5}
+    """Return the layout to compute in: CUDA's kernel knows the contiguous one alone."""
+    return layout_of(x) if x.device.type == "cpu" else torch.contiguous_format
 
 
 def _sum_by_channel(grad_y: Tensor) -> Tensor:
@@ -145,7 +138,7 @@ def group_norm(
     Raises ValueError for other shapes, a C that `num_groups` does not divide, and, as torch, one
     sample whose groups are single values: all would become 0.
     """
-    checked_by_channel(input, {"weight": weight, "bias": bias})
+    checked_by_channel(input, weight=weight, bias=bias)
     if num_groups < 1 or input.shape[1] % num_groups:
         raise ValueError(
             f"num_groups is {num_groups}, expected a divisor of the {input.shape[1]} channels"

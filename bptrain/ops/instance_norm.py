@@ -9,7 +9,7 @@ Forward    m_nc  = sum_i x_nci / M             v_nc  = sum_i (x_nci - m_nc)^2 / 
            and w and b repeated N times, as W_nc = w_c and B_nc = b_c. The batch of a channel is
            then the M places of its own sample.
 Backward   writing x' for dL/dx, given y'
-    x'   = r (h' - mean(h') - h mean(h' h))   because each (n, c) is a channel of a batch
+    x' = r (h' - mean(h') - h mean(h' h))   because each (n, c) is a channel of a batch
                                               normalisation, with h' = W y' and means over i;
                                               bptrain/ops/batch_norm.py derives it step by step
     W'   = sum_i y'_nci h_nci                 because it is that channel's weight
@@ -34,6 +34,8 @@ from bptrain.ops.autocast import first_derivative, in_given_dtype
 from bptrain.ops.batch_norm import (
     Gradients,
     Needs,
+    Options,
+    Running,
     Saved,
     batch_norm,
     checked_statistics,
@@ -41,26 +43,28 @@ from bptrain.ops.batch_norm import (
 )
 from bptrain.ops.batch_norm import backward as batch_norm_backward
 from bptrain.ops.batch_norm import forward as batch_norm_forward
-from bptrain.ops.statistics import checked_by_channel, unbiased_variance, update_running
+from bptrain.ops.statistics import checked_by_channel
 
 
-def forward(x: Tensor, w: Tensor | None, b: Tensor | None, e: float) -> tuple[Tensor, Saved]:
-    """Return y [N, C, ...] and all that a backward pass may read, of a batch [1, N C, ...]."""
+def forward(
+    x: Tensor, w: Tensor | None, b: Tensor | None, running: Running | None, options: Options
+) -> tuple[Tensor, Saved, Running | None]:
+    """Return y [N, C, ...], all that a backward pass may read, and what `running` becomes."""
     N = x.shape[0]
     W, B = (None if each is None else each.repeat(N) for each in (w, b))
-    y, saved = batch_norm_forward(_one_sample(x), W, B, e)
-    return y.view(x.shape), saved
+    repeated = None if running is None else Running(running.m.repeat(N), running.v.repeat(N))
+    y, saved, after = batch_norm_forward(_one_sample(x), W, B, repeated, options)
+    if after is not None:
+        after = Running(after.m.view(N, -1).mean(0), after.v.view(N, -1).mean(0))
+    return y.view(x.shape), saved, after
 
 
 def backward(grad_y: Tensor, saved: Saved, needs: Needs) -> Gradients:
     """Return x' [N, C, ...], w' and b' [C], each None if it is not wanted."""
     N = grad_y.shape[0]
     grad_x, grad_W, grad_B = batch_norm_backward(_one_sample(grad_y), saved, needs)
-    if grad_x is not None:
-        grad_x = grad_x.view(grad_y.shape)
-    grad_w = None if grad_W is None else grad_W.view(N, -1).sum(0)
-    grad_b = None if grad_B is None else grad_B.view(N, -1).sum(0)
-    return grad_x, grad_w, grad_b
+    grad_w, grad_b = (None if G is None else G.view(N, -1).sum(0) for G in (grad_W, grad_B))
+    return None if grad_x is None else grad_x.view(grad_y.shape), grad_w, grad_b
 
 
 def _one_sample(x: Tensor) -> Tensor:
@@ -69,29 +73,35 @@ def _one_sample(x: Tensor) -> Tensor:
 
 
 class InstanceNormFunction(torch.autograd.Function):
-    """Glue between autograd and the two functions above; m and r come out for the averages."""
+    """Glue between autograd and the two functions above; returns y, m and v of after."""
 
     @staticmethod
     @in_given_dtype
     def forward(
-        ctx: Any, x: Tensor, w: Tensor | None, b: Tensor | None, e: float
+        ctx: Any,
+        x: Tensor,
+        w: Tensor | None,
+        b: Tensor | None,
+        m: Tensor | None,
+        v: Tensor | None,
+        options: Options,
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Run the forward pass and keep what the wanted gradients read."""
-        y, saved = forward(x, w, b, e)
-        m, r = saved.m, saved.r
+        running = None if m is None or v is None else Running(m, v)
+        y, saved, after = forward(x, w, b, running, options)
         ctx.needs = Needs(*ctx.needs_input_grad[:3])
         ctx.save_for_backward(*read_by(saved, ctx.needs))
-        ctx.mark_non_differentiable(m, r)
         ctx.set_materialize_grads(False)
-        return y, m, r
+        if after is None:
+            return y, None, None
+        ctx.mark_non_differentiable(*after)
+        return y, *after
 
     @staticmethod
     @first_derivative
-    def backward(
-        ctx: Any, grad_y: Tensor, *_: None
-    ) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
+    def backward(ctx: Any, grad_y: Tensor, *_: None) -> tuple[Tensor | None, ...]:
         """Run the backward pass."""
-        return *backward(grad_y, Saved(*ctx.saved_tensors), ctx.needs), None
+        return *backward(grad_y, Saved(*ctx.saved_tensors), ctx.needs), None, None, None
 
 
 def instance_norm(
@@ -115,19 +125,18 @@ def instance_norm(
     if not use_input_stats or input.numel() == 0:
         # of no values there are no statistics: an empty input moves nothing, as in batch_norm
         return batch_norm(input, *running, weight, bias, use_input_stats, momentum, eps)
-    named = {"weight": weight, "bias": bias, "running_mean": running_mean}
-    checked_by_channel(input, named | {"running_var": running_var})
+    checked_by_channel(
+        input, weight=weight, bias=bias, running_mean=running_mean, running_var=running_var
+    )
     checked_statistics(eps, running_mean, running_var, True)
-    count = input.shape[2:].numel()
-    if count == 1:
+    if input.shape[2:].numel() == 1:
         raise ValueError(
             f"input has shape {list(input.shape)}: expected more than 1 value in each channel of "
             "a sample"
         )
-    y, mean, rstd = InstanceNormFunction.apply(input, weight, bias, eps)
+    options = Options(momentum, eps)
+    y, *after = InstanceNormFunction.apply(input, weight, bias, *running, options)
     if running_mean is not None and running_var is not None:
-        by_sample = input.shape[0], input.shape[1]
-        variance = unbiased_variance(rstd, count, eps)
-        update_running(running_mean, mean.view(by_sample).mean(0), momentum)
-        update_running(running_var, variance.view(by_sample).mean(0), momentum)
+        running_mean.copy_(after[0])
+        running_var.copy_(after[1])
     return y  # type: ignore[no-any-return]

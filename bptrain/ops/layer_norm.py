@@ -17,7 +17,7 @@ Backward   writing x' for dL/dx, given y' [N, E]
     x'_e  = r h'_e + m' / E + v' (2/E) (x_e - m)
                                       because dh_e/dx_e = r, dm/dx_e = 1/E and
                                       dv/dx_e = (2/E) (x_e - m), with x_e - m = h_e / r:
-    x'    = r (h' - mean(h') - h mean(h' h))
+    x' = r (h' - mean(h') - h mean(h' h))
                                       because the second term is then -r mean(h') and the third
                                       -r h mean(h' h)
   Unlike in batch normalisation w stands under the means: the sum runs over the axis of w.
@@ -132,6 +132,6 @@ def layer_norm(
     other shapes.
     """
     shape = tuple(normalized_shape)
-    checked_normalized_shape(input, shape, {"weight": weight, "bias": bias})
+    checked_normalized_shape(input, shape, weight=weight, bias=bias)
     y: Tensor = LayerNormFunction.apply(input, shape, weight, bias, eps)
     return y

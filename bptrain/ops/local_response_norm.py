@@ -6,9 +6,9 @@ Forward    s_c = k + (a/n) sum_{j in near(c)} x_j^2
            near(c): the n channels c - n // 2 ... c + (n - 1) // 2, as far as they exist; for even
            n one more before than after. a, B: alpha and beta
 Backward   writing x' for dL/dx, given y'
-    u_c  = y'_c s_c^-B                because that is y'_c dy_c/dx_c with s held fast
-    s'_c = -B y'_c x_c s_c^(-B-1)     because dy_c/ds_c = -B x_c s_c^(-B-1)
-         = -B u_c x_c / s_c
+    u  = y' s^-B                      because that is y' dy/dx with s held fast
+    s' = -B y' x s^(-B-1)             because dy/ds = -B x s^(-B-1)
+       = -B u x / s
     x'_c = u_c + (2 a/n) x_c sum_{j: c in near(j)} s'_j
                                       because x_c stands in s_j wherever c is near j, and there
                                       ds_j/dx_c = (2 a/n) x_c; the condition c in near(j) turns

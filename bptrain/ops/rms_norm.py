@@ -13,7 +13,7 @@ Backward   writing x' for dL/dx, given y' [N, E]
     s'    = -(1/2) r^2 sum_e h'_e h_e because dr/ds = -(1/2) (s + eps)^(-3/2) = -(1/2) r^3
     x'_e  = r h'_e + s' (2/E) x_e     because dh_e/dx_e = r and ds/dx_e = (2/E) x_e, with
                                       x_e = h_e / r:
-    x'    = r (h' - h mean(h' h))     because the second term is then -r h_e mean(h' h)
+    x' = r (h' - h mean(h' h))     because the second term is then -r h_e mean(h' h)
   This is layer normalisation's x' for m = 0, but for its way through the mean, -r mean(h'). So
   layer normalisation's kernel, told that the mean is 0, computes w' and x' - r mean(h'), and
   what it took too much is given back; mean(h') = y' w / E is one matrix-vector product.
@@ -30,7 +30,7 @@ import torch
 from torch import Tensor
 
 from bptrain.ops.autocast import first_derivative, in_float32
-from bptrain.ops.statistics import checked_normalized_shape
+from bptrain.ops.statistics import checked_normalized_shape, layout_of
 
 aten = torch.ops.aten
 
@@ -71,13 +71,13 @@ def backward(grad_y: Tensor, saved: Saved, needs: Needs) -> tuple[Tensor | None,
     w = None if saved.w is None else saved.w.to(wide)
     E = x.shape[1]
 
-    like_w = x.new_empty(E) if needs.w and w is None else w  # the kernel reads its form alone
+    if not needs.x:
+        return None, (grad_y * x).t().mv(r.squeeze(1))  # sum y' h
     grad_x, grad_w, _ = aten.native_layer_norm_backward(
-        grad_y, x, [E], torch.zeros_like(r), r, like_w, None, [*needs, False]
+        grad_y, x, [E], torch.zeros_like(r), r, w, None, [True, needs.w, False]
     )
-    if needs.x:
-        sum_h = grad_y.sum(1) if w is None else grad_y.mv(w)
-        grad_x.add_(r * sum_h.unsqueeze(1) / max(E, 1))  # + r mean(h')
+    sum_h = grad_y.sum(1) if w is None else grad_y.mv(w)
+    grad_x.add_(r * sum_h.unsqueeze(1) / max(E, 1))  # + r mean(h')
     return grad_x, grad_w
 
 
@@ -96,7 +96,8 @@ class RMSNormFunction(torch.autograd.Function):
         needs_x, _, needs_w, _ = ctx.needs_input_grad
         ctx.save_for_backward(*(saved if needs_x else saved._replace(w=None)))
         ctx.needs, ctx.shape = Needs(needs_x, needs_w), shape
-        return y.view(x.shape)
+        ctx.layout = layout_of(x)
+        return y.view(x.shape).contiguous(memory_format=ctx.layout)
 
     @staticmethod
     @first_derivative
@@ -106,6 +107,7 @@ class RMSNormFunction(torch.autograd.Function):
         grad_x, grad_w = backward(grad_y.reshape(saved.x.shape), saved, ctx.needs)
         if grad_x is not None:
             grad_x = grad_x.to(saved.x.dtype).view(grad_y.shape)
+            grad_x = grad_x.contiguous(memory_format=ctx.layout)
         return grad_x, None, None if grad_w is None else grad_w.view(ctx.shape), None
 
 
@@ -122,7 +124,7 @@ def rms_norm(
     ValueError for other shapes.
     """
     shape = tuple(normalized_shape)
-    checked_normalized_shape(input, shape, {"weight": weight})
+    checked_normalized_shape(input, shape, weight=weight)
     if eps is None:
         eps = torch.finfo(torch.promote_types(input.dtype, torch.float32)).eps
     y: Tensor = RMSNormFunction.apply(input, shape, weight, eps)

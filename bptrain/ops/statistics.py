@@ -1,4 +1,4 @@
-"""What the normalisations share: the dtype of their statistics, and running averages of them."""
+"""What the normalisations share: the dtype of their statistics, layouts, and checks of shapes."""
 
 from typing import TypeVar
 
@@ -24,10 +24,21 @@ def as_parameter(x: Tensor, parameter: Parameter) -> Parameter:
 def as_parameters(
     x: Tensor, w: Tensor | None, b: Tensor | None, shape: tuple[int, ...]
 ) -> tuple[Tensor | None, Tensor | None]:
-    """Return weight and bias so; where there are none, a weight of ones [shape] tells the dtype."""
-    if w is None and b is None and _is_narrow_on_cpu(x):
-        return x.new_ones(shape, dtype=torch.float32), None
+    """Return weight and bias so; where there is no weight, ones [shape] tell the dtype."""
+    if w is None and _is_narrow_on_cpu(x):
+        w = x.new_ones(shape)
     return as_parameter(x, w), as_parameter(x, b)
+
+
+def layout_of(x: Tensor) -> torch.memory_format:
+    """Return the memory format of x: channels last if it lies so, else contiguous."""
+    if x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last):
+        layout = torch.channels_last
+    elif x.dim() == 5 and x.is_contiguous(memory_format=torch.channels_last_3d):
+        layout = torch.channels_last_3d
+    else:
+        layout = torch.contiguous_format
+    return torch.contiguous_format if x.is_contiguous() else layout
 
 
 def _is_narrow_on_cpu(x: Tensor) -> bool:
@@ -39,23 +50,8 @@ def stand_in(x: Tensor, mean: Tensor, shape: tuple[int, ...]) -> Tensor:
     return x.new_empty(shape, dtype=mean.dtype if x.device.type == "cpu" else x.dtype)
 
 
-def update_running(running: Tensor, batch: Tensor, momentum: float | Tensor) -> None:
-    """Move the running statistic [C] towards the batch's, in place, by `momentum` of the way."""
-    if isinstance(momentum, Tensor):
-        momentum = momentum.to(running.dtype)
-    running.lerp_(batch.to(running.dtype), momentum)
-
-
-def unbiased_variance(rstd: Tensor, count: int, eps: float) -> Tensor:
-    """Return sum (x - mean)^2 / (count - 1), given rstd = (sum (x - mean)^2 / count + eps)^(-1/2).
-
-    What rounding is left is relative to variance + eps, and that is all that an evaluation reads.
-    """
-    return (rstd.pow(-2) - eps).clamp_min_(0).mul_(count / (count - 1))
-
-
 def checked_normalized_shape(
-    input: Tensor, shape: tuple[int, ...], parameters: dict[str, Tensor | None]
+    input: Tensor, shape: tuple[int, ...], **parameters: Tensor | None
 ) -> None:
     """Raise ValueError unless input ends with the axes `shape` and each parameter has them."""
     if not shape or input.shape[-len(shape) :] != shape:
@@ -68,8 +64,8 @@ def checked_normalized_shape(
             raise ValueError(f"{name} has shape {list(tensor.shape)}, expected {list(shape)}")
 
 
-def checked_by_channel(input: Tensor, parameters: dict[str, Tensor | None]) -> None:
-    """Raise ValueError unless input is [N, C, ...] and each parameter or statistic [C]."""
+def checked_by_channel(input: Tensor, **parameters: Tensor | None) -> None:
+    """Raise ValueError unless input is [N, C, ...] and each named parameter or statistic [C]."""
     if input.dim() < 2:
         raise ValueError(f"input has shape {list(input.shape)}, expected [N, C, ...]")
     for name, tensor in parameters.items():
