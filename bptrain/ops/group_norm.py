@@ -73,7 +73,7 @@ def backward(grad_y: Tensor, saved: Saved, groups: int, needs: Needs) -> Gradien
     if x is None or m is None or r is None:
         return None, None, _sum_by_channel(grad_y) if needs.b else None
     if not needs.x:  # the kernel gives w' the form of the w that it is handed
-        w = stand_in(x, m, (x.shape[1],))
+        w = stand_in(x, (x.shape[1],))
     grad_y = grad_y.contiguous(memory_format=_layout(x))
     # x' = r (h' - mean(h') - h mean(h' h)), w' = sum y' h, b' = sum y': two passes over memory
     grads: Gradients = aten.native_group_norm_backward(

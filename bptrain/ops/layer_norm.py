@@ -69,20 +69,14 @@ def backward(grad_y: Tensor, saved: Saved, shape: tuple[int, ...], needs: Needs)
     """Return x' in the shape of y', w' and b' [*shape], each None if it is not wanted."""
     x, w, m, r = saved
     if x is None or m is None or r is None:
-        leading = list(range(grad_y.dim() - len(shape)))
-        return None, None, _sum_over(grad_y, leading) if needs.b else None
+        return None, None, grad_y.sum_to_size(shape) if needs.b else None
     # The kernel gives w' and b' the form of the w and b that it is handed.
-    like = stand_in(x, m, shape) if needs.w or needs.b else None
+    like = stand_in(x, shape) if needs.w or needs.b else None
     # x' = r (h' - mean(h') - h mean(h' h)), w' = sum y' h, b' = sum y': two passes over memory
     grads: Gradients = aten.native_layer_norm_backward(
         grad_y, x, shape, m, r, w if needs.x else like, like if needs.b else None, list(needs)
     )
     return grads
-
-
-def _sum_over(grad_y: Tensor, axes: list[int]) -> Tensor:
-    """Return b' = sum y'; an empty list of axes would mean all of them."""
-    return grad_y.sum(axes) if axes else grad_y.clone()
 
 
 class LayerNormFunction(torch.autograd.Function):

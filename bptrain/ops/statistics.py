@@ -45,9 +45,9 @@ def _is_narrow_on_cpu(x: Tensor) -> bool:
     return x.device.type == "cpu" and x.dtype in NARROW
 
 
-def stand_in(x: Tensor, mean: Tensor, shape: tuple[int, ...]) -> Tensor:
+def stand_in(x: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Return a parameter [shape] of which a kernel reads the form alone, never the numbers."""
-    return x.new_empty(shape, dtype=mean.dtype if x.device.type == "cpu" else x.dtype)
+    return x.new_empty(shape, dtype=torch.float32 if _is_narrow_on_cpu(x) else x.dtype)
 
 
 def checked_normalized_shape(

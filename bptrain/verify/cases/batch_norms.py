@@ -1,7 +1,10 @@
 """Cases of the normalisations over a batch and over an instance, with running statistics."""
 
 from collections.abc import Callable
+from inspect import signature
 from typing import Any
+
+import torch
 
 from bptrain.verify.case import Inputs, ModuleCase, OpCase, Tensors
 
@@ -47,9 +50,15 @@ def with_running(function: Callable[..., Any], tensors: Tensors) -> Any:
 
 
 def _case(
-    op: str, name: str, why: str, arguments: Callable[[Inputs], Tensors], **options: Any
+    op: str,
+    name: str,
+    why: str,
+    arguments: Callable[[Inputs], Tensors],
+    constants: tuple[str, ...] = (),
+    **options: Any,
 ) -> OpCase:
-    return OpCase(op, name, why, arguments, options, constants=RUNNING, call=with_running)
+    constants = (*RUNNING, *constants)
+    return OpCase(op, name, why, arguments, options, constants=constants, call=with_running)
 
 
 def _batch(name: str, why: str, arguments: Callable[[Inputs], Tensors], **options: Any) -> OpCase:
@@ -75,11 +84,15 @@ OPS = [
     _batch("no bias", "b' is skipped", _affine(4, 3, names=("weight",))),
     _batch("no weight", "h' is y'", _affine(4, 3, names=("bias",))),
     _batch("untracked", "parameters without running statistics", _affine(4, 3, 2)),
+    _batch("b' alone", "a sum is enough",
+           _affine(4, 3, 2), constants=("input", "weight")),
+    _batch("w' and b'", "a first layer: nobody wants its x'",
+           _affine(4, 3, 2), constants=("input",)),
     _batch("eps", "r is not 1 / deviation", _affine(4, 3), eps=0.5),
     _batch("momentum 0", "the running statistics stay", _tracked(4, 3), momentum=0.0),
     _batch("momentum 1", "they become the batch's, whose variance is over M - 1",
            _tracked(4, 3, 2), momentum=1.0),
-    _batch("momentum 0.7", "beyond a half another formula interpolates", _tracked(4, 3),
+    _batch("momentum 0.7", "nearer to the batch's", _tracked(4, 3),
            momentum=0.7),
     _batch("two values", "the least that training takes: h is 1 and -1", _tracked(2, 3), eps=0.1),
     _batch("one sample", "the batch is the places of one image", _tracked(1, 3, 2, 2)),
@@ -97,6 +110,10 @@ OPS = [
     _fixed("no parameters", "x' = r y'", _affine(4, 3, names=RUNNING)),
     _fixed("no bias", "b' is skipped", _affine(4, 3, names=("weight", *RUNNING))),
     _fixed("no weight", "w is 1", _affine(4, 3, 2, names=("bias", *RUNNING))),
+    _fixed("b' alone", "a sum is enough",
+           _tracked(4, 3, 2), constants=("input", "weight")),
+    _fixed("w' and b'", "a first layer: nobody wants its x'",
+           _tracked(4, 3, 2), constants=("input",)),
     _fixed("eps", "r is not 1 / deviation", _tracked(4, 3), eps=0.5),
     _fixed("one sample", "a single value is enough", _tracked(1, 3)),
     _fixed("large mean", "w' by sum y' x - m sum y' would cancel", _tracked(6, 3, shift=300)),
@@ -107,6 +124,10 @@ OPS = [
     _instance("no parameters", "the module's default", _input(2, 3, 4)),
     _instance("no bias", "b' is skipped", _affine(2, 3, 4, names=("weight",))),
     _instance("no weight", "h' is y'", _affine(2, 3, 4, names=("bias",))),
+    _instance("b' alone", "a sum is enough",
+              _affine(2, 3, 4), constants=("input", "weight")),
+    _instance("w' and b'", "a first layer: nobody wants its x'",
+              _affine(2, 3, 4), constants=("input",)),
     _instance("eps", "r is not 1 / deviation", _affine(2, 3, 4), eps=0.5),
     _instance("momentum 1", "the running ones become means over the samples",
               _tracked(3, 2, 4), momentum=1.0),
@@ -177,8 +198,11 @@ MODULES = [
     _module("BatchNorm1d", "sequence", _input(2, 3, 4)),
     _module("BatchNorm1d", "empty batch", _input(0, 3)),
     _module("BatchNorm1d", "cumulative average of nothing", _input(0, 3), momentum=None),
-    _module("BatchNorm1d", "no bias", _input(4, 3), bias=False),
-    _module("InstanceNorm1d", "no bias", _input(2, 3, 4), affine=True, bias=False),
+    *[
+        _module(module, "no bias", _input(2, 3, 4), affine=True, bias=False)
+        for module in ("BatchNorm1d", "InstanceNorm1d")
+        if "bias" in signature(getattr(torch.nn, module)).parameters  # an option of newer releases
+    ],
     *_of_one_kind("BatchNorm2d", 2, 3, 2, 2),
     *_of_one_kind("BatchNorm3d", 2, 3, 1, 2, 2),
     *_instances("InstanceNorm1d", 2, 3, 4),

@@ -59,9 +59,10 @@ def _rms(
 
 
 def _group(
-    name: str, why: str, arguments: Callable[[Inputs], Tensors], groups: int, **options: Any
+    name: str, why: str, arguments: Callable[[Inputs], Tensors], groups: int, **more: Any
 ) -> OpCase:
-    return OpCase("group_norm", name, why, arguments, {"num_groups": groups, **options})
+    eps = {"eps": more.pop("eps")} if "eps" in more else {}
+    return OpCase("group_norm", name, why, arguments, {"num_groups": groups, **eps}, **more)
 
 
 def _response(
@@ -82,14 +83,15 @@ OPS = [
     _layer("no parameters", "h' is y'", _input(3, 5), 5),
     _layer("no bias", "b' is skipped", _affine((3, 5), (5,), ("weight",)), 5),
     _layer("no weight", "b' alone beside x'", _affine((3, 5), (5,), ("bias",)), 5),
+    _layer("b' alone", "a sum over the samples is enough", _affine((2, 3, 4), (4,)), 4,
+           constants=("input", "weight")),
+    _layer("b' alone, one sample", "there is nothing to sum over", _affine((4,), (4,)), 4,
+           constants=("input", "weight")),
+    _layer("w' and b'", "a first layer: nobody wants its x'", _affine((2, 3, 4), (4,)), 4,
+           constants=("input",)),
     _layer("eps", "r is not 1 / deviation", _affine((3, 5), (5,)), 5, eps=0.5),
-    _layer(
-        "one element",
-        "h is 0, and so is x' but for its rounding, which 16 bits of torch hide",
-        _affine((3, 1), (1,)),
-        1,
-        dtypes=(torch.float32,),
-    ),
+    _layer("one element", "h is 0, and so is x' but for its rounding, which 16 bits of torch hide",
+           _affine((3, 1), (1,)), 1, dtypes=(torch.float32,)),
     _layer("one sample", "a size-1 axis", _affine((1, 6), (6,)), 6),
     _layer("constant row", "v = 0: x' is finite", _constant_row, 5, eps=0.1),
     _layer("large mean", "v as mean(x^2) - m^2 would cancel", _affine((3, 8), (8,), shift=300), 8),
@@ -103,6 +105,8 @@ OPS = [
     _rms("image", "over all but the batch", _affine((2, 3, 2, 2), (3, 2, 2), ("weight",)), 3, 2, 2),
     _rms("vector", "one sample", _affine((6,), (6,), ("weight",)), 6),
     _rms("no weight", "h' is y'", _input(3, 5), 5),
+    _rms("w' alone", "a first layer: nobody wants its x'",
+         _affine((2, 3, 4), (4,), ("weight",)), 4, constants=("input",)),
     _rms("eps", "it counts", _affine((3, 5), (5,), ("weight",)), 5, eps=0.5),
     _rms("one element", "h is the sign of x", _affine((3, 1), (1,), ("weight",)), 1, eps=0.3),
     _rms("zero row", "s = 0: r is eps^(-1/2)", _zero_row, 5, eps=0.1),
@@ -120,6 +124,10 @@ OPS = [
     _group("no parameters", "h' is y'", _input(2, 4, 3), 2),
     _group("no bias", "b' is skipped", _affine((2, 4, 3), (4,), ("weight",)), 2),
     _group("no weight", "b' beside x'", _affine((2, 4, 3), (4,), ("bias",)), 2),
+    _group("b' alone", "a sum by channel is enough", _affine((2, 4, 3), (4,)), 2,
+           constants=("input", "weight")),
+    _group("w' and b'", "a first layer: nobody wants its x'", _affine((2, 4, 3), (4,)), 2,
+           constants=("input",)),
     _group("eps", "r is not 1 / deviation", _affine((2, 4, 3), (4,)), 2, eps=0.5),
     _group("one sample", "a size-1 axis", _affine((1, 4, 3), (4,)), 2),
     _group("large mean", "v would cancel", _affine((2, 4, 6), (4,), shift=300), 2),
@@ -138,7 +146,7 @@ OPS = [
     _response("beta 0", "nothing is damped: x' = y'", _input(2, 5, 3), 3, alpha=1.0, beta=0.0),
     _response("one channel", "no neighbour at all", _input(2, 1, 3), 3, alpha=1.0),
     _response("empty", "an empty batch", _input(0, 4, 3), 3),
-]
+]  # fmt: skip
 
 
 def _module(
