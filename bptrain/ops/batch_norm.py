@@ -33,7 +33,7 @@ Keeps      x, m, r (only if x' or w' is wanted), w (only if x' is wanted); in ev
            needs no more than w r; not h or y
 Cost       about 8NCHW flops forward, 10NCHW backward: two passes over memory each
 Source     derived here; Ioffe and Szegedy 2015, "Batch Normalization", section 3, whose gradients
-           are not collapsed; the running variance is the unbiased one, as in torch
+           are not collapsed; the running variance is over M - 1, as in torch
 """
 
 from typing import Any, NamedTuple
@@ -42,12 +42,7 @@ import torch
 from torch import Tensor
 
 from bptrain.ops.autocast import first_derivative, in_given_dtype
-from bptrain.ops.statistics import (
-    as_parameter,
-    as_parameters,
-    checked_by_channel,
-    layout_of,
-)
+from bptrain.ops.statistics import as_parameter, as_parameters, checked_by_channel, layout_of
 
 aten = torch.ops.aten
 Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]
@@ -102,6 +97,7 @@ def forward(
     if running is None:
         y, m, r = aten.native_batch_norm(x, w, b, None, None, True, share, e)
         return y, Saved(x, w, m, r), None
+    # the kernel's own averages, v's over M - 1, come out: an input of the pass is never modified
     before = (as_parameter(x, each) for each in running)
     y, m, r, *after = aten._native_batch_norm_legit_functional(x, w, b, *before, True, share, e)
     return y, Saved(x, w, m, r), Running(*after)

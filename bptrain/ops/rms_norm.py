@@ -55,8 +55,8 @@ def forward(x: Tensor, w: Tensor | None, eps: float) -> tuple[Tensor, Saved]:
     wide = torch.promote_types(x.dtype, torch.float32)
     # the norm in place of the mean of squares: one pass, and no x^2 in memory
     norm = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=wide)
-    s = norm.square() / max(x.shape[1], 1)
-    r = (s + eps).rsqrt_()
+    s = norm.square_().div_(max(x.shape[1], 1))
+    r = s.add_(eps).rsqrt_()
     y = x * r
     if w is not None:
         y *= w
@@ -77,7 +77,7 @@ def backward(grad_y: Tensor, saved: Saved, needs: Needs) -> tuple[Tensor | None,
         grad_y, x, [E], torch.zeros_like(r), r, w, None, [True, needs.w, False]
     )
     sum_h = grad_y.sum(1) if w is None else grad_y.mv(w)
-    grad_x.add_(r * sum_h.unsqueeze(1) / max(E, 1))  # + r mean(h')
+    grad_x.addcmul_(r, sum_h.unsqueeze(1), value=1 / max(E, 1))  # + r mean(h')
     return grad_x, grad_w
 
 
