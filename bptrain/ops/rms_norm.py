@@ -76,8 +76,8 @@ def backward(grad_y: Tensor, saved: Saved, needs: Needs) -> tuple[Tensor | None,
     grad_x, grad_w, _ = aten.native_layer_norm_backward(
         grad_y, x, [E], torch.zeros_like(r), r, w, None, [True, needs.w, False]
     )
-    sum_h = grad_y.sum(1) if w is None else grad_y.mv(w)
-    grad_x.addcmul_(r, sum_h.unsqueeze(1), value=1 / max(E, 1))  # + r mean(h')
+    mean_h = grad_y.mean(1) if w is None else grad_y.mv(w / max(E, 1))
+    grad_x.addcmul_(r, mean_h.unsqueeze(1))  # + r mean(h')
     return grad_x, grad_w
 
 
