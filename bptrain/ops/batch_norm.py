@@ -42,6 +42,7 @@ import torch
 from torch import Tensor
 
 from bptrain.ops.autocast import first_derivative, in_given_dtype
+from bptrain.ops.fused import carried_out_by
 from bptrain.ops.statistics import as_parameter, as_parameters, checked_by_channel, layout_of
 
 aten = torch.ops.aten
@@ -103,18 +104,33 @@ def forward(
     return y, Saved(x, w, m, r), Running(*after)
 
 
-def backward(grad_y: Tensor, saved: Saved, needs: Needs) -> Gradients:
-    """Return x' [N, C, ...], w' and b' [C], each None if it is not wanted."""
+def backward_in_one_pass(grad_y: Tensor, saved: Saved, needs: Needs) -> Gradients:
+    """Return the same from the kernel, which passes twice over memory."""
     x, w, m, r = saved
     if x is None or m is None or r is None:
         return None, None, _sum_by_channel(grad_y) if needs.b else None
     if not needs.x:
         return None, *_sums(grad_y, x, m, r, needs)
-    # x' = r (h' - mean(h') - h mean(h' h)), w' = sum y' h, b' = sum y': two passes over memory
     grads: Gradients = aten.native_batch_norm_backward(
         grad_y, x, w, None, None, m, r, True, 0.0, list(needs)
     )
     return grads
+
+
+@carried_out_by(backward_in_one_pass)
+def backward(grad_y: Tensor, saved: Saved, needs: Needs) -> Gradients:
+    """Return x' [N, C, ...], w' and b' [C], each None if it is not wanted."""
+    x, w, m, r = saved
+    grad_x = grad_w = None
+    grad_b = _sum_by_channel(grad_y) if needs.b else None
+    if x is not None and m is not None and r is not None:
+        r = _along(r, x)
+        h = r * (x - _along(m, x))
+        grad_w = _sum_by_channel(grad_y * h) if needs.w else None
+        if needs.x:
+            grad_h = grad_y if w is None else _along(w, x) * grad_y
+            grad_x = r * (grad_h - _mean(grad_h) - h * _mean(grad_h * h))
+    return grad_x, grad_w, grad_b
 
 
 def forward_by_running(
@@ -130,8 +146,10 @@ def forward_by_running(
     return aten.native_batch_norm(x, w, b, m, v, False, 0.0, e)[0], saved
 
 
-def backward_by_running(grad_y: Tensor, saved: SavedByRunning, needs: Needs) -> Gradients:
-    """Return x' [N, C, ...], w' and b' [C] for constant m and v, None if not wanted."""
+def backward_by_running_in_one_pass(
+    grad_y: Tensor, saved: SavedByRunning, needs: Needs
+) -> Gradients:
+    """Return the same from kernels."""
     x, m, r, slope = saved
     grad_x = None
     if needs.x and slope is not None:
@@ -139,6 +157,20 @@ def backward_by_running(grad_y: Tensor, saved: SavedByRunning, needs: Needs) -> 
     if x is None or m is None or r is None:
         return grad_x, None, _sum_by_channel(grad_y) if needs.b else None
     return grad_x, *_sums(grad_y, x, m, r, needs)
+
+
+@carried_out_by(backward_by_running_in_one_pass)
+def backward_by_running(grad_y: Tensor, saved: SavedByRunning, needs: Needs) -> Gradients:
+    """Return x' [N, C, ...], w' and b' [C] for constant m and v, None if not wanted."""
+    x, m, r, slope = saved
+    grad_x = grad_w = None
+    if needs.x and slope is not None:
+        grad_x = _along(slope, grad_y) * grad_y
+    if needs.w and x is not None and m is not None and r is not None:
+        h = _along(r, x) * (x - _along(m, x))
+        grad_w = _sum_by_channel(grad_y * h)
+    grad_b = _sum_by_channel(grad_y) if needs.b else None
+    return grad_x, grad_w, grad_b
 
 
 def _sums(
@@ -167,9 +199,19 @@ def _times(grad_y: Tensor, slope: Tensor) -> Tensor:
     return grad_x
 
 
-def _sum_by_channel(grad_y: Tensor) -> Tensor:
-    """Return b' = sum y' [C]."""
-    return grad_y.sum([0, *range(2, grad_y.dim())])
+def _along(values: Tensor, x: Tensor) -> Tensor:
+    """Return values [C] so that they meet the channels of x."""
+    return values.view(-1, *[1] * (x.dim() - 2))
+
+
+def _mean(values: Tensor) -> Tensor:
+    """Return the mean of each channel [1, C, 1, ...]."""
+    return values.mean([0, *range(2, values.dim())], keepdim=True)
+
+
+def _sum_by_channel(values: Tensor) -> Tensor:
+    """Return the sum of each channel [C]."""
+    return values.sum([0, *range(2, values.dim())])
 
 
 def read_by(saved: Saved, needs: Needs) -> Saved:
