@@ -5,11 +5,19 @@ are torch.nn's, so that state_dicts load both ways. An option that is not offere
 NotImplementedError in the constructor, naming it.
 """
 
+from bptrain.nn.adaptive_avg_pool import AdaptiveAvgPool1d, AdaptiveAvgPool2d
+from bptrain.nn.add import Add
+from bptrain.nn.alpha_dropout import AlphaDropout
+from bptrain.nn.avg_pool import AvgPool1d, AvgPool2d
 from bptrain.nn.binary_cross_entropy import BCELoss
 from bptrain.nn.binary_cross_entropy_with_logits import BCEWithLogitsLoss
+from bptrain.nn.cat import Concat
 from bptrain.nn.cosine_embedding_loss import CosineEmbeddingLoss
 from bptrain.nn.cross_entropy import CrossEntropyLoss
+from bptrain.nn.dropout import Dropout, Dropout1d, Dropout2d
 from bptrain.nn.elu import CELU, ELU, SELU
+from bptrain.nn.embedding import Embedding
+from bptrain.nn.flatten import Flatten
 from bptrain.nn.gaussian_nll_loss import GaussianNLLLoss
 from bptrain.nn.gelu import GELU
 from bptrain.nn.glu import GLU
@@ -25,9 +33,11 @@ from bptrain.nn.linear import Linear
 from bptrain.nn.log_softmax import LogSoftmax
 from bptrain.nn.logsigmoid import LogSigmoid
 from bptrain.nn.margin_ranking_loss import MarginRankingLoss
+from bptrain.nn.max_pool import AdaptiveMaxPool2d, MaxPool1d, MaxPool2d
 from bptrain.nn.mish import Mish
 from bptrain.nn.mse_loss import MSELoss
 from bptrain.nn.nll_loss import NLLLoss
+from bptrain.nn.pixel_shuffle import PixelShuffle
 from bptrain.nn.poisson_nll_loss import PoissonNLLLoss
 from bptrain.nn.prelu import PReLU
 from bptrain.nn.relu import ReLU
@@ -38,6 +48,8 @@ from bptrain.nn.softplus import Softplus
 from bptrain.nn.softsign import Softsign
 from bptrain.nn.tanh import Tanh
 from bptrain.nn.triplet_margin_loss import TripletMarginLoss
+from bptrain.nn.unflatten import Unflatten
+from bptrain.nn.upsample import Upsample
 
 __all__ = [
     "CELU",
@@ -45,10 +57,23 @@ __all__ = [
     "GELU",
     "GLU",
     "SELU",
+    "AdaptiveAvgPool1d",
+    "AdaptiveAvgPool2d",
+    "AdaptiveMaxPool2d",
+    "Add",
+    "AlphaDropout",
+    "AvgPool1d",
+    "AvgPool2d",
     "BCELoss",
     "BCEWithLogitsLoss",
+    "Concat",
     "CosineEmbeddingLoss",
     "CrossEntropyLoss",
+    "Dropout",
+    "Dropout1d",
+    "Dropout2d",
+    "Embedding",
+    "Flatten",
     "GaussianNLLLoss",
     "Hardsigmoid",
     "Hardswish",
@@ -63,9 +88,12 @@ __all__ = [
     "LogSoftmax",
     "MSELoss",
     "MarginRankingLoss",
+    "MaxPool1d",
+    "MaxPool2d",
     "Mish",
     "NLLLoss",
     "PReLU",
+    "PixelShuffle",
     "PoissonNLLLoss",
     "ReLU",
     "ReLU6",
@@ -77,4 +105,6 @@ __all__ = [
     "Softsign",
     "Tanh",
     "TripletMarginLoss",
+    "Unflatten",
+    "Upsample",
 ]

@@ -22,11 +22,19 @@ The rule behind every file is the chain rule: the backward pass is handed y' = d
 Second derivatives are not offered: differentiating a gradient raises a RuntimeError that says so.
 """
 
+from bptrain.ops.adaptive_avg_pool import adaptive_avg_pool1d, adaptive_avg_pool2d
+from bptrain.ops.add import add
+from bptrain.ops.alpha_dropout import alpha_dropout
+from bptrain.ops.avg_pool import avg_pool1d, avg_pool2d
 from bptrain.ops.binary_cross_entropy import binary_cross_entropy
 from bptrain.ops.binary_cross_entropy_with_logits import binary_cross_entropy_with_logits
+from bptrain.ops.cat import cat
 from bptrain.ops.cosine_embedding_loss import cosine_embedding_loss
 from bptrain.ops.cross_entropy import cross_entropy
+from bptrain.ops.dropout import dropout, dropout1d, dropout2d
 from bptrain.ops.elu import celu, elu, selu
+from bptrain.ops.embedding import embedding
+from bptrain.ops.flatten import flatten
 from bptrain.ops.gaussian_nll_loss import gaussian_nll_loss
 from bptrain.ops.gelu import gelu
 from bptrain.ops.glu import glu
@@ -42,9 +50,11 @@ from bptrain.ops.linear import linear
 from bptrain.ops.log_softmax import log_softmax
 from bptrain.ops.logsigmoid import logsigmoid
 from bptrain.ops.margin_ranking_loss import margin_ranking_loss
+from bptrain.ops.max_pool import adaptive_max_pool2d, max_pool1d, max_pool2d
 from bptrain.ops.mish import mish
 from bptrain.ops.mse_loss import mse_loss
 from bptrain.ops.nll_loss import nll_loss
+from bptrain.ops.pixel_shuffle import pixel_shuffle
 from bptrain.ops.poisson_nll_loss import poisson_nll_loss
 from bptrain.ops.prelu import prelu
 from bptrain.ops.relu import relu
@@ -55,14 +65,28 @@ from bptrain.ops.softplus import softplus
 from bptrain.ops.softsign import softsign
 from bptrain.ops.tanh import tanh
 from bptrain.ops.triplet_margin_loss import triplet_margin_loss
+from bptrain.ops.upsample import interpolate
 
 __all__ = [
+    "adaptive_avg_pool1d",
+    "adaptive_avg_pool2d",
+    "adaptive_max_pool2d",
+    "add",
+    "alpha_dropout",
+    "avg_pool1d",
+    "avg_pool2d",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
+    "cat",
     "celu",
     "cosine_embedding_loss",
     "cross_entropy",
+    "dropout",
+    "dropout1d",
+    "dropout2d",
     "elu",
+    "embedding",
+    "flatten",
     "gaussian_nll_loss",
     "gelu",
     "glu",
@@ -71,6 +95,7 @@ __all__ = [
     "hardtanh",
     "hinge_embedding_loss",
     "huber_loss",
+    "interpolate",
     "kl_div",
     "l1_loss",
     "leaky_relu",
@@ -78,9 +103,12 @@ __all__ = [
     "log_softmax",
     "logsigmoid",
     "margin_ranking_loss",
+    "max_pool1d",
+    "max_pool2d",
     "mish",
     "mse_loss",
     "nll_loss",
+    "pixel_shuffle",
     "poisson_nll_loss",
     "prelu",
     "relu",

@@ -48,7 +48,7 @@ def test_a_gradient_nobody_wants_is_not_computed(case: Case) -> None:
     alone = [elements_made_backward(case, tensors, [name]) for name in names]
     assert max(alone) <= whole
     if any(tensors[name].numel() for name in names):
-        assert min(alone) < whole
+        assert min(alone) < whole or whole == 0  # views of the upstream gradient cost nothing
 
 
 def elements_made_backward(case: Case, tensors: Tensors, names: list[str]) -> int:
@@ -70,8 +70,9 @@ def elements_made_backward(case: Case, tensors: Tensors, names: list[str]) -> in
     for node in nodes_behind(outputs.values()):
         if node.name() != "torch::autograd::AccumulateGrad":
             node.register_hook(no_more_than_asked(node))
+    pulls = list(upstream(outputs, 1).values())
     with Counting() as counting:
-        torch.autograd.backward(list(outputs.values()), list(upstream(outputs, 1).values()))
+        torch.autograd.backward(list(outputs.values()), pulls)
     return counting.elements
 
 

@@ -7,37 +7,52 @@ module has none. Each odd shape says why it is there.
 from bptrain.verify.case import Case, ModuleCase, OpCase, Refusal
 from bptrain.verify.cases import (
     activations,
+    dropout,
+    embedding,
     linear,
     losses_of_classes,
     losses_of_labels,
     losses_of_pairs,
     losses_of_values,
+    pooling,
+    shapes,
     softmax,
 )
 
 OPS: list[OpCase] = [
-    *linear.OPS,
     *activations.OPS,
-    *softmax.OPS,
+    *dropout.OPS,
+    *embedding.OPS,
+    *linear.OPS,
     *losses_of_classes.OPS,
     *losses_of_labels.OPS,
     *losses_of_pairs.OPS,
     *losses_of_values.OPS,
+    *pooling.OPS,
+    *shapes.OPS,
+    *softmax.OPS,
 ]
 MODULES: list[ModuleCase] = [
-    *linear.MODULES,
     *activations.MODULES,
-    *softmax.MODULES,
+    *dropout.MODULES,
+    *embedding.MODULES,
+    *linear.MODULES,
     *losses_of_classes.MODULES,
     *losses_of_labels.MODULES,
     *losses_of_pairs.MODULES,
     *losses_of_values.MODULES,
+    *pooling.MODULES,
+    *shapes.MODULES,
+    *softmax.MODULES,
 ]
 CASES: list[Case] = [*OPS, *MODULES]
 REFUSED: list[Refusal] = [
     *activations.REFUSED,
+    *dropout.REFUSED,
+    *embedding.REFUSED,
     *losses_of_classes.REFUSED,
     *losses_of_labels.REFUSED,
     *losses_of_pairs.REFUSED,
     *losses_of_values.REFUSED,
+    *shapes.REFUSED,
 ]
