@@ -31,7 +31,10 @@ FORMS = {
     "perf/samples_per_s": "{:,.0f} samples/s",
 }
 ON_THE_BAR = ("train/loss", "train/lr", "perf/samples_per_s")
-BELOW_THE_BAR = [tag for tag in FORMS if tag.startswith(("train/", "val/")) and tag != "train/lr"]
+BELOW_THE_BAR = [
+    *(f"{split}/{name}" for split in ("train", "val") for name in MEASURES),
+    "grad/total",
+]
 
 NUMBER = re.compile(r"\.|-?[0-9.,]+(e[-+]?[0-9]+)?")  # a lone dot stands for none
 
