@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-
 SMALLEST = torch.finfo(torch.float64).tiny
 
 
