@@ -20,7 +20,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from bptrain.data.csv_columns import SUFFIXES, Row, read_columns
-from bptrain.data.splits import Dataset, InMemoryConfig, Samples, hold_out
+from bptrain.data.splits import Dataset, InMemoryConfig, Parts, Samples, hold_out
 from bptrain.data.text_file import given_text, names_file, refuse_what_does_not_fit
 from bptrain.errors import DataError
 from bptrain.problem import Problem
@@ -91,14 +91,15 @@ class TextTableConfig(InMemoryConfig):
                 hint="another data.label_column, or more rows",
             )
         symbols = self.symbols_of(train)
-        samples = self.samples(train, symbols, classes)
-        others = [
-            self.samples(part, symbols, classes) if part else None for part in (validation, test)
-        ]
-        longest = max(each.inputs.shape[1] for each in (samples, *others) if each)
+        parts = Parts(
+            self.samples(train, symbols, classes),
+            self.samples(validation, symbols, classes) if validation else None,
+            self.samples(test, symbols, classes) if test else None,
+        )
+        held = [each for each in (parts.train, parts.validation, parts.test) if each]
         problem = Problem(
             "classification",
-            (longest,),
+            (max(each.inputs.shape[1] for each in held),),
             outputs=len(classes),
             vocabulary=len(symbols),
             is_sequence=True,
@@ -106,7 +107,7 @@ class TextTableConfig(InMemoryConfig):
             names=tuple(classes),
         )
         prepared = {"symbols": symbols, "classes": classes}
-        return Dataset(problem, samples, *others, prepared)
+        return Dataset(problem, parts.train, parts.validation, parts.test, prepared)
 
     def rows(self, path: Path) -> list[Row]:
         """Return the rows of a file, each a text and a label, neither of them empty."""
