@@ -25,6 +25,7 @@ class Problem:
     is_sequence  whether the first axis of an input is time
     varies       whether sequences differ in length: they are padded, and come with their lengths
     names        of the classes, columns or symbols, as far as they have any
+    mixes        whether training targets are the probabilities of classes, several in a sample
     """
 
     task: Task
@@ -34,3 +35,4 @@ class Problem:
     is_sequence: bool = False
     varies: bool = False
     names: tuple[str, ...] = ()
+    mixes: bool = False

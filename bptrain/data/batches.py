@@ -35,6 +35,14 @@ class BatchSource(Protocol):
         ...
 
 
+class Augment(Protocol):
+    """Changes a training batch, as a pure function of all that it is given."""
+
+    def __call__(self, batch: Batch, seed: int, epoch: int, rows: Tensor) -> Batch:
+        """Return the batch changed; `rows` [B] are the samples' numbers in their split."""
+        ...
+
+
 class Batches:
     """Rows of tensors, cut into batches; the last one of an epoch may be smaller.
 
@@ -42,6 +50,7 @@ class Batches:
     seed             None serves the samples in their order; a number shuffles each epoch by a
                      permutation that is a pure function of (seed, epoch), so that any epoch can be
                      served again
+    augment          changes the batches of shuffled epochs, which are those that are trained with
     """
 
     def __init__(
@@ -50,9 +59,10 @@ class Batches:
         targets: tuple[Tensor, ...],
         batch_size: int,
         seed: int | None = None,
+        augment: Augment | None = None,
     ) -> None:
         self.inputs, self.targets = inputs, targets
-        self.batch_size, self.seed = batch_size, seed
+        self.batch_size, self.seed, self.augment = batch_size, seed, augment
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
@@ -72,7 +82,10 @@ class Batches:
         for chosen in order.split(self.batch_size):
             inputs = tuple(each.index_select(0, chosen) for each in self.inputs)
             targets = tuple(each.index_select(0, chosen) for each in self.targets)
-            yield Batch(inputs, targets, len(chosen))
+            batch = Batch(inputs, targets, len(chosen))
+            if self.augment is not None:
+                batch = self.augment(batch, self.seed, epoch, chosen)
+            yield batch
 
 
 def permutation(samples: int, seed: int, epoch: int) -> Tensor:

@@ -5,14 +5,16 @@ from typing import Literal
 import torch
 from sklearn.datasets import load_digits
 
-from bptrain.data.splits import Dataset, InMemoryConfig, Parts, Samples, hold_out, standardize
+from bptrain.data.augmented import ImagesConfig
+from bptrain.data.splits import Dataset, Parts, Samples, hold_out, standardize
 from bptrain.problem import Problem
 
+WHITE = 16  # the brightest pixel
 TEST_FRACTION = 0.2
 TEST_SEED = 0  # fixed: every run, whatever its seed, is tested on the same 359 images
 
 
-class DigitsConfig(InMemoryConfig):
+class DigitsConfig(ImagesConfig):
     """scikit-learn's digits (8 x 8, 10 classes), offline; a stratified fifth is the test split."""
 
     kind: Literal["digits"] = "digits"
@@ -26,4 +28,5 @@ class DigitsConfig(InMemoryConfig):
         train, validation = hold_out(train, self.validation_fraction, seed)
         parts, prepared = standardize(Parts(train, validation, test))
         problem = Problem("classification", (1, 8, 8), 10, names=tuple("0123456789"))
-        return Dataset(problem, parts.train, parts.validation, parts.test, prepared)
+        dataset = Dataset(problem, parts.train, parts.validation, parts.test, prepared)
+        return self.augmented(dataset, WHITE)

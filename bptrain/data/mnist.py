@@ -6,8 +6,9 @@ from typing import ClassVar, Literal
 from pydantic import Field
 from torchvision import datasets
 
+from bptrain.data.augmented import ImagesConfig
 from bptrain.data.idx import read_idx
-from bptrain.data.splits import Dataset, InMemoryConfig, Parts, Samples, hold_out, standardize
+from bptrain.data.splits import Dataset, Parts, Samples, hold_out, standardize
 from bptrain.errors import DataError
 from bptrain.problem import Problem
 
@@ -18,7 +19,7 @@ FILES = {
 }
 
 
-class RawImagesConfig(InMemoryConfig):
+class RawImagesConfig(ImagesConfig):
     """What the data sets in MNIST's format share: `source` names the folder and the download."""
 
     root: str = Field(default="data", min_length=1, description="folder of the data sets")
@@ -35,7 +36,8 @@ class RawImagesConfig(InMemoryConfig):
         train, validation = hold_out(train, self.validation_fraction, seed)
         parts, prepared = standardize(Parts(train, validation, test))
         problem = Problem("classification", (1, 28, 28), CLASSES, names=self.names)
-        return Dataset(problem, parts.train, parts.validation, parts.test, prepared)
+        dataset = Dataset(problem, parts.train, parts.validation, parts.test, prepared)
+        return self.augmented(dataset)
 
     def download(self) -> None:
         """Fetch the files into `root`, torchvision checking each one's checksum."""
