@@ -14,6 +14,7 @@ import bptrain
 from bptrain import nn, ops
 from bptrain.config import StrictConfig, load_config
 from bptrain.data import DataConfig
+from bptrain.data.augment import Transform
 from bptrain.data.text import TextConfig
 from bptrain.data.text_table import TextTableConfig
 from bptrain.experiment import ExperimentConfig
@@ -121,7 +122,14 @@ PENDING = {TextConfig, TextTableConfig, L1Config, SmoothL1Config, HuberConfig, C
         ExperimentConfig,
         *(
             c
-            for u in (DataConfig, ModelConfig, LossConfig, OptimizerConfig, ScheduleConfig)
+            for u in (
+                DataConfig,
+                Transform,
+                ModelConfig,
+                LossConfig,
+                OptimizerConfig,
+                ScheduleConfig,
+            )
             for c in configs_of(u)
         ),
     ],
