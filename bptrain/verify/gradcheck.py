@@ -12,7 +12,7 @@ slopes to the left and to the right, and the element is counted as a kink.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -25,6 +25,7 @@ SHRINKING = (1.0, 1e-1, 1e-2, 1e-3)  # factors on STEP
 TOLERANCE = 1e-7  # a hundred times the error above; a missing term errs by 1e-2 or more
 ROUNDING = 1e-15  # of a loss that sums many terms, relative to its size
 RESOLUTION = 1e-4  # of the scale: a step whose rounding is coarser could excuse a wrong gradient
+MOVED_THROUGH_ALL = 4  # elements of each tensor
 JUMP = 1e-4  # slopes left and right that differ by more are a kink's, not a curve's
 
 
@@ -103,8 +104,15 @@ class Sampling:
                 element among those not sampled is felt too
     """
 
-    cells: int | None = 48
+    cells: int | None = 24
     directions: int = 2
+
+    def of_a_whole_model(self) -> "Sampling":
+        """Return fewer elements: each costs a pass of the whole model, whose layers are proven."""
+        return replace(
+            self,
+            cells=MOVED_THROUGH_ALL if self.cells is None else min(self.cells, MOVED_THROUGH_ALL),
+        )
 
     def chosen(self, gradient: Tensor, generator: torch.Generator) -> list[int] | None:
         """Return the flat indices to move, the largest gradient's among them; None for all."""
