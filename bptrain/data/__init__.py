@@ -8,6 +8,7 @@ from bptrain.data.batches import Batch, BatchSource
 from bptrain.data.cifar import CIFAR10Config, CIFAR100Config
 from bptrain.data.digits import DigitsConfig
 from bptrain.data.emnist import EMNISTConfig
+from bptrain.data.image_folder import ImageFolderConfig
 from bptrain.data.mnist import FashionMNISTConfig, KMNISTConfig, MNISTConfig
 from bptrain.data.splits import Dataset, Split
 
@@ -18,7 +19,8 @@ DataConfig = Annotated[
     | KMNISTConfig
     | EMNISTConfig
     | CIFAR10Config
-    | CIFAR100Config,
+    | CIFAR100Config
+    | ImageFolderConfig,
     Field(discriminator="kind"),
 ]
 
