@@ -144,7 +144,8 @@ def decoded(
     """Yield the bytes [B, C, H, W] of each batch of paths, in order, two batches a worker ahead.
 
     Workers are forked from a clean server, not from this process, whose threads and CUDA they must
-    not inherit. Raises DataError for a bad file, WorkerError for a worker that is gone.
+    not inherit. Raises DataError for a bad file, WorkerError for a worker that is gone or out of
+    shared memory.
     """
     loader: DataLoader[Any] = DataLoader(
         Decoder(form, verify),
@@ -162,12 +163,13 @@ def decoded(
             if isinstance(pixels, Failure):
                 raise DataError(*pixels)
             yield pixels
-    except RuntimeError as error:
-        if "worker" not in str(error).lower():
+    except (RuntimeError, OSError, EOFError) as error:
+        # torch notices a dead worker by its number, or by the connection that its batch came over
+        if not workers:
             raise
         raise WorkerError(
-            "a data-loader worker is gone",
-            str(error),
+            "a data-loader worker failed or is gone",
+            str(error) or "it broke off while handing over a batch",
             "fewer data.workers; `bptrain doctor` tells how large /dev/shm is",
         ) from error
 
