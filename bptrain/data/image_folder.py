@@ -13,6 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from bptrain.data.image_decoding import decoded
 from bptrain.data.image_file import Form, prepare_images
 from bptrain.data.image_listing import Listed, Listing, list_images
 from bptrain.data.image_splits import (
@@ -21,7 +22,6 @@ from bptrain.data.image_splits import (
     Scale,
     channel_counts,
     constants_of,
-    decoded,
 )
 from bptrain.data.splits import Dataset, InMemoryConfig, Samples, hold_out
 from bptrain.errors import DataError
