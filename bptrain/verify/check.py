@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from bptrain.models.torch_twin import is_ours, torch_twin
-from bptrain.verify.case import PARAMETER, RANDOM_SEED, Tensors, named
+from bptrain.verify.case import PARAMETER, Tensors, named, reseed
 from bptrain.verify.comparison import SMALLEST, Comparison
 from bptrain.verify.gradcheck import TOLERANCE, Sampling, differences
 from bptrain.verify.nesting import put_together, take_apart
@@ -60,7 +60,7 @@ class Call:
         """Return the call of `module` as a function of the named tensors, the same every time."""
 
         def function(tensors: Tensors) -> Tensors:
-            torch.manual_seed(RANDOM_SEED)
+            reseed(next(iter(tensors.values())).device)
             state = {k.removeprefix(PARAMETER): v for k, v in tensors.items() if k in own}
             dtype = next(v.dtype for v in tensors.values() if v.is_floating_point())
             state |= {k: _copied(buffer, dtype) for k, buffer in module.named_buffers()}
@@ -120,7 +120,7 @@ def _calls(
     seen: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
     layers = {name: each for name, each in model.named_modules() if name and _is_layer(each, model)}
     with _recording(layers, seen):
-        torch.manual_seed(RANDOM_SEED)
+        reseed(next(iter(doubled.values())).device)
         model(*arguments)
     twins = dict(twin.named_modules())
     has_twin = reference is not None or any(map(is_ours, module.modules()))
