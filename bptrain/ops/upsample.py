@@ -11,7 +11,9 @@ Forward    y_k = sum_h w_kh x_h        k, h count outputs and inputs along one a
            bicubic         w_kh = K(u - h), Keys' cubic with a = -3/4
            a place h beyond the rim counts as the rim. With antialias K((u - h) s) in place of
            K(u - h) where s < 1; a = -1/2; nothing beyond the rim, but weights divided by their sum;
-           u = (k + 1/2) / s - 1/2 for align_corners too, its 1 / s being (W - 1) / (W' - 1)
+           u = (k + 1/2) / s - 1/2 for align_corners too, its 1 / s being (W - 1) / (W' - 1).
+           An axis whose length stays is copied whatever the scale, but for nearest-exact and for a
+           bicubic whose other axis changes; torch copies it for some modes, devices and layouts
 Backward   writing x' for dL/dx, given y'
     x'_h = sum_k w_kh y'_k   because dy_k/dx_h = w_kh: the transposed matrix, along each axis
 Keeps      nothing: the weights depend on the sizes alone
@@ -163,8 +165,23 @@ def interpolate(
             f"input of shape {list(input.shape)} resized to {list(size)}, expected at least 1 "
             "along each axis but N"
         )
+    scales = scales_of_changes(kernel, lengths, size, scales)
     y: Tensor = UpsampleFunction.apply(input, Resizing(kernel, size, corners, scales))
     return y
+
+
+def scales_of_changes(
+    kernel: str, lengths: Sequence[int], size: Sequence[int], scales: tuple[float | None, ...]
+) -> tuple[float | None, ...]:
+    """Return the scales, None for an axis that keeps its length, whose places stay as they are."""
+    # Symptom: 4 places at scale 1.24, which makes 4 again, whose gradient was another function's:
+    # <J v, y'> != <v, J^T y'>. Cause: for such an axis some of torch's kernels follow the scale and
+    # others copy, of one mode forward (nearest, bicubic) or backward (antialias) and by the
+    # layout. Remedy: without the scale all of them copy. These two follow it both ways:
+    if "exact" in kernel or (kernel == KERNELS["bicubic", 2] and tuple(lengths) != tuple(size)):
+        return scales
+    kept = [length == outputs for length, outputs in zip(lengths, size, strict=True)]
+    return tuple(None if stays else s for stays, s in zip(kept, scales, strict=True))
 
 
 def checked_mode(mode: str) -> None:
