@@ -1,6 +1,6 @@
 """Batches cut from tensors that already lie on the training device: no per-sample Python work."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -51,6 +51,7 @@ class Batches:
                      permutation that is a pure function of (seed, epoch), so that any epoch can be
                      served again
     augment          changes the batches of shuffled epochs, which are those that are trained with
+    scale            makes what a model sees of the first input, where that is held in fewer bytes
     """
 
     def __init__(
@@ -60,9 +61,11 @@ class Batches:
         batch_size: int,
         seed: int | None = None,
         augment: Augment | None = None,
+        scale: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         self.inputs, self.targets = inputs, targets
-        self.batch_size, self.seed, self.augment = batch_size, seed, augment
+        self.batch_size, self.seed = batch_size, seed
+        self.augment, self.scale = augment, scale
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
@@ -74,18 +77,25 @@ class Batches:
         if self.seed is None:
             for start in range(0, samples, self.batch_size):
                 rows = slice(start, start + self.batch_size)
-                inputs = tuple(each[rows] for each in self.inputs)
-                targets = tuple(each[rows] for each in self.targets)
-                yield Batch(inputs, targets, len(inputs[0]))
+                yield self.cut(rows)
             return
         order = permutation(samples, self.seed, epoch).to(device)
         for chosen in order.split(self.batch_size):
-            inputs = tuple(each.index_select(0, chosen) for each in self.inputs)
-            targets = tuple(each.index_select(0, chosen) for each in self.targets)
-            batch = Batch(inputs, targets, len(chosen))
+            batch = self.cut(chosen)
             if self.augment is not None:
                 batch = self.augment(batch, self.seed, epoch, chosen)
             yield batch
+
+    def cut(self, rows: slice | Tensor) -> Batch:
+        """Return the batch of these rows."""
+
+        def held(tensor: Tensor) -> Tensor:
+            return tensor[rows] if isinstance(rows, slice) else tensor.index_select(0, rows)
+
+        first, *rest = map(held, self.inputs)
+        if self.scale is not None:
+            first = self.scale(first)
+        return Batch((first, *rest), tuple(map(held, self.targets)), len(first))
 
 
 def permutation(samples: int, seed: int, epoch: int) -> Tensor:

@@ -7,14 +7,17 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import write_mnist
+from image_sets import write_cifar10, write_folder
 
 from bptrain.config import load_config
-from bptrain.data.augment.colour import NoiseConfig
+from bptrain.data.augment.colour import ColourJitterConfig, NoiseConfig
 from bptrain.data.augment.geometry import CropConfig, FlipConfig
-from bptrain.data.augment.mixing import MixupConfig
+from bptrain.data.augment.mixing import CutMixConfig, MixupConfig
 from bptrain.data.augmented import Augmentation
 from bptrain.data.batches import Batch
+from bptrain.data.cifar import CIFAR10Config
 from bptrain.data.digits import DigitsConfig
+from bptrain.data.image_folder import ImageFolderConfig
 from bptrain.data.mnist import MNISTConfig
 from bptrain.data.splits import Dataset, Samples
 from bptrain.errors import UsageError
@@ -134,6 +137,38 @@ def test_a_constant_of_each_channel_becomes_a_black_of_each() -> None:
     about = augmented.train.augment.images
     assert about.black == (-1.0, -4.0, -30.0)
     assert about.white == (1.0, 0.0, -10.0)
+
+
+COLOURED = [FlipConfig(), ColourJitterConfig(saturation=0.2, hue=0.1), CutMixConfig()]
+
+
+def test_images_in_memory_and_decoded_each_epoch_are_changed_alike(tmp_path: Path) -> None:
+    root = str(write_folder(tmp_path, images=15))
+    held, read = (
+        ImageFolderConfig(root=root, size=16, augment=COLOURED, memory_bytes=limit)
+        for limit in (2**30, 0)
+    )
+    held_set, read_set = held.build(3), read.build(3)
+    assert equal(epoch_of(held_set, 1), epoch_of(read_set, 1))
+    plain = ImageFolderConfig(root=root, size=16).build(3)
+    assert not equal(epoch_of(plain, 1), epoch_of(held_set, 1))
+    for each in (held_set, read_set):
+        assert equal(epoch_of(plain, 0, seed=None), epoch_of(each, 0, seed=None))
+        assert equal(list(plain.test.serve(9).epoch(0)), list(each.test.serve(9).epoch(0)))
+        moved = each.to(torch.device("cpu"))
+        assert equal(epoch_of(each, 1), epoch_of(moved, 1))
+
+
+def test_colour_photos_stay_between_black_and_white(tmp_path: Path) -> None:
+    root = str(write_cifar10(tmp_path, "binary"))
+    plain = CIFAR10Config(root=root).build(0)
+    augmented = CIFAR10Config(root=root, augment=COLOURED).build(0)
+    mean, deviation = (torch.tensor(plain.prepared[x]) for x in ("mean", "deviation"))
+    for batch, other in zip(epoch_of(plain, 0), epoch_of(augmented, 0), strict=True):
+        pixels = batch.inputs[0] * deviation.view(3, 1, 1) + mean.view(3, 1, 1)
+        changed = other.inputs[0] * deviation.view(3, 1, 1) + mean.view(3, 1, 1)
+        assert -0.01 <= changed.min() < changed.max() <= 255.01
+        assert 1 < (pixels - changed).abs().mean() < 100
 
 
 def test_training_with_every_kind_is_the_same_twice(bptrain: Callable, tmp_path: Path) -> None:
