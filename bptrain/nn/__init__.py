@@ -6,10 +6,26 @@ NotImplementedError in the constructor, naming it.
 """
 
 from bptrain.nn.cross_entropy import CrossEntropyLoss
+from bptrain.nn.gru import GRU, GRUCell
 from bptrain.nn.linear import Linear
+from bptrain.nn.lstm import LSTM, LSTMCell
 from bptrain.nn.mse_loss import MSELoss
 from bptrain.nn.relu import ReLU
+from bptrain.nn.rnn import RNN, RNNCell
 from bptrain.nn.sigmoid import Sigmoid
 from bptrain.nn.tanh import Tanh
 
-__all__ = ["CrossEntropyLoss", "Linear", "MSELoss", "ReLU", "Sigmoid", "Tanh"]
+__all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
+    "CrossEntropyLoss",
+    "GRUCell",
+    "LSTMCell",
+    "Linear",
+    "MSELoss",
+    "RNNCell",
+    "ReLU",
+    "Sigmoid",
+    "Tanh",
+]

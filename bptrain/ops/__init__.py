@@ -23,10 +23,28 @@ Second derivatives are not offered: differentiating a gradient raises a RuntimeE
 """
 
 from bptrain.ops.cross_entropy import cross_entropy
+from bptrain.ops.gru import gru, gru_cell
 from bptrain.ops.linear import linear
+from bptrain.ops.lstm import lstm, lstm_cell
 from bptrain.ops.mse_loss import mse_loss
 from bptrain.ops.relu import relu
+from bptrain.ops.rnn import rnn_relu, rnn_relu_cell, rnn_tanh, rnn_tanh_cell
 from bptrain.ops.sigmoid import sigmoid
 from bptrain.ops.tanh import tanh
 
-__all__ = ["cross_entropy", "linear", "mse_loss", "relu", "sigmoid", "tanh"]
+__all__ = [
+    "cross_entropy",
+    "gru",
+    "gru_cell",
+    "linear",
+    "lstm",
+    "lstm_cell",
+    "mse_loss",
+    "relu",
+    "rnn_relu",
+    "rnn_relu_cell",
+    "rnn_tanh",
+    "rnn_tanh_cell",
+    "sigmoid",
+    "tanh",
+]

@@ -56,6 +56,16 @@ def in_given_dtype(forward: Forward) -> Forward:
     return _with_policy(forward, lambda kind, tensors: None)
 
 
+def product_dtype(tensor: Tensor) -> torch.dtype:
+    """Return the dtype that a matrix product with `tensor` is computed in here.
+
+    For operations that mix policies: products in autocast's dtype, the rest in a wider one.
+    """
+    if torch.is_autocast_enabled(tensor.device.type) and _castable(tensor):
+        return torch.get_autocast_dtype(tensor.device.type)
+    return tensor.dtype
+
+
 def first_derivative(backward: Callable[..., Any]) -> Callable[..., Any]:
     """Decorate a Function's `backward`: autocast is off in it, and it has no derivative itself.
 

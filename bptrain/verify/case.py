@@ -141,6 +141,7 @@ class ModuleCase:
 
     training   the mode it runs in; the other fields are as in OpCase
     reference  torch's class, where torch.nn has none of the same name
+    compiles   False where torch.compile cannot trace the inputs themselves
     """
 
     module: str
@@ -154,6 +155,7 @@ class ModuleCase:
     reference: type[torch.nn.Module] | None = None
     random: bool = False
     dtypes: tuple[torch.dtype, ...] = NARROW
+    compiles: bool = True
 
     @property
     def label(self) -> str:
