@@ -1,5 +1,5 @@
 # docker build -t bptrain .
-# docker run --gpus all --ipc=host -v "$PWD/runs:/work/runs" bptrain fit configs/digits_mlp.yaml
+# docker run --gpus all --ipc=host -v bptrain-runs:/work/runs bptrain fit configs/digits_mlp.yaml
 
 FROM pytorch/pytorch:2.10.0-cuda12.8-cudnn9-runtime
 

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from bptrain import __version__
 from bptrain.config import json_schema, load_config, starter
-from bptrain.errors import BptrainError, UsageError, exit_code_of
+from bptrain.errors import BptrainError, GradientError, UsageError, exit_code_of
 
 app = typer.Typer(
     name="bptrain",
@@ -26,6 +26,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+WHERE_GRADIENTS_ARE = "the backward of that layer: the rows marked WRONG name element and values"
 
 ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="the experiment, a YAML file")]
 Overrides = Annotated[
@@ -60,9 +62,10 @@ def fit_command(
 ) -> None:
     """Train the experiment of CONFIG and test it."""
     with errors_to_exit_codes():
-        from bptrain.experiment import ExperimentConfig, plan, run
+        from bptrain.experiment import ExperimentConfig, plan
         from bptrain.overview import print_plan
         from bptrain.train.memory import refuse_if_too_large
+        from bptrain.training import run
 
         console = Console()
         planned = plan(load_config(ExperimentConfig, config, overrides or []))
@@ -82,7 +85,7 @@ def evaluate(
 ) -> None:
     """Print a run's loss and metrics on the test split."""
     with errors_to_exit_codes():
-        from bptrain.experiment import evaluate_run
+        from bptrain.training import evaluate_run
 
         measured = evaluate_run(run, checkpoint.value)
         if as_json:
@@ -90,6 +93,35 @@ def evaluate(
             return
         for name, value in measured.items():
             print(f"{name:16}{value if isinstance(value, str) else f'{value:.6f}'}")
+
+
+@app.command("check")
+def check_command(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
+    junit: Annotated[
+        Path | None, typer.Option(help="write the comparisons as JUnit XML into this file")
+    ] = None,
+) -> None:
+    """Prove every hand-written gradient of CONFIG's model."""
+    with errors_to_exit_codes():
+        from bptrain.experiment import ExperimentConfig
+        from bptrain.train.storage import storing
+        from bptrain.training import check_gradients
+
+        report = check_gradients(load_config(ExperimentConfig, config, overrides or []))
+        if junit is not None:
+            with storing(junit):
+                junit.write_text(report.as_junit(), encoding="utf-8")
+        if as_json:
+            print(report.as_json())
+        else:
+            console = Console()
+            console.print(report.table())
+            print("\n".join([*report.notes, report.summary]))
+        if not report.ok:
+            raise GradientError(report.summary, hint=WHERE_GRADIENTS_ARE)
 
 
 @app.command()

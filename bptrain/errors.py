@@ -66,6 +66,12 @@ class MemoryExhaustedError(BptrainError):
     exit_code = 7
 
 
+class GradientError(BptrainError):
+    """A hand-written gradient that `check` found wrong."""
+
+    exit_code = 11
+
+
 class InterruptedRun(BptrainError):
     """A run stopped by a signal, after its checkpoint was committed."""
 

@@ -26,15 +26,15 @@ def print_plan(plan: Plan, console: Console) -> None:
     ]
     columns = ["layer", "kind", "output shape", "parameters", "kept for backward"]
     console.print(table(plan.config.name, columns, rows))
-    memory, splits = plan.memory, plan.splits
+    memory, dataset = plan.memory, plan.dataset
     parameters = sum(layer.parameters for layer in plan.layers)
     console.print(
         f"parameters {parameters:,}   memory {in_words(memory.total)}: "
         f"parameters {in_words(memory.parameters)}, gradients {in_words(memory.gradients)}, "
         f"optimizer {in_words(memory.optimizer)}, kept {in_words(memory.kept_for_backward)}, "
         f"data {in_words(memory.data)} ({in_words(available_bytes(plan.device))} free)\n"
-        f"samples {len(splits.train):,} train, {len(splits.validation or ()):,} validation, "
-        f"{len(splits.test):,} test   steps {plan.total_steps:,} "
+        f"samples {len(dataset.train):,} train, {len(dataset.validation or ()):,} validation, "
+        f"{len(dataset.test or ()):,} test   steps {plan.total_steps:,} "
         f"({plan.steps_per_epoch:,} an epoch)   device {device_name(plan.device)}",
         highlight=False,
         soft_wrap=True,

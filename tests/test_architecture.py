@@ -9,7 +9,7 @@ import bptrain
 
 PACKAGE = Path(bptrain.__file__).parent
 FLOORS = [  # from the bottom up; rooms on one floor are strangers, except where a line says so
-    {"__init__", "errors"},
+    {"__init__", "errors", "problem"},
     {"yaml_tree"},
     {"config", "config_guide"},
     {"ops"},
@@ -17,7 +17,7 @@ FLOORS = [  # from the bottom up; rooms on one floor are strangers, except where
     {"models", "data", "optim", "train", "monitor"},
     {"verify", "bench"},
     {"experiment"},
-    {"overview"},
+    {"training", "overview"},
     {"cli"},
     {"__main__"},
 ]

@@ -27,6 +27,7 @@ Options:
 Commands:
   fit       Train the experiment of CONFIG and test it.
   evaluate  Print a run's loss and metrics on the test split.
+  check     Prove every hand-written gradient of CONFIG's model.
   validate  Check CONFIG and report every error in it; run nothing.
   init      Print a commented starter config.
   doctor    Show the torch build, devices, threads, shared memory and...

@@ -6,7 +6,7 @@ fed by bptrain's batches, tells how much of the difference the data path makes.
 """
 
 import gzip
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import torch
@@ -14,15 +14,17 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
-from bptrain.data import Batches
+from bptrain.data import BatchSource
 from bptrain.data.mnist import FILES, MNISTConfig, find
 from bptrain.models.losses import CrossEntropyConfig
 from bptrain.models.mlp import MLPConfig
 from bptrain.optim.optimizers import SGDConfig
+from bptrain.problem import Problem
 from bptrain.train.loop import fit
 
 MEAN, DEVIATION = 0.1307, 0.3081  # MNIST's training pixels, as the tutorials have them
 SMOOTHING = 0.1
+PROBLEM = Problem("classification", (1, 28, 28), 10)
 OPTIMIZER = SGDConfig(lr=0.05, momentum=0.9, nesterov=True, weight_decay=5e-4)
 
 
@@ -38,7 +40,7 @@ def contestants(
     data = unpacked(root, scratch)
     epochs: dict[str, Callable[[], object]] = {"bptrain": bptrain_epoch(hidden, batches)}
     in_memory = torch_epoch(hidden)
-    epochs["torch.nn, bptrain's batches"] = lambda: in_memory(batches.epoch(0))
+    epochs["torch.nn, bptrain's batches"] = lambda: in_memory(pairs(batches))
     for count in workers:
         loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(
             data, batch_size, shuffle=True, num_workers=count, persistent_workers=count > 0
@@ -47,16 +49,16 @@ def contestants(
     return epochs
 
 
-def mnist_batches(root: Path, batch_size: int) -> Batches:
+def mnist_batches(root: Path, batch_size: int) -> BatchSource:
     """Return all 60,000 training images as bptrain serves them."""
-    splits = MNISTConfig(root=str(root), batch_size=batch_size, validation_fraction=0).build(0)
-    return Batches(splits.train, batch_size, seed=0)
+    dataset = MNISTConfig(root=str(root), batch_size=batch_size, validation_fraction=0).build(0)
+    return dataset.train.serve(batch_size, seed=0)
 
 
-def bptrain_epoch(hidden: list[int], batches: Batches) -> Callable[[], object]:
+def bptrain_epoch(hidden: list[int], batches: BatchSource) -> Callable[[], object]:
     """Return a function that trains bptrain's MLP for an epoch."""
-    model = MLPConfig(hidden=hidden).build((1, 28, 28), 10, "cpu")
-    loss = CrossEntropyConfig(label_smoothing=SMOOTHING).build()
+    model = MLPConfig(hidden=hidden).build(PROBLEM, "cpu")
+    loss = CrossEntropyConfig(label_smoothing=SMOOTHING).build(PROBLEM)
     optimizer = OPTIMIZER.build(model.parameters())
 
     def epoch() -> None:
@@ -90,6 +92,12 @@ def torch_epoch(hidden: list[int]) -> Callable[[Iterable[tuple[Tensor, Tensor]]]
             optimizer.step()
 
     return epoch
+
+
+def pairs(batches: BatchSource) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield bptrain's batches in the form of a DataLoader's."""
+    for batch in batches.epoch(0):
+        yield batch.inputs[0], batch.targets[0]
 
 
 def unpacked(root: Path, scratch: Path) -> datasets.MNIST:

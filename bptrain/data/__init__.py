@@ -4,11 +4,11 @@ from typing import Annotated
 
 from pydantic import Field
 
-from bptrain.data.batches import Batches
+from bptrain.data.batches import Batch, BatchSource
 from bptrain.data.digits import DigitsConfig
 from bptrain.data.mnist import FashionMNISTConfig, MNISTConfig
-from bptrain.data.splits import Split, Splits
+from bptrain.data.splits import Dataset, Split
 
 DataConfig = Annotated[DigitsConfig | MNISTConfig | FashionMNISTConfig, Field(discriminator="kind")]
 
-__all__ = ["Batches", "DataConfig", "Split", "Splits"]
+__all__ = ["Batch", "BatchSource", "DataConfig", "Dataset", "Split"]

@@ -1,43 +1,91 @@
 """Batches cut from tensors that already lie on the training device: no per-sample Python work."""
 
 from collections.abc import Iterator
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from bptrain.data.splits import Split
+MULTIPLIERS = (0x9E3779B97F4A7C15, 0xD1B54A32D192ED03)  # odd, their bits spread evenly
 
 
-class Batches:
-    """The batches of each epoch; the last one of an epoch may be smaller.
+class Batch(NamedTuple):
+    """What one step sees.
 
-    seed   None serves the samples in their order; a number shuffles each epoch by a permutation
-           that is a pure function of (seed, epoch), so that any epoch can be served again
+    inputs   arguments of the model: the samples [B, ...], and of sequences that differ in length
+             their lengths [B]
+    targets  arguments of the loss after the model's outputs
+    weight   predictions that the batch's mean loss is taken over: samples, or time steps
     """
 
-    def __init__(self, split: Split, batch_size: int, seed: int | None = None) -> None:
-        self.split, self.batch_size, self.seed = split, batch_size, seed
+    inputs: tuple[Any, ...]
+    targets: tuple[Tensor, ...]
+    weight: int
+
+
+class BatchSource(Protocol):
+    """Serves the batches of a split, an epoch at a time."""
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
-        return -(-len(self.split) // self.batch_size)
+        ...
 
-    def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield (inputs [B, ...], targets [B]) for each batch of the epoch counted from 0."""
-        inputs, targets = self.split.inputs, self.split.targets
+    def epoch(self, epoch: int) -> Iterator[Batch]:
+        """Yield the batches of an epoch counted from 0, the same ones whenever it is asked."""
+        ...
+
+
+class Batches:
+    """Rows of tensors, cut into batches; the last one of an epoch may be smaller.
+
+    inputs, targets  tensors whose first axis is the sample's
+    seed             None serves the samples in their order; a number shuffles each epoch by a
+                     permutation that is a pure function of (seed, epoch), so that any epoch can be
+                     served again
+    """
+
+    def __init__(
+        self,
+        inputs: tuple[Tensor, ...],
+        targets: tuple[Tensor, ...],
+        batch_size: int,
+        seed: int | None = None,
+    ) -> None:
+        self.inputs, self.targets = inputs, targets
+        self.batch_size, self.seed = batch_size, seed
+
+    def __len__(self) -> int:
+        """Return the number of batches in an epoch."""
+        return -(-len(self.inputs[0]) // self.batch_size)
+
+    def epoch(self, epoch: int) -> Iterator[Batch]:
+        """Yield the batches of the epoch counted from 0."""
+        samples, device = len(self.inputs[0]), self.inputs[0].device
         if self.seed is None:
-            yield from zip(
-                inputs.split(self.batch_size), targets.split(self.batch_size), strict=True
-            )
+            for start in range(0, samples, self.batch_size):
+                rows = slice(start, start + self.batch_size)
+                inputs = tuple(each[rows] for each in self.inputs)
+                targets = tuple(each[rows] for each in self.targets)
+                yield Batch(inputs, targets, len(inputs[0]))
             return
-        order = permutation(len(self.split), self.seed, epoch).to(inputs.device)
-        for rows in order.split(self.batch_size):
-            yield inputs.index_select(0, rows), targets.index_select(0, rows)
+        order = permutation(samples, self.seed, epoch).to(device)
+        for chosen in order.split(self.batch_size):
+            inputs = tuple(each.index_select(0, chosen) for each in self.inputs)
+            targets = tuple(each.index_select(0, chosen) for each in self.targets)
+            yield Batch(inputs, targets, len(chosen))
 
 
 def permutation(samples: int, seed: int, epoch: int) -> Tensor:
     """Return the order [samples] of an epoch, drawn on the CPU: the same on every device."""
-    # SeedSequence-like mixing: neighbouring (seed, epoch) pairs must not share a stream, which
-    # seed + epoch would.
-    mixed = (seed * 0x9E3779B97F4A7C15 + (epoch + 1) * 0xD1B54A32D192ED03) % 2**63
-    return torch.randperm(samples, generator=torch.Generator().manual_seed(mixed))
+    return torch.randperm(samples, generator=generator_of(seed, epoch))
+
+
+def generator_of(*numbers: int) -> torch.Generator:
+    """Return a generator that is a pure function of the numbers, such as (seed, epoch).
+
+    Neighbours must not share a stream, which seed + epoch would.
+    """
+    mixed = 0
+    for place, number in enumerate(numbers):
+        mixed = (mixed + (number + (place > 0)) * MULTIPLIERS[place % 2]) % 2**63
+    return torch.Generator().manual_seed(mixed)

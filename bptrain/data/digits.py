@@ -5,7 +5,8 @@ from typing import Literal
 import torch
 from sklearn.datasets import load_digits
 
-from bptrain.data.splits import InMemoryConfig, Split, Splits, hold_out, standardize
+from bptrain.data.splits import Dataset, InMemoryConfig, Parts, Samples, hold_out, standardize
+from bptrain.problem import Problem
 
 TEST_FRACTION = 0.2
 TEST_SEED = 0  # fixed: every run, whatever its seed, is tested on the same 359 images
@@ -16,12 +17,13 @@ class DigitsConfig(InMemoryConfig):
 
     kind: Literal["digits"] = "digits"
 
-    def build(self, seed: int) -> Splits:
-        """Return the splits, the validation samples drawn by `seed`."""
+    def build(self, seed: int) -> Dataset:
+        """Return the data set, the validation samples drawn by `seed`."""
         digits = load_digits()
         images = torch.from_numpy(digits.images).float().unsqueeze(1)  # [N, 1, 8, 8]
-        whole = Split(images, torch.from_numpy(digits.target).long())
+        whole = Samples(images, torch.from_numpy(digits.target).long())
         train, test = hold_out(whole, TEST_FRACTION, TEST_SEED)
-        assert test is not None
         train, validation = hold_out(train, self.validation_fraction, seed)
-        return standardize(Splits(train, validation, test, classes=10))
+        parts, prepared = standardize(Parts(train, validation, test))
+        problem = Problem("classification", (1, 8, 8), 10, names=tuple("0123456789"))
+        return Dataset(problem, parts.train, parts.validation, parts.test, prepared)

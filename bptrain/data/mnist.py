@@ -7,8 +7,9 @@ from pydantic import Field
 from torchvision import datasets
 
 from bptrain.data.idx import read_idx
-from bptrain.data.splits import InMemoryConfig, Split, Splits, hold_out, standardize
+from bptrain.data.splits import Dataset, InMemoryConfig, Parts, Samples, hold_out, standardize
 from bptrain.errors import DataError
+from bptrain.problem import Problem
 
 CLASSES = 10
 FILES = {
@@ -23,15 +24,18 @@ class RawImagesConfig(InMemoryConfig):
     root: str = Field(default="data", min_length=1, description="folder of the data sets")
 
     source: ClassVar[type[datasets.MNIST]]
+    names: ClassVar[tuple[str, ...]]
 
-    def build(self, seed: int) -> Splits:
-        """Return the splits, the validation samples drawn by `seed`."""
+    def build(self, seed: int) -> Dataset:
+        """Return the data set, the validation samples drawn by `seed`."""
         raw = Path(self.root) / self.source.__name__ / "raw"
         if any(find(raw, name) is None for names in FILES.values() for name in names):
             self.download()
         train, test = (read_split(raw, *names) for names in FILES.values())
         train, validation = hold_out(train, self.validation_fraction, seed)
-        return standardize(Splits(train, validation, test, CLASSES))
+        parts, prepared = standardize(Parts(train, validation, test))
+        problem = Problem("classification", (1, 28, 28), CLASSES, names=self.names)
+        return Dataset(problem, parts.train, parts.validation, parts.test, prepared)
 
     def download(self) -> None:
         """Fetch the files into `root`, torchvision checking each one's checksum."""
@@ -51,6 +55,7 @@ class MNISTConfig(RawImagesConfig):
     kind: Literal["mnist"] = "mnist"
 
     source = datasets.MNIST
+    names = tuple("0123456789")
 
 
 class FashionMNISTConfig(RawImagesConfig):
@@ -59,6 +64,7 @@ class FashionMNISTConfig(RawImagesConfig):
     kind: Literal["fashion_mnist"] = "fashion_mnist"
 
     source = datasets.FashionMNIST
+    names = tuple(datasets.FashionMNIST.classes)
 
 
 def find(raw: Path, name: str) -> Path | None:
@@ -67,7 +73,7 @@ def find(raw: Path, name: str) -> Path | None:
     return next((path for path in candidates if path.exists()), None)
 
 
-def read_split(raw: Path, image_name: str, label_name: str) -> Split:
+def read_split(raw: Path, image_name: str, label_name: str) -> Samples:
     """Return the images [N, 1, 28, 28] and labels [N] of a pair of files, checked."""
     image_path, label_path = find(raw, image_name), find(raw, label_name)
     if image_path is None or label_path is None:
@@ -79,9 +85,10 @@ def read_split(raw: Path, image_name: str, label_name: str) -> Split:
         )
     if len(images) != len(labels):
         raise DataError(
-            f"{image_path} has {len(images):,} images and {label_path} {len(labels):,} labels"
+            f"{label_path}: {len(labels):,} labels for {len(images):,} images",
+            f"the images are in {image_path.name}",
         )
     if labels.max() >= CLASSES:
         row = int(labels.argmax())
         raise DataError(f"{label_path}: label {int(labels[row])} in row {row}, expected 0 to 9")
-    return Split(images.unsqueeze(1), labels.long())
+    return Samples(images.unsqueeze(1), labels.long())

@@ -1,6 +1,8 @@
 """Training, validation and test samples, whole, as tensors."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -9,6 +11,9 @@ from sklearn.model_selection import train_test_split
 from torch import Tensor
 
 from bptrain.config import StrictConfig
+from bptrain.data.batches import Batches, BatchSource
+from bptrain.errors import UsageError
+from bptrain.problem import Problem
 
 
 class InMemoryConfig(StrictConfig):
@@ -20,88 +25,174 @@ class InMemoryConfig(StrictConfig):
     )
 
 
-@dataclass(frozen=True)
-class Split:
-    """Samples of one purpose."""
-
-    inputs: Tensor  # [N, ...], float32 once standardized
-    targets: Tensor  # [N], int64 class indices
+class Split(Protocol):
+    """The samples of one purpose: training, validation or test."""
 
     def __len__(self) -> int:
-        return len(self.targets)
+        """Return the number of samples."""
+        ...
+
+    @property
+    def bytes(self) -> int:
+        """Memory that they take, held whole."""
+        ...
 
     def to(self, device: torch.device) -> "Split":
+        """Return the split on `device`, as far as it is held whole."""
+        ...
+
+    def serve(
+        self, batch_size: int, seed: int | None = None, window: int | None = None
+    ) -> BatchSource:
+        """Return the batches, shuffled anew each epoch if a seed is given.
+
+        window  steps of a sequence that are served at a time, for truncated backpropagation
+                through time; raises UsageError if the split's targets do not allow it
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Samples:
+    """A split held in memory as tensors [N, ...].
+
+    lengths         valid steps of each sequence, where they differ: the rest is padding
+    target_lengths  valid symbols of each target, where targets are texts
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    lengths: Tensor | None = None
+    target_lengths: Tensor | None = None
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        return len(self.targets)
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> "Samples":
+        """Return the split with each of its tensors changed alike."""
+        tensors = (self.inputs, self.targets, self.lengths, self.target_lengths)
+        return Samples(*(None if each is None else change(each) for each in tensors))  # type: ignore[arg-type]
+
+    def rows(self, rows: Tensor) -> "Samples":
+        """Return the samples of these indices."""
+        return self.map(lambda tensor: tensor[rows])
+
+    def to(self, device: torch.device) -> "Samples":
         """Return the split on `device`."""
-        return Split(self.inputs.to(device), self.targets.to(device))
+        return self.map(lambda tensor: tensor.to(device))
 
     @property
     def bytes(self) -> int:
         """Memory that the tensors take."""
         return self.inputs.nbytes + self.targets.nbytes
 
+    def serve(
+        self, batch_size: int, seed: int | None = None, window: int | None = None
+    ) -> BatchSource:
+        """Return the batches, shuffled anew each epoch if a seed is given."""
+        if window is not None:
+            raise UsageError(
+                "train.bptt needs a target at every time step",
+                "each sample of this data set is answered once, at its end",
+                "leave train.bptt out",
+            )
+        inputs: tuple[Tensor, ...] = (self.inputs,)
+        targets: tuple[Tensor, ...] = (self.targets,)
+        if self.lengths is None:
+            return Batches(inputs, targets, batch_size, seed)
+        inputs = (self.inputs, self.lengths)
+        if self.target_lengths is not None:
+            targets = (self.targets, self.lengths, self.target_lengths)
+        return Batches(inputs, targets, batch_size, seed)
+
 
 @dataclass(frozen=True)
-class Splits:
-    """A data set, ready for training."""
+class Dataset:
+    """A data set, ready for training.
 
+    prepared  what was fitted on the training split, as plain values: the same constants, classes
+              and vocabulary prepare an input that is predicted later
+    """
+
+    problem: Problem
     train: Split
     validation: Split | None
-    test: Split
-    classes: int
-
-    @property
-    def input_shape(self) -> tuple[int, ...]:
-        """Shape of one sample."""
-        return tuple(self.train.inputs.shape[1:])
+    test: Split | None
+    prepared: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def bytes(self) -> int:
-        """Memory that all tensors take."""
+        """Memory that all splits take."""
         return sum(split.bytes for split in (self.train, self.validation, self.test) if split)
 
-    def to(self, device: torch.device) -> "Splits":
+    def to(self, device: torch.device) -> "Dataset":
         """Return the data set on `device`."""
-        validation = self.validation.to(device) if self.validation else None
         return replace(
-            self, train=self.train.to(device), validation=validation, test=self.test.to(device)
+            self,
+            train=self.train.to(device),
+            validation=None if self.validation is None else self.validation.to(device),
+            test=None if self.test is None else self.test.to(device),
         )
 
 
-def hold_out(split: Split, fraction: float, seed: int) -> tuple[Split, Split | None]:
-    """Return `split` in two, the second with `fraction` of each class; None for no samples."""
-    classes, counts = np.unique(split.targets.numpy(), return_counts=True)
-    held_out = round(len(split) * fraction)
+@dataclass(frozen=True)
+class Parts:
+    """The samples of a data set by purpose, before they are scaled."""
+
+    train: Samples
+    validation: Samples | None
+    test: Samples | None
+
+    def map(self, change: Callable[[Samples], Samples]) -> "Parts":
+        """Return the parts changed alike."""
+        validation, test = (
+            None if part is None else change(part) for part in (self.validation, self.test)
+        )
+        return Parts(change(self.train), validation, test)
+
+
+def hold_out(samples: Samples, fraction: float, seed: int) -> tuple[Samples, Samples | None]:
+    """Return `samples` in two, the second with `fraction` of each class; None for no samples.
+
+    Targets that are no classes are drawn without regard to their values.
+    """
+    held_out = round(len(samples) * fraction)
     if held_out == 0:
-        return split, None
-    # A class of one sample cannot stand on both sides, nor can fewer samples than classes.
-    possible = counts.min() >= 2 and held_out >= len(classes)
+        return samples, None
     first, second = train_test_split(
-        np.arange(len(split)),
+        np.arange(len(samples)),
         test_size=held_out,
         random_state=seed % 2**32,
-        stratify=split.targets.numpy() if possible else None,
+        stratify=samples.targets.numpy() if _can_stratify(samples.targets, held_out) else None,
     )
-    parts = [torch.from_numpy(np.sort(rows)) for rows in (first, second)]
-    train, rest = (Split(split.inputs[rows], split.targets[rows]) for rows in parts)
-    return train, rest
+    parts = [samples.rows(torch.from_numpy(np.sort(rows))) for rows in (first, second)]
+    return parts[0], parts[1]
 
 
-def standardize(splits: Splits) -> Splits:
-    """Return the splits as float32 with the training split's mean 0 and deviation 1.
+def _can_stratify(targets: Tensor, held_out: int) -> bool:
+    """Tell whether each class can stand on both sides, with a sample at least."""
+    if targets.dim() != 1 or targets.is_floating_point():
+        return False
+    counts = targets.unique(return_counts=True)[1]
+    return int(counts.min()) >= 2 and len(counts) <= held_out <= len(targets) - len(counts)
 
-    One mean and deviation for all pixels; validation and test samples are scaled by the training
-    split's constants, as a model in use never sees the statistics of its future inputs.
+
+def standardize(parts: Parts) -> tuple[Parts, dict[str, float]]:
+    """Return the parts as float32 with the training samples' mean 0 and deviation 1, and the two.
+
+    One mean and deviation for all numbers; validation and test samples are scaled by the training
+    samples' constants, as a model in use never sees the statistics of its future inputs.
     """
     # numpy sums pairwise in float64 without a float64 copy of the samples
-    pixels = splits.train.inputs.numpy()
-    mean = float(pixels.mean(dtype=np.float64))
-    deviation = float(pixels.std(dtype=np.float64)) or 1.0  # constant inputs stay constant
+    numbers = parts.train.inputs.numpy()
+    mean = float(numbers.mean(dtype=np.float64))
+    deviation = float(numbers.std(dtype=np.float64)) or 1.0  # constant inputs stay constant
+    scaled = parts.map(lambda samples: rescale(samples, mean, deviation))
+    return scaled, {"mean": mean, "deviation": deviation}
 
-    def scale(split: Split) -> Split:
-        inputs = split.inputs.to(torch.float32, copy=True).sub_(mean).div_(deviation)
-        return Split(inputs, split.targets)
 
-    validation = scale(splits.validation) if splits.validation else None
-    return replace(
-        splits, train=scale(splits.train), validation=validation, test=scale(splits.test)
-    )
+def rescale(samples: Samples, mean: float, deviation: float) -> Samples:
+    """Return the samples as float32, less `mean` and over `deviation`."""
+    inputs = samples.inputs.to(torch.float32, copy=True).sub_(mean).div_(deviation)
+    return replace(samples, inputs=inputs)

@@ -7,6 +7,20 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+FORMS = {
+    "train/loss": "loss {:.4f}",
+    "train/accuracy": "acc {:.2%}",
+    "val/loss": "val loss {:.4f}",
+    "val/accuracy": "val acc {:.2%}",
+    "test/accuracy": "accuracy {:.2%}",
+    "test/loss": "loss {:.4f}",
+    "grad/total": "grad {:.3g}",
+    "train/lr": "lr {:.3g}",
+    "perf/samples_per_s": "{:,.0f} samples/s",
+}
+ON_THE_BAR = ("train/loss", "train/lr", "perf/samples_per_s")
+BELOW_THE_BAR = ("train/loss", "train/accuracy", "val/loss", "val/accuracy", "grad/total")
+
 
 class TrainingConsole:
     """Shows a run; `console` decides by its terminal which of the two forms is used."""
@@ -32,15 +46,19 @@ class TrainingConsole:
 
     def show(self, step: int, values: dict[str, float]) -> None:
         """Show the figures of a logged step."""
-        if self.console.is_terminal:
-            self._progress.update(self._task, figures=figures(values, "train/"))
-        if not self.console.is_terminal or "val/loss" in values:
-            epochs = step / self.steps_per_epoch
-            line = f"step {step}/{self.total_steps}  epoch {epochs:.2f}  {figures(values, '')}"
-            self.console.print(line, highlight=False, soft_wrap=True)
+        epochs = step / self.steps_per_epoch
+        if not self.console.is_terminal:
+            self._print(f"step {step}/{self.total_steps}  epoch {epochs:.2f}  {figures(values)}")
+            return
+        self._progress.update(self._task, figures=figures(values, ON_THE_BAR))
+        if "val/loss" in values:
+            self._print(f"epoch {epochs:.4g}  {figures(values, BELOW_THE_BAR)}")
 
     def say(self, text: str) -> None:
         """Print a line."""
+        self._print(text)
+
+    def _print(self, text: str) -> None:
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def __enter__(self) -> "TrainingConsole":
@@ -56,19 +74,9 @@ class TrainingConsole:
         self._progress.stop()
 
 
-def figures(values: dict[str, float], prefix: str) -> str:
-    """Return the figures a person follows, those whose tag begins with `prefix`."""
-    forms = {
-        "train/loss": "loss {:.4f}",
-        "train/accuracy": "acc {:.2%}",
-        "val/loss": "val loss {:.4f}",
-        "val/accuracy": "val acc {:.2%}",
-        "grad/total": "grad {:.3g}",
-        "train/lr": "lr {:.3g}",
-        "perf/samples_per_s": "{:,.0f} samples/s",
-    }
-    shown = [tag for tag in forms if tag in values and tag.startswith(prefix)]
-    return "  ".join(forms[tag].format(values[tag]) for tag in shown)
+def figures(values: dict[str, float], tags: Sequence[str] = tuple(FORMS)) -> str:
+    """Return the figures that a person follows, those of `tags` that there are."""
+    return "  ".join(FORMS[tag].format(values[tag]) for tag in tags if tag in values)
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:

@@ -5,27 +5,126 @@ are torch.nn's, so that state_dicts load both ways. An option that is not offere
 NotImplementedError in the constructor, naming it.
 """
 
+from bptrain.nn.adaptive_avg_pool import AdaptiveAvgPool1d, AdaptiveAvgPool2d
+from bptrain.nn.add import Add
+from bptrain.nn.alpha_dropout import AlphaDropout
+from bptrain.nn.avg_pool import AvgPool1d, AvgPool2d
+from bptrain.nn.bilinear import Bilinear
+from bptrain.nn.binary_cross_entropy import BCELoss
+from bptrain.nn.binary_cross_entropy_with_logits import BCEWithLogitsLoss
+from bptrain.nn.cat import Concat
+from bptrain.nn.conv import Conv1d, Conv2d, Conv3d
+from bptrain.nn.conv_transpose import ConvTranspose1d, ConvTranspose2d
+from bptrain.nn.cosine_embedding_loss import CosineEmbeddingLoss
 from bptrain.nn.cross_entropy import CrossEntropyLoss
+from bptrain.nn.dropout import Dropout, Dropout1d, Dropout2d
+from bptrain.nn.elu import CELU, ELU, SELU
+from bptrain.nn.embedding import Embedding
+from bptrain.nn.flatten import Flatten
+from bptrain.nn.gaussian_nll_loss import GaussianNLLLoss
+from bptrain.nn.gelu import GELU
+from bptrain.nn.glu import GLU
 from bptrain.nn.gru import GRU, GRUCell
+from bptrain.nn.hardsigmoid import Hardsigmoid
+from bptrain.nn.hardswish import Hardswish
+from bptrain.nn.hardtanh import Hardtanh, ReLU6
+from bptrain.nn.hinge_embedding_loss import HingeEmbeddingLoss
+from bptrain.nn.huber_loss import HuberLoss, SmoothL1Loss
+from bptrain.nn.kl_div import KLDivLoss
+from bptrain.nn.l1_loss import L1Loss
+from bptrain.nn.leaky_relu import LeakyReLU
 from bptrain.nn.linear import Linear
+from bptrain.nn.log_softmax import LogSoftmax
+from bptrain.nn.logsigmoid import LogSigmoid
 from bptrain.nn.lstm import LSTM, LSTMCell
+from bptrain.nn.margin_ranking_loss import MarginRankingLoss
+from bptrain.nn.max_pool import AdaptiveMaxPool2d, MaxPool1d, MaxPool2d
+from bptrain.nn.mish import Mish
 from bptrain.nn.mse_loss import MSELoss
+from bptrain.nn.nll_loss import NLLLoss
+from bptrain.nn.pad import ZeroPad2d
+from bptrain.nn.pixel_shuffle import PixelShuffle
+from bptrain.nn.poisson_nll_loss import PoissonNLLLoss
+from bptrain.nn.prelu import PReLU
 from bptrain.nn.relu import ReLU
 from bptrain.nn.rnn import RNN, RNNCell
 from bptrain.nn.sigmoid import Sigmoid
+from bptrain.nn.silu import SiLU
+from bptrain.nn.softmax import Softmax
+from bptrain.nn.softplus import Softplus
+from bptrain.nn.softsign import Softsign
 from bptrain.nn.tanh import Tanh
+from bptrain.nn.triplet_margin_loss import TripletMarginLoss
+from bptrain.nn.unflatten import Unflatten
+from bptrain.nn.upsample import Upsample
 
 __all__ = [
+    "CELU",
+    "ELU",
+    "GELU",
+    "GLU",
     "GRU",
     "LSTM",
     "RNN",
+    "SELU",
+    "AdaptiveAvgPool1d",
+    "AdaptiveAvgPool2d",
+    "AdaptiveMaxPool2d",
+    "Add",
+    "AlphaDropout",
+    "AvgPool1d",
+    "AvgPool2d",
+    "BCELoss",
+    "BCEWithLogitsLoss",
+    "Bilinear",
+    "Concat",
+    "Conv1d",
+    "Conv2d",
+    "Conv3d",
+    "ConvTranspose1d",
+    "ConvTranspose2d",
+    "CosineEmbeddingLoss",
     "CrossEntropyLoss",
+    "Dropout",
+    "Dropout1d",
+    "Dropout2d",
+    "Embedding",
+    "Flatten",
     "GRUCell",
+    "GaussianNLLLoss",
+    "Hardsigmoid",
+    "Hardswish",
+    "Hardtanh",
+    "HingeEmbeddingLoss",
+    "HuberLoss",
+    "KLDivLoss",
+    "L1Loss",
     "LSTMCell",
+    "LeakyReLU",
     "Linear",
+    "LogSigmoid",
+    "LogSoftmax",
     "MSELoss",
+    "MarginRankingLoss",
+    "MaxPool1d",
+    "MaxPool2d",
+    "Mish",
+    "NLLLoss",
+    "PReLU",
+    "PixelShuffle",
+    "PoissonNLLLoss",
     "RNNCell",
     "ReLU",
+    "ReLU6",
+    "SiLU",
     "Sigmoid",
+    "SmoothL1Loss",
+    "Softmax",
+    "Softplus",
+    "Softsign",
     "Tanh",
+    "TripletMarginLoss",
+    "Unflatten",
+    "Upsample",
+    "ZeroPad2d",
 ]

@@ -11,7 +11,7 @@ from bptrain.ops.reduction import Reduction
 
 
 class CrossEntropyLoss(torch.nn.CrossEntropyLoss):
-    """Softmax and negative log-likelihood of class indices, in one step."""
+    """Softmax and negative log-likelihood of class indices or probabilities, in one step."""
 
     def __init__(
         self,
@@ -31,7 +31,7 @@ class CrossEntropyLoss(torch.nn.CrossEntropyLoss):
         )
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        """Return the loss of logits [N, K, ...] against class indices [N, ...]."""
+        """Return the loss of logits [N, K, ...] against class indices [N, ...] or probabilities."""
         return cross_entropy(
             input,
             target,

@@ -1,4 +1,4 @@
-"""Arguments that torch.nn keeps from older releases and that are refused here."""
+"""Arguments of torch.nn that are refused here: deprecated ones, and `inplace`."""
 
 
 def refuse_legacy_reduction(size_average: object, reduce: object) -> None:
@@ -6,4 +6,13 @@ def refuse_legacy_reduction(size_average: object, reduce: object) -> None:
     if size_average is not None or reduce is not None:
         raise NotImplementedError(
             "size_average and reduce are not offered: torch deprecated them, use reduction"
+        )
+
+
+def refuse_inplace(inplace: bool) -> None:
+    """Raise NotImplementedError if `inplace` is asked for."""
+    if inplace:
+        raise NotImplementedError(
+            "inplace=True is not offered: inputs are never modified, the layer before may have "
+            "kept the one that would be erased"
         )

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from bptrain.ops.between_layers import reorder
+from bptrain.ops.reorder import reorder
 
 Sequences = TypeVar("Sequences", Tensor, PackedSequence)
 State = tuple[Tensor, ...]

@@ -3,17 +3,15 @@
 import torch
 from torch import Tensor
 
+from bptrain.nn.legacy import refuse_inplace
 from bptrain.ops.relu import relu
 
 
 class ReLU(torch.nn.ReLU):
-    """max(x, 0); `inplace` is not offered: the layer before may have kept the input it erases."""
+    """max(x, 0)."""
 
     def __init__(self, inplace: bool = False) -> None:
-        if inplace:
-            raise NotImplementedError(
-                "ReLU(inplace=True) is not offered: inputs are never modified"
-            )
+        refuse_inplace(inplace)
         super().__init__()
 
     def forward(self, input: Tensor) -> Tensor:

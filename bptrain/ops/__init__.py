@@ -22,29 +22,126 @@ The rule behind every file is the chain rule: the backward pass is handed y' = d
 Second derivatives are not offered: differentiating a gradient raises a RuntimeError that says so.
 """
 
+from bptrain.ops.adaptive_avg_pool import adaptive_avg_pool1d, adaptive_avg_pool2d
+from bptrain.ops.add import add
+from bptrain.ops.alpha_dropout import alpha_dropout
+from bptrain.ops.avg_pool import avg_pool1d, avg_pool2d
+from bptrain.ops.bilinear import bilinear
+from bptrain.ops.binary_cross_entropy import binary_cross_entropy
+from bptrain.ops.binary_cross_entropy_with_logits import binary_cross_entropy_with_logits
+from bptrain.ops.cat import cat
+from bptrain.ops.conv import conv1d, conv2d, conv3d
+from bptrain.ops.conv_transpose import conv_transpose1d, conv_transpose2d
+from bptrain.ops.cosine_embedding_loss import cosine_embedding_loss
 from bptrain.ops.cross_entropy import cross_entropy
+from bptrain.ops.dropout import dropout, dropout1d, dropout2d
+from bptrain.ops.elu import celu, elu, selu
+from bptrain.ops.embedding import embedding
+from bptrain.ops.flatten import flatten
+from bptrain.ops.gaussian_nll_loss import gaussian_nll_loss
+from bptrain.ops.gelu import gelu
+from bptrain.ops.glu import glu
 from bptrain.ops.gru import gru, gru_cell
+from bptrain.ops.hardsigmoid import hardsigmoid
+from bptrain.ops.hardswish import hardswish
+from bptrain.ops.hardtanh import hardtanh, relu6
+from bptrain.ops.hinge_embedding_loss import hinge_embedding_loss
+from bptrain.ops.huber_loss import huber_loss, smooth_l1_loss
+from bptrain.ops.kl_div import kl_div
+from bptrain.ops.l1_loss import l1_loss
+from bptrain.ops.leaky_relu import leaky_relu
 from bptrain.ops.linear import linear
+from bptrain.ops.log_softmax import log_softmax
+from bptrain.ops.logsigmoid import logsigmoid
 from bptrain.ops.lstm import lstm, lstm_cell
+from bptrain.ops.margin_ranking_loss import margin_ranking_loss
+from bptrain.ops.max_pool import adaptive_max_pool2d, max_pool1d, max_pool2d
+from bptrain.ops.mish import mish
 from bptrain.ops.mse_loss import mse_loss
+from bptrain.ops.nll_loss import nll_loss
+from bptrain.ops.pad import pad
+from bptrain.ops.pixel_shuffle import pixel_shuffle
+from bptrain.ops.poisson_nll_loss import poisson_nll_loss
+from bptrain.ops.prelu import prelu
 from bptrain.ops.relu import relu
 from bptrain.ops.rnn import rnn_relu, rnn_relu_cell, rnn_tanh, rnn_tanh_cell
 from bptrain.ops.sigmoid import sigmoid
+from bptrain.ops.silu import silu
+from bptrain.ops.softmax import softmax
+from bptrain.ops.softplus import softplus
+from bptrain.ops.softsign import softsign
 from bptrain.ops.tanh import tanh
+from bptrain.ops.triplet_margin_loss import triplet_margin_loss
+from bptrain.ops.upsample import interpolate
 
 __all__ = [
+    "adaptive_avg_pool1d",
+    "adaptive_avg_pool2d",
+    "adaptive_max_pool2d",
+    "add",
+    "alpha_dropout",
+    "avg_pool1d",
+    "avg_pool2d",
+    "bilinear",
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
+    "cat",
+    "celu",
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "cosine_embedding_loss",
     "cross_entropy",
+    "dropout",
+    "dropout1d",
+    "dropout2d",
+    "elu",
+    "embedding",
+    "flatten",
+    "gaussian_nll_loss",
+    "gelu",
+    "glu",
     "gru",
     "gru_cell",
+    "hardsigmoid",
+    "hardswish",
+    "hardtanh",
+    "hinge_embedding_loss",
+    "huber_loss",
+    "interpolate",
+    "kl_div",
+    "l1_loss",
+    "leaky_relu",
     "linear",
+    "log_softmax",
+    "logsigmoid",
     "lstm",
     "lstm_cell",
+    "margin_ranking_loss",
+    "max_pool1d",
+    "max_pool2d",
+    "mish",
     "mse_loss",
+    "nll_loss",
+    "pad",
+    "pixel_shuffle",
+    "poisson_nll_loss",
+    "prelu",
     "relu",
+    "relu6",
     "rnn_relu",
     "rnn_relu_cell",
     "rnn_tanh",
     "rnn_tanh_cell",
+    "selu",
     "sigmoid",
+    "silu",
+    "smooth_l1_loss",
+    "softmax",
+    "softplus",
+    "softsign",
     "tanh",
+    "triplet_margin_loss",
 ]

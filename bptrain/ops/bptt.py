@@ -7,21 +7,21 @@ Shapes     x [B, I]   y, h [B, P]   s [B, H]   a [B, G]   W_ih [., I]   W_hh [.,
 Forward    a = x W_ih^T + b_ih + b_hh           for all time steps in one product; then, each step
            a_t += h_t-1 W_hh^T
            h_t, s_t = cell(a_t, h_t-1, s_t-1)   element by element
-           h_t <- h_t W_hr^T                    if there is a projection
+           m_t -> h_t = m_t W_hr^T              where the cell's output is projected
            y_t = h_t
-Backward   given y' and the last states' h_T', s_T': from the last step to the first,
-    h_t'   += y'_t         because h_t is put out, besides being read by step t + 1
-    h_t'   <- h_t' W_hr    because h_t was projected, if it was
-    a_t'   = the cell's, which also turns s_t' into s_t-1', because both are elementwise
-    h_t-1' = a_t' W_hh     because da_t/dh_t-1 = W_hh (and what a cell passes on directly)
+Backward   given y' and the last states' h', s': from the last step to the first,
+    h'_t   = h'_t + y'_t   because h_t is put out, besides being read by step t + 1
+    m'_t   = h'_t W_hr     because h_t = m_t W_hr^T, if there is a projection
+    a'_t   = the cell's, which also turns s'_t into s'_t-1, because both are elementwise
+    h'_t-1 = a'_t W_hh     because da_t/dh_t-1 = W_hh (and what a cell passes on directly)
            and when the walk is done, for all time steps in one product each,
     x'     = a' W_ih       because da_t/dx_t = W_ih
-    W_ih'  = a'^T x        because every step reads the same W_ih: its blame is the steps' sum
-    W_hh'  = a'^T h_t-1    because every step reads the same W_hh
+    W'_ih  = a'^T x        because every step reads the same W_ih: its blame is the steps' sum
+    W'_hh  = a'^T h_t-1    because every step reads the same W_hh
     b'     = sum a'        because da/db = 1 in every row, for b_ih and b_hh alike
-    W_hr'  = h'^T m        because m, the cell's output, was projected by the same W_hr each time
-Keeps      what the cell's slopes read (activated gates and s), x (only if W_ih' is wanted), W_ih
-           (only if x' is wanted), W_hh, h (only if W_hh' is wanted and s is not h), W_hr and m
+    W'_hr  = h'^T m        because every step is projected by the same W_hr
+Keeps      what the cell's slopes read (activated gates and s), x (only if W'_ih is wanted), W_ih
+           (only if x' is wanted), W_hh, h (only if W'_hh is wanted and s is not h), W_hr and m
 Cost       2BG(I + P) flops forward, twice that backward, of which 2BGP each way stand in the walk:
            all that must wait for the step before
 Source     Werbos 1990, "Backpropagation through time: what it does and how to do it"
@@ -51,19 +51,20 @@ class Cell(NamedTuple):
 
     gates        columns of a, in units of H
     reached      gates that x reaches, the first ones, and that h reaches, the last ones
-    forward      (a_t, states before, states after): activates a_t, fills the states after
-    slopes       (gates, s before, s after) of all steps: what `backward` multiplies by, of which
-                 the first is the memory of a'
-    backward     (states' gradients, *slopes) of one step: completes a', and replaces the states'
-                 gradients by those of the states before, but for the product with W_hh
-    keeps_gates  whether `slopes` reads the gates
+    forward      given a_t and the states before, activates a_t and fills the states after
+    backward_slopes
+                 given the activated gates and s before and after, of all steps at once, returns
+                 what `backward` multiplies by; the first tensor has a's shape and becomes a'
+    backward     given the states' gradients and the slopes of one step, completes a'_t and turns
+                 the gradients into those of the states before, but for a'_t W_hh
+    keeps_gates  whether `backward_slopes` reads the gates
     passes_h     whether h_t-1 reaches h_t past the gates, so that `backward` leaves its share
     """
 
     gates: int
     reached: int
     forward: Callable[[Tensor, State, State], None]
-    slopes: Callable[[Tensor | None, Tensor, Tensor], tuple[Tensor, ...]]
+    backward_slopes: Callable[[Tensor | None, Tensor, Tensor], tuple[Tensor, ...]]
     backward: Callable[..., None]
     keeps_gates: bool = True
     passes_h: bool = False
@@ -165,7 +166,7 @@ def forward(x: Tensor, weights: Weights, start: State, plan: Plan) -> Walked:
 
 def backward(grad_y: Tensor, grad_last: State, saved: Saved, needs: Needs, plan: Plan) -> Gradients:
     """Return the gradients, given those of y [B, P] and of the last states [N, ...]."""
-    grad_a, grad_h, grad_start = _walk_back(grad_y, grad_last, saved, needs, plan)
+    grad_a, grad_h, grad_start = _walk_backward(grad_y, grad_last, saved, needs, plan)
     s, h = saved.s, saved.s if saved.h is None else saved.h
     H = s.shape[1]
     grad_a_x, grad_a_h = _shares(grad_a, plan.cell, H)
@@ -188,13 +189,13 @@ def backward(grad_y: Tensor, grad_last: State, saved: Saved, needs: Needs, plan:
     return Gradients(grad_x, grad_W_ih, grad_W_hh, grad_b_ih, grad_b_hh, grad_W_hr, grad_start)
 
 
-def _walk_back(
+def _walk_backward(
     grad_y: Tensor, grad_last: State, saved: Saved, needs: Needs, plan: Plan
 ) -> tuple[Tensor, Tensor, State]:
     """Return a' [B, G], h' [B, P] if there is a projection, and the first states' gradients."""
     cell, steps = plan.cell, plan.steps
     W_hh, W_hr = saved.W_hh, saved.W_hr
-    slopes = cell.slopes(saved.gates, steps.before(saved.s), steps.after(saved.s))
+    slopes = cell.backward_slopes(saved.gates, steps.before(saved.s), steps.after(saved.s))
     grad_a = slopes[0]
     _, grad_a_h = _shares(grad_a, cell, saved.s.shape[1])
     grad_h = grad_y if W_hr is None else torch.empty_like(grad_y)
@@ -251,7 +252,7 @@ def _shares(gates: Tensor, cell: Cell, H: int) -> tuple[Tensor, Tensor]:
 
 
 def _turned(rows: Tensor, cell: Cell, by: int) -> Tensor:
-    """Return W_ih's gates with the one that h does not reach first, in torch's order last."""
+    """Return W'_ihs gates with the one that h does not reach first, in torch's order last."""
     return rows if cell.gates == cell.reached else rows.roll(by, 0)
 
 

@@ -9,12 +9,13 @@ Forward    a_n, a_r, a_z  = x W_ih^T + b_ih          (the walk's, bptt.py)
            z   = sigma(a_z)            how much of h_t-1 is kept
            n   = tanh(a_n + r q)
            h_t = n + z (h_t-1 - n)
-Backward   given h_t'
-    a_z'   = h_t' (h_t-1 - n) z (1 - z)   because dh_t/dz = h_t-1 - n
-    a_n'   = h_t' (1 - z) (1 - n^2)       because dh_t/dn = 1 - z
-    q'     = a_n' r                       because n hears r q
-    a_r'   = a_n' q r (1 - r)             because n hears r q
-    h_t-1' = h_t' z + [a_r' a_z' q'] W_hh because h_t keeps z h_t-1, and the gates read h_t-1
+Backward   given h'_t
+    a'_z   = h'_t (h_t-1 - n) z (1 - z)      because dh_t/dz = h_t-1 - n
+    a'_n   = h'_t (1 - z) (1 - n^2)          because dh_t/dn = 1 - z
+    q'     = a'_n r                          because n hears r q
+    a'_r   = a'_n q r (1 - r)                because n hears r q
+    h'_t-1 = h'_t z + [a'_r a'_z q'] W_hh    because h_t keeps z h_t-1, and the gates read h_t-1
+                                             (the second term is the walk's)
 Keeps      n, r, z, q and h, 5H numbers a row
 Cost       6NH(I + H) flops forward, twice that backward; 3NH exponentials forward
 Source     Cho et al. 2014, arXiv 1406.1078. As in torch and cuDNN, r is multiplied after the
@@ -26,10 +27,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from bptrain.ops import gates
 from bptrain.ops.bptt import Cell, State, Weights
 from bptrain.ops.recurrent import Layers, one_step, recurrent
-
-aten = torch.ops.aten
 
 
 def forward(a: Tensor, before: State, after: State) -> None:
@@ -42,32 +42,38 @@ def forward(a: Tensor, before: State, after: State) -> None:
     torch.lerp(n.to(h.dtype), h, z.to(h.dtype), out=h_t)
 
 
-def slopes(gates: Tensor | None, h: Tensor, h_t: Tensor) -> tuple[Tensor, Tensor]:
-    """Return what h_t' is multiplied by, for the rows of all time steps at once.
+def backward_slopes(a: Tensor | None, h: Tensor, h_t: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what h'_t is multiplied by, for the rows of all time steps at once.
 
     The slopes of a [B, 4H], in whose memory a' will stand, and z [B, H].
     """
-    assert gates is not None
-    n, r, z, q = gates.chunk(4, 1)
-    by_a = torch.empty_like(gates)
+    assert a is not None
+    n, r, z, q = a.chunk(4, 1)
+    by_a = torch.empty_like(a)
     by_n, by_r, by_z, by_q = by_a.chunk(4, 1)
-    # sigmoid_backward(u, s) is u s (1 - s), tanh_backward(u, y) is u (1 - y^2), each in one pass
-    aten.sigmoid_backward(h - n, z, grad_input=by_z)
-    aten.tanh_backward(1 - z, n, grad_input=by_n)
-    aten.sigmoid_backward(by_n * q, r, grad_input=by_r)
-    torch.mul(by_n, r, out=by_q)
+    gates.sigmoid_backward(h - n, z, by_z)  # (h_t-1 - n) z (1 - z)
+    gates.tanh_backward(1 - z, n, by_n)  # (1 - z) (1 - n^2)
+    gates.sigmoid_backward(by_n * q, r, by_r)  # n's slope q r (1 - r)
+    by_q.copy_(by_n).mul_(r)  # n's slope r
     return by_a, z
 
 
 def backward(grads: State, grad_a: Tensor, z: Tensor) -> None:
-    """Turn a's slopes into a' [N, 4H] and h_t' into what h_t-1 kept of it, in place."""
+    """Turn a's slopes into a' [N, 4H] and h'_t into what h_t-1 kept of it, in place."""
     (grad_h,) = grads
     N, H = z.shape
     grad_a.view(N, 4, H).mul_(grad_h.unsqueeze(1))
     grad_h.mul_(z)
 
 
-GRU = Cell(gates=4, reached=3, forward=forward, slopes=slopes, backward=backward, passes_h=True)
+GRU = Cell(
+    gates=4,
+    reached=3,
+    forward=forward,
+    backward_slopes=backward_slopes,
+    backward=backward,
+    passes_h=True,
+)
 
 
 def gru(

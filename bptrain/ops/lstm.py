@@ -10,15 +10,15 @@ Forward    a   = x W_ih^T + b_ih + h_t-1 W_hh^T + b_hh   (the walk's, bptt.py)
            o   = sigma(a_o)      how much is shown
            c_t = f c_t-1 + i g
            h_t = o tanh(c_t)     with a projection: m = o tanh(c_t), h_t = m W_hr^T
-Backward   given h_t' (projected back to m' = h_t' W_hr, if it was projected) and c_t'
-    c_t'  += h_t' o (1 - tanh^2 c_t)     because h_t = o tanh(c_t) shows c_t to step t's readers,
-                                         besides what step t + 1 made of it
-    a_o'   = h_t' tanh(c_t) o (1 - o)    because dh_t/do = tanh(c_t)
-    a_i'   = c_t' g i (1 - i)            because dc_t/di = g
-    a_g'   = c_t' i (1 - g^2)            because dc_t/dg = i
-    a_f'   = c_t' c_t-1 f (1 - f)        because dc_t/df = c_t-1
-    c_t-1' = c_t' f                      because dc_t/dc_t-1 = f: near 1, blame goes back unfaded
-    h_t-1' = a' W_hh                     because h_t-1 is read by the gates alone (the walk's)
+Backward   given h'_t (as m'_t = h'_t W_hr, if it was projected) and c'_t from step t + 1
+    c'_t   = c'_t + h'_t o (1 - tanh^2 c_t)   because h_t = o tanh(c_t) shows c_t to the readers of
+                                              step t, besides what step t + 1 made of it
+    a'_o   = h'_t tanh(c_t) o (1 - o)         because dh_t/do = tanh(c_t)
+    a'_i   = c'_t g i (1 - i)                 because dc_t/di = g
+    a'_g   = c'_t i (1 - g^2)                 because dc_t/dg = i
+    a'_f   = c'_t c_t-1 f (1 - f)             because dc_t/df = c_t-1
+    c'_t-1 = c'_t f                           because dc_t/dc_t-1 = f: near 1, blame does not fade
+    h'_t-1 = a' W_hh                          because the gates alone read h_t-1 (the walk's)
 Keeps      i, f, g, o and c, 5H numbers a row; not tanh(c), which is one pass over c: keeping it
            would cost a sixth more memory to save a twentieth of the time
 Cost       8NH(I + P) flops forward, twice that backward; 5NH exponentials forward, NH backward
@@ -31,10 +31,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from bptrain.ops import gates
 from bptrain.ops.bptt import Cell, State, Weights
 from bptrain.ops.recurrent import Layers, one_step, recurrent
-
-aten = torch.ops.aten
 
 
 def forward(a: Tensor, before: State, after: State) -> None:
@@ -49,26 +48,25 @@ def forward(a: Tensor, before: State, after: State) -> None:
     torch.mul(o, c_t.tanh(), out=h_t)
 
 
-def slopes(gates: Tensor | None, c: Tensor, c_t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return what h_t' and c_t' are multiplied by, for the rows of all time steps at once.
+def backward_slopes(a: Tensor | None, c: Tensor, c_t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return what h'_t and c'_t are multiplied by, for the rows of all time steps at once.
 
     The slopes of a [B, 4H], in whose memory a' will stand; dh_t/dc_t [B, H]; f [B, H].
     """
-    assert gates is not None
-    i, f, g, o = gates.chunk(4, 1)
-    by_a = torch.empty_like(gates)
+    assert a is not None
+    i, f, g, o = a.chunk(4, 1)
+    by_a, by_c, tanh_c = torch.empty_like(a), torch.empty_like(c_t), c_t.tanh()
     by_i, by_f, by_g, by_o = by_a.chunk(4, 1)
-    tanh_c = c_t.tanh()
-    # sigmoid_backward(u, s) is u s (1 - s), tanh_backward(u, y) is u (1 - y^2), each in one pass
-    aten.sigmoid_backward(g, i, grad_input=by_i)
-    aten.sigmoid_backward(c, f, grad_input=by_f)
-    aten.tanh_backward(i, g, grad_input=by_g)
-    aten.sigmoid_backward(tanh_c, o, grad_input=by_o)
-    return by_a, aten.tanh_backward(o, tanh_c), f
+    gates.sigmoid_backward(g, i, by_i)  # g i (1 - i)
+    gates.sigmoid_backward(c, f, by_f)  # c_t-1 f (1 - f)
+    gates.tanh_backward(i, g, by_g)  # i (1 - g^2)
+    gates.sigmoid_backward(tanh_c, o, by_o)  # tanh(c_t) o (1 - o)
+    gates.tanh_backward(o, tanh_c, by_c)  # o (1 - tanh^2 c_t)
+    return by_a, by_c, f
 
 
 def backward(grads: State, grad_a: Tensor, by_c: Tensor, f: Tensor) -> None:
-    """Turn a's slopes into a' [N, 4H] and c_t' into c_t-1', in place, given h_t' and c_t'."""
+    """Turn a's slopes into a' [N, 4H] and c'_t into c'_t-1, in place, given h'_t and c'_t."""
     grad_h, grad_c = grads
     N, H = f.shape
     grad_ifg, grad_o = grad_a.split((3 * H, H), 1)
@@ -78,7 +76,7 @@ def backward(grads: State, grad_a: Tensor, by_c: Tensor, f: Tensor) -> None:
     grad_c.mul_(f)
 
 
-LSTM = Cell(gates=4, reached=4, forward=forward, slopes=slopes, backward=backward)
+LSTM = Cell(gates=4, reached=4, forward=forward, backward_slopes=backward_slopes, backward=backward)
 
 
 def lstm(
@@ -105,7 +103,8 @@ def lstm(
     projected = bool(params) and params[1].shape[0] != 4 * params[1].shape[1]
     # What torch's fused CPU kernel takes lies in autocast's dtype throughout; its step by step
     # path, for all else, computes c_t from f and a c_t-1 that is as wide as it came.
-    fused = batch_sizes is None and input.numel() > 0
+    is_rectangular = batch_sizes is None or bool(batch_sizes[0] == batch_sizes[-1])
+    fused = is_rectangular and input.numel() > 0
     keeps_wide = (False, True) if projected else (not fused, not fused)
     y, (h, c) = recurrent(LSTM, input, hx, params, layers, keeps_wide)
     return y, h, c

@@ -1,15 +1,18 @@
 """Mean squared error: L = (x - t)^2, averaged or summed over all elements.
 
-Shapes     x prediction, t target: the same shape, M elements; d = x - t
-Forward    l_m = (x_m - t_m)^2
-           L = l  (none)   sum_m l_m  (sum)   sum_m l_m / M  (mean)
-Backward   writing x' for dL/dx, given L'
-    x' = 2 d L'        because dl_m/dx_m = 2 (x_m - t_m); for the mean each l_m has weight 1 / M,
-                       so L' / M stands in the place of L'
-    t' = -x'           because x and t enter through their difference alone
-Keeps      d alone, where keeping x and t would take twice the memory
+Shapes     x prediction, t target, w weight or None: the same shape, M elements; d = x - t
+Forward    l_m = w_m d_m^2                            w_m = 1 without weight
+           L = l  (none)   sum_m l_m  (sum)   sum_m l_m / A  (mean), A = sum_m w_m, or M
+Backward   writing x' for dL/dx, given L'; l' is L', or L' / A for the mean
+    x' = 2 w d l'          because dl_m/dx_m = 2 w_m (x_m - t_m)
+    t' = -x'               because x and t enter through their difference alone
+    w' = d^2 l'            because dl_m/dw_m = d_m^2
+    w' = (d^2 - L) l'      for the mean, because w_m stands in A as well: dL/dA = -L / A
+Keeps      d alone, where keeping x and t would take twice the memory; with a weight w, and for the
+           mean the numbers A and L
 Cost       3M flops forward, 2M backward
-Source     derived here
+Source     derived here; under autocast on a CPU a weighted loss is float32 as one without weight
+           is, where torch leaves it in 16 bits
 """
 
 from typing import Any, NamedTuple
@@ -17,74 +20,97 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from bptrain.ops.autocast import first_derivative, in_float32
-from bptrain.ops.reduction import Reduction, checked_reduction
+from bptrain.ops.autocast import first_derivative, loss_in_float32
+from bptrain.ops.reduction import (
+    Reduction,
+    checked_reduction,
+    checked_shapes,
+    reduced,
+    spread,
+    widened,
+)
+
+
+class Needs(NamedTuple):
+    """Which gradients are wanted."""
+
+    x: bool
+    t: bool
+    w: bool
 
 
 class Saved(NamedTuple):
     """What the backward pass reads."""
 
     d: Tensor
+    w: Tensor | None  # if x' or t' is wanted
+    A: Tensor | None  # for the weighted mean
+    L: Tensor | None  # for the weighted mean, if w' is wanted
 
 
-def forward(x: Tensor, t: Tensor, reduction: Reduction) -> tuple[Tensor, Saved]:
+def forward(
+    x: Tensor, t: Tensor, w: Tensor | None, reduction: Reduction, needs: Needs
+) -> tuple[Tensor, Saved]:
     """Return L, a scalar or for 'none' the shape of x, and what the backward pass reads."""
-    # bf16 and fp16: d and its square are held in float32, as a sum of many small squares loses
-    # all digits in 8 bits of mantissa.
-    wide = torch.promote_types(x.dtype, torch.float32)
-    d = x.to(wide) - t.to(wide)
-    loss = d * d
-    if reduction == "sum":
-        loss = loss.sum()
-    elif reduction == "mean":
-        loss = loss.mean()
-    return loss.to(x.dtype), Saved(d)
+    x, t = widened(x, t)
+    d = x - t
+    losses = d * d
+    if w is None:
+        return reduced(losses, reduction, d.numel()), Saved(d, None, None, None)
+    A = w.sum(dtype=d.dtype) if reduction == "mean" else None
+    L = reduced(losses * w, reduction, w if A is None else A)
+    is_pulled = needs.x or needs.t
+    return L, Saved(d, w if is_pulled else None, A, None if A is None or not needs.w else L)
 
 
-def backward(grad_loss: Tensor, saved: Saved, reduction: Reduction) -> Tensor:
-    """Return x', in the dtype of d."""
-    d = saved.d
-    weight = 2 / max(d.numel(), 1) if reduction == "mean" else 2
-    return d * (weight * grad_loss.to(d.dtype))
+def backward(
+    grad_loss: Tensor, saved: Saved, reduction: Reduction, needs: Needs
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Return x', t' and w', each None if it is not wanted."""
+    d, w, A, L = saved
+    grad_losses = spread(grad_loss, reduction, d.numel() if A is None else A)
+    grad_x = grad_t = grad_w = None
+    if needs.x or needs.t:
+        pull = 2 * grad_losses if w is None else 2 * w * grad_losses
+        grad_x = d * pull if needs.x else None
+        grad_t = d * -pull if needs.t else None
+    if needs.w:
+        losses = d * d
+        grad_w = (losses if L is None else losses - L) * grad_losses
+    return grad_x, grad_t, grad_w
 
 
 class MSELossFunction(torch.autograd.Function):
     """Glue between autograd and the two functions above."""
 
     @staticmethod
-    @in_float32("cpu", "cuda")
-    def forward(ctx: Any, x: Tensor, t: Tensor, reduction: Reduction) -> Tensor:
+    @loss_in_float32("cpu", "cuda")
+    def forward(ctx: Any, x: Tensor, t: Tensor, w: Tensor | None, reduction: Reduction) -> Tensor:
         """Run the forward pass and keep the difference."""
-        loss, saved = forward(x, t, reduction)
+        ctx.needs, ctx.reduction = Needs(*ctx.needs_input_grad[:3]), reduction
+        loss, saved = forward(x, t, w, reduction, ctx.needs)
         ctx.save_for_backward(*saved)
-        ctx.reduction, ctx.dtypes = reduction, (x.dtype, t.dtype)
         return loss
 
     @staticmethod
     @first_derivative
-    def backward(ctx: Any, grad_loss: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+    def backward(
+        ctx: Any, grad_loss: Tensor
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
         """Run the backward pass."""
-        grad_x = backward(grad_loss, Saved(*ctx.saved_tensors), ctx.reduction)
-        needs_x, needs_t, _ = ctx.needs_input_grad
-        dtype_x, dtype_t = ctx.dtypes
-        return (
-            grad_x.to(dtype_x) if needs_x else None,
-            -grad_x.to(dtype_t) if needs_t else None,
-            None,
-        )
+        return *backward(grad_loss, Saved(*ctx.saved_tensors), ctx.reduction, ctx.needs), None
 
 
-def mse_loss(input: Tensor, target: Tensor, reduction: Reduction = "mean") -> Tensor:
-    """Return the squared error of `input` against `target`.
+def mse_loss(
+    input: Tensor, target: Tensor, reduction: Reduction = "mean", weight: Tensor | None = None
+) -> Tensor:
+    """Return the squared error of `input` against `target`, each times its `weight` if given.
 
-    Raises ValueError where the two shapes differ: torch would broadcast them with a warning, and
-    a [N, 1] prediction against a [N] target silently becomes N^2 errors.
+    The mean of a weighted loss divides by the sum of the weights. Raises ValueError where the
+    shapes differ: torch would broadcast them with a warning, and a [N, 1] prediction against a
+    [N] target silently becomes N^2 errors.
     """
     checked_reduction(reduction)
-    if input.shape != target.shape:
-        raise ValueError(
-            f"input has shape {list(input.shape)} and target {list(target.shape)}: "
-            "expected the same shape"
-        )
-    loss: Tensor = MSELossFunction.apply(input, target, reduction)
+    checked_shapes(input=input, target=target, weight=weight)
+    loss: Tensor = MSELossFunction.apply(input, target, weight, reduction)
     return loss

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from bptrain.ops.autocast import product_dtype
-from bptrain.ops.between_layers import drop, join
 from bptrain.ops.bptt import Cell, Plan, State, WalkFunction, Weights
+from bptrain.ops.cat import cat
+from bptrain.ops.dropout import dropout
 from bptrain.ops.time_steps import Steps
 
 
@@ -56,11 +57,15 @@ def recurrent(
             )
             outputs.append(y)
             last.append(tuple(each.unsqueeze(0) for each in states))
-        x = join(outputs, -1)
-        if layers.dropout and layers.train and layer < layers.num_layers - 1:
-            x = drop(x, layers.dropout)
+        x = _joined(outputs, -1)
+        if layer < layers.num_layers - 1:
+            x = dropout(x, layers.dropout, layers.train)
     y = x.transpose(0, 1) if layers.batch_first else x
-    return y, tuple(join(each, 0) for each in zip(*last, strict=True))
+    return y, tuple(_joined(each, 0) for each in zip(*last, strict=True))
+
+
+def _joined(tensors: Sequence[Tensor], dim: int) -> Tensor:
+    return cat(tensors, dim) if len(tensors) > 1 else tensors[0]
 
 
 def one_step(

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from bptrain.ops.autocast import first_derivative, in_given_dtype
+from bptrain.ops.fused import carried_out_by
 
 
 class Saved(NamedTuple):
@@ -30,13 +31,18 @@ def forward(x: Tensor) -> Tensor:
     return x.clamp_min(0)
 
 
-def backward(grad_y: Tensor, saved: Saved) -> Tensor:
-    """Return x'."""
-    # This kernel is the line above in one pass: 7 us for [128, 512] on a CPU, where a comparison
-    # and a masking take 92. It blocks "y <= 0" rather than passing "y > 0", so that a NaN, which
-    # fails both, reaches the gradient and is seen there.
+def backward_in_one_pass(grad_y: Tensor, saved: Saved) -> Tensor:
+    """Return x' from one kernel: 7 us for [128, 512] on a CPU, where the lines below take 92."""
     grad_x: Tensor = torch.ops.aten.threshold_backward(grad_y, saved.y, 0)
     return grad_x
+
+
+@carried_out_by(backward_in_one_pass)
+def backward(grad_y: Tensor, saved: Saved) -> Tensor:
+    """Return x'."""
+    # "y <= 0" is blocked, rather than "y > 0" passed, so that a NaN, which is neither, reaches the
+    # gradient and is seen there.
+    return grad_y.masked_fill(saved.y <= 0, 0)
 
 
 class ReLUFunction(torch.autograd.Function):

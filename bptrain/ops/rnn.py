@@ -3,11 +3,11 @@
 Shapes     x [N, I]   h, a [N, H]   W_ih [H, I]   W_hh [H, H]
 Forward    a   = x W_ih^T + b_ih + h_t-1 W_hh^T + b_hh   (the walk's, bptt.py)
            h_t = tanh(a)   or   max(a, 0)
-Backward   given h_t'
-    a'     = h_t' (1 - h_t^2)           because tanh has the slope 1 - tanh^2
-    a'     = h_t' where h_t > 0, else 0 because relu has the slope 1 above 0 and 0 below
-    h_t-1' = a' W_hh                    because da/dh_t-1 = W_hh (the walk's). T steps multiply
-                                        blame by T such factors: it fades, or with relu explodes
+Backward   given h'_t
+    a'     = h'_t (1 - h_t^2)             because tanh has the slope 1 - tanh^2
+    a'     = h'_t where h_t > 0, else 0   because relu has the slope 1 above 0 and 0 below
+    h'_t-1 = a' W_hh                      because da/dh_t-1 = W_hh (the walk's). T steps multiply
+                                          blame by T such factors: it fades, or explodes
 Keeps      h, which is y: neither slope needs a
 Cost       2NH(I + H) flops forward, twice that backward
 Source     Elman 1990, "Finding structure in time"; relu: Le et al. 2015, arXiv 1504.00941
@@ -18,10 +18,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from bptrain.ops import gates
 from bptrain.ops.bptt import Cell, State, Weights
 from bptrain.ops.recurrent import Layers, one_step, recurrent
-
-aten = torch.ops.aten
 
 
 def forward(a: Tensor, before: State, after: State) -> None:
@@ -30,8 +29,8 @@ def forward(a: Tensor, before: State, after: State) -> None:
 
 
 def backward(grads: State, grad_a: Tensor, h_t: Tensor) -> None:
-    """Write a' = h_t' (1 - h_t^2) to `grad_a`, given h_t'."""
-    aten.tanh_backward(grads[0], h_t, grad_input=grad_a)
+    """Write a' = h'_t (1 - h_t^2) to `grad_a`, given h'_t."""
+    gates.tanh_backward(grads[0], h_t, grad_a)
 
 
 def relu_forward(a: Tensor, before: State, after: State) -> None:
@@ -40,17 +39,26 @@ def relu_forward(a: Tensor, before: State, after: State) -> None:
 
 
 def relu_backward(grads: State, grad_a: Tensor, h_t: Tensor) -> None:
-    """Write a' = h_t' where h_t > 0 to `grad_a`, given h_t'."""
-    aten.threshold_backward(grads[0], h_t, 0, grad_input=grad_a)
+    """Write a' = h'_t where h_t > 0 to `grad_a`, given h'_t."""
+    gates.relu_backward(grads[0], h_t, grad_a)
 
 
-def slopes(gates: Tensor | None, h: Tensor, h_t: Tensor) -> tuple[Tensor, Tensor]:
+def backward_slopes(a: Tensor | None, h: Tensor, h_t: Tensor) -> tuple[Tensor, Tensor]:
     """Return room for a' [B, H] and h_t [B, H], of which each slope is a function."""
     return torch.empty_like(h_t), h_t
 
 
-TANH = Cell(1, 1, forward=forward, slopes=slopes, backward=backward, keeps_gates=False)
-RELU = Cell(1, 1, forward=relu_forward, slopes=slopes, backward=relu_backward, keeps_gates=False)
+TANH = Cell(
+    1, 1, forward=forward, backward_slopes=backward_slopes, backward=backward, keeps_gates=False
+)
+RELU = Cell(
+    1,
+    1,
+    forward=relu_forward,
+    backward_slopes=backward_slopes,
+    backward=relu_backward,
+    keeps_gates=False,
+)
 
 
 def rnn_tanh(

@@ -1,41 +1,48 @@
-"""Loss and accuracy, of whole splits and of the training steps between two log lines."""
+"""Loss and metrics, of whole splits and of the training steps between two log lines."""
 
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from bptrain.train.loop import StepReport
+from bptrain.train.loop import Batch, StepReport
 
 
-def count_correct(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Return how many of the outputs [N, K] have their largest value at the target, a scalar."""
-    return (outputs.argmax(1) == targets).sum()
+class Metric(Protocol):
+    """A measure of a task besides the loss, gathered batch by batch without leaving the device."""
+
+    def sums(self, outputs: Tensor, targets: tuple[Tensor, ...]) -> Tensor:
+        """Return what adds up over batches [m], in float64."""
+        ...
+
+    def figures(self, sums: list[float]) -> dict[str, float]:
+        """Return the metrics by name from the sums over all batches."""
+        ...
 
 
 @torch.no_grad()
 def evaluate(
-    model: nn.Module, loss_function: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]
+    model: nn.Module, loss_function: nn.Module, metric: Metric, batches: Iterable[Batch]
 ) -> dict[str, float]:
-    """Return the mean loss and accuracy over the batches; the model's mode is left as found."""
+    """Return the mean loss and the metrics over the batches; the model's mode is left as found."""
     was_training = model.training
     model.eval()
-    samples = 0
+    weight = 0
     totals: Tensor | float = 0.0
-    for inputs, targets in batches:
-        outputs = model(inputs)
-        loss = loss_function(outputs, targets)
+    for batch in batches:
+        outputs = model(*batch.inputs)
+        loss = loss_function(outputs, *batch.targets)
         # float64: a sum over a large split in float32 would round off the last samples
-        totals = totals + torch.stack(
-            [loss.double() * len(targets), count_correct(outputs, targets).double()]
-        )
-        samples += len(targets)
+        sums = [loss.double().view(1) * batch.weight, metric.sums(outputs, batch.targets)]
+        totals = totals + torch.cat(sums)
+        weight += batch.weight
     model.train(was_training)
     assert isinstance(totals, Tensor)  # a split holds a sample at least
-    loss_sum, correct = totals.tolist()  # the one host copy of an evaluation
-    return {"loss": loss_sum / samples, "accuracy": correct / samples}
+    loss_sum, *rest = totals.tolist()  # the one host copy of an evaluation
+    return {"loss": loss_sum / weight, **metric.figures(rest)}
 
 
 @dataclass
@@ -46,16 +53,17 @@ class StepWindow:
     are not counted as training.
     """
 
+    metric: Metric
     losses: list[Tensor] = field(default_factory=list)
-    correct: list[Tensor] = field(default_factory=list)
+    sums: list[Tensor] = field(default_factory=list)
     samples: int = 0
     started_s: float = field(default_factory=time.perf_counter)
 
     def add(self, report: StepReport) -> None:
         """Take in a step, without waiting for the device."""
         self.losses.append(report.loss)
-        self.correct.append(count_correct(report.outputs, report.targets))
-        self.samples += len(report.targets)
+        self.sums.append(self.metric.sums(report.outputs, report.batch.targets))
+        self.samples += len(report.outputs)
 
     def read(self, extra: Tensor) -> tuple[list[float], dict[str, float], list[float]]:
         """Return the loss of each step, the window's figures and the values of `extra` [M].
@@ -63,20 +71,20 @@ class StepWindow:
         This is the one host copy, and on CUDA the one wait, of a log line.
         """
         steps = len(self.losses)
-        values = torch.cat(
-            [torch.stack(self.losses).double(), torch.stack(self.correct).double(), extra.double()]
-        ).tolist()
+        sums = torch.stack(self.sums).sum(0)
+        values = torch.cat([torch.stack(self.losses).double(), sums, extra.double()]).tolist()
         elapsed_s = time.perf_counter() - self.started_s
-        losses, correct, rest = values[:steps], values[steps : 2 * steps], values[2 * steps :]
+        measured, end = values[steps:], steps + len(sums)
+        metrics = self.metric.figures(measured[: len(sums)])
         figures = {
-            "train/loss": sum(losses) / steps,
-            "train/accuracy": sum(correct) / self.samples,
+            "train/loss": sum(values[:steps]) / steps,
+            **{f"train/{name}": value for name, value in metrics.items()},
             "perf/samples_per_s": self.samples / elapsed_s,
             "perf/step_ms": 1e3 * elapsed_s / steps,
         }
-        return losses, figures, rest
+        return values[:steps], figures, values[end:]
 
     def restart(self) -> None:
         """Begin the next window now."""
-        self.losses, self.correct, self.samples = [], [], 0
+        self.losses, self.sums, self.samples = [], [], 0
         self.started_s = time.perf_counter()

@@ -3,20 +3,39 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 
+class Batch(Protocol):
+    """What one step sees: arguments of the model, and of the loss after the model's outputs."""
+
+    @property
+    def inputs(self) -> tuple[Any, ...]:
+        """Arguments of the model."""
+        ...
+
+    @property
+    def targets(self) -> tuple[Tensor, ...]:
+        """Arguments of the loss after the outputs."""
+        ...
+
+    @property
+    def weight(self) -> int:
+        """Predictions that the mean loss is taken over."""
+        ...
+
+
 class BatchSource(Protocol):
-    """Whatever serves (inputs, targets) batches, an epoch at a time."""
+    """Whatever serves batches, an epoch at a time."""
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
         ...
 
-    def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def epoch(self, epoch: int) -> Iterator[Batch]:
         """Yield the batches of an epoch counted from 0."""
         ...
 
@@ -31,7 +50,7 @@ class StepReport:
     lr: float
     loss: Tensor  # scalar
     outputs: Tensor  # [B, ...]
-    targets: Tensor  # [B, ...]
+    batch: Batch
 
 
 def fit(
@@ -49,12 +68,12 @@ def fit(
     base_lrs = [group["lr"] for group in optimizer.param_groups]
     step = 0
     for epoch in count():
-        for batch_number, (inputs, targets) in enumerate(batches.epoch(epoch), start=1):
+        for number, batch in enumerate(batches.epoch(epoch), start=1):
             # 1. forward: what does the network say?
-            outputs = model(inputs)
+            outputs = model(*batch.inputs)
 
             # 2. loss: how wrong is it?
-            loss = loss_function(outputs, targets)
+            loss = loss_function(outputs, *batch.targets)
 
             # 3. backward: how much is each weight to blame?
             optimizer.zero_grad()
@@ -69,11 +88,11 @@ def fit(
             yield StepReport(
                 step,
                 epoch,
-                ends_epoch=batch_number == len(batches),
+                ends_epoch=number == len(batches),
                 lr=optimizer.param_groups[0]["lr"],
                 loss=loss.detach(),
                 outputs=outputs.detach(),
-                targets=targets,
+                batch=batch,
             )
             if step == total_steps:
                 return

@@ -1,1 +1,12 @@
-"""The referees: is every hand-written gradient right?"""
+"""Referees: is the gradient right? `check` proves it on a module of the user's own.
+
+from bptrain.verify import check
+report = check(module, inputs)
+assert report.ok, report
+"""
+
+from bptrain.verify.check import check
+from bptrain.verify.gradcheck import Sampling
+from bptrain.verify.report import Report, Row
+
+__all__ = ["Report", "Row", "Sampling", "check"]

@@ -141,7 +141,8 @@ class ModuleCase:
 
     training   the mode it runs in; the other fields are as in OpCase
     reference  torch's class, where torch.nn has none of the same name
-    compiles   False where torch.compile cannot trace the inputs themselves
+    is_packed  whether the input is a PackedSequence, into which torch's hooks do not look and whose
+               batch_sizes torch.compile cannot trace: their numbers shape the graph
     """
 
     module: str
@@ -155,7 +156,7 @@ class ModuleCase:
     reference: type[torch.nn.Module] | None = None
     random: bool = False
     dtypes: tuple[torch.dtype, ...] = NARROW
-    compiles: bool = True
+    is_packed: bool = False
 
     @property
     def label(self) -> str:

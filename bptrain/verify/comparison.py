@@ -8,10 +8,10 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Comparison:
-    """The worst element of a tensor against its reference."""
+    """The worst element of a tensor against its reference; index None is all of it at once."""
 
     tensor: str
-    index: tuple[int, ...]
+    index: tuple[int, ...] | None
     ours: float
     reference: float
     relative_error: float

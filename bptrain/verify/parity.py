@@ -8,6 +8,7 @@ from torch import Tensor
 from bptrain.verify.comparison import Comparison, compare
 
 GRADIENT = "gradient of "
+SAME = 1e-10  # in float64, where both round the same operations, in another order at most
 
 
 def outcomes(
@@ -62,3 +63,13 @@ def parity(ours: Mapping[str, Tensor], reference: Mapping[str, Tensor]) -> list[
     if ours.keys() != reference.keys():
         raise ValueError(f"ours has {sorted(ours)}, the reference {sorted(reference)}")
     return [compare(name, ours[name], tensor) for name, tensor in reference.items()]
+
+
+def same(reference: Mapping[str, Tensor]) -> float:
+    """Return the relative error up to which two ways of rounding one formula agree.
+
+    An operation told to compute float64 inputs in a narrower dtype rounds at each operation where
+    it is written out, and once where a kernel carries it out: two units in that dtype's last place.
+    """
+    dtypes = {each.dtype for each in reference.values() if each.is_floating_point()}
+    return max([SAME, *(2 * torch.finfo(dtype).eps for dtype in dtypes)])

@@ -34,6 +34,13 @@ DOCUMENTED = {
 }
 
 
+def test_every_tag_is_explained_in_the_docs() -> None:
+    rows = (CONFIGS.parent / "docs" / "tensorboard.md").read_text()
+    for tag in DOCUMENTED:
+        section, _, name = tag.rpartition("/")
+        assert f"`{tag}`" in rows or f"`{section}/<name>`" in rows, name
+
+
 def test_norms_are_those_of_each_layer_and_of_all() -> None:
     model = torch.nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2, bias=False))
     model(torch.randn(5, 3)).square().sum().backward()
@@ -98,7 +105,9 @@ def test_a_terminal_gets_a_bar_and_a_log_gets_lines(is_terminal: bool) -> None:
     text = out.getvalue()
     assert ("10/100" in text) == is_terminal or not is_terminal
     assert ("\x1b[" in text) == is_terminal
-    assert text.count("step 10/100") == (1 if is_terminal else 2)
+    assert text.count("epoch 1  loss" if is_terminal else "step 10/100") == (
+        1 if is_terminal else 2
+    )
     assert "val acc 50.00%" in text
     if not is_terminal:
         assert text.splitlines()[0] == "step 10/100  epoch 1.00  loss 0.5000  acc 25.00%"

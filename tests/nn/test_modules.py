@@ -6,11 +6,12 @@ import typing
 
 import pytest
 import torch
+from torch._inductor import config as inductor
 
 from bptrain import nn
 from bptrain.verify.case import PARAMETER, ModuleCase, Refusal, Tensors, named
 from bptrain.verify.cases import MODULES, REFUSED
-from bptrain.verify.parity import GRADIENT, differentiable, outcomes, upstream
+from bptrain.verify.parity import GRADIENT, differentiable, upstream
 
 every_case = pytest.mark.parametrize("case", MODULES, ids=lambda case: case.label)
 
@@ -81,16 +82,24 @@ def test_a_deep_copy_is_whole_and_apart(case: ModuleCase) -> None:
     assert outputs_of(case, twin, inputs_of(case))
 
 
-@every_case
+def differentiated_inputs(case: ModuleCase) -> list[str]:
+    """Return the names of the inputs that have a gradient: none where all are indices."""
+    drawn = inputs_of(case)
+    return [k for k, v in drawn.items() if v.is_floating_point() and k not in case.constants]
+
+
+@pytest.mark.parametrize(
+    "case",
+    [c for c in MODULES if differentiated_inputs(c) and not c.is_packed],
+    ids=lambda case: case.label,
+)
 def test_hooks_see_the_pass_forward_and_backward(case: ModuleCase) -> None:
     module, _ = pair(case)
     seen = []
     module.register_forward_hook(lambda *_: seen.append("forward"))
     module.register_full_backward_hook(lambda *_: seen.append("backward"))
-    inputs = {
-        k: v.requires_grad_(v.is_floating_point() and k not in case.constants)
-        for k, v in inputs_of(case).items()
-    }
+    names = differentiated_inputs(case)
+    inputs = {k: v.requires_grad_(k in names) for k, v in inputs_of(case).items()}
     outputs = differentiable(outputs_of(case, module, inputs))
     torch.autograd.backward(list(outputs.values()), list(upstream(outputs, 1).values()))
     assert seen == ["forward", "backward"]
@@ -110,26 +119,33 @@ def compiled_equals_eager(case: ModuleCase, backend: str) -> None:
     """Compile the module's pass as one graph, forward and backward, and compare the numbers."""
     torch._dynamo.reset()
     module, _ = pair(case)
-    names = [k for k, v in inputs_of(case).items() if v.is_floating_point()]
-    names = [name for name in names if name not in case.constants]
     compiled = torch.compile(module, fullgraph=True, backend=backend)
     found = []
     for each in (module, compiled):
         module.load_state_dict(case.build(case.our_class).double().state_dict())
-
-        def run(tensors: Tensors, each: object = each) -> Tensors:
-            return outputs_of(case, each, tensors)
-
-        found.append(outcomes(run, inputs_of(case), names, 1))
+        found.append(pass_of(case, module, each))
     eager, graph = found
     assert eager.keys() == graph.keys()
     for name, tensor in eager.items():
         torch.testing.assert_close(graph[name], tensor, rtol=1e-9, atol=1e-12, equal_nan=True)
-    assert any(name.startswith(GRADIENT) for name in graph) or not names
+    assert any(name.startswith(GRADIENT) for name in graph)
+
+
+def pass_of(case: ModuleCase, module: torch.nn.Module, run: torch.nn.Module) -> Tensors:
+    """Return the outputs of `run`, `module` itself or compiled, and every gradient they give."""
+    names = differentiated_inputs(case)
+    leaves = {k: v.requires_grad_(k in names) for k, v in inputs_of(case).items()}
+    outputs = outputs_of(case, run, leaves)
+    pulled = differentiable(outputs)
+    module.zero_grad()
+    torch.autograd.backward(list(pulled.values()), list(upstream(pulled, 1).values()))
+    leaves |= {PARAMETER + name: each for name, each in module.named_parameters()}
+    gradients = {GRADIENT + k: v.grad for k, v in leaves.items() if v.grad is not None}
+    return {name: each.detach() for name, each in outputs.items()} | gradients
 
 
 every_compiled_case = pytest.mark.parametrize(
-    "case", [case for case in MODULES if case.compiles], ids=lambda case: case.label
+    "case", [case for case in MODULES if not case.is_packed], ids=lambda case: case.label
 )
 
 
@@ -141,7 +157,9 @@ def test_the_whole_pass_is_one_graph_to_the_compiler(case: ModuleCase) -> None:
 @pytest.mark.slow
 @every_compiled_case
 def test_code_that_the_compiler_generates_gives_the_same(case: ModuleCase) -> None:
-    compiled_equals_eager(case, "inductor")
+    # by default the compiler draws its random numbers from a stream of its own
+    with inductor.patch(fallback_random=True):
+        compiled_equals_eager(case, "inductor")
 
 
 @pytest.mark.parametrize("name", nn.__all__)

@@ -34,6 +34,29 @@ def test_neither_p_nor_its_logarithm_is_kept() -> None:
     assert [t.data_ptr() for t in large] == [x.data_ptr()]
 
 
+def test_what_is_kept_is_what_the_caller_holds() -> None:
+    x, t = torch.randn(4, 5, requires_grad=True), torch.tensor([0, 1, 2, 3])
+    saved = [each for each in cross_entropy(x, t).grad_fn.saved_tensors if each is not None]
+    assert [each.data_ptr() for each in saved] == [x.data_ptr(), t.data_ptr()]
+
+
+def test_logits_of_16_bits_are_kept_as_they_came_under_autocast() -> None:
+    x = torch.randn(4, 5, dtype=torch.bfloat16, requires_grad=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = cross_entropy(x, torch.tensor([0, 1, 2, 3]))
+    assert loss.grad_fn.saved_tensors[0].data_ptr() == x.data_ptr()
+    assert loss.dtype == torch.float32
+
+
+def test_one_hot_probabilities_are_class_indices() -> None:
+    x, t = torch.randn(4, 5, dtype=torch.float64), torch.tensor([0, 4, 2, 2])
+    one_hot = torch.nn.functional.one_hot(t, 5).double()
+    for e in (0.0, 0.3):
+        torch.testing.assert_close(
+            cross_entropy(x, one_hot, label_smoothing=e), cross_entropy(x, t, label_smoothing=e)
+        )
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
@@ -43,6 +66,10 @@ def test_neither_p_nor_its_logarithm_is_kept() -> None:
         ({"input": torch.tensor(1.0)}, "shape"),
         ({"reduction": "avg"}, "'avg'"),
         ({"label_smoothing": 1.5}, "1.5"),
+        ({"weight": torch.ones(4)}, r"weight has shape \[4\], expected \[5\]"),
+        ({"weight": torch.ones(5, requires_grad=True)}, "weight requires a gradient"),
+        ({"target": torch.rand(4, 5), "ignore_index": 1}, "no index to ignore"),
+        ({"target": torch.rand(4, 5), "weight": torch.ones(4)}, "weight has shape"),
     ],
     ids=lambda value: str(next(iter(value))) if isinstance(value, dict) else value,
 )

@@ -4,8 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from bptrain.data.batches import Batch
+from bptrain.monitor.metrics import Accuracy
 from bptrain.train.evaluate import StepWindow, evaluate
 from bptrain.train.loop import fit
 
@@ -16,9 +18,9 @@ class Toy:
     def __len__(self) -> int:
         return 2
 
-    def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def epoch(self, epoch: int) -> Iterator[Batch]:
         for value in (1.0, 2.0):
-            yield torch.full((1, 1), value), torch.zeros(1, 1)
+            yield Batch((torch.full((1, 1), value),), (torch.zeros(1, 1),), 1)
 
 
 def scalar_model(weight: float) -> nn.Module:
@@ -66,10 +68,10 @@ def test_evaluation_weighs_batches_by_their_size_and_leaves_the_mode() -> None:
         model[0].weight.copy_(torch.eye(2))
     model.train()
     batches = [
-        (torch.tensor([[3.0, 0.0], [0.0, 3.0], [0.0, 3.0]]), torch.tensor([0, 0, 1])),
-        (torch.tensor([[3.0, 0.0]]), torch.tensor([0])),
+        Batch((torch.tensor([[3.0, 0.0], [0.0, 3.0], [0.0, 3.0]]),), (torch.tensor([0, 0, 1]),), 3),
+        Batch((torch.tensor([[3.0, 0.0]]),), (torch.tensor([0]),), 1),
     ]
-    measured = evaluate(model, nn.CrossEntropyLoss(), batches)
+    measured = evaluate(model, nn.CrossEntropyLoss(), Accuracy(), batches)
     right, wrong = 0.04859, 3.04859  # log(1 + e^-3), log(1 + e^3)
     assert measured["accuracy"] == 0.75
     assert measured["loss"] == pytest.approx((3 * right + wrong) / 4, abs=1e-4)
@@ -80,7 +82,7 @@ def test_evaluation_weighs_batches_by_their_size_and_leaves_the_mode() -> None:
 def test_a_window_gives_each_loss_and_the_means() -> None:
     model = scalar_model(1.0)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    window, losses = StepWindow(), []
+    window, losses = StepWindow(Accuracy()), []
     for report in fit(model, nn.MSELoss(), optimizer, lambda step: 1.0, Toy(), total_steps=4):
         window.add(report)
         losses.append(report.loss.item())
@@ -91,4 +93,4 @@ def test_a_window_gives_each_loss_and_the_means() -> None:
     assert figures["train/accuracy"] == 1.0  # one output: its argmax is class 0
     assert figures["perf/samples_per_s"] > 0
     window.restart()
-    assert (window.losses, window.correct, window.samples) == ([], [], 0)
+    assert (window.losses, window.sums, window.samples) == ([], [], 0)

@@ -2,20 +2,27 @@
 
 import statistics
 from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
 
 import pytest
 import torch
 from referees import ALL, SMOOTH, every_case, every_device
 from torch import Tensor
 
+from bptrain import ops
 from bptrain.verify.case import Case, Tensors, wanted
 from bptrain.verify.cases import CASES
 from bptrain.verify.gradcheck import TOLERANCE, gradcheck
-from bptrain.verify.parity import GRADIENT, outcomes, parity
+from bptrain.verify.parity import GRADIENT, SAME, outcomes, parity, same
 
+WITH_KERNELS = [
+    f"bptrain.ops.{path.stem}"
+    for path in sorted(Path(ops.__file__).parent.glob("*.py"))
+    if "@carried_out_by" in path.read_text()
+]
 NARROW = [(case, dtype) for case in CASES for dtype in case.dtypes]
 MORE_DRAWS = 24
-SAME = 1e-10  # both round the same operations, in another order at most
 
 
 @every_device
@@ -136,3 +143,17 @@ def assert_no_worse(
 
 def form(tensor: Tensor) -> tuple[torch.Size, torch.dtype, torch.device]:
     return tensor.shape, tensor.dtype, tensor.device
+
+
+@ALL
+def test_what_is_written_out_is_what_the_kernels_compute(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # the formulas stand in the place of the fused kernels that carry them out
+    for module in map(import_module, WITH_KERNELS):
+        for name, function in list(vars(module).items()):
+            if hasattr(function, "written_out"):
+                monkeypatch.setattr(module, name, function.written_out)
+    tensors = case.draw(torch.float64, "cpu")
+    ours, twin = (outcomes(f, tensors, wanted(case, tensors), 1) for f in (case.ours, case.twin))
+    assert [each for each in parity(ours, twin) if each.relative_error > same(twin)] == []

@@ -5,14 +5,69 @@ module has none. Each odd shape says why it is there.
 """
 
 from bptrain.verify.case import Case, ModuleCase, OpCase, Refusal
-from bptrain.verify.cases import activations, linear, losses, recurrent
+from bptrain.verify.cases import (
+    activations,
+    bilinear,
+    convolution,
+    dropout,
+    embedding,
+    linear,
+    losses_of_classes,
+    losses_of_labels,
+    losses_of_pairs,
+    losses_of_values,
+    padding,
+    pooling,
+    recurrent,
+    shapes,
+    softmax,
+)
 
-OPS: list[OpCase] = [*linear.OPS, *activations.OPS, *losses.OPS, *recurrent.OPS]
+OPS: list[OpCase] = [
+    *activations.OPS,
+    *bilinear.OPS,
+    *convolution.OPS,
+    *dropout.OPS,
+    *embedding.OPS,
+    *linear.OPS,
+    *losses_of_classes.OPS,
+    *losses_of_labels.OPS,
+    *losses_of_pairs.OPS,
+    *losses_of_values.OPS,
+    *padding.OPS,
+    *pooling.OPS,
+    *recurrent.OPS,
+    *shapes.OPS,
+    *softmax.OPS,
+]
 MODULES: list[ModuleCase] = [
-    *linear.MODULES,
     *activations.MODULES,
-    *losses.MODULES,
+    *bilinear.MODULES,
+    *convolution.MODULES,
+    *dropout.MODULES,
+    *embedding.MODULES,
+    *linear.MODULES,
+    *losses_of_classes.MODULES,
+    *losses_of_labels.MODULES,
+    *losses_of_pairs.MODULES,
+    *losses_of_values.MODULES,
+    *padding.MODULES,
+    *pooling.MODULES,
     *recurrent.MODULES,
+    *shapes.MODULES,
+    *softmax.MODULES,
 ]
 CASES: list[Case] = [*OPS, *MODULES]
-REFUSED: list[Refusal] = [*activations.REFUSED, *losses.REFUSED]
+REFUSED: list[Refusal] = [
+    *activations.REFUSED,
+    *bilinear.REFUSED,
+    *convolution.REFUSED,
+    *dropout.REFUSED,
+    *embedding.REFUSED,
+    *losses_of_classes.REFUSED,
+    *losses_of_labels.REFUSED,
+    *losses_of_pairs.REFUSED,
+    *losses_of_values.REFUSED,
+    *padding.REFUSED,
+    *shapes.REFUSED,
+]

@@ -55,8 +55,10 @@ class Form:
             tensors[f"weight_ih {walk}"] = draw.normal(rows, inputs, scale=0.7)
             tensors[f"weight_hh {walk}"] = draw.normal(rows, outputs, scale=0.7)
             if self.bias:
-                tensors[f"bias_ih {walk}"] = draw.normal(rows)
-                tensors[f"bias_hh {walk}"] = draw.normal(rows)
+                # a relu that is never on would pass no blame, and hide what is wrong
+                lift = 2.0 if self.op == "rnn_relu" else 0.0
+                tensors[f"bias_ih {walk}"] = draw.normal(rows) + lift
+                tensors[f"bias_hh {walk}"] = draw.normal(rows) + lift
             if self.projection:
                 tensors[f"weight_hr {walk}"] = draw.normal(outputs, self.hidden)
         return tensors

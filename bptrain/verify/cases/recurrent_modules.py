@@ -55,10 +55,9 @@ def _over_time(module: str) -> list[ModuleCase]:
         return ModuleCase(module, why, SIZES | options, arguments, call=_plain, random=random)
 
     def packed(why: str, is_sorted: bool, h: tuple[int, ...] = (), **options: Any) -> ModuleCase:
-        # torch.compile cannot trace batch_sizes, whose numbers shape the graph
         return ModuleCase(
             module, why, SIZES | options, _inputs(6, 3, states=(h,) * states if h else ()),
-            call=_packed(is_sorted), compiles=False,
+            call=_packed(is_sorted), is_packed=True,
         )  # fmt: skip
 
     deep = {"num_layers": 2, "bidirectional": True}
@@ -123,7 +122,7 @@ MODULES = [
     ),
     ModuleCase(
         "LSTM", "projection, packed", PROJECTED | {"bidirectional": True},
-        _inputs(6, 3, states=((2, 3, 2), (2, 3, 3))), call=_packed(False), compiles=False,
+        _inputs(6, 3, states=((2, 3, 2), (2, 3, 3))), call=_packed(False), is_packed=True,
     ),
     *_cell("RNNCell"),
     *_cell("RNNCell", nonlinearity="relu"),

@@ -1,0 +1,78 @@
+"""The same network in plain torch.nn: what a model's gradients are compared with."""
+
+import copy
+import inspect
+
+import torch
+from torch import Tensor
+
+OURS = "bptrain.nn"
+TORCHS = "torch.nn.modules"
+
+
+class TorchAdd(torch.nn.Module):
+    """x + y, differentiated by torch."""
+
+    def forward(self, input: Tensor, other: Tensor) -> Tensor:
+        """Return the sum."""
+        return input + other
+
+
+class TorchConcat(torch.nn.Module):
+    """torch.cat along `dim`, differentiated by torch."""
+
+    def __init__(self, dim: int = 1) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, *tensors: Tensor) -> Tensor:
+        """Return the tensors one behind the other."""
+        return torch.cat(tensors, self.dim)
+
+
+WITHOUT_NAMESAKE = {"Add": TorchAdd, "Concat": TorchConcat}  # torch.nn has no such modules
+
+
+def is_ours(module: torch.nn.Module) -> bool:
+    """Tell whether a module is a layer of bptrain.nn."""
+    return type(module).__module__.startswith(OURS)
+
+
+def torch_class(kind: type[torch.nn.Module]) -> type[torch.nn.Module]:
+    """Return the class that torch, or this file, has in place of one of bptrain.nn."""
+    name = kind.__name__
+    return WITHOUT_NAMESAKE.get(name) or getattr(torch.nn, name)
+
+
+def torch_twin(module: torch.nn.Module) -> torch.nn.Module:
+    """Return a copy in which each layer of bptrain.nn is torch.nn's, with the same state.
+
+    Modules of other origin stay what they are.
+    """
+    twin = copy.deepcopy(module)
+    return _replaced(twin)
+
+
+def _replaced(module: torch.nn.Module) -> torch.nn.Module:
+    if is_ours(module):
+        return _namesake(module)
+    for name, child in module.named_children():
+        setattr(module, name, _replaced(child))
+    return module
+
+
+def _namesake(module: torch.nn.Module) -> torch.nn.Module:
+    kind = torch_class(type(module))
+    if isinstance(module, kind):
+        module.__class__ = kind  # ours differs from its base in `forward` alone
+        return module
+    # The recurrent layers are no subclasses of torch's. Their constructor's arguments are there
+    # as attributes, under the same names, as in torch.
+    names = inspect.signature(type(module)).parameters
+    options = {name: getattr(module, name) for name in names if hasattr(module, name)}
+    twin = kind(**options)
+    twin.load_state_dict(module.state_dict())
+    example = next(iter(module.parameters()), None)
+    if example is not None:
+        twin = twin.to(example.device, example.dtype)
+    return twin.train(module.training)

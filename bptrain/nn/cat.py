@@ -1,0 +1,22 @@
+"""torch.cat as a module, with the backward pass of `bptrain.ops.cat`; torch.nn has none."""
+
+import torch
+from torch import Tensor
+
+from bptrain.ops.cat import cat
+
+
+class Concat(torch.nn.Module):
+    """Tensors side by side along `dim`, by default their channels."""
+
+    def __init__(self, dim: int = 1) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, *tensors: Tensor) -> Tensor:
+        """Return the tensors side by side."""
+        return cat(tensors, self.dim)
+
+    def extra_repr(self) -> str:
+        """Return what stands between the brackets."""
+        return f"dim={self.dim}"

@@ -1,0 +1,43 @@
+"""torch.nn's ELU, CELU and SELU with the backward pass of `bptrain.ops.elu`."""
+
+import torch
+from torch import Tensor
+
+from bptrain.nn.legacy import refuse_inplace
+from bptrain.ops.elu import celu, elu, selu
+
+
+class ELU(torch.nn.ELU):
+    """x where it is positive, else alpha (e^x - 1)."""
+
+    def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
+        refuse_inplace(inplace)
+        super().__init__(alpha)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return elu(input)."""
+        return elu(input, self.alpha)
+
+
+class CELU(torch.nn.CELU):
+    """x where it is positive, else alpha (e^(x / alpha) - 1)."""
+
+    def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
+        refuse_inplace(inplace)
+        super().__init__(alpha)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return celu(input)."""
+        return celu(input, self.alpha)
+
+
+class SELU(torch.nn.SELU):
+    """The ELU that keeps mean 0 and variance 1, if weights are drawn with variance 1 / fan-in."""
+
+    def __init__(self, inplace: bool = False) -> None:
+        refuse_inplace(inplace)
+        super().__init__()
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return selu(input)."""
+        return selu(input)

@@ -1,0 +1,19 @@
+"""torch.nn.Hardsigmoid with the backward pass of `bptrain.ops.hardsigmoid`."""
+
+import torch
+from torch import Tensor
+
+from bptrain.nn.legacy import refuse_inplace
+from bptrain.ops.hardsigmoid import hardsigmoid
+
+
+class Hardsigmoid(torch.nn.Hardsigmoid):
+    """A straight line from 0 at -3 to 1 at 3, level beyond."""
+
+    def __init__(self, inplace: bool = False) -> None:
+        refuse_inplace(inplace)
+        super().__init__()
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return hardsigmoid(input)."""
+        return hardsigmoid(input)

@@ -1,0 +1,14 @@
+"""torch.nn.ZeroPad2d with the backward pass of `bptrain.ops.pad`."""
+
+import torch
+from torch import Tensor
+
+from bptrain.ops.pad import pad
+
+
+class ZeroPad2d(torch.nn.ZeroPad2d):
+    """Zeros around the last two axes, (left, right, top, bottom); negative numbers cut off."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return the padded input."""
+        return pad(input, self.padding)

@@ -1,0 +1,43 @@
+"""Class indices as targets: which samples count, and how much. Shared by the losses of classes."""
+
+import torch
+from torch import Tensor
+
+from bptrain.ops.reduction import checked_constant
+
+
+def weights_of(
+    t: Tensor, w: Tensor | None, ignore_index: int, dtype: torch.dtype
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return of classes t [N, ...] the index, whether it is kept, and its weight, each [N, 1, ...].
+
+    The index of an ignored sample is 0 and its weight 0. All three are made of t and w again in
+    the backward pass: they are N numbers, where the logits are NK.
+    """
+    t = t.unsqueeze(1)
+    kept = t != ignore_index
+    index = t * kept
+    w_n = kept.to(dtype) if w is None else w.to(dtype)[index] * kept
+    return index, kept, w_n
+
+
+def checked_classes(input: Tensor, target: Tensor, weight: Tensor | None) -> None:
+    """Raise ValueError unless target [N, ...] holds class indices for input [N, K, ...]."""
+    if target.dtype != torch.int64:
+        raise ValueError(f"target has dtype {target.dtype}, expected class indices, torch.int64")
+    if input.dim() == 0 or target.shape != input.shape[:1] * (input.dim() > 1) + input.shape[2:]:
+        raise ValueError(
+            f"input has shape {list(input.shape)} and target {list(target.shape)}: expected "
+            "[N, K, ...] and [N, ...], or [K] and a scalar"
+        )
+    checked_class_weights(input, weight)
+    checked_constant(weight=weight)
+
+
+def checked_class_weights(input: Tensor, weight: Tensor | None) -> None:
+    """Raise ValueError unless `weight` has one number for each class of input [N, K, ...]."""
+    classes = input.shape[min(1, input.dim() - 1)]
+    if weight is not None and weight.shape != (classes,):
+        raise ValueError(
+            f"weight has shape {list(weight.shape)}, expected [{classes}]: one for each class"
+        )

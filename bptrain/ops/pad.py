@@ -1,0 +1,183 @@
+"""Padding: a frame around x, filled with a constant or with copies of x's own elements.
+
+Shapes     x [..., H]   y [..., p + H + q]      p elements in front, q behind; any number of axes
+Forward    y_j = x_s(j), where the source s(j) of the element j is j - p in the middle, and
+               in front, j < p     behind, j >= p + H
+    constant   none: y_j is given  none: y_j is given      p, q < 0 cut elements off
+    reflect    p - j               2 (H - 1) - (j - p)     a mirror on the border element
+    replicate  0                   H - 1                   the border element again
+    circular   j - p + H           j - p - H               the opposite end
+           Further axes have sources of their own, so they are padded one after the other.
+Backward   writing x' for dL/dx, given y'
+    x' = sum of y'_j over the j with s(j) = h, at each h      because dy_j/dx_h = [s(j) = h]:
+               the blame of a copy flows back to the element that it was copied from. So the
+               middle of y' is x', and the frame is folded onto it: flipped for reflect, summed
+               for replicate, shifted for circular, dropped for constant. Axis by axis again.
+Keeps      nothing: where the blame goes depends on the sizes alone
+Cost       1 copy forward, 1 copy backward and an addition for each element of the frame
+Source     derived here. torch's reflect and replicate keep x and add with atomics on CUDA, in an
+           order that changes from run to run; slices are added in a fixed one
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from bptrain.ops.autocast import first_derivative, in_given_dtype
+
+Mode = Literal["constant", "reflect", "replicate", "circular"]
+
+
+def forward(x: Tensor, pad: Sequence[int], mode: Mode, value: float) -> Tensor:
+    """Return y; `pad` has p and q of the last axis, then of the one before it, and so on."""
+    if mode == "constant":
+        return torch.constant_pad_nd(x, pad, value)
+    if mode == "circular":
+        return forward_circular(x, pad)
+    y: Tensor = torch.ops.aten.pad(x, pad, mode)
+    return y
+
+
+def backward(grad_y: Tensor, pad: Sequence[int], mode: Mode, layout: torch.memory_format) -> Tensor:
+    """Return x' in the layout of x."""
+    if mode == "constant":
+        return torch.constant_pad_nd(grad_y, [-each for each in pad])
+    return backward_copies(grad_y, list(_padded_axes(pad)), mode, layout)
+
+
+def forward_circular(x: Tensor, pad: Sequence[int]) -> Tensor:
+    """Return x in a frame of its opposite ends, in x's memory format (torch's op loses it)."""
+    shape = list(x.shape)
+    for axis, p, q in _padded_axes(pad):
+        shape[axis] += p + q
+    y = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=_layout(x))
+    middle = y
+    for axis, p, _ in _padded_axes(pad):
+        middle = middle.narrow(axis, p, x.shape[axis])
+    middle.copy_(x)
+    for axis, p, q in _padded_axes(pad):
+        H = x.shape[axis]
+        y.narrow(axis, 0, p).copy_(y.narrow(axis, H, p))
+        y.narrow(axis, p + H, q).copy_(y.narrow(axis, p, q))
+    return y
+
+
+def backward_copies(
+    grad_y: Tensor, axes: list[tuple[int, int, int]], mode: Mode, layout: torch.memory_format
+) -> Tensor:
+    """Return the middle of y' with its frame added to it, folded along one axis after the other.
+
+    Frames are folded along the other axes first, so that the middle, which is large, is copied
+    once: a copy for each axis took twice as long.
+    """
+    if not axes:
+        return grad_y.clone(memory_format=layout)  # y' itself is not ours to add to
+    (axis, p, q), rest = axes[0], axes[1:]
+    H = grad_y.shape[axis] - p - q
+    front = backward_copies(grad_y.narrow(axis, 0, p), rest, mode, layout)
+    grad_x = backward_copies(grad_y.narrow(axis, p, H), rest, mode, layout)
+    behind = backward_copies(grad_y.narrow(axis, p + H, q), rest, mode, layout)
+    if mode == "reflect":
+        grad_x.narrow(axis, 1, p).add_(front.flip(axis))
+        grad_x.narrow(axis, -1 - q, q).add_(behind.flip(axis))
+    elif mode == "replicate":
+        grad_x.narrow(axis, 0, 1).add_(front.sum(axis, keepdim=True))
+        grad_x.narrow(axis, -1, 1).add_(behind.sum(axis, keepdim=True))
+    else:
+        grad_x.narrow(axis, -p, p).add_(front)
+        grad_x.narrow(axis, 0, q).add_(behind)
+    return grad_x
+
+
+def _layout(x: Tensor) -> torch.memory_format:
+    """Return the memory format that a gradient of x should have."""
+    if x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last):
+        return torch.channels_last
+    if x.dim() == 5 and x.is_contiguous(memory_format=torch.channels_last_3d):
+        return torch.channels_last_3d
+    return torch.contiguous_format
+
+
+def _padded_axes(pad: Sequence[int]) -> Iterator[tuple[int, int, int]]:
+    """Yield axis, p and q of each axis that has a frame, the last axis first."""
+    for number, (p, q) in enumerate(zip(pad[::2], pad[1::2], strict=True)):
+        if p or q:
+            yield -1 - number, p, q
+
+
+class PadFunction(torch.autograd.Function):
+    """Glue between autograd and the two functions above."""
+
+    @staticmethod
+    @in_given_dtype
+    def forward(ctx: Any, x: Tensor, pad: Sequence[int], mode: Mode, value: float) -> Tensor:
+        """Run the forward pass."""
+        ctx.pad, ctx.mode, ctx.layout = pad, mode, _layout(x)
+        return forward(x, pad, mode, value)
+
+    @staticmethod
+    @first_derivative
+    def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor, None, None, None]:
+        """Run the backward pass."""
+        return backward(grad_y, ctx.pad, ctx.mode, ctx.layout), None, None, None
+
+
+def pad(
+    input: Tensor, pad: Sequence[int], mode: Mode = "constant", value: float | None = None
+) -> Tensor:
+    """Return `input` with a frame of `pad` elements around it.
+
+    pad    in front and behind for the last axis, then for the one before it, and so on; a negative
+           number cuts off: from what is returned, but for 'circular' from what is copied
+    mode   'constant' pads any axes; the others the last 1, 2 or 3, after one or two that stay
+    value  what 'constant' fills with, 0 by default
+
+    Raises ValueError for a mode, value or frame that does not fit.
+    """
+    frame = tuple(pad)
+    _check(input, frame, mode, value)
+    cut = tuple(min(each, 0) for each in frame)
+    copies = tuple(max(each, 0) for each in frame)
+    if mode == "constant" or not any(cut):
+        y: Tensor = PadFunction.apply(input, frame, mode, value or 0.0)
+    elif mode == "circular":
+        rest = PadFunction.apply(input, cut, "constant", 0.0)
+        y = PadFunction.apply(rest, copies, mode, 0.0)
+    else:
+        whole = PadFunction.apply(input, copies, mode, 0.0)
+        y = PadFunction.apply(whole, cut, "constant", 0.0)
+    return y
+
+
+def _check(input: Tensor, pad: tuple[int, ...], mode: str, value: float | None) -> None:
+    axes = len(pad) // 2
+    if mode not in get_args(Mode):
+        raise ValueError(f"mode is {mode!r}, expected one of {', '.join(get_args(Mode))}")
+    if len(pad) % 2 or axes > input.dim():
+        raise ValueError(
+            f"pad has {len(pad)} numbers, expected two for each of at most {input.dim()} axes"
+        )
+    if mode != "constant" and value:
+        raise ValueError(f"value is {value}, expected none: mode {mode!r} copies what is there")
+    if mode != "constant" and (axes not in (1, 2, 3) or input.dim() - axes not in (1, 2)):
+        raise ValueError(
+            f"input has {input.dim()} axes and pad {len(pad)} numbers: mode {mode!r} pads the last "
+            "1, 2 or 3 axes, after a channel axis and perhaps a batch axis"
+        )
+    for axis, p, q in _padded_axes(pad):
+        H = input.shape[axis]
+        if H + p + q < 0 or (mode != "constant" and max(p, q) > _largest_frame(mode, H, p, q)):
+            raise ValueError(
+                f"pad is {list(pad)}: too much for axis {axis} of size {H} in {mode!r}"
+            )
+
+
+def _largest_frame(mode: str, H: int, p: int, q: int) -> int:
+    """Return how many elements a side can have, so that each has a source in x."""
+    if mode == "reflect":
+        return H - 1
+    if mode == "circular":
+        return H + min(p, 0) + min(q, 0)
+    return max(p, q) if H else 0

@@ -1,0 +1,180 @@
+"""What a check found: rows, and the forms in which people and machines read them."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import StringIO
+from math import isfinite
+from typing import Literal
+from xml.etree import ElementTree as XML
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+
+from bptrain.verify.case import PARAMETER
+from bptrain.verify.comparison import Comparison
+from bptrain.verify.parity import GRADIENT
+
+Referee = Literal["finite differences", "torch autograd", "float32", "bfloat16", "float16"]
+EXACT = ("finite differences", "torch autograd")
+SHORT: dict[Referee, str] = {
+    "finite differences": "numeric",
+    "torch autograd": "torch",
+    "float32": "float32",
+    "bfloat16": "bfloat16",
+    "float16": "float16",
+}
+WHOLE = "whole model"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One tensor's gradient, or an output, before one referee."""
+
+    layer: str
+    kind: str  # the layer's class
+    referee: Referee
+    found: Comparison
+    tolerance: float
+    kinks: int = 0  # elements at a kink, where no derivative exists and none is compared
+
+    @property
+    def tensor(self) -> str:
+        """Whose gradient, or which output, in a person's words."""
+        return self.found.tensor.replace(GRADIENT, "").replace(PARAMETER, "")
+
+    @property
+    def share(self) -> float:
+        """The error as a share of the tolerance."""
+        return self.found.relative_error / self.tolerance
+
+    @property
+    def is_right(self) -> bool:
+        """Whether the error is within the tolerance."""
+        return self.found.relative_error <= self.tolerance
+
+    @property
+    def verdict(self) -> str:
+        """The outcome in a word."""
+        if not isfinite(self.tolerance):
+            return "shown"  # an error that nothing judges
+        return "ok" if self.is_right else "WRONG"
+
+    def as_json(self) -> dict[str, object]:
+        """Return the row as plain values; JSON has no infinity and no NaN, they are text."""
+        found = self.found
+        return {
+            "layer": self.layer,
+            "kind": self.kind,
+            "tensor": self.tensor,
+            "referee": self.referee,
+            "index": None if found.index is None else list(found.index),
+            "ours": _plain(found.ours),
+            "reference": _plain(found.reference),
+            "relative_error": _plain(found.relative_error),
+            "tolerance": _plain(self.tolerance),
+            "kinks": self.kinks,
+            "verdict": self.verdict.lower(),
+        }
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that a check found; `assert report.ok, report` is its use in a test."""
+
+    rows: Sequence[Row]
+    notes: Sequence[str] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether every gradient is right."""
+        return all(row.is_right for row in self.rows)
+
+    @property
+    def wrong(self) -> list[Row]:
+        """The rows whose gradient is wrong."""
+        return [row for row in self.rows if not row.is_right]
+
+    @property
+    def wrong_layers(self) -> list[str]:
+        """The layers whose gradient is wrong, each once."""
+        return list(dict.fromkeys(row.layer for row in self.wrong))
+
+    @property
+    def summary(self) -> str:
+        """The outcome in a sentence."""
+        compared = f"{len(self.rows)} comparisons"
+        if self.ok:
+            return f"every gradient is right ({compared})"
+        return f"wrong: {', '.join(self.wrong_layers)} ({len(self.wrong)} of {compared})"
+
+    @property
+    def worst(self) -> list[Row]:
+        """Of each tensor's rows that one which is nearest to its tolerance, or beyond it."""
+        nearest: dict[tuple[str, str, bool], Row] = {}
+        for row in self.rows:
+            key = (row.layer, row.tensor, row.referee in EXACT)
+            if key not in nearest or row.share > nearest[key].share:
+                nearest[key] = row
+        return list(nearest.values())
+
+    def table(self) -> Table:
+        """Return the worst rows as a table, each with its worst element, under their layers."""
+        made = Table(box=SIMPLE, padding=(0, 1, 0, 0))
+        made.add_column("layer and tensor", no_wrap=True)
+        made.add_column("against", no_wrap=True)
+        for heading in ("index", "ours", "reference", "error", "verdict"):
+            made.add_column(heading, justify="right")
+        layer = ""
+        for row in self.worst:
+            if row.layer != layer:
+                layer = row.layer
+                made.add_row(f"{layer} ({row.kind})" if row.kind else layer, style="bold")
+            found = row.found
+            numbers = [f"{found.ours:.3g}", f"{found.reference:.3g}", f"{found.relative_error:.1e}"]
+            verdict = row.verdict + (f", {row.kinks} at a kink" if row.kinks else "")
+            cells = [f"  {row.tensor}", SHORT[row.referee], _index(found), *numbers, verdict]
+            made.add_row(*cells, style=None if row.is_right else "bold red")
+        return made
+
+    def as_json(self) -> str:
+        """Return the report as one JSON object."""
+        rows = [row.as_json() for row in self.rows]
+        whole = {"ok": self.ok, "wrong_layers": self.wrong_layers, "notes": list(self.notes)}
+        return json.dumps({**whole, "rows": rows}, indent=2, allow_nan=False)
+
+    def as_junit(self) -> str:
+        """Return the report as JUnit XML, a test case for each row."""
+        suite = XML.Element(
+            "testsuite", name="bptrain check", tests=str(len(self.rows)),
+            failures=str(len(self.wrong)), errors="0",
+        )  # fmt: skip
+        for row in self.rows:
+            name = f"{row.tensor} against {row.referee}"
+            case = XML.SubElement(suite, "testcase", classname=row.layer, name=name)
+            if not row.is_right:
+                XML.SubElement(case, "failure", message=_in_words(row.found))
+        return XML.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
+
+    def __str__(self) -> str:
+        out = StringIO()
+        console = Console(file=out, width=140)
+        if self.wrong:
+            console.print(Report(self.wrong).table())
+        return out.getvalue() + self.summary
+
+
+def _in_words(found: Comparison) -> str:
+    return (
+        f"{found.tensor} [{_index(found)}]: ours {found.ours:.9g}, reference "
+        f"{found.reference:.9g}, relative error {found.relative_error:.3g}"
+    )
+
+
+def _index(found: Comparison) -> str:
+    return "all" if found.index is None else ", ".join(map(str, found.index))
+
+
+def _plain(number: float) -> float | str:
+    return number if isfinite(number) else str(number)

@@ -1,0 +1,60 @@
+"""Write docs/layers.md: every layer, what it keeps for its backward pass, what it refuses.
+
+python scripts/layer_table.py
+"""
+
+from pathlib import Path
+
+import torch
+
+from bptrain import nn
+from bptrain.bench.kept import LAYERS, Layer
+from bptrain.verify.cases import CASES, REFUSED
+
+PAGE = Path(__file__).parent.parent / "docs" / "layers.md"
+HEAD = """# Layers
+
+`bptrain.nn` has these modules under torch.nn's names, with its constructor arguments, defaults,
+initialisation, parameter names and state_dict keys; each computes with a forward and backward of
+`bptrain/ops/`, where the derivation stands. They are proven on {cases} cases ({runs} with dtypes)
+against finite differences and torch.nn. This page is made by `scripts/layer_table.py`.
+
+## Kept for the backward pass
+
+In kB (1000 bytes), at the size given, in training mode, in float32 on the CPU, torch {version};
+inputs that are kept count, parameters do not. A tensor that the next layer keeps as its input
+anyway (ReLU's output) counts here all the same.
+
+| layer | input | bptrain | torch.nn | share |
+|---|---|---|---|---|
+"""
+MIDDLE = """
+## Not offered
+
+The constructor raises `NotImplementedError` and names the option.
+
+| layer | option | why |
+|---|---|---|
+"""
+
+
+def row(layer: Layer) -> str:
+    """Return a layer's line."""
+    ours, torchs = layer.kept_bytes(layer.ours), layer.kept_bytes(layer.torchs)
+    share = f"{ours / torchs:.2f}" if torchs else "1.00" if not ours else "-"
+    name = f"`{layer.name}({layer.arguments})`"
+    return f"| {name} | {layer.size} | {ours / 1e3:,.1f} | {torchs / 1e3:,.1f} | {share} |"
+
+
+def main() -> None:
+    """Measure and write the page."""
+    missing = set(nn.__all__) - {layer.name for layer in LAYERS}
+    assert not missing, f"no size is given for {missing}"
+    runs = sum(1 + len(case.dtypes) for case in CASES)
+    head = HEAD.format(cases=len(CASES), runs=runs, version=torch.__version__.split("+")[0])
+    refused = [f"| `{r.module}` | `{r.option}` | {r.why} |" for r in REFUSED]
+    PAGE.write_text(head + "\n".join(map(row, LAYERS)) + "\n" + MIDDLE + "\n".join(refused) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,343 @@
+"""Change every backward pass in `ops/` a little, one change at a time, and see the tests notice.
+
+    scripts/mutate                             every file
+    scripts/mutate bptrain/ops/linear.py ...   these files
+
+Each mutant drops an additive term, flips a sign, replaces a factor by one, takes a transpose away
+or puts one in, or hands the function zeros for a tensor that the forward pass kept. A mutant is
+killed when some case of the table no longer agrees with its torch twin in float64, as
+tests/verify/test_referees.py demands. What survives is listed; mutants that compute the very same
+gradient cannot be killed, and scripts/equivalent_mutants.json gives the reason for each.
+"""
+
+import argparse
+import ast
+import gc
+import json
+import sys
+import warnings
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from types import CodeType, FunctionType
+
+import torch
+
+from bptrain import ops
+from bptrain.verify.case import Case, Tensors, wanted
+from bptrain.verify.cases import CASES
+from bptrain.verify.parity import outcomes, parity, same
+
+OPS = Path(ops.__file__).parent
+EQUIVALENT = Path(__file__).parent / "equivalent_mutants.json"
+GOAL = 0.99
+
+DROPPED = {"add", "add_", "sub", "sub_", "mul", "mul_", "div", "div_", "neg", "neg_"}
+DROPPED |= {"addcmul", "addcmul_", "addcdiv", "addcdiv_", "t", "transpose", "permute"}
+RENAMED = {"add": "sub", "add_": "sub_", "sub": "add", "sub_": "add_"}
+FORM = {"shape", "dtype", "device", "numel", "dim", "size", "stride", "new_empty", "new_zeros"}
+PRODUCTS = {"mm", "matmul", "bmm"}
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One changed function."""
+
+    path: Path
+    function: str  # qualified name
+    line: int
+    change: str
+    code: CodeType
+
+    @property
+    def key(self) -> str:
+        """Name it as equivalent_mutants.json does: without the line, which moves."""
+        return f"{self.path.name} {self.function}: {self.change}"
+
+
+def mutants_of(path: Path) -> Iterator[Mutant]:
+    """Yield the mutants of every function whose name says that it goes backward."""
+    tree = ast.parse(path.read_text())
+    seen: set[str] = set()
+    for name, function in functions(tree):
+        if not is_backward(name):
+            continue
+        unread = set(read_for_form_alone(function))
+        for number, node in enumerate(ast.walk(function)):
+            for change, replacement in changes(node):
+                mutated = deepcopy(tree)
+                twin = dict(functions(mutated))[name]
+                target = list(ast.walk(twin))[number]
+                put(twin, target, replacement)
+                ast.fix_missing_locations(mutated)
+                key = f"{name} {ast.unparse(twin)}"
+                is_same = ast.unparse(twin) == ast.unparse(function)
+                if key in seen or is_same or id(node) in unread:
+                    continue
+                seen.add(key)
+                code = find(compile(mutated, str(path), "exec"), name)
+                line = getattr(node, "lineno", function.lineno)
+                before = "" if node is function else f" in {ast.unparse(node).splitlines()[0]}"
+                yield Mutant(path, name, line, change + before, code)
+
+
+def read_for_form_alone(function: ast.FunctionDef) -> Iterator[int]:
+    """Yield the nodes of whose tensor the function reads no number: `x.shape`, `x is not None`."""
+    for node in ast.walk(function):
+        if isinstance(node, ast.Attribute) and node.attr in FORM:
+            yield id(node.value)
+        if isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.Is | ast.IsNot):
+            yield id(node.left)
+
+
+def functions(tree: ast.AST, prefix: str = "") -> Iterator[tuple[str, ast.FunctionDef]]:
+    """Yield each function of a module or of its classes with its qualified name."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.ClassDef):
+            yield from functions(node, f"{prefix}{node.name}.")
+        elif isinstance(node, ast.FunctionDef):
+            yield prefix + node.name, node
+
+
+def is_backward(name: str) -> bool:
+    """Tell a backward pass by its name."""
+    last = name.rpartition(".")[2]
+
+    is_kernel = last.endswith("in_one_pass")  # bptrain/ops/fused.py: its formula is mutated
+    return not is_kernel and ("backward" in last or "gradient" in last or last.startswith("grad_"))
+
+
+def changes(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
+    """Yield what a node is replaced by, with the name of the change."""
+    if isinstance(node, ast.FunctionDef):
+        yield from zeros_for_arguments(node)
+    elif isinstance(node, ast.BinOp):
+        yield from changed_arithmetic(node)
+    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        yield "sign flipped", node.operand
+    elif isinstance(node, ast.AugAssign):
+        yield from changed_update(node)
+    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+        yield from changed_call(node, node.func)
+    elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
+        if isinstance(node.value, ast.Name) and node.value.id in ("saved", "kept"):
+            yield f"zeros for {ast.unparse(node)}", zeros_of(node)
+        elif node.attr in ("mT", "T"):
+            yield "transpose taken away", node.value
+
+
+def changed_arithmetic(node: ast.BinOp) -> Iterator[tuple[str, ast.AST]]:
+    """Yield the ways in which a sum or a product goes wrong."""
+    left, right = node.left, node.right
+    match node.op:
+        case ast.Add():
+            yield "right term dropped", left
+            yield "left term dropped", right
+            yield "sign flipped", ast.BinOp(left, ast.Sub(), right)
+        case ast.Sub():
+            yield "right term dropped", left
+            yield "left term dropped", ast.UnaryOp(ast.USub(), right)
+            yield "sign flipped", ast.BinOp(left, ast.Add(), right)
+        case ast.Mult():
+            yield "right factor one", left
+            yield "left factor one", right
+        case ast.Div():
+            yield "divisor one", left
+            yield "dividend one", ast.BinOp(ast.Constant(1.0), ast.Div(), right)
+
+
+def changed_update(node: ast.AugAssign) -> Iterator[tuple[str, ast.AST]]:
+    """Yield the ways in which `a += b` goes wrong."""
+    yield "update dropped", ast.Pass()
+    other = {ast.Add: ast.Sub, ast.Sub: ast.Add}.get(type(node.op))
+    if other:
+        yield "sign flipped", ast.AugAssign(node.target, other(), node.value)
+
+
+def changed_call(node: ast.Call, method: ast.Attribute) -> Iterator[tuple[str, ast.AST]]:
+    """Yield the ways in which a tensor's method goes wrong."""
+    receiver = method.value
+    if isinstance(receiver, ast.Name) and receiver.id in ("torch", "math", "F"):
+        return
+    if method.attr in DROPPED:
+        yield f".{method.attr} dropped", receiver
+    if method.attr in RENAMED:
+        renamed = ast.Attribute(receiver, RENAMED[method.attr], ast.Load())
+        yield "sign flipped", ast.Call(renamed, node.args, node.keywords)
+    if method.attr in PRODUCTS:
+        turned = ast.Attribute(ast.Attribute(receiver, "mT", ast.Load()), method.attr, ast.Load())
+        yield "transpose put in", ast.Call(turned, node.args, node.keywords)
+
+
+def zeros_for_arguments(node: ast.FunctionDef) -> Iterator[tuple[str, ast.AST]]:
+    """Yield the function with zeros in place of one tensor it is given, or unpacks from `saved`."""
+    names = [
+        each.arg
+        for each in node.args.args
+        if each.annotation and "Tensor" in ast.unparse(each.annotation)
+    ]
+    start = 1 if ast.get_docstring(node) else 0
+    for name in names:
+        changed = deepcopy(node)
+        changed.body.insert(start, zeros_statement(name))
+        yield f"zeros for {name}", changed
+    for number, statement in enumerate(node.body):
+        if not (isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Tuple)):
+            continue
+        if ast.unparse(statement.value) not in ("saved", "kept", "ctx.saved_tensors"):
+            continue
+        for element in statement.targets[0].elts:
+            changed = deepcopy(node)
+            changed.body.insert(number + 1, zeros_statement(ast.unparse(element)))
+            yield f"zeros for {ast.unparse(element)}", changed
+
+
+def zeros_statement(name: str) -> ast.stmt:
+    """Return `name = zeros of its shape`, where it is a tensor."""
+    return ast.Assign([ast.Name(name, ast.Store())], zeros_of(ast.Name(name, ast.Load())))
+
+
+def zeros_of(node: ast.expr) -> ast.expr:
+    """Return an expression: zeros like `node` where that is a tensor, itself otherwise."""
+    text = f"({ast.unparse(node)}.new_zeros({ast.unparse(node)}.shape) "
+    text += f"if hasattr({ast.unparse(node)}, 'new_zeros') else {ast.unparse(node)})"
+    return ast.parse(text, mode="eval").body
+
+
+def put(root: ast.AST, target: ast.AST, replacement: ast.AST) -> None:
+    """Replace `target`, a node below `root` or `root` itself, in place."""
+    if target is root:
+        root.body = replacement.body  # type: ignore[attr-defined]
+        return
+    for parent in ast.walk(root):
+        for field, value in ast.iter_fields(parent):
+            if value is target:
+                setattr(parent, field, replacement)
+                return
+            if isinstance(value, list) and any(each is target for each in value):
+                value[next(i for i, each in enumerate(value) if each is target)] = replacement
+                return
+
+
+def find(code: CodeType, name: str) -> CodeType:
+    """Return the code of the function of a qualified name within a module's code."""
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            if constant.co_qualname == name:
+                return constant
+            if name.startswith(f"{constant.co_qualname}."):
+                return find(constant, name)
+    raise LookupError(name)
+
+
+def live_functions() -> dict[tuple[str, str], FunctionType]:
+    """Return the function objects of `ops/` by file and name: a mutant's code is put into them."""
+    return {
+        (each.__code__.co_filename, each.__code__.co_qualname): each
+        for each in gc.get_objects()
+        if isinstance(each, FunctionType) and each.__code__.co_filename.startswith(str(OPS))
+    }
+
+
+def run_what_is_written_out() -> None:
+    """Put each formula in the place of the fused kernel that carries it out."""
+    for path in sorted(OPS.glob("*.py")):
+        module = import_module(
+            f"bptrain.ops.{path.stem}" if path.stem != "__init__" else "bptrain.ops"
+        )
+        for name, function in list(vars(module).items()):
+            if hasattr(function, "written_out"):
+                setattr(module, name, function.written_out)
+
+
+def cases_by_file(references: dict[str, Tensors]) -> dict[str, list[Case]]:
+    """Return the cases that run through each file; their twins' outcomes go into `references`."""
+    found: dict[str, list[Case]] = defaultdict(list)
+    for case in CASES:
+        tensors = case.draw(torch.float64, "cpu")
+        names = wanted(case, tensors)
+        references[case.label] = outcomes(case.twin, tensors, names, 1)
+        files: set[str] = set()
+        sys.setprofile(lambda frame, *_, files=files: files.add(frame.f_code.co_filename))
+        try:
+            outcomes(case.ours, tensors, names, 1)
+        finally:
+            sys.setprofile(None)
+        for file in files:
+            found[file].append(case)
+    return found
+
+
+def verdict(cases: list[Case], references: dict[str, Tensors]) -> str:
+    """Return how the cases see the code as it stands: 'by value', 'by error' or 'survives'."""
+    for case in cases:
+        tensors = case.draw(torch.float64, "cpu")
+        try:
+            found = parity(
+                outcomes(case.ours, tensors, wanted(case, tensors), 1), references[case.label]
+            )
+        except Exception:  # whatever a mutant raises, a test that meets it fails
+            return "by error"
+        if any(each.relative_error > same(references[case.label]) for each in found):
+            return "by value"
+    return "survives"
+
+
+def try_out(mutant: Mutant, function: FunctionType, judge: Callable[[], str]) -> str:
+    """Return the verdict on a mutant, the function's own code put back afterwards."""
+    own = function.__code__
+    function.__code__ = mutant.code
+    try:
+        return judge()
+    finally:
+        function.__code__ = own
+
+
+def main() -> int:
+    """Try out the mutants and print a line per file, then the survivors."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("files", type=Path, nargs="*", help="files of bptrain/ops (default: all)")
+    files = [each.resolve() for each in parser.parse_args().files] or sorted(OPS.glob("*.py"))
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    run_what_is_written_out()
+    references: dict[str, Tensors] = {}
+    cases, live = cases_by_file(references), live_functions()
+    reasons: dict[str, str] = json.loads(EQUIVALENT.read_text()) if EQUIVALENT.exists() else {}
+    total: Counter[str] = Counter()
+    survivors, unsound = [], 0
+    for path in files:
+        counts: Counter[str] = Counter()
+        given = cases[str(path)]
+        sound = [case for case in given if verdict([case], references) == "survives"]
+        for case in (each for each in given if each not in sound):
+            unsound += 1
+            print(f"{case.label} fails without a mutant, so that it would kill whatever it meets")
+        for mutant in mutants_of(path):
+            function = live[str(path), mutant.function]
+            judge = partial(verdict, sound, references)
+            judged = try_out(mutant, function, judge)
+            counts[judged] += 1
+            if judged == "survives":
+                survivors.append(mutant)
+        if counts:
+            total += counts
+            print(f"{path.name:32}{counts.total():5} mutants  {dict(counts)}", flush=True)
+    for mutant in survivors:
+        where = f"{mutant.path.name}:{mutant.line} {mutant.function}"
+        print(
+            f"survives  {where}\n    {mutant.change}\n    {reasons.get(mutant.key, 'UNEXPLAINED')}"
+        )
+    killed = total["by value"] + total["by error"]
+    unexplained = sum(mutant.key not in reasons for mutant in survivors)
+    share = killed / max(total.total(), 1)
+    print(f"{killed} of {total.total()} killed ({share:.2%}); {unexplained} survivors unexplained")
+    return int(share < GOAL or unexplained + unsound > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,142 @@
+"""What is true of convolution beyond the referees' table."""
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from bptrain.ops import conv1d, conv2d, conv3d, conv_transpose2d, linear
+
+CHANNELS_LAST = torch.channels_last
+
+
+def kept_by(output: torch.Tensor) -> list[tuple[int, ...]]:
+    saved = [tensor for tensor in output.grad_fn.saved_tensors if tensor is not None]
+    return [tuple(tensor.shape) for tensor in saved]
+
+
+class Masks(TorchDispatchMode):
+    """Records which gradients each call of the backward kernel is asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[tuple[bool, ...]] = []
+
+    def __torch_dispatch__(self, function, types, arguments=(), options=None):  # type: ignore[no-untyped-def]
+        if function is torch.ops.aten.convolution_backward.default:
+            self.seen.append(tuple(arguments[-1]))
+        return function(*arguments, **(options or {}))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "masks"),
+    [
+        ("xWb", [(True, False, False), (False, True, True)]),
+        ("xW", [(True, False, False), (False, True, False)]),
+        ("Wb", [(False, True, True)]),
+        ("W", [(False, True, False)]),
+        ("x", []),
+        ("b", []),
+    ],
+)
+def test_the_kernel_computes_no_gradient_twice_or_in_vain(
+    wanted: str, masks: list[tuple[bool, ...]]
+) -> None:
+    x, W, b = torch.randn(2, 3, 5, 5), torch.randn(4, 3, 2, 2), torch.randn(4)
+    leaves = {"x": x, "W": W, "b": b}
+    for letter in wanted:
+        leaves[letter].requires_grad_()
+    y = conv2d(x, W, b)
+    with Masks() as recorded:
+        y.backward(torch.randn_like(y))
+    assert recorded.seen == masks
+
+
+def test_only_what_the_wanted_gradients_read_is_kept() -> None:
+    x, W = torch.randn(2, 3, 5, 5), torch.randn(4, 3, 2, 2)
+    b = torch.randn(4, requires_grad=True)
+    assert kept_by(conv2d(x, W.clone().requires_grad_())) == [(2, 3, 5, 5)]
+    assert kept_by(conv2d(x.clone().requires_grad_(), W)) == [(4, 3, 2, 2)]
+    assert kept_by(conv2d(x, W, b)) == []
+
+
+def test_the_input_gradient_is_the_transposed_convolution_of_y_prime_with_the_weight() -> None:
+    x = torch.randn(2, 3, 7, 7, dtype=torch.float64, requires_grad=True)
+    W = torch.randn(4, 3, 3, 3, dtype=torch.float64)
+    y = conv2d(x, W, stride=2, padding=1)
+    grad_y = torch.randn_like(y)
+    y.backward(grad_y)
+    torch.testing.assert_close(x.grad, conv_transpose2d(grad_y, W, stride=2, padding=1))
+
+
+def test_the_weight_gradient_is_the_correlation_of_x_with_y_prime() -> None:
+    x = torch.randn(2, 3, 7, 7, dtype=torch.float64)
+    W = torch.randn(4, 3, 3, 3, dtype=torch.float64, requires_grad=True)
+    y = conv2d(x, W, stride=2, padding=1, dilation=1)
+    grad_y = torch.randn_like(y)
+    y.backward(grad_y)
+    # samples take the place of channels, stride and dilation trade places
+    grad_W = conv2d(x.transpose(0, 1), grad_y.transpose(0, 1), padding=1, dilation=2)
+    torch.testing.assert_close(W.grad, grad_W.transpose(0, 1))
+
+
+def test_a_1_x_1_kernel_is_a_linear_map_of_each_pixel() -> None:
+    x, W, b = torch.randn(2, 3, 4, 5), torch.randn(6, 3, 1, 1), torch.randn(6)
+    pixels = linear(x.movedim(1, -1), W.flatten(1), b).movedim(-1, 1)
+    torch.testing.assert_close(conv2d(x, W, b), pixels)
+
+
+@pytest.mark.parametrize("wanted", ["both", "input alone"])
+def test_channels_last_stays_through_the_backward_pass(wanted: str) -> None:
+    x = torch.randn(2, 8, 6, 6).to(memory_format=CHANNELS_LAST).requires_grad_()
+    W = torch.randn(4, 8, 3, 3, requires_grad=wanted == "both")
+    y = conv2d(x, W, padding=1)
+    assert y.is_contiguous(memory_format=CHANNELS_LAST)
+    (grad_x,) = torch.autograd.grad(y, x, torch.randn_like(y))  # x.grad would be laid out as x is
+    assert grad_x.is_contiguous(memory_format=CHANNELS_LAST)
+
+
+def test_an_even_frame_is_not_copied_around_the_input() -> None:
+    x = torch.randn(1, 1, 6, 6)
+    W = torch.randn(1, 1, 3, 5, requires_grad=True)
+    y = conv2d(x, W, padding="same")
+    assert y.grad_fn.saved_tensors[0].data_ptr() == x.data_ptr()
+
+
+def test_one_number_serves_every_axis() -> None:
+    x, W = torch.randn(1, 2, 7, 7), torch.randn(3, 2, 2, 2)
+    whole = conv2d(x, W, stride=(2, 2), padding=(1, 1), dilation=(3, 3))
+    assert conv2d(x, W, stride=2, padding=[1], dilation=(3,)).equal(whole)
+
+
+RIGHT = {"input": torch.randn(2, 4, 5, 5), "weight": torch.randn(6, 2, 3, 3), "groups": 2}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"input": torch.randn(4, 5)}, "input has 2 axes"),
+        ({"weight": torch.randn(6, 2, 3)}, "weight 3"),
+        ({"input": torch.randn(2, 5, 5, 5)}, "input has 5 channels.* expects 4"),
+        ({"groups": 4}, "groups is 4, expected a divisor of 6"),
+        ({"groups": 0}, "groups is 0"),
+        ({"bias": torch.randn(4)}, r"bias has shape \[4\], expected \[6\]"),
+        ({"stride": 0}, "stride is 0, expected 2 numbers, each at least 1"),
+        ({"stride": (1, 2, 3)}, r"stride is \(1, 2, 3\)"),
+        ({"dilation": 0}, "dilation is 0"),
+        ({"padding": -1}, "padding is -1"),
+        ({"padding": "full"}, "'full', expected numbers, 'same' or 'valid'"),
+        ({"padding": "same", "stride": (1, 2)}, r"'same' and stride \(1, 2\)"),
+        ({"dilation": (1, 3)}, "5 elements, padding 0, is shorter than the kernel: 3"),
+        ({"weight": torch.randn(6, 2, 8, 1), "padding": 1}, "shorter than the kernel"),
+    ],
+    ids=lambda value: "+".join(value) if isinstance(value, dict) else "",
+)
+def test_wrong_arguments_are_refused(wrong: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        conv2d(**RIGHT | wrong)
+
+
+def test_what_just_fits_is_not_refused() -> None:
+    assert conv2d(torch.randn(1, 4, 5, 3), RIGHT["weight"], groups=2, dilation=(2, 1)).numel() == 6
+    assert conv1d(torch.randn(1, 2), torch.randn(3, 1, 4), padding=1).shape == (3, 1)
+    assert conv3d(torch.randn(1, 1, 1, 1), torch.ones(1, 1, 1, 1, 1), stride=9).shape == (1,) * 4

@@ -1,0 +1,79 @@
+"""What is true of dropout beyond the referees' table."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from bptrain.ops import dropout, dropout1d, dropout2d
+
+
+def kept_bytes(y: Tensor) -> int:
+    return sum(each.nbytes for each in y.grad_fn.saved_tensors if each is not None)
+
+
+def test_one_byte_is_kept_for_each_unit_or_channel() -> None:
+    x = torch.randn(4, 6, 5, 5, requires_grad=True)
+    assert kept_bytes(dropout(x)) == 4 * 6 * 5 * 5
+    assert kept_bytes(dropout2d(x)) == 4 * 6
+    assert kept_bytes(dropout1d(torch.randn(4, 6, 5, requires_grad=True))) == 4 * 6
+
+
+def test_nothing_is_kept_or_drawn_where_every_unit_is_silenced() -> None:
+    x = torch.randn(4, 6, 5, requires_grad=True)
+    before = torch.get_rng_state()
+    for y in (dropout(x, 1), dropout1d(x, 1)):
+        assert kept_bytes(y) == 0
+        assert not y.any()
+    assert torch.get_rng_state().equal(before)
+
+
+def test_the_mean_over_the_masks_is_the_input() -> None:
+    torch.manual_seed(0)
+    y = dropout(torch.ones(100_000), p=0.3)
+    # a unit's variance is p / (1 - p) = 0.43: five standard errors of the mean are 0.0103
+    assert y.mean().item() == pytest.approx(1, abs=0.0103)
+    torch.testing.assert_close(y.unique(), torch.tensor([0.0, 1 / 0.7]))
+
+
+def test_the_gradient_passes_where_the_signal_passed() -> None:
+    x = torch.ones(50, requires_grad=True)
+    y = dropout(x)
+    y.backward(torch.ones(50))
+    assert x.grad.equal(y)
+
+
+def test_the_input_itself_comes_back_where_nothing_is_silenced() -> None:
+    x = torch.randn(2, 3, 4)
+    assert dropout(x, training=False) is x
+    assert dropout2d(x, 0) is x
+
+
+@pytest.mark.parametrize("p", [0.5, 0.2])
+def test_the_mask_follows_the_memory_of_a_transposed_input_as_torchs_does(p: float) -> None:
+    x = torch.randn(5, 4).t()
+    torch.manual_seed(0)
+    ours = dropout(x, p)
+    torch.manual_seed(0)
+    torch.testing.assert_close(ours, torch.nn.functional.dropout(x, p))
+
+
+@pytest.mark.filterwarnings("ignore:dropout2d")
+def test_three_axes_are_channels_of_lines_to_dropout2d_as_to_torchs() -> None:
+    x = torch.randn(4, 3, 2)
+    torch.manual_seed(0)
+    ours = dropout2d(x)
+    torch.manual_seed(0)
+    torch.testing.assert_close(ours, torch.nn.functional.dropout2d(x))
+
+
+@pytest.mark.parametrize("p", [-0.1, 1.1, float("nan")])
+def test_what_is_no_probability_is_refused(p: float) -> None:
+    with pytest.raises(ValueError, match="expected a probability from 0 to 1"):
+        dropout(torch.zeros(2), p)
+
+
+def test_inputs_without_channels_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"expected \[N, C, W\] or \[C, W\]"):
+        dropout1d(torch.zeros(2))
+    with pytest.raises(ValueError, match=r"expected \[N, C, H, W\]"):
+        dropout2d(torch.zeros(2, 2))
