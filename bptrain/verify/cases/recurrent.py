@@ -136,7 +136,9 @@ def _over_time(op: str) -> list[OpCase]:
             "packed, dropout", "masks of packed rows", random=True
         ),
         replace(deep, dropout=0.5).case("dropout", "torch's masks from torch's seed", random=True),
-        replace(deep, dropout=1.0).case("all dropped", "0, not 0 / 0"),
+        replace(deep, dropout=1.0).case(
+            "all dropped", "0, not 0 / 0; no blame passes, whatever is kept above", smooth=False
+        ),
         replace(deep, dropout=0.5, train=False).case("dropout, not training", "nothing is dropped"),
         replace(form, shape=(3, 0, 3)).case("empty", "no sequence: gradients are 0"),
         replace(form, scale=1e3).case("saturated", "a saturated gate gives 0", smooth=False),
