@@ -175,8 +175,8 @@ def forward(x: Tensor, weights: Weights, start: State, plan: Plan) -> Walked:
 def backward(grad_y: Tensor, grad_last: State, saved: Saved, needs: Needs, plan: Plan) -> Gradients:
     """Return the gradients, given those of y [B, P] and of the last states [N, ...]."""
     grad_a, grad_h, grad_start = _walk_backward(grad_y, grad_last, saved, needs, plan)
-    s, h = saved.s, saved.s if saved.h is None else saved.h
-    cell, H = plan.cell, s.shape[1]
+    h = saved.s if saved.h is None else saved.h
+    cell, H = plan.cell, saved.s.shape[1]
     grad_a_x, grad_a_h = _shares(grad_a, cell, H)
 
     grad_x = grad_W_ih = grad_b_ih = grad_W_hh = grad_b_hh = grad_W_hr = None
@@ -215,11 +215,8 @@ def _walk_backward(
 
     carried = tuple(each.clone() for each in grad_last)
     now = carried
-    steps_left = len(steps.sizes)
-    for grad_y_t, grad_h_t, grad_a_h_t, *slopes_t in steps.walk(
-        grad_y, grad_h, grad_a_h, *slopes, backwards=True
-    ):
-        steps_left -= 1
+    walk = steps.walk(grad_y, grad_h, grad_a_h, *slopes, backwards=True)
+    for walked, (grad_y_t, grad_h_t, grad_a_h_t, *slopes_t) in enumerate(walk, start=1):
         if not steps.are_equal:
             # Sequences that begin only now, walking back, still hold the last states' gradient;
             # those that are through already hold the first states'.
@@ -230,7 +227,7 @@ def _walk_backward(
         else:
             grad_h_t.copy_(carried_h)
             cell.backward((grad_h_t.mm(W_hr), *now[1:]), *slopes_t)
-        if W_hh is not None and (steps_left > 0 or needs.h_0):
+        if W_hh is not None and (walked < len(steps.sizes) or needs.h_0):
             _add_product(carried_h, grad_a_h_t, W_hh, onto=cell.passes_h)
     return grad_a, grad_h, carried
 
