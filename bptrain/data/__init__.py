@@ -1,14 +1,31 @@
-"""Data sets held in memory, and the batches cut from them."""
+"""Data sets, and the batches cut from them."""
 
 from typing import Annotated
 
 from pydantic import Field
 
 from bptrain.data.batches import Batch, BatchSource
+from bptrain.data.cifar import CIFAR10Config, CIFAR100Config
 from bptrain.data.digits import DigitsConfig
-from bptrain.data.mnist import FashionMNISTConfig, MNISTConfig
+from bptrain.data.emnist import EMNISTConfig
+from bptrain.data.image_folder import ImageFolderConfig
+from bptrain.data.mnist import FashionMNISTConfig, KMNISTConfig, MNISTConfig
 from bptrain.data.splits import Dataset, Split
+from bptrain.data.text import TextConfig
+from bptrain.data.text_table import TextTableConfig
 
-DataConfig = Annotated[DigitsConfig | MNISTConfig | FashionMNISTConfig, Field(discriminator="kind")]
+DataConfig = Annotated[
+    DigitsConfig
+    | MNISTConfig
+    | FashionMNISTConfig
+    | KMNISTConfig
+    | EMNISTConfig
+    | CIFAR10Config
+    | CIFAR100Config
+    | ImageFolderConfig
+    | TextConfig
+    | TextTableConfig,
+    Field(discriminator="kind"),
+]
 
 __all__ = ["Batch", "BatchSource", "DataConfig", "Dataset", "Split"]
