@@ -1,7 +1,8 @@
 """A run: train an experiment, log, evaluate, save, test; and what is done with it afterwards."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 from typing import Literal
@@ -9,36 +10,34 @@ from typing import Literal
 from rich.console import Console
 from torch import Tensor, nn
 
-from bptrain.config import load_config, to_yaml
-from bptrain.errors import (
-    CheckpointError,
-    InterruptedRun,
-    NonFiniteError,
-    UsageError,
-    shorten,
-)
+from bptrain.config import to_yaml
+from bptrain.errors import InterruptedRun, NonFiniteError, UsageError
 from bptrain.experiment import Experiment, ExperimentConfig, Plan, build, plan, serve
 from bptrain.monitor.console import TrainingConsole, figures
+from bptrain.monitor.exhibits import Shown, exhibits_of
 from bptrain.monitor.metrics_file import MetricsFile
+from bptrain.monitor.pictures import write_png
 from bptrain.monitor.quantities import LayerGradients
 from bptrain.monitor.tensorboard import Board
-from bptrain.train.checkpoint import (
-    best_checkpoint,
-    last_first,
-    prune,
-    read_checkpoint,
-    write_checkpoint,
+from bptrain.saved_run import (
+    CHECKPOINTS,
+    PICTURES,
+    Choice,
+    choose_checkpoint,
+    load_model,
+    read_config,
 )
-from bptrain.train.evaluate import StepWindow, evaluate
+from bptrain.train.checkpoint import prune, write_checkpoint
+from bptrain.train.evaluate import StepWindow, Watcher, evaluate
 from bptrain.train.loop import StepReport, fit
 from bptrain.train.memory import allocating, used_mb
+from bptrain.train.prepared import write_prepared
 from bptrain.train.run_directory import create_run_directory, write_description, write_error_log
 from bptrain.train.signals import StopRequest
 from bptrain.train.state import TrainingState, capture
 from bptrain.train.storage import storing
 from bptrain.verify import Report, check
 
-CHECKPOINTS = "checkpoints"
 CHECKED_SAMPLES = 8  # more would slow finite differences and show no other error
 
 
@@ -49,6 +48,7 @@ def run(plan: Plan, chosen_dir: Path | None, console: Console) -> Path:
         run_dir = create_run_directory(plan.config.name, chosen_dir)
         try:
             write_description(run_dir, to_yaml(plan.config), plan.device)
+            write_prepared(run_dir, plan.dataset.problem, plan.dataset.prepared)
             train(experiment, run_dir, console)
         except InterruptedRun:
             raise
@@ -59,14 +59,19 @@ def run(plan: Plan, chosen_dir: Path | None, console: Console) -> Path:
 
 
 def train(experiment: Experiment, run_dir: Path, console: Console) -> None:
-    """Run the loop: log, evaluate and save between its steps, test at the end."""
+    """Run the loop: log, evaluate and save between its steps, judge the best state at the end."""
     config, checkpoints = experiment.config, run_dir / CHECKPOINTS
     gradients = LayerGradients(experiment.model)
-    window = StepWindow(experiment.metric)
+    window = StepWindow(experiment.training_metric)
     with ExitStack() as opened, storing(run_dir):
         metrics = opened.enter_context(MetricsFile(run_dir / "metrics.jsonl"))
         board = opened.enter_context(
-            Board(run_dir / "tensorboard", to_yaml(config), gradients.tags)
+            Board(
+                run_dir / "tensorboard",
+                to_yaml(config),
+                gradients.tags,
+                experiment.evaluation_metric.names,
+            )
         )
         shown = opened.enter_context(
             TrainingConsole(console, experiment.total_steps, len(experiment.batches))
@@ -97,14 +102,57 @@ def train(experiment: Experiment, run_dir: Path, console: Console) -> None:
                 )
             window.restart()
 
-        if experiment.dataset.test is not None:
-            best = best_checkpoint(checkpoints)
-            load_model(experiment.model, best)
-            tested = evaluate_split(experiment, "test")
-            metrics.write(experiment.total_steps, report.epoch, tested)
-            board.write(experiment.total_steps, tested)
-            samples = len(experiment.dataset.test)
-            shown.say(f"test {figures(tested)}  ({best.name}, {samples:,} samples)")
+        judged = judge(experiment, choose_checkpoint(run_dir, "best"))
+        if judged is not None:
+            if judged.split == "test":
+                metrics.write(experiment.total_steps, report.epoch, judged.values)
+                board.write(experiment.total_steps, judged.values)
+            board.show(experiment.total_steps, judged.split, judged.shown)
+            save_pictures(run_dir, judged)
+            shown.say(judged.summary)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What became of a state: its loss and metrics by tag, and what is shown of its answers."""
+
+    checkpoint: str
+    split: Literal["test", "val"]
+    samples: int
+    values: dict[str, float]
+    shown: list[Shown]
+
+    @property
+    def summary(self) -> str:
+        """The figures in a line."""
+        held = f"{self.checkpoint}, {self.samples:,} samples"
+        return f"{'test ' * (self.split == 'test')}{figures(self.values)}  ({held})"
+
+
+def judge(experiment: Experiment, checkpoint: Path) -> Judged | None:
+    """Load a state and evaluate it on the test split, on the validation split if there is none.
+
+    Returns None where there is neither. What a task shows of its answers beyond its exhibits, as
+    text that the model writes, is appended to `shown` here.
+    """
+    test, validation = experiment.dataset.test, experiment.dataset.validation
+    split: Literal["test", "val"] = "val" if test is None else "test"
+    judging = validation if test is None else test
+    if judging is None:
+        return None
+    load_model(experiment.model, checkpoint)
+    exhibits = exhibits_of(experiment.dataset.problem)
+    values = evaluate_split(experiment, split, exhibits)
+    shown = [each for exhibit in exhibits if (each := exhibit.show()) is not None]
+    return Judged(checkpoint.name, split, len(judging), values, shown)
+
+
+def save_pictures(run_dir: Path, judged: Judged) -> list[Path]:
+    """Write the pictures of a judged state into the run's folder and return their paths."""
+    folder = run_dir / PICTURES / judged.checkpoint
+    pictures = {each.name: each.picture for each in judged.shown if each.picture is not None}
+    with storing(folder):
+        return [write_png(folder / f"{name}.png", picture) for name, picture in pictures.items()]
 
 
 class TrainingStep(nn.Module):
@@ -139,30 +187,15 @@ def state_of(experiment: Experiment, report: StepReport, values: dict[str, float
     return capture(experiment.model, experiment.optimizer, {**position, **values})
 
 
-def load_model(model: nn.Module, checkpoint: Path) -> None:
-    """Load a checkpoint's weights, or raise CheckpointError if they are another model's."""
-    state = read_checkpoint(checkpoint)
-    try:
-        model.load_state_dict(state.model)
-    except RuntimeError as error:
-        raise CheckpointError(
-            f"{checkpoint}: holds another model than the run's config.yaml",
-            shorten(str(error)),
-            "restore the config.yaml the run was trained with",
-        ) from error
-
-
-def evaluate_run(run_dir: Path, which: Literal["best", "last"]) -> dict[str, float | str]:
-    """Return the loss and metrics of a run's state on the test split, and the checkpoint's name."""
-    if not (run_dir / "config.yaml").is_file():
-        raise UsageError(f"{run_dir}: not a run directory", "it has no config.yaml")
-    config = load_config(ExperimentConfig, run_dir / "config.yaml", [])
-    checkpoints = run_dir / CHECKPOINTS
-    path = best_checkpoint(checkpoints) if which == "best" else last_first(checkpoints)[0]
+def evaluate_run(run_dir: Path, which: Choice) -> Judged:
+    """Judge the best or last state of a run anew."""
+    config = read_config(run_dir)
+    checkpoint = choose_checkpoint(run_dir, which)
     with allocating():
-        experiment = build(plan(config))
-        load_model(experiment.model, path)
-        return {"checkpoint": path.name, **evaluate_split(experiment, "test")}
+        judged = judge(build(plan(config)), checkpoint)
+    if judged is None:
+        raise UsageError(f"{run_dir}: the run's data has neither test nor validation samples")
+    return judged
 
 
 def steps(experiment: Experiment) -> Iterator[StepReport]:
@@ -209,12 +242,21 @@ def refuse_non_finite(what: str) -> None:
     )
 
 
-def evaluate_split(experiment: Experiment, prefix: str) -> dict[str, float]:
+def evaluate_split(
+    experiment: Experiment, prefix: Literal["val", "test"], watchers: Sequence[Watcher] = ()
+) -> dict[str, float]:
     """Return the loss and metrics of the "val" or "test" split by tag; {} if it has no samples."""
     dataset = experiment.dataset
     split = dataset.validation if prefix == "val" else dataset.test
     if split is None:
         return {}
-    batches = serve(experiment.config, split).epoch(0)
-    measured = evaluate(experiment.model, experiment.loss_function, experiment.metric, batches)
+    measured = evaluate(
+        experiment.model,
+        experiment.loss_function,
+        experiment.evaluation_metric,
+        serve(experiment.config, split).epoch(0),
+        watchers,
+    )
+    if not isfinite(measured["loss"]):
+        refuse_non_finite(f"the {prefix} loss is {measured['loss']}")
     return {f"{prefix}/{name}": value for name, value in measured.items()}

@@ -17,7 +17,8 @@ FLOORS = [  # from the bottom up; rooms on one floor are strangers, except where
     {"models", "data", "optim", "train", "monitor"},
     {"verify", "bench"},
     {"experiment"},
-    {"training", "overview"},
+    {"saved_run"},
+    {"training", "predicting", "overview"},
     {"cli"},
     {"__main__"},
 ]
