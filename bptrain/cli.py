@@ -88,14 +88,14 @@ def evaluate(
 ) -> None:
     """Print a run's loss and metrics on the test split."""
     with errors_to_exit_codes():
+        from bptrain.judging import evaluate_run, save_pictures
         from bptrain.monitor.console import lines_of
-        from bptrain.training import evaluate_run, save_pictures
 
         judged = evaluate_run(run, checkpoint.value)
         if as_json:
             print(json.dumps({"checkpoint": judged.checkpoint, **judged.values}))
         else:
-            rows = [[name, f"{value:.6f}"] for name, value in judged.values.items()]
+            rows = [[name, f"{value:.6g}"] for name, value in judged.values.items()]
             print("\n".join(lines_of([["checkpoint", judged.checkpoint], *rows])))
             for each in judged.shown:
                 if each.rows:

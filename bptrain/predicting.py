@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from bptrain.data import Batch
 from bptrain.data.splits import Samples
-from bptrain.errors import DataError, UsageError
+from bptrain.errors import DataError, UsageError, shorten
 from bptrain.experiment import ExperimentConfig, resolve_device
 from bptrain.models.losses import default_loss
 from bptrain.monitor.exhibits import class_names, spelled
@@ -23,6 +23,7 @@ from bptrain.train.prepared import read_prepared
 
 Answer: TypeAlias = dict[str, Any]  # plain values by column, the input first
 
+INPUT_WIDTH = 60  # characters of an input that the table shows
 FIRST = 3  # classes that are named beside the most probable one
 
 
@@ -130,8 +131,8 @@ def ranked(probabilities: Tensor, names: Sequence[str]) -> Iterator[Answer]:
 
 def as_rows(said: Sequence[Answer]) -> list[list[str]]:
     """Return the answers as rows of text, the first one their heading."""
-    columns = list(said[0])
-    return [columns, *([in_words(answer[column]) for column in columns] for answer in said)]
+    short = ({**each, "input": shorten(each["input"], INPUT_WIDTH)} for each in said)
+    return [list(said[0]), *(list(map(in_words, answer.values())) for answer in short)]
 
 
 def in_words(value: object) -> str:

@@ -1,34 +1,27 @@
-"""A run: train an experiment, log, evaluate, save, test; and what is done with it afterwards."""
+"""A run: train an experiment, log, evaluate, save, and judge the best state at the end."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
-from typing import Literal
 
 from rich.console import Console
 from torch import Tensor, nn
 
 from bptrain.config import to_yaml
-from bptrain.errors import InterruptedRun, NonFiniteError, UsageError
+from bptrain.errors import InterruptedRun
 from bptrain.experiment import Experiment, ExperimentConfig, Plan, build, plan, serve
-from bptrain.monitor.console import TrainingConsole, figures
-from bptrain.monitor.exhibits import Shown, exhibits_of
+from bptrain.judging import evaluate_split, judge, refuse_non_finite, save_pictures
+from bptrain.monitor.console import TrainingConsole
 from bptrain.monitor.metrics_file import MetricsFile
-from bptrain.monitor.pictures import write_png
 from bptrain.monitor.quantities import LayerGradients
 from bptrain.monitor.tensorboard import Board
 from bptrain.saved_run import (
     CHECKPOINTS,
-    PICTURES,
-    Choice,
     choose_checkpoint,
-    load_model,
-    read_config,
 )
 from bptrain.train.checkpoint import prune, write_checkpoint
-from bptrain.train.evaluate import StepWindow, Watcher, evaluate
+from bptrain.train.evaluate import StepWindow
 from bptrain.train.loop import StepReport, fit
 from bptrain.train.memory import allocating, used_mb
 from bptrain.train.prepared import write_prepared
@@ -102,57 +95,28 @@ def train(experiment: Experiment, run_dir: Path, console: Console) -> None:
                 )
             window.restart()
 
-        judged = judge(experiment, choose_checkpoint(run_dir, "best"))
-        if judged is not None:
-            if judged.split == "test":
-                metrics.write(experiment.total_steps, report.epoch, judged.values)
-                board.write(experiment.total_steps, judged.values)
-            board.show(experiment.total_steps, judged.split, judged.shown)
-            save_pictures(run_dir, judged)
-            shown.say(judged.summary)
+        conclude(experiment, run_dir, metrics, board, shown, report.epoch)
 
 
-@dataclass(frozen=True)
-class Judged:
-    """What became of a state: its loss and metrics by tag, and what is shown of its answers."""
-
-    checkpoint: str
-    split: Literal["test", "val"]
-    samples: int
-    values: dict[str, float]
-    shown: list[Shown]
-
-    @property
-    def summary(self) -> str:
-        """The figures in a line."""
-        held = f"{self.checkpoint}, {self.samples:,} samples"
-        return f"{'test ' * (self.split == 'test')}{figures(self.values)}  ({held})"
-
-
-def judge(experiment: Experiment, checkpoint: Path) -> Judged | None:
-    """Load a state and evaluate it on the test split, on the validation split if there is none.
-
-    Returns None where there is neither. What a task shows of its answers beyond its exhibits, as
-    text that the model writes, is appended to `shown` here.
-    """
-    test, validation = experiment.dataset.test, experiment.dataset.validation
-    split: Literal["test", "val"] = "val" if test is None else "test"
-    judging = validation if test is None else test
-    if judging is None:
-        return None
-    load_model(experiment.model, checkpoint)
-    exhibits = exhibits_of(experiment.dataset.problem)
-    values = evaluate_split(experiment, split, exhibits)
-    shown = [each for exhibit in exhibits if (each := exhibit.show()) is not None]
-    return Judged(checkpoint.name, split, len(judging), values, shown)
-
-
-def save_pictures(run_dir: Path, judged: Judged) -> list[Path]:
-    """Write the pictures of a judged state into the run's folder and return their paths."""
-    folder = run_dir / PICTURES / judged.checkpoint
-    pictures = {each.name: each.picture for each in judged.shown if each.picture is not None}
-    with storing(folder):
-        return [write_png(folder / f"{name}.png", picture) for name, picture in pictures.items()]
+def conclude(
+    experiment: Experiment,
+    run_dir: Path,
+    metrics: MetricsFile,
+    board: Board,
+    shown: TrainingConsole,
+    epoch: int,
+) -> None:
+    """Judge the best state of a run that has ended, and show what became of it."""
+    judged = judge(experiment, choose_checkpoint(run_dir, "best"))
+    if judged is None:
+        return
+    step = experiment.total_steps
+    if judged.split == "test":
+        metrics.write(step, epoch, judged.values)
+        board.write(step, judged.values)
+    board.show(step, judged.split, judged.shown)
+    save_pictures(run_dir, judged)
+    shown.say(judged.summary)
 
 
 class TrainingStep(nn.Module):
@@ -185,17 +149,6 @@ def state_of(experiment: Experiment, report: StepReport, values: dict[str, float
     """Return what the checkpoint of a step holds."""
     position = {"step": report.step, "epoch": report.epoch, "seed": experiment.config.seed}
     return capture(experiment.model, experiment.optimizer, {**position, **values})
-
-
-def evaluate_run(run_dir: Path, which: Choice) -> Judged:
-    """Judge the best or last state of a run anew."""
-    config = read_config(run_dir)
-    checkpoint = choose_checkpoint(run_dir, which)
-    with allocating():
-        judged = judge(build(plan(config)), checkpoint)
-    if judged is None:
-        raise UsageError(f"{run_dir}: the run's data has neither test nor validation samples")
-    return judged
 
 
 def steps(experiment: Experiment) -> Iterator[StepReport]:
@@ -231,32 +184,3 @@ def read_window(
         **by_tag,
         "perf/memory_mb": used_mb(experiment.device),
     }
-
-
-def refuse_non_finite(what: str) -> None:
-    """Raise NonFiniteError with what to try."""
-    raise NonFiniteError(
-        what,
-        "the weights have grown too far or the data holds extreme values",
-        "a smaller optimizer.lr, or schedule.warmup_steps; the last checkpoint is from before",
-    )
-
-
-def evaluate_split(
-    experiment: Experiment, prefix: Literal["val", "test"], watchers: Sequence[Watcher] = ()
-) -> dict[str, float]:
-    """Return the loss and metrics of the "val" or "test" split by tag; {} if it has no samples."""
-    dataset = experiment.dataset
-    split = dataset.validation if prefix == "val" else dataset.test
-    if split is None:
-        return {}
-    measured = evaluate(
-        experiment.model,
-        experiment.loss_function,
-        experiment.evaluation_metric,
-        serve(experiment.config, split).epoch(0),
-        watchers,
-    )
-    if not isfinite(measured["loss"]):
-        refuse_non_finite(f"the {prefix} loss is {measured['loss']}")
-    return {f"{prefix}/{name}": value for name, value in measured.items()}

@@ -18,6 +18,7 @@ FLOORS = [  # from the bottom up; rooms on one floor are strangers, except where
     {"verify", "bench"},
     {"experiment"},
     {"saved_run"},
+    {"judging"},
     {"training", "predicting", "overview"},
     {"cli"},
     {"__main__"},

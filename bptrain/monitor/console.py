@@ -1,5 +1,6 @@
 """What the terminal shows: a progress bar for a person, one plain line a log step for a log."""
 
+import re
 from collections.abc import Sequence
 from types import TracebackType
 
@@ -30,7 +31,12 @@ FORMS = {
     "perf/samples_per_s": "{:,.0f} samples/s",
 }
 ON_THE_BAR = ("train/loss", "train/lr", "perf/samples_per_s")
-BELOW_THE_BAR = [tag for tag in FORMS if tag.startswith(("train/", "val/")) and tag != "train/lr"]
+BELOW_THE_BAR = [
+    *(f"{split}/{name}" for split in ("train", "val") for name in MEASURES),
+    "grad/total",
+]
+
+NUMBER = re.compile(r"\.|-?[0-9.,]+(e[-+]?[0-9]+)?")  # a lone dot stands for none
 
 
 class TrainingConsole:
@@ -101,9 +107,12 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
 
 
 def lines_of(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return rows as aligned lines: the first column to the left, numbers to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip()
-        for row in rows
-    ]
+    """Return rows, the first one their heading, as aligned lines: numbers stand to the right."""
+    columns = list(zip(*rows, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    is_number = [all(map(NUMBER.fullmatch, column[1:])) for column in columns]
+    return ["  ".join(map(_aligned, row, widths, is_number)).rstrip() for row in rows]
+
+
+def _aligned(cell: str, width: int, is_number: bool) -> str:
+    return cell.rjust(width) if is_number else cell.ljust(width)
