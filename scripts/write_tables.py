@@ -1,4 +1,4 @@
-"""Write scikit-learn's breast cancer and diabetes tables as CSV files.
+"""Write scikit-learn's breast cancer and diabetes tables as CSV, its digits as sequences of rows.
 
 python scripts/write_tables.py FOLDER
 """
@@ -8,11 +8,12 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from sklearn.datasets import load_breast_cancer, load_diabetes
+import numpy as np
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
 
 
 def write_tables(folder: Path) -> None:
-    """Write breast_cancer.csv and diabetes.csv below `folder`."""
+    """Write breast_cancer.csv, diabetes.csv and digit_rows.npz below `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     cancer = load_breast_cancer()
     names = [name.replace(" ", "_") for name in cancer.feature_names]
@@ -23,6 +24,10 @@ def write_tables(folder: Path) -> None:
     diabetes = load_diabetes(scaled=False)
     rows = [[*row, target] for row, target in zip(diabetes.data, diabetes.target, strict=True)]
     write(folder / "diabetes.csv", [*diabetes.feature_names, "progression"], rows)
+
+    digits = load_digits()  # each row of an image is a step
+    np.savez(folder / "digit_rows.npz", inputs=digits.images, targets=digits.target)
+    print(folder / "digit_rows.npz")
 
 
 def write(path: Path, names: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

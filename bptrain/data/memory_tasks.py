@@ -6,10 +6,8 @@ import torch
 from pydantic import Field
 
 from bptrain.data.generated import GeneratedConfig
-from bptrain.data.splits import Samples
+from bptrain.data.splits import IGNORED, Samples
 from bptrain.problem import Problem
-
-IGNORED = -100  # the class of a step that does not count
 
 
 class AddingConfig(GeneratedConfig):

@@ -152,9 +152,10 @@ def valid_steps(samples: Samples) -> Tensor:
 def feature_constants(training: Samples) -> dict[str, list[float]]:
     """Return mean and deviation of each feature over the training samples' valid steps."""
     values = training.inputs[valid_steps(training)].double()
-    mean, deviation = values.mean(0), values.std(0, correction=0)
-    # what rounding leaves of a constant's deviation is none
-    deviation = torch.where(deviation <= 1e-12 * mean.abs(), 1.0, deviation)
+    # the mean of equal numbers may be another, by rounding
+    constant = values.amin(0) == values.amax(0)
+    mean = torch.where(constant, values[0], values.mean(0))
+    deviation = torch.where(constant, 1.0, values.std(0, correction=0))
     return {"mean": mean.tolist(), "deviation": deviation.tolist()}
 
 

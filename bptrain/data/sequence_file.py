@@ -11,14 +11,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bptrain.data.npz import names_in, read_npz
-from bptrain.data.splits import Samples
+from bptrain.data.splits import IGNORED, Samples
 from bptrain.errors import DataError, shorten
 
 SequenceTask = Literal["classification", "regression", "tagging"]
 Array = NDArray[Any]
 
 WANTED = ("inputs", "values", "lengths", "targets")
-IGNORED = -100  # the class of a step that does not count
 MOST_CLASSES = 1_000_000
 LARGEST = 3.4e38  # float32 holds no larger number
 LARGEST_BYTES = 2**33  # of the padded sequences

@@ -140,9 +140,9 @@ def _fit_numbers(training: Table, name: str) -> Numeric:
     if len(known) == 0:
         return Numeric(name, 0.0, 1.0, indicator=True)
     mean, deviation = float(known.mean()), float(known.std())
-    # what rounding leaves of a constant's deviation is none
-    constant = deviation <= 1e-12 * abs(mean)
-    return Numeric(name, mean, 1.0 if constant else deviation, indicator=bool(missing.any()))
+    if known.min() == known.max():  # the mean of equal numbers may be another, by rounding
+        mean, deviation = float(known[0]), 1.0
+    return Numeric(name, mean, deviation, indicator=bool(missing.any()))
 
 
 def _fit_categories(training: Table, name: str) -> Categorical:

@@ -164,8 +164,14 @@ def _rows(reader: Iterator[list[str]]) -> Iterator[list[str]]:
 
 def _separator(header: str) -> str:
     """Return the character that parts a header into the most names, a comma if none does."""
-    found = {each: len(next(csv.reader([header], delimiter=each))) for each in CANDIDATES}
-    return max(found, key=lambda each: found[each])
+
+    def names(separator: str) -> int:
+        try:
+            return len(next(csv.reader([header], delimiter=separator)))
+        except csv.Error:
+            return 0  # which is told when the header is read
+
+    return max(CANDIDATES, key=names)
 
 
 def _checked(path: Path, header: Sequence[str]) -> list[str]:
