@@ -1,6 +1,6 @@
 """Training, validation and test samples, whole, as tensors."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -187,21 +187,34 @@ def _can_stratify(targets: Tensor, held_out: int) -> bool:
     return int(counts.min()) >= 2 and len(counts) <= held_out <= len(targets) - len(counts)
 
 
-def standardize(parts: Parts) -> tuple[Parts, dict[str, float]]:
+def standardize(parts: Parts, by_channel: bool = False) -> tuple[Parts, dict[str, Any]]:
     """Return the parts as float32 with the training samples' mean 0 and deviation 1, and the two.
 
-    One mean and deviation for all numbers; validation and test samples are scaled by the training
-    samples' constants, as a model in use never sees the statistics of its future inputs.
+    One mean and deviation for all numbers, or lists of one for each channel of images
+    [N, C, H, W]. Validation and test samples are scaled by the training samples' constants, as a
+    model in use never sees the statistics of its future inputs.
     """
     # numpy sums pairwise in float64 without a float64 copy of the samples
     numbers = parts.train.inputs.numpy()
-    mean = float(numbers.mean(dtype=np.float64))
-    deviation = float(numbers.std(dtype=np.float64)) or 1.0  # constant inputs stay constant
-    scaled = parts.map(lambda samples: rescale(samples, mean, deviation))
-    return scaled, {"mean": mean, "deviation": deviation}
+    groups = list(np.moveaxis(numbers, 1, 0)) if by_channel else [numbers]
+    means = [float(group.mean(dtype=np.float64)) for group in groups]
+    # constant inputs stay constant
+    deviations = [float(group.std(dtype=np.float64)) or 1.0 for group in groups]
+    constants: dict[str, Any] = {"mean": means[0], "deviation": deviations[0]}
+    if by_channel:
+        constants = {"mean": means, "deviation": deviations}
+    scaled = parts.map(lambda samples: rescale(samples, **constants))
+    return scaled, constants
 
 
-def rescale(samples: Samples, mean: float, deviation: float) -> Samples:
-    """Return the samples as float32, less `mean` and over `deviation`."""
-    inputs = samples.inputs.to(torch.float32, copy=True).sub_(mean).div_(deviation)
-    return replace(samples, inputs=inputs)
+def rescale(
+    samples: Samples, mean: float | Sequence[float], deviation: float | Sequence[float]
+) -> Samples:
+    """Return the samples as float32, less `mean` and over `deviation`; lists hold one a channel."""
+    inputs = samples.inputs.to(torch.float32, copy=True)
+    return replace(samples, inputs=inputs.sub_(_spread(mean)).div_(_spread(deviation)))
+
+
+def _spread(constant: float | Sequence[float]) -> float | Tensor:
+    """Return a constant that arithmetic spreads over images [N, C, H, W]."""
+    return constant if isinstance(constant, (int, float)) else torch.tensor(constant).view(-1, 1, 1)

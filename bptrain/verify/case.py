@@ -97,6 +97,10 @@ class OpCase:
     reference  torch's function, where torch.nn.functional has none of the same name
     random     whether it draws random numbers: then each run starts from the same seed
     dtypes     the narrow dtypes in which torch has the operation on the CPU
+    at_once    whether one kernel computes all gradients together where they are wanted together
+               (counting what it makes does not tell what one gradient alone would cost)
+    constraint maps the tensors onto those for which alone the gradient is defined, and leaves the
+               drawn ones as they are: finite differences are taken through it
     """
 
     op: str
@@ -110,6 +114,8 @@ class OpCase:
     reference: Callable[..., Any] | None = None
     random: bool = False
     dtypes: tuple[torch.dtype, ...] = NARROW
+    at_once: bool = False
+    constraint: Callable[[Tensors], Tensors] = lambda tensors: tensors
 
     @property
     def label(self) -> str:
@@ -130,7 +136,7 @@ class OpCase:
 
     def _run(self, function: Callable[..., Any], tensors: Tensors) -> Tensors:
         if self.random:
-            torch.manual_seed(RANDOM_SEED)
+            reseed(next(iter(tensors.values())).device)
         options = self.options
         return named("output", self.call(lambda *a, **k: function(*a, **k, **options), tensors))
 
@@ -154,6 +160,8 @@ class ModuleCase:
     reference: type[torch.nn.Module] | None = None
     random: bool = False
     dtypes: tuple[torch.dtype, ...] = NARROW
+    at_once: bool = False
+    constraint: Callable[[Tensors], Tensors] = lambda tensors: tensors
 
     @property
     def label(self) -> str:
@@ -208,7 +216,7 @@ class ModuleCase:
             k.removeprefix(PARAMETER): v for k, v in tensors.items() if k.startswith(PARAMETER)
         }
         if self.random:
-            torch.manual_seed(RANDOM_SEED)
+            reseed(example.device)
         output = self.call(lambda *a, **k: functional_call(module, parameters, a, k), inputs)
         return named("output", output) | named("buffer", dict(module.named_buffers()))
 
@@ -233,6 +241,17 @@ def shift_buffers(module: torch.nn.Module) -> None:
         if buffer.is_floating_point():
             drawn = torch.rand(buffer.shape, generator=generator, dtype=torch.float64)
             buffer.add_(drawn.to(buffer.device, buffer.dtype))
+
+
+def reseed(device: torch.device) -> None:
+    """Start the global generator that layers on `device` draw from at the same place.
+
+    Not torch.manual_seed: without a GPU in use that queues a call for each device, with a stack
+    trace, and takes half the time of a small layer's pass.
+    """
+    torch.default_generator.manual_seed(RANDOM_SEED)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(RANDOM_SEED)
 
 
 def wanted(case: Case, tensors: Tensors) -> list[str]:
