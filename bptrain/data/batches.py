@@ -1,6 +1,6 @@
 """Batches cut from tensors that already lie on the training device: no per-sample Python work."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -47,11 +47,11 @@ class Batches:
     """Rows of tensors, cut into batches; the last one of an epoch may be smaller.
 
     inputs, targets  tensors whose first axis is the sample's
+    predictions      of each sample [N], on the CPU, where they differ; else a sample is one
     seed             None serves the samples in their order; a number shuffles each epoch by a
                      permutation that is a pure function of (seed, epoch), so that any epoch can be
                      served again
     augment          changes the batches of shuffled epochs, which are those that are trained with
-    scale            makes what a model sees of the first input, where that is held in fewer bytes
     """
 
     def __init__(
@@ -60,12 +60,12 @@ class Batches:
         targets: tuple[Tensor, ...],
         batch_size: int,
         seed: int | None = None,
+        predictions: Tensor | None = None,
         augment: Augment | None = None,
-        scale: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         self.inputs, self.targets = inputs, targets
         self.batch_size, self.seed = batch_size, seed
-        self.augment, self.scale = augment, scale
+        self.predictions, self.augment = predictions, augment
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
@@ -77,25 +77,25 @@ class Batches:
         if self.seed is None:
             for start in range(0, samples, self.batch_size):
                 rows = slice(start, start + self.batch_size)
-                yield self.cut(rows)
+                yield self.cut(rows, rows)
             return
-        order = permutation(samples, self.seed, epoch).to(device)
-        for chosen in order.split(self.batch_size):
-            batch = self.cut(chosen)
+        order = permutation(samples, self.seed, epoch)
+        parts = order.split(self.batch_size), order.to(device).split(self.batch_size)
+        for rows, chosen in zip(*parts, strict=True):
+            batch = self.cut(chosen, rows)
             if self.augment is not None:
                 batch = self.augment(batch, self.seed, epoch, chosen)
             yield batch
 
-    def cut(self, rows: slice | Tensor) -> Batch:
-        """Return the batch of these rows."""
+    def cut(self, chosen: Tensor | slice, rows: Tensor | slice) -> Batch:
+        """Return the batch of these rows, which are named on the samples' device and on the CPU."""
 
         def held(tensor: Tensor) -> Tensor:
-            return tensor[rows] if isinstance(rows, slice) else tensor.index_select(0, rows)
+            return tensor[chosen] if isinstance(chosen, slice) else tensor.index_select(0, chosen)
 
-        first, *rest = map(held, self.inputs)
-        if self.scale is not None:
-            first = self.scale(first)
-        return Batch((first, *rest), tuple(map(held, self.targets)), len(first))
+        inputs, targets = (tuple(map(held, each)) for each in (self.inputs, self.targets))
+        asked = self.predictions
+        return Batch(inputs, targets, len(inputs[0]) if asked is None else int(asked[rows].sum()))
 
 
 def permutation(samples: int, seed: int, epoch: int) -> Tensor:

@@ -87,8 +87,20 @@ class ImagesInMemory:
     ) -> BatchSource:
         """Return the batches, shuffled anew each epoch if a seed is given."""
         _refuse_windows(window)
-        held = (self.pixels,), (self.targets,)
-        return Batches(*held, batch_size, seed, self.augment, self.scale)
+        return ScaledBatches(self, batch_size, seed)
+
+
+class ScaledBatches(Batches):
+    """Batches of bytes, scaled before anything else is done with them."""
+
+    def __init__(self, split: ImagesInMemory, batch_size: int, seed: int | None) -> None:
+        super().__init__((split.pixels,), (split.targets,), batch_size, seed, augment=split.augment)
+        self.scale = split.scale
+
+    def cut(self, chosen: Tensor | slice, rows: Tensor | slice) -> Batch:
+        """Return the batch of these rows."""
+        (pixels,), targets, weight = super().cut(chosen, rows)
+        return Batch((self.scale(pixels),), targets, weight)
 
 
 class DecodedBatches:
