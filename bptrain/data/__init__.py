@@ -4,11 +4,15 @@ from typing import Annotated
 
 from pydantic import Field
 
+from bptrain.data.audio_folder import AudioFolderConfig
 from bptrain.data.batches import Batch, BatchSource
 from bptrain.data.digits import DigitsConfig
 from bptrain.data.mnist import FashionMNISTConfig, MNISTConfig
 from bptrain.data.splits import Dataset, Split
 
-DataConfig = Annotated[DigitsConfig | MNISTConfig | FashionMNISTConfig, Field(discriminator="kind")]
+DataConfig = Annotated[
+    DigitsConfig | MNISTConfig | FashionMNISTConfig | AudioFolderConfig,
+    Field(discriminator="kind"),
+]
 
 __all__ = ["Batch", "BatchSource", "DataConfig", "Dataset", "Split"]

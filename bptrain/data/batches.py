@@ -35,6 +35,16 @@ class BatchSource(Protocol):
         ...
 
 
+class Augment(Protocol):
+    """Changes the inputs of a training batch, as a pure function of all that it is given."""
+
+    def __call__(
+        self, inputs: Tensor, seed: int, epoch: int, rows: Tensor, lengths: Tensor | None = None
+    ) -> Tensor:
+        """Return inputs [B, ...] changed; `rows` [B] are the samples' numbers in their split."""
+        ...
+
+
 class Batches:
     """Rows of tensors, cut into batches; the last one of an epoch may be smaller.
 
@@ -42,6 +52,7 @@ class Batches:
     seed             None serves the samples in their order; a number shuffles each epoch by a
                      permutation that is a pure function of (seed, epoch), so that any epoch can be
                      served again
+    augment          changes the inputs of shuffled epochs
     """
 
     def __init__(
@@ -50,9 +61,10 @@ class Batches:
         targets: tuple[Tensor, ...],
         batch_size: int,
         seed: int | None = None,
+        augment: Augment | None = None,
     ) -> None:
         self.inputs, self.targets = inputs, targets
-        self.batch_size, self.seed = batch_size, seed
+        self.batch_size, self.seed, self.augment = batch_size, seed, augment
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
@@ -71,6 +83,10 @@ class Batches:
         order = permutation(samples, self.seed, epoch).to(device)
         for chosen in order.split(self.batch_size):
             inputs = tuple(each.index_select(0, chosen) for each in self.inputs)
+            if self.augment is not None:
+                first, *lengths = inputs
+                first = self.augment(first, self.seed, epoch, chosen, *lengths)
+                inputs = (first, *lengths)
             targets = tuple(each.index_select(0, chosen) for each in self.targets)
             yield Batch(inputs, targets, len(chosen))
 

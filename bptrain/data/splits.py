@@ -11,7 +11,7 @@ from sklearn.model_selection import train_test_split
 from torch import Tensor
 
 from bptrain.config import StrictConfig
-from bptrain.data.batches import Batches, BatchSource
+from bptrain.data.batches import Augment, Batches, BatchSource
 from bptrain.errors import UsageError
 from bptrain.problem import Problem
 
@@ -58,12 +58,14 @@ class Samples:
 
     lengths         valid steps of each sequence, where they differ: the rest is padding
     target_lengths  valid symbols of each target, where targets are texts
+    augment         changes training inputs as they are served, other ones every epoch
     """
 
     inputs: Tensor
     targets: Tensor
     lengths: Tensor | None = None
     target_lengths: Tensor | None = None
+    augment: Augment | None = None
 
     def __len__(self) -> int:
         """Return the number of samples."""
@@ -71,10 +73,12 @@ class Samples:
 
     def map(self, change: Callable[[Tensor], Tensor]) -> "Samples":
         """Return the split with each of its tensors changed alike."""
-        tensors = (self.inputs, self.targets, self.lengths, self.target_lengths)
-        return Samples(*(None if each is None else change(each) for each in tensors))  # type: ignore[arg-type]
+        optional = (self.lengths, self.target_lengths)
+        lengths, target_lengths = (None if each is None else change(each) for each in optional)
+        inputs, targets = change(self.inputs), change(self.targets)
+        return Samples(inputs, targets, lengths, target_lengths, self.augment)
 
-    def rows(self, rows: Tensor) -> "Samples":
+    def rows(self, rows: Tensor | slice) -> "Samples":
         """Return the samples of these indices."""
         return self.map(lambda tensor: tensor[rows])
 
@@ -100,11 +104,11 @@ class Samples:
         inputs: tuple[Tensor, ...] = (self.inputs,)
         targets: tuple[Tensor, ...] = (self.targets,)
         if self.lengths is None:
-            return Batches(inputs, targets, batch_size, seed)
+            return Batches(inputs, targets, batch_size, seed, self.augment)
         inputs = (self.inputs, self.lengths)
         if self.target_lengths is not None:
             targets = (self.targets, self.lengths, self.target_lengths)
-        return Batches(inputs, targets, batch_size, seed)
+        return Batches(inputs, targets, batch_size, seed, self.augment)
 
 
 @dataclass(frozen=True)
