@@ -7,10 +7,12 @@ module has none. Each odd shape says why it is there.
 from bptrain.verify.case import Case, ModuleCase, OpCase, Refusal
 from bptrain.verify.cases import (
     activations,
+    batch_norms,
     bilinear,
     convolution,
     dropout,
     embedding,
+    layer_norms,
     linear,
     losses_of_classes,
     losses_of_labels,
@@ -24,10 +26,12 @@ from bptrain.verify.cases import (
 
 OPS: list[OpCase] = [
     *activations.OPS,
+    *batch_norms.OPS,
     *bilinear.OPS,
     *convolution.OPS,
     *dropout.OPS,
     *embedding.OPS,
+    *layer_norms.OPS,
     *linear.OPS,
     *losses_of_classes.OPS,
     *losses_of_labels.OPS,
@@ -40,10 +44,12 @@ OPS: list[OpCase] = [
 ]
 MODULES: list[ModuleCase] = [
     *activations.MODULES,
+    *batch_norms.MODULES,
     *bilinear.MODULES,
     *convolution.MODULES,
     *dropout.MODULES,
     *embedding.MODULES,
+    *layer_norms.MODULES,
     *linear.MODULES,
     *losses_of_classes.MODULES,
     *losses_of_labels.MODULES,
