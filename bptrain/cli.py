@@ -36,6 +36,9 @@ Overrides = Annotated[
 ]
 
 
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="a run's folder")]
+
+
 class Checkpoint(StrEnum):
     """Which state of a run."""
 
@@ -81,20 +84,53 @@ def fit_command(
 
 @app.command()
 def evaluate(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="a run's folder")],
+    run: RunPath,
     checkpoint: Annotated[Checkpoint, typer.Option(help="which state")] = Checkpoint.best,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
 ) -> None:
     """Print a run's loss and metrics on the test split."""
     with errors_to_exit_codes():
-        from bptrain.training import evaluate_run
+        from bptrain.judging import evaluate_run, save_pictures
+        from bptrain.monitor.console import lines_of
 
-        measured = evaluate_run(run, checkpoint.value)
+        judged = evaluate_run(run, checkpoint.value)
         if as_json:
-            print(json.dumps(measured))
-            return
-        for name, value in measured.items():
-            print(f"{name:16}{value if isinstance(value, str) else f'{value:.6f}'}")
+            print(json.dumps({"checkpoint": judged.checkpoint, **judged.values}))
+        else:
+            rows = [[name, f"{value:.6g}"] for name, value in judged.values.items()]
+            print("\n".join(lines_of([["checkpoint", judged.checkpoint], *rows])))
+            for each in judged.shown:
+                if each.rows:
+                    print("\n".join(["", *lines_of(each.rows)]))
+        for path in save_pictures(run, judged):
+            if not as_json:
+                print(f"picture {path}")
+
+
+@app.command("predict")
+def predict_command(
+    run: RunPath,
+    inputs: Annotated[
+        list[str], typer.Argument(metavar="INPUT...", help="files, or text for a model of text")
+    ],
+    checkpoint: Annotated[Checkpoint, typer.Option(help="which state")] = Checkpoint.best,
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON list")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="print CSV")] = False,
+) -> None:
+    """Print what a run's model says of each INPUT."""
+    with errors_to_exit_codes():
+        from bptrain import predicting
+        from bptrain.monitor.console import lines_of
+
+        if as_json and as_csv:
+            raise UsageError("--json and --csv exclude each other")
+        answers = predicting.predict(run, inputs, checkpoint.value)
+        if as_json:
+            print(json.dumps(answers))
+        elif as_csv:
+            print(predicting.as_csv(answers), end="")
+        else:
+            print("\n".join(lines_of(predicting.as_rows(answers))))
 
 
 @app.command("check")

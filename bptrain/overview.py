@@ -9,12 +9,13 @@ from rich.console import Console
 
 from bptrain.data.digits import DigitsConfig
 from bptrain.experiment import ExperimentConfig, Plan
+from bptrain.free_memory import in_words
 from bptrain.models import LayerSummary, ModelConfig
 from bptrain.models.cnn import OWN_STAGES, CNNConfig
 from bptrain.models.mlp import MLPConfig
 from bptrain.models.sequential import SequentialConfig
 from bptrain.monitor.console import table
-from bptrain.train.memory import available_bytes, in_words
+from bptrain.train.memory import available_bytes
 from bptrain.train.run_directory import device_name, package_versions
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  what worker processes pass batches through

@@ -9,15 +9,17 @@ import bptrain
 
 PACKAGE = Path(bptrain.__file__).parent
 FLOORS = [  # from the bottom up; rooms on one floor are strangers, except where a line says so
-    {"__init__", "errors", "problem"},
+    {"__init__", "errors", "free_memory", "problem"},
     {"yaml_tree"},
     {"config", "config_guide"},
     {"ops"},
     {"nn"},
     {"models", "data", "optim", "train", "monitor"},
     {"verify", "bench"},
-    {"experiment"},
-    {"training", "overview"},
+    {"experiment", "writing"},
+    {"saved_run"},
+    {"judging"},
+    {"training", "predicting", "overview"},
     {"cli"},
     {"__main__"},
 ]

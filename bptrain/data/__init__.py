@@ -8,7 +8,12 @@ from bptrain.data.batches import Batch, BatchSource
 from bptrain.data.digits import DigitsConfig
 from bptrain.data.mnist import FashionMNISTConfig, MNISTConfig
 from bptrain.data.splits import Dataset, Split
+from bptrain.data.text import TextConfig
+from bptrain.data.text_table import TextTableConfig
 
-DataConfig = Annotated[DigitsConfig | MNISTConfig | FashionMNISTConfig, Field(discriminator="kind")]
+DataConfig = Annotated[
+    DigitsConfig | MNISTConfig | FashionMNISTConfig | TextConfig | TextTableConfig,
+    Field(discriminator="kind"),
+]
 
 __all__ = ["Batch", "BatchSource", "DataConfig", "Dataset", "Split"]

@@ -8,6 +8,7 @@ NotImplementedError in the constructor, naming it.
 from bptrain.nn.adaptive_avg_pool import AdaptiveAvgPool1d, AdaptiveAvgPool2d
 from bptrain.nn.add import Add
 from bptrain.nn.alpha_dropout import AlphaDropout
+from bptrain.nn.attention import MultiheadAttention
 from bptrain.nn.avg_pool import AvgPool1d, AvgPool2d
 from bptrain.nn.batch_norm import BatchNorm1d, BatchNorm2d, BatchNorm3d
 from bptrain.nn.bilinear import Bilinear
@@ -18,6 +19,7 @@ from bptrain.nn.conv import Conv1d, Conv2d, Conv3d
 from bptrain.nn.conv_transpose import ConvTranspose1d, ConvTranspose2d
 from bptrain.nn.cosine_embedding_loss import CosineEmbeddingLoss
 from bptrain.nn.cross_entropy import CrossEntropyLoss
+from bptrain.nn.ctc_loss import CTCLoss
 from bptrain.nn.dropout import Dropout, Dropout1d, Dropout2d
 from bptrain.nn.elu import CELU, ELU, SELU
 from bptrain.nn.embedding import Embedding
@@ -80,6 +82,7 @@ __all__ = [
     "BatchNorm2d",
     "BatchNorm3d",
     "Bilinear",
+    "CTCLoss",
     "Concat",
     "Conv1d",
     "Conv2d",
@@ -116,6 +119,7 @@ __all__ = [
     "MaxPool1d",
     "MaxPool2d",
     "Mish",
+    "MultiheadAttention",
     "NLLLoss",
     "PReLU",
     "PixelShuffle",

@@ -25,6 +25,7 @@ Second derivatives are not offered: differentiating a gradient raises a RuntimeE
 from bptrain.ops.adaptive_avg_pool import adaptive_avg_pool1d, adaptive_avg_pool2d
 from bptrain.ops.add import add
 from bptrain.ops.alpha_dropout import alpha_dropout
+from bptrain.ops.attention import scaled_dot_product_attention
 from bptrain.ops.avg_pool import avg_pool1d, avg_pool2d
 from bptrain.ops.batch_norm import batch_norm
 from bptrain.ops.bilinear import bilinear
@@ -35,6 +36,7 @@ from bptrain.ops.conv import conv1d, conv2d, conv3d
 from bptrain.ops.conv_transpose import conv_transpose1d, conv_transpose2d
 from bptrain.ops.cosine_embedding_loss import cosine_embedding_loss
 from bptrain.ops.cross_entropy import cross_entropy
+from bptrain.ops.ctc_loss import ctc_loss
 from bptrain.ops.dropout import dropout, dropout1d, dropout2d
 from bptrain.ops.elu import celu, elu, selu
 from bptrain.ops.embedding import embedding
@@ -98,6 +100,7 @@ __all__ = [
     "conv_transpose2d",
     "cosine_embedding_loss",
     "cross_entropy",
+    "ctc_loss",
     "dropout",
     "dropout1d",
     "dropout2d",
@@ -136,6 +139,7 @@ __all__ = [
     "relu",
     "relu6",
     "rms_norm",
+    "scaled_dot_product_attention",
     "selu",
     "sigmoid",
     "silu",

@@ -33,7 +33,7 @@ Keeps      x, m, r (only if x' or w' is wanted), w (only if x' is wanted); in ev
            needs no more than w r; not h or y
 Cost       about 8NCHW flops forward, 10NCHW backward: two passes over memory each
 Source     derived here; Ioffe and Szegedy 2015, "Batch Normalization", section 3, whose gradients
-           are not collapsed; the running variance is the unbiased one, as in torch
+           are not collapsed; the running variance is over M - 1, as in torch
 """
 
 from typing import Any, NamedTuple
@@ -42,12 +42,8 @@ import torch
 from torch import Tensor
 
 from bptrain.ops.autocast import first_derivative, in_given_dtype
-from bptrain.ops.statistics import (
-    as_parameter,
-    as_parameters,
-    checked_by_channel,
-    layout_of,
-)
+from bptrain.ops.fused import carried_out_by
+from bptrain.ops.statistics import as_parameter, as_parameters, checked_by_channel, layout_of
 
 aten = torch.ops.aten
 Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]
@@ -102,23 +98,39 @@ def forward(
     if running is None:
         y, m, r = aten.native_batch_norm(x, w, b, None, None, True, share, e)
         return y, Saved(x, w, m, r), None
+    # the kernel's own averages, v's over M - 1, come out: an input of the pass is never modified
     before = (as_parameter(x, each) for each in running)
     y, m, r, *after = aten._native_batch_norm_legit_functional(x, w, b, *before, True, share, e)
     return y, Saved(x, w, m, r), Running(*after)
 
 
-def backward(grad_y: Tensor, saved: Saved, needs: Needs) -> Gradients:
-    """Return x' [N, C, ...], w' and b' [C], each None if it is not wanted."""
+def backward_in_one_pass(grad_y: Tensor, saved: Saved, needs: Needs) -> Gradients:
+    """Return the same from the kernel, which passes twice over memory."""
     x, w, m, r = saved
     if x is None or m is None or r is None:
         return None, None, _sum_by_channel(grad_y) if needs.b else None
     if not needs.x:
         return None, *_sums(grad_y, x, m, r, needs)
-    # x' = r (h' - mean(h') - h mean(h' h)), w' = sum y' h, b' = sum y': two passes over memory
     grads: Gradients = aten.native_batch_norm_backward(
         grad_y, x, w, None, None, m, r, True, 0.0, list(needs)
     )
     return grads
+
+
+@carried_out_by(backward_in_one_pass)
+def backward(grad_y: Tensor, saved: Saved, needs: Needs) -> Gradients:
+    """Return x' [N, C, ...], w' and b' [C], each None if it is not wanted."""
+    x, w, m, r = saved
+    grad_x = grad_w = None
+    grad_b = _sum_by_channel(grad_y) if needs.b else None
+    if x is not None and m is not None and r is not None:
+        r = _along(r, x)
+        h = r * (x - _along(m, x))
+        grad_w = _sum_by_channel(grad_y * h) if needs.w else None
+        if needs.x:
+            grad_h = grad_y if w is None else _along(w, x) * grad_y
+            grad_x = r * (grad_h - _mean(grad_h) - h * _mean(grad_h * h))
+    return grad_x, grad_w, grad_b
 
 
 def forward_by_running(
@@ -134,8 +146,10 @@ def forward_by_running(
     return aten.native_batch_norm(x, w, b, m, v, False, 0.0, e)[0], saved
 
 
-def backward_by_running(grad_y: Tensor, saved: SavedByRunning, needs: Needs) -> Gradients:
-    """Return x' [N, C, ...], w' and b' [C] for constant m and v, None if not wanted."""
+def backward_by_running_in_one_pass(
+    grad_y: Tensor, saved: SavedByRunning, needs: Needs
+) -> Gradients:
+    """Return the same from kernels."""
     x, m, r, slope = saved
     grad_x = None
     if needs.x and slope is not None:
@@ -143,6 +157,20 @@ def backward_by_running(grad_y: Tensor, saved: SavedByRunning, needs: Needs) -> 
     if x is None or m is None or r is None:
         return grad_x, None, _sum_by_channel(grad_y) if needs.b else None
     return grad_x, *_sums(grad_y, x, m, r, needs)
+
+
+@carried_out_by(backward_by_running_in_one_pass)
+def backward_by_running(grad_y: Tensor, saved: SavedByRunning, needs: Needs) -> Gradients:
+    """Return x' [N, C, ...], w' and b' [C] for constant m and v, None if not wanted."""
+    x, m, r, slope = saved
+    grad_x = grad_w = None
+    if needs.x and slope is not None:
+        grad_x = _along(slope, grad_y) * grad_y
+    if needs.w and x is not None and m is not None and r is not None:
+        h = _along(r, x) * (x - _along(m, x))
+        grad_w = _sum_by_channel(grad_y * h)
+    grad_b = _sum_by_channel(grad_y) if needs.b else None
+    return grad_x, grad_w, grad_b
 
 
 def _sums(
@@ -171,9 +199,19 @@ def _times(grad_y: Tensor, slope: Tensor) -> Tensor:
     return grad_x
 
 
-def _sum_by_channel(grad_y: Tensor) -> Tensor:
-    """Return b' = sum y' [C]."""
-    return grad_y.sum([0, *range(2, grad_y.dim())])
+def _along(values: Tensor, x: Tensor) -> Tensor:
+    """Return values [C] so that they meet the channels of x."""
+    return values.view(-1, *[1] * (x.dim() - 2))
+
+
+def _mean(values: Tensor) -> Tensor:
+    """Return the mean of each channel [1, C, 1, ...]."""
+    return values.mean([0, *range(2, values.dim())], keepdim=True)
+
+
+def _sum_by_channel(values: Tensor) -> Tensor:
+    """Return the sum of each channel [C]."""
+    return values.sum([0, *range(2, values.dim())])
 
 
 def read_by(saved: Saved, needs: Needs) -> Saved:

@@ -34,6 +34,7 @@ import torch
 from torch import Tensor
 
 from bptrain.ops.autocast import first_derivative, in_float32
+from bptrain.ops.fused import carried_out_by
 from bptrain.ops.statistics import as_parameters, checked_by_channel, layout_of, stand_in
 
 aten = torch.ops.aten
@@ -67,19 +68,38 @@ def forward(
     return y, Saved(x, w, m, r)
 
 
-def backward(grad_y: Tensor, saved: Saved, groups: int, needs: Needs) -> Gradients:
-    """Return x' [N, C, ...], w' and b' [C], each None if it is not wanted."""
+def backward_in_one_pass(grad_y: Tensor, saved: Saved, groups: int, needs: Needs) -> Gradients:
+    """Return the same from the kernel, which passes twice over memory."""
     x, w, m, r = saved
     if x is None or m is None or r is None:
         return None, None, _sum_by_channel(grad_y) if needs.b else None
     if not needs.x:  # the kernel gives w' the form of the w that it is handed
         w = stand_in(x, (x.shape[1],))
     grad_y = grad_y.contiguous(memory_format=_layout(x))
-    # x' = r (h' - mean(h') - h mean(h' h)), w' = sum y' h, b' = sum y': two passes over memory
     grads: Gradients = aten.native_group_norm_backward(
         grad_y, x, m, r, w, *_sizes(x), groups, list(needs)
     )
     return grads
+
+
+@carried_out_by(backward_in_one_pass)
+def backward(grad_y: Tensor, saved: Saved, groups: int, needs: Needs) -> Gradients:
+    """Return x' [N, C, ...], w' and b' [C], each None if it is not wanted."""
+    x, w, m, r = saved
+    grad_x = grad_w = None
+    grad_b = _sum_by_channel(grad_y) if needs.b else None
+    if x is not None and m is not None and r is not None:
+        N, C, places = _sizes(x)
+        by_group = (N, groups, C // groups * places)  # [N, G, M]
+        m, r = m.unsqueeze(2), r.unsqueeze(2)
+        h = r * (x.reshape(by_group) - m)
+        grad_w = _sum_by_channel(grad_y * h.view(x.shape)) if needs.w else None
+        if needs.x:
+            w_c = 1 if w is None else w.view(-1, *[1] * (x.dim() - 2))
+            grad_h = (w_c * grad_y).reshape(by_group)
+            mean_h, mean_hh = (each.mean(2, keepdim=True) for each in (grad_h, grad_h * h))
+            grad_x = (r * (grad_h - mean_h - h * mean_hh)).view(x.shape)
+    return grad_x, grad_w, grad_b
 
 
 def _sizes(x: Tensor) -> tuple[int, int, int]:
@@ -92,9 +112,9 @@ def _layout(x: Tensor) -> torch.memory_format:
     return layout_of(x) if x.device.type == "cpu" else torch.contiguous_format
 
 
-def _sum_by_channel(grad_y: Tensor) -> Tensor:
-    """Return b' = sum y' [C]."""
-    return grad_y.sum([0, *range(2, grad_y.dim())])
+def _sum_by_channel(values: Tensor) -> Tensor:
+    """Return the sum of each channel [C]."""
+    return values.sum([0, *range(2, values.dim())])
 
 
 class GroupNormFunction(torch.autograd.Function):

@@ -33,6 +33,7 @@ import torch
 from torch import Tensor
 
 from bptrain.ops.autocast import first_derivative, in_float32
+from bptrain.ops.fused import carried_out_by
 from bptrain.ops.statistics import as_parameters, checked_normalized_shape, stand_in
 
 aten = torch.ops.aten
@@ -65,18 +66,36 @@ def forward(
     return y, Saved(x, w, m, r)
 
 
-def backward(grad_y: Tensor, saved: Saved, shape: tuple[int, ...], needs: Needs) -> Gradients:
-    """Return x' in the shape of y', w' and b' [*shape], each None if it is not wanted."""
+def backward_in_one_pass(
+    grad_y: Tensor, saved: Saved, shape: tuple[int, ...], needs: Needs
+) -> Gradients:
+    """Return the same from the kernel, which passes twice over memory."""
     x, w, m, r = saved
     if x is None or m is None or r is None:
         return None, None, grad_y.sum_to_size(shape) if needs.b else None
     # The kernel gives w' and b' the form of the w and b that it is handed.
     like = stand_in(x, shape) if needs.w or needs.b else None
-    # x' = r (h' - mean(h') - h mean(h' h)), w' = sum y' h, b' = sum y': two passes over memory
     grads: Gradients = aten.native_layer_norm_backward(
         grad_y, x, shape, m, r, w if needs.x else like, like if needs.b else None, list(needs)
     )
     return grads
+
+
+@carried_out_by(backward_in_one_pass)
+def backward(grad_y: Tensor, saved: Saved, shape: tuple[int, ...], needs: Needs) -> Gradients:
+    """Return x' in the shape of y', w' and b' [*shape], each None if it is not wanted."""
+    x, w, m, r = saved
+    grad_x = grad_w = None
+    grad_b = grad_y.sum_to_size(shape) if needs.b else None
+    if x is not None and m is not None and r is not None:
+        h = r * (x - m)
+        grad_w = (grad_y * h).sum_to_size(shape) if needs.w else None
+        if needs.x:
+            own = tuple(range(-len(shape), 0))  # the axes of a sample
+            grad_h = grad_y if w is None else w * grad_y
+            mean_h, mean_hh = (each.mean(own, keepdim=True) for each in (grad_h, grad_h * h))
+            grad_x = r * (grad_h - mean_h - h * mean_hh)
+    return grad_x, grad_w, grad_b
 
 
 class LayerNormFunction(torch.autograd.Function):

@@ -30,6 +30,7 @@ import torch
 from torch import Tensor
 
 from bptrain.ops.autocast import first_derivative, in_float32
+from bptrain.ops.fused import carried_out_by
 from bptrain.ops.statistics import checked_normalized_shape, layout_of
 
 aten = torch.ops.aten
@@ -55,16 +56,18 @@ def forward(x: Tensor, w: Tensor | None, eps: float) -> tuple[Tensor, Saved]:
     wide = torch.promote_types(x.dtype, torch.float32)
     # the norm in place of the mean of squares: one pass, and no x^2 in memory
     norm = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=wide)
-    s = norm.square() / max(x.shape[1], 1)
-    r = (s + eps).rsqrt_()
+    s = norm.square_().div_(max(x.shape[1], 1))
+    r = s.add_(eps).rsqrt_()
     y = x * r
     if w is not None:
         y *= w
     return y.to(x.dtype), Saved(x, w, r)
 
 
-def backward(grad_y: Tensor, saved: Saved, needs: Needs) -> tuple[Tensor | None, Tensor | None]:
-    """Return x' and w' in the dtype of r, each None if it is not wanted."""
+def backward_in_one_pass(
+    grad_y: Tensor, saved: Saved, needs: Needs
+) -> tuple[Tensor | None, Tensor | None]:
+    """Return the same from layer normalisation's kernel."""
     # in float32 for 16-bit x: what is taken too much and given back must not be rounded between
     r, wide = saved.r, saved.r.dtype
     x, grad_y = saved.x.to(wide), grad_y.to(wide)
@@ -76,8 +79,22 @@ def backward(grad_y: Tensor, saved: Saved, needs: Needs) -> tuple[Tensor | None,
     grad_x, grad_w, _ = aten.native_layer_norm_backward(
         grad_y, x, [E], torch.zeros_like(r), r, w, None, [True, needs.w, False]
     )
-    sum_h = grad_y.sum(1) if w is None else grad_y.mv(w)
-    grad_x.add_(r * sum_h.unsqueeze(1) / max(E, 1))  # + r mean(h')
+    mean_h = grad_y.mean(1) if w is None else grad_y.mv(w / max(E, 1))
+    grad_x.addcmul_(r, mean_h.unsqueeze(1))  # + r mean(h')
+    return grad_x, grad_w
+
+
+@carried_out_by(backward_in_one_pass)
+def backward(grad_y: Tensor, saved: Saved, needs: Needs) -> tuple[Tensor | None, Tensor | None]:
+    """Return x' and w' in the dtype of r, each None if it is not wanted."""
+    x, w, r = saved
+    h = r * x
+    grad_x = grad_w = None
+    if needs.w:
+        grad_w = (grad_y * h).sum(0)
+    if needs.x:
+        grad_h = grad_y if w is None else w * grad_y
+        grad_x = r * (grad_h - h * (grad_h * h).mean(1, keepdim=True))
     return grad_x, grad_w
 
 

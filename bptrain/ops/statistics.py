@@ -32,13 +32,11 @@ def as_parameters(
 
 def layout_of(x: Tensor) -> torch.memory_format:
     """Return the memory format of x: channels last if it lies so, else contiguous."""
-    if x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last):
-        layout = torch.channels_last
-    elif x.dim() == 5 and x.is_contiguous(memory_format=torch.channels_last_3d):
-        layout = torch.channels_last_3d
-    else:
-        layout = torch.contiguous_format
-    return torch.contiguous_format if x.is_contiguous() else layout
+    if not x.is_contiguous():
+        for axes, layout in ((4, torch.channels_last), (5, torch.channels_last_3d)):
+            if x.dim() == axes and x.is_contiguous(memory_format=layout):
+                return layout
+    return torch.contiguous_format
 
 
 def _is_narrow_on_cpu(x: Tensor) -> bool:

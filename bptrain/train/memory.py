@@ -3,15 +3,12 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import psutil
 import torch
 
 from bptrain.errors import MemoryExhaustedError, UsageError
-
-CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
-CGROUP_USE = Path("/sys/fs/cgroup/memory.current")
+from bptrain.free_memory import free_bytes, in_words
 
 
 @dataclass(frozen=True)
@@ -35,12 +32,7 @@ def available_bytes(device: torch.device) -> int:
     """Return the free memory of the device; on the CPU also within the container's limit."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    free = int(psutil.virtual_memory().available)
-    if CGROUP_LIMIT.exists() and CGROUP_USE.exists():
-        limit = CGROUP_LIMIT.read_text().strip()
-        if limit != "max":
-            free = min(free, int(limit) - int(CGROUP_USE.read_text()))
-    return free
+    return free_bytes()
 
 
 def refuse_if_too_large(estimate: MemoryEstimate, device: torch.device) -> None:
@@ -76,12 +68,3 @@ def used_mb(device: torch.device) -> float:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e6
     return float(psutil.Process().memory_info().rss) / 1e6
-
-
-def in_words(count: float) -> str:
-    """Return a number of bytes in decimal units."""
-    for unit in ("B", "kB", "MB", "GB", "TB", "PB"):
-        if count < 1000 or unit == "PB":
-            break
-        count /= 1000
-    return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"

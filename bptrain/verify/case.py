@@ -97,6 +97,10 @@ class OpCase:
     reference  torch's function, where torch.nn.functional has none of the same name
     random     whether it draws random numbers: then each run starts from the same seed
     dtypes     the narrow dtypes in which torch has the operation on the CPU
+    at_once    whether one kernel computes all gradients together where they are wanted together
+               (counting what it makes does not tell what one gradient alone would cost)
+    constraint maps the tensors onto those for which alone the gradient is defined, and leaves the
+               drawn ones as they are: finite differences are taken through it
     """
 
     op: str
@@ -110,6 +114,8 @@ class OpCase:
     reference: Callable[..., Any] | None = None
     random: bool = False
     dtypes: tuple[torch.dtype, ...] = NARROW
+    at_once: bool = False
+    constraint: Callable[[Tensors], Tensors] = lambda tensors: tensors
 
     @property
     def label(self) -> str:
@@ -154,6 +160,8 @@ class ModuleCase:
     reference: type[torch.nn.Module] | None = None
     random: bool = False
     dtypes: tuple[torch.dtype, ...] = NARROW
+    at_once: bool = False
+    constraint: Callable[[Tensors], Tensors] = lambda tensors: tensors
 
     @property
     def label(self) -> str:

@@ -7,9 +7,11 @@ module has none. Each odd shape says why it is there.
 from bptrain.verify.case import Case, ModuleCase, OpCase, Refusal
 from bptrain.verify.cases import (
     activations,
+    attention,
     batch_norms,
     bilinear,
     convolution,
+    ctc,
     dropout,
     embedding,
     layer_norms,
@@ -18,6 +20,7 @@ from bptrain.verify.cases import (
     losses_of_labels,
     losses_of_pairs,
     losses_of_values,
+    multihead_attention,
     padding,
     pooling,
     shapes,
@@ -26,9 +29,11 @@ from bptrain.verify.cases import (
 
 OPS: list[OpCase] = [
     *activations.OPS,
+    *attention.OPS,
     *batch_norms.OPS,
     *bilinear.OPS,
     *convolution.OPS,
+    *ctc.OPS,
     *dropout.OPS,
     *embedding.OPS,
     *layer_norms.OPS,
@@ -47,6 +52,7 @@ MODULES: list[ModuleCase] = [
     *batch_norms.MODULES,
     *bilinear.MODULES,
     *convolution.MODULES,
+    *ctc.MODULES,
     *dropout.MODULES,
     *embedding.MODULES,
     *layer_norms.MODULES,
@@ -55,6 +61,7 @@ MODULES: list[ModuleCase] = [
     *losses_of_labels.MODULES,
     *losses_of_pairs.MODULES,
     *losses_of_values.MODULES,
+    *multihead_attention.MODULES,
     *padding.MODULES,
     *pooling.MODULES,
     *shapes.MODULES,
