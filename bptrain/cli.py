@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 
 from bptrain import __version__
-from bptrain.config import json_schema, load_config, starter
+from bptrain.config import json_schema, load_config, naming_lines, starter
 from bptrain.errors import BptrainError, GradientError, UsageError, exit_code_of
 
 app = typer.Typer(
@@ -36,6 +36,9 @@ Overrides = Annotated[
 ]
 
 
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="a run's folder")]
+
+
 class Checkpoint(StrEnum):
     """Which state of a run."""
 
@@ -47,6 +50,8 @@ class Kind(StrEnum):
     """Starter configs."""
 
     mlp = "mlp"
+    cnn = "cnn"
+    sequential = "sequential"
 
 
 @app.command("fit")
@@ -61,7 +66,7 @@ def fit_command(
     ] = False,
 ) -> None:
     """Train the experiment of CONFIG and test it."""
-    with errors_to_exit_codes():
+    with errors_to_exit_codes(), naming_lines(config, overrides or []):
         from bptrain.experiment import ExperimentConfig, plan
         from bptrain.overview import print_plan
         from bptrain.train.memory import refuse_if_too_large
@@ -79,20 +84,53 @@ def fit_command(
 
 @app.command()
 def evaluate(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="a run's folder")],
+    run: RunPath,
     checkpoint: Annotated[Checkpoint, typer.Option(help="which state")] = Checkpoint.best,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
 ) -> None:
     """Print a run's loss and metrics on the test split."""
     with errors_to_exit_codes():
-        from bptrain.training import evaluate_run
+        from bptrain.judging import evaluate_run, save_pictures
+        from bptrain.monitor.console import lines_of
 
-        measured = evaluate_run(run, checkpoint.value)
+        judged = evaluate_run(run, checkpoint.value)
         if as_json:
-            print(json.dumps(measured))
-            return
-        for name, value in measured.items():
-            print(f"{name:16}{value if isinstance(value, str) else f'{value:.6f}'}")
+            print(json.dumps({"checkpoint": judged.checkpoint, **judged.values}))
+        else:
+            rows = [[name, f"{value:.6g}"] for name, value in judged.values.items()]
+            print("\n".join(lines_of([["checkpoint", judged.checkpoint], *rows])))
+            for each in judged.shown:
+                if each.rows:
+                    print("\n".join(["", *lines_of(each.rows)]))
+        for path in save_pictures(run, judged):
+            if not as_json:
+                print(f"picture {path}")
+
+
+@app.command("predict")
+def predict_command(
+    run: RunPath,
+    inputs: Annotated[
+        list[str], typer.Argument(metavar="INPUT...", help="files, or text for a model of text")
+    ],
+    checkpoint: Annotated[Checkpoint, typer.Option(help="which state")] = Checkpoint.best,
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON list")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="print CSV")] = False,
+) -> None:
+    """Print what a run's model says of each INPUT."""
+    with errors_to_exit_codes():
+        from bptrain import predicting
+        from bptrain.monitor.console import lines_of
+
+        if as_json and as_csv:
+            raise UsageError("--json and --csv exclude each other")
+        answers = predicting.predict(run, inputs, checkpoint.value)
+        if as_json:
+            print(json.dumps(answers))
+        elif as_csv:
+            print(predicting.as_csv(answers), end="")
+        else:
+            print("\n".join(lines_of(predicting.as_rows(answers))))
 
 
 @app.command("check")
@@ -105,7 +143,7 @@ def check_command(
     ] = None,
 ) -> None:
     """Prove every hand-written gradient of CONFIG's model."""
-    with errors_to_exit_codes():
+    with errors_to_exit_codes(), naming_lines(config, overrides or []):
         from bptrain.experiment import ExperimentConfig
         from bptrain.train.storage import storing
         from bptrain.training import check_gradients
@@ -145,7 +183,7 @@ def validate(
 
 @app.command()
 def init(
-    kind: Annotated[Kind, typer.Argument(metavar="KIND", help="mlp")],
+    kind: Annotated[Kind, typer.Argument(metavar="KIND", help="mlp, cnn or sequential")],
 ) -> None:
     """Print a commented starter config."""
     with errors_to_exit_codes():

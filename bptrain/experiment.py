@@ -13,8 +13,8 @@ from bptrain.errors import (
     UsageError,
 )
 from bptrain.models import LayerSummary, LossConfig, ModelConfig, summarize
-from bptrain.models.losses import CrossEntropyConfig
-from bptrain.monitor.metrics import metric_of
+from bptrain.models.losses import default_loss
+from bptrain.monitor.metrics import evaluation_metric, training_metric
 from bptrain.optim import OptimizerConfig, Schedule, ScheduleConfig
 from bptrain.optim.optimizers import SGDConfig
 from bptrain.optim.schedules import ConstantConfig
@@ -70,7 +70,10 @@ class ExperimentConfig(StrictConfig):
     )
     data: DataConfig
     model: ModelConfig
-    loss: LossConfig = CrossEntropyConfig()
+    loss: LossConfig | None = Field(
+        default=None,
+        description="what is made small; null for the one that the data's task takes by default",
+    )
     optimizer: OptimizerConfig = SGDConfig()
     schedule: ScheduleConfig = ConstantConfig()
     train: TrainConfig = TrainConfig()
@@ -93,9 +96,13 @@ def resolve_device(name: str) -> torch.device:
 
 @dataclass(frozen=True)
 class Plan:
-    """What will be trained, known before any of the model is allocated."""
+    """What will be trained, known before any of the model is allocated.
+
+    config  resolved: it names the loss
+    """
 
     config: ExperimentConfig
+    loss_function: nn.Module
     device: torch.device
     dataset: Dataset
     layers: list[LayerSummary]
@@ -117,6 +124,8 @@ def plan(config: ExperimentConfig) -> Plan:
     device = resolve_device(config.device)
     dataset = config.data.build(config.seed)
     problem = dataset.problem
+    loss = config.loss or default_loss(problem)
+    config = config.model_copy(update={"loss": loss})
     batch_size = min(config.data.batch_size, len(dataset.train))
     model = config.model.build(problem, torch.device("meta"))
     layers = summarize(model, problem, batch_size)
@@ -129,7 +138,7 @@ def plan(config: ExperimentConfig) -> Plan:
         kept_for_backward=sum(layer.kept_bytes for layer in layers) + outputs,
         data=dataset.bytes,
     )
-    return Plan(config, device, dataset, layers, memory)
+    return Plan(config, loss.build(problem), device, dataset, layers, memory)
 
 
 def serve(config: ExperimentConfig, split: Split, seed: int | None = None) -> BatchSource:
@@ -146,7 +155,8 @@ class Experiment:
     dataset: Dataset
     model: nn.Module
     loss_function: nn.Module
-    metric: Metric
+    training_metric: Metric
+    evaluation_metric: Metric
     optimizer: torch.optim.Optimizer
     schedule: Schedule
     batches: BatchSource
@@ -167,8 +177,9 @@ def build(plan: Plan) -> Experiment:
         device,
         dataset,
         model,
-        loss_function=config.loss.build(problem).to(device),
-        metric=metric_of(problem),
+        loss_function=plan.loss_function.to(device),
+        training_metric=training_metric(problem),
+        evaluation_metric=evaluation_metric(problem),
         optimizer=config.optimizer.build(model.parameters()),
         schedule=config.schedule.build(plan.total_steps, plan.steps_per_epoch),
         batches=serve(config, dataset.train, config.seed),

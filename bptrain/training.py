@@ -1,44 +1,36 @@
-"""A run: train an experiment, log, evaluate, save, test; and what is done with it afterwards."""
+"""A run: train an experiment, log, evaluate, save, and judge the best state at the end."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
 from math import isfinite
 from pathlib import Path
-from typing import Literal
 
 from rich.console import Console
 from torch import Tensor, nn
 
-from bptrain.config import load_config, to_yaml
-from bptrain.errors import (
-    CheckpointError,
-    InterruptedRun,
-    NonFiniteError,
-    UsageError,
-    shorten,
-)
+from bptrain.config import to_yaml
+from bptrain.errors import InterruptedRun
 from bptrain.experiment import Experiment, ExperimentConfig, Plan, build, plan, serve
-from bptrain.monitor.console import TrainingConsole, figures
+from bptrain.judging import evaluate_split, judge, refuse_non_finite, save_pictures
+from bptrain.monitor.console import TrainingConsole
 from bptrain.monitor.metrics_file import MetricsFile
 from bptrain.monitor.quantities import LayerGradients
 from bptrain.monitor.tensorboard import Board
-from bptrain.train.checkpoint import (
-    best_checkpoint,
-    last_first,
-    prune,
-    read_checkpoint,
-    write_checkpoint,
+from bptrain.saved_run import (
+    CHECKPOINTS,
+    choose_checkpoint,
 )
-from bptrain.train.evaluate import StepWindow, evaluate
+from bptrain.train.checkpoint import prune, write_checkpoint
+from bptrain.train.evaluate import StepWindow
 from bptrain.train.loop import StepReport, fit
 from bptrain.train.memory import allocating, used_mb
+from bptrain.train.prepared import write_prepared
 from bptrain.train.run_directory import create_run_directory, write_description, write_error_log
 from bptrain.train.signals import StopRequest
 from bptrain.train.state import TrainingState, capture
 from bptrain.train.storage import storing
 from bptrain.verify import Report, check
 
-CHECKPOINTS = "checkpoints"
 CHECKED_SAMPLES = 8  # more would slow finite differences and show no other error
 
 
@@ -49,6 +41,7 @@ def run(plan: Plan, chosen_dir: Path | None, console: Console) -> Path:
         run_dir = create_run_directory(plan.config.name, chosen_dir)
         try:
             write_description(run_dir, to_yaml(plan.config), plan.device)
+            write_prepared(run_dir, plan.dataset.problem, plan.dataset.prepared)
             train(experiment, run_dir, console)
         except InterruptedRun:
             raise
@@ -59,14 +52,19 @@ def run(plan: Plan, chosen_dir: Path | None, console: Console) -> Path:
 
 
 def train(experiment: Experiment, run_dir: Path, console: Console) -> None:
-    """Run the loop: log, evaluate and save between its steps, test at the end."""
+    """Run the loop: log, evaluate and save between its steps, judge the best state at the end."""
     config, checkpoints = experiment.config, run_dir / CHECKPOINTS
     gradients = LayerGradients(experiment.model)
-    window = StepWindow(experiment.metric)
+    window = StepWindow(experiment.training_metric)
     with ExitStack() as opened, storing(run_dir):
         metrics = opened.enter_context(MetricsFile(run_dir / "metrics.jsonl"))
         board = opened.enter_context(
-            Board(run_dir / "tensorboard", to_yaml(config), gradients.tags)
+            Board(
+                run_dir / "tensorboard",
+                to_yaml(config),
+                gradients.tags,
+                experiment.evaluation_metric.names,
+            )
         )
         shown = opened.enter_context(
             TrainingConsole(console, experiment.total_steps, len(experiment.batches))
@@ -97,14 +95,28 @@ def train(experiment: Experiment, run_dir: Path, console: Console) -> None:
                 )
             window.restart()
 
-        if experiment.dataset.test is not None:
-            best = best_checkpoint(checkpoints)
-            load_model(experiment.model, best)
-            tested = evaluate_split(experiment, "test")
-            metrics.write(experiment.total_steps, report.epoch, tested)
-            board.write(experiment.total_steps, tested)
-            samples = len(experiment.dataset.test)
-            shown.say(f"test {figures(tested)}  ({best.name}, {samples:,} samples)")
+        conclude(experiment, run_dir, metrics, board, shown, report.epoch)
+
+
+def conclude(
+    experiment: Experiment,
+    run_dir: Path,
+    metrics: MetricsFile,
+    board: Board,
+    shown: TrainingConsole,
+    epoch: int,
+) -> None:
+    """Judge the best state of a run that has ended, and show what became of it."""
+    judged = judge(experiment, choose_checkpoint(run_dir, "best"))
+    if judged is None:
+        return
+    step = experiment.total_steps
+    if judged.split == "test":
+        metrics.write(step, epoch, judged.values)
+        board.write(step, judged.values)
+    board.show(step, judged.split, judged.shown)
+    save_pictures(run_dir, judged)
+    shown.say(judged.summary)
 
 
 class TrainingStep(nn.Module):
@@ -137,32 +149,6 @@ def state_of(experiment: Experiment, report: StepReport, values: dict[str, float
     """Return what the checkpoint of a step holds."""
     position = {"step": report.step, "epoch": report.epoch, "seed": experiment.config.seed}
     return capture(experiment.model, experiment.optimizer, {**position, **values})
-
-
-def load_model(model: nn.Module, checkpoint: Path) -> None:
-    """Load a checkpoint's weights, or raise CheckpointError if they are another model's."""
-    state = read_checkpoint(checkpoint)
-    try:
-        model.load_state_dict(state.model)
-    except RuntimeError as error:
-        raise CheckpointError(
-            f"{checkpoint}: holds another model than the run's config.yaml",
-            shorten(str(error)),
-            "restore the config.yaml the run was trained with",
-        ) from error
-
-
-def evaluate_run(run_dir: Path, which: Literal["best", "last"]) -> dict[str, float | str]:
-    """Return the loss and metrics of a run's state on the test split, and the checkpoint's name."""
-    if not (run_dir / "config.yaml").is_file():
-        raise UsageError(f"{run_dir}: not a run directory", "it has no config.yaml")
-    config = load_config(ExperimentConfig, run_dir / "config.yaml", [])
-    checkpoints = run_dir / CHECKPOINTS
-    path = best_checkpoint(checkpoints) if which == "best" else last_first(checkpoints)[0]
-    with allocating():
-        experiment = build(plan(config))
-        load_model(experiment.model, path)
-        return {"checkpoint": path.name, **evaluate_split(experiment, "test")}
 
 
 def steps(experiment: Experiment) -> Iterator[StepReport]:
@@ -198,23 +184,3 @@ def read_window(
         **by_tag,
         "perf/memory_mb": used_mb(experiment.device),
     }
-
-
-def refuse_non_finite(what: str) -> None:
-    """Raise NonFiniteError with what to try."""
-    raise NonFiniteError(
-        what,
-        "the weights have grown too far or the data holds extreme values",
-        "a smaller optimizer.lr, or schedule.warmup_steps; the last checkpoint is from before",
-    )
-
-
-def evaluate_split(experiment: Experiment, prefix: str) -> dict[str, float]:
-    """Return the loss and metrics of the "val" or "test" split by tag; {} if it has no samples."""
-    dataset = experiment.dataset
-    split = dataset.validation if prefix == "val" else dataset.test
-    if split is None:
-        return {}
-    batches = serve(experiment.config, split).epoch(0)
-    measured = evaluate(experiment.model, experiment.loss_function, experiment.metric, batches)
-    return {f"{prefix}/{name}": value for name, value in measured.items()}

@@ -202,8 +202,15 @@ BROKEN: dict[str, tuple[str | bytes, str]] = {
     "activation is null": (_model("activation: null"), ":2: model.activation"),
     "unknown init": (_model("init: xavir"), "did you mean: xavier"),
     # loss and optimizer
-    "label_smoothing 1": (changed("loss: {label_smoothing: 1}"), ":3: loss.label_smoothing"),
-    "label_smoothing below 0": (changed("loss: {label_smoothing: -0.1}"), "less than 1"),
+    "loss without its kind": (changed("loss: {label_smoothing: 0.1}"), ":3: loss.kind"),
+    "label_smoothing 1": (
+        changed("loss: {kind: cross_entropy, label_smoothing: 1}"),
+        ":3: loss.label_smoothing",
+    ),
+    "label_smoothing below 0": (
+        changed("loss: {kind: cross_entropy, label_smoothing: -0.1}"),
+        "less than 1",
+    ),
     "lr 0": (changed("optimizer: {lr: 0}"), ":3: optimizer.lr\n  given:   0"),
     "lr negative": (changed("optimizer: {lr: -0.1}"), "greater than 0"),
     "lr is text": (changed("optimizer: {lr: '0.1'}"), "did you mean: 0.1"),

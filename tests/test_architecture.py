@@ -16,8 +16,10 @@ FLOORS = [  # from the bottom up; rooms on one floor are strangers, except where
     {"nn"},
     {"models", "data", "optim", "train", "monitor"},
     {"verify", "bench"},
-    {"experiment"},
-    {"training", "overview"},
+    {"experiment", "writing"},
+    {"saved_run"},
+    {"judging"},
+    {"training", "predicting", "overview"},
     {"cli"},
     {"__main__"},
 ]

@@ -27,6 +27,7 @@ Options:
 Commands:
   fit       Train the experiment of CONFIG and test it.
   evaluate  Print a run's loss and metrics on the test split.
+  predict   Print what a run's model says of each INPUT.
   check     Prove every hand-written gradient of CONFIG's model.
   validate  Check CONFIG and report every error in it; run nothing.
   init      Print a commented starter config.
@@ -52,7 +53,9 @@ def test_fit_leaves_the_documented_run_directory(bptrain: Callable, tmp_path: Pa
     assert {path.name for path in run.iterdir()} == {
         "config.yaml",
         "environment.json",
+        "prepared.json",
         "metrics.jsonl",
+        "pictures",
         "tensorboard",
         "checkpoints",
     }

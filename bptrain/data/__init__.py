@@ -9,9 +9,16 @@ from bptrain.data.batches import Batch, BatchSource
 from bptrain.data.digits import DigitsConfig
 from bptrain.data.mnist import FashionMNISTConfig, MNISTConfig
 from bptrain.data.splits import Dataset, Split
+from bptrain.data.text import TextConfig
+from bptrain.data.text_table import TextTableConfig
 
 DataConfig = Annotated[
-    DigitsConfig | MNISTConfig | FashionMNISTConfig | AudioFolderConfig,
+    DigitsConfig
+    | MNISTConfig
+    | FashionMNISTConfig
+    | TextConfig
+    | TextTableConfig
+    | AudioFolderConfig,
     Field(discriminator="kind"),
 ]
 

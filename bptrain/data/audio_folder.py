@@ -58,7 +58,9 @@ class AudioFolderConfig(InMemoryConfig):
         max_length=1000,
         description="of every name below path; {label} is the class, other fields are named freely",
     )
-    test: TestConfig = FractionConfig()
+    test: TestConfig = Field(
+        default=FractionConfig(), description="which recordings are the test split"
+    )
     task: Literal["classification", "transcription"] = Field(
         default="classification", description="transcription learns what is said, letter by letter"
     )

@@ -4,11 +4,30 @@ from typing import Annotated
 
 from pydantic import Field
 
-from bptrain.models.losses import CrossEntropyConfig, MSEConfig
+from bptrain.models.cnn import CNNConfig
+from bptrain.models.losses import (
+    BCEWithLogitsConfig,
+    CrossEntropyConfig,
+    CTCConfig,
+    HuberConfig,
+    L1Config,
+    MSEConfig,
+    SmoothL1Config,
+)
 from bptrain.models.mlp import MLPConfig
+from bptrain.models.sequential import SequentialConfig
 from bptrain.models.summary import LayerSummary, summarize
 
-ModelConfig = MLPConfig  # a tagged union on `kind` as soon as there is a second one
-LossConfig = Annotated[CrossEntropyConfig | MSEConfig, Field(discriminator="kind")]
+ModelConfig = Annotated[MLPConfig | CNNConfig | SequentialConfig, Field(discriminator="kind")]
+LossConfig = Annotated[
+    CrossEntropyConfig
+    | BCEWithLogitsConfig
+    | MSEConfig
+    | L1Config
+    | SmoothL1Config
+    | HuberConfig
+    | CTCConfig,
+    Field(discriminator="kind"),
+]
 
 __all__ = ["LayerSummary", "LossConfig", "ModelConfig", "summarize"]

@@ -1,5 +1,6 @@
 """What the terminal shows: a progress bar for a person, one plain line a log step for a log."""
 
+import re
 from collections.abc import Sequence
 from types import TracebackType
 
@@ -7,19 +8,35 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+MEASURES = {  # how each measure of a task reads in a line
+    "loss": "loss {:.4f}",
+    "accuracy": "accuracy {:.2%}",
+    "top5": "top 5 {:.2%}",
+    "macro_f1": "macro F1 {:.4f}",
+    "mae": "MAE {:.4g}",
+    "rmse": "RMSE {:.4g}",
+    "r2": "R2 {:.4f}",
+    "perplexity": "perplexity {:.4g}",
+    "bits_per_character": "bits per character {:.4g}",
+    "character_error_rate": "character errors {:.2%}",
+    "word_error_rate": "word errors {:.2%}",
+}
 FORMS = {
-    "train/loss": "loss {:.4f}",
-    "train/accuracy": "acc {:.2%}",
-    "val/loss": "val loss {:.4f}",
-    "val/accuracy": "val acc {:.2%}",
-    "test/accuracy": "accuracy {:.2%}",
-    "test/loss": "loss {:.4f}",
+    **{f"train/{name}": form for name, form in MEASURES.items()},
+    **{f"val/{name}": f"val {form}" for name, form in MEASURES.items()},
+    # a test's line begins with what the task is about, and ends with the loss
+    **{f"test/{name}": MEASURES[name] for name in [*[*MEASURES][1:], "loss"]},
     "grad/total": "grad {:.3g}",
     "train/lr": "lr {:.3g}",
     "perf/samples_per_s": "{:,.0f} samples/s",
 }
 ON_THE_BAR = ("train/loss", "train/lr", "perf/samples_per_s")
-BELOW_THE_BAR = ("train/loss", "train/accuracy", "val/loss", "val/accuracy", "grad/total")
+BELOW_THE_BAR = [
+    *(f"{split}/{name}" for split in ("train", "val") for name in MEASURES),
+    "grad/total",
+]
+
+NUMBER = re.compile(r"\.|-?[0-9.,]+(e[-+]?[0-9]+)?")  # a lone dot stands for none
 
 
 class TrainingConsole:
@@ -87,3 +104,15 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     for row in rows:
         made.add_row(*row)
     return made
+
+
+def lines_of(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return rows, the first one their heading, as aligned lines: numbers stand to the right."""
+    columns = list(zip(*rows, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    is_number = [all(map(NUMBER.fullmatch, column[1:])) for column in columns]
+    return ["  ".join(map(_aligned, row, widths, is_number)).rstrip() for row in rows]
+
+
+def _aligned(cell: str, width: int, is_number: bool) -> str:
+    return cell.rjust(width) if is_number else cell.ljust(width)

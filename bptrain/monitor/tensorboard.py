@@ -6,18 +6,29 @@ from types import TracebackType
 
 from torch.utils.tensorboard import SummaryWriter
 
+from bptrain.monitor.exhibits import Shown
+
 
 class Board:
-    """Writes scalars, the config's text, and the charts that lay several of them together."""
+    """Writes scalars, the config's text, and the charts that lay several of them together.
 
-    def __init__(self, directory: Path, config_text: str, gradient_tags: Sequence[str]) -> None:
+    measures  names of what is measured of the validation split besides the loss
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        config_text: str,
+        gradient_tags: Sequence[str],
+        measures: Sequence[str],
+    ) -> None:
         self._writer = SummaryWriter(str(directory))
         self._writer.add_text("config", f"```yaml\n{config_text}```")
         self._writer.add_custom_scalars(
             {
                 "training": {
-                    "loss": ["Multiline", ["train/loss", "val/loss"]],
-                    "accuracy": ["Multiline", ["train/accuracy", "val/accuracy"]],
+                    name: ["Multiline", [f"train/{name}", f"val/{name}"]]
+                    for name in ("loss", *measures)
                 },
                 "gradients": {"norm by layer": ["Multiline", list(gradient_tags)]},
             }
@@ -27,6 +38,15 @@ class Board:
         """Write a scalar per tag."""
         for tag, value in values.items():
             self._writer.add_scalar(tag, value, step)
+
+    def show(self, step: int, split: str, shown: Sequence[Shown]) -> None:
+        """Write pictures and tables of a split's answers under `<split>/<name>`."""
+        for each in shown:
+            tag = f"{split}/{each.name}"
+            if each.picture is not None:
+                self._writer.add_image(tag, each.picture, step, dataformats="HWC")
+            if each.rows:
+                self._writer.add_text(tag, as_markdown(each.rows), step)
 
     def flush(self) -> None:
         """Make what was written visible to a reader of the files."""
@@ -42,3 +62,10 @@ class Board:
         traceback: TracebackType | None,
     ) -> None:
         self._writer.close()
+
+
+def as_markdown(rows: Sequence[Sequence[str]]) -> str:
+    """Return rows as a Markdown table, the first one its heading."""
+    escaped = [[cell.replace("\\", "\\\\").replace("|", "\\|") for cell in row] for row in rows]
+    lines = [f"| {' | '.join(row)} |" for row in escaped]
+    return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]])

@@ -10,6 +10,7 @@ from bptrain.nn.add import Add
 from bptrain.nn.alpha_dropout import AlphaDropout
 from bptrain.nn.attention import MultiheadAttention
 from bptrain.nn.avg_pool import AvgPool1d, AvgPool2d
+from bptrain.nn.batch_norm import BatchNorm1d, BatchNorm2d, BatchNorm3d
 from bptrain.nn.bilinear import Bilinear
 from bptrain.nn.binary_cross_entropy import BCELoss
 from bptrain.nn.binary_cross_entropy_with_logits import BCEWithLogitsLoss
@@ -26,15 +27,19 @@ from bptrain.nn.flatten import Flatten
 from bptrain.nn.gaussian_nll_loss import GaussianNLLLoss
 from bptrain.nn.gelu import GELU
 from bptrain.nn.glu import GLU
+from bptrain.nn.group_norm import GroupNorm
 from bptrain.nn.hardsigmoid import Hardsigmoid
 from bptrain.nn.hardswish import Hardswish
 from bptrain.nn.hardtanh import Hardtanh, ReLU6
 from bptrain.nn.hinge_embedding_loss import HingeEmbeddingLoss
 from bptrain.nn.huber_loss import HuberLoss, SmoothL1Loss
+from bptrain.nn.instance_norm import InstanceNorm1d, InstanceNorm2d, InstanceNorm3d
 from bptrain.nn.kl_div import KLDivLoss
 from bptrain.nn.l1_loss import L1Loss
+from bptrain.nn.layer_norm import LayerNorm
 from bptrain.nn.leaky_relu import LeakyReLU
 from bptrain.nn.linear import Linear
+from bptrain.nn.local_response_norm import LocalResponseNorm
 from bptrain.nn.log_softmax import LogSoftmax
 from bptrain.nn.logsigmoid import LogSigmoid
 from bptrain.nn.margin_ranking_loss import MarginRankingLoss
@@ -47,6 +52,7 @@ from bptrain.nn.pixel_shuffle import PixelShuffle
 from bptrain.nn.poisson_nll_loss import PoissonNLLLoss
 from bptrain.nn.prelu import PReLU
 from bptrain.nn.relu import ReLU
+from bptrain.nn.rms_norm import RMSNorm
 from bptrain.nn.sigmoid import Sigmoid
 from bptrain.nn.silu import SiLU
 from bptrain.nn.softmax import Softmax
@@ -72,6 +78,9 @@ __all__ = [
     "AvgPool2d",
     "BCELoss",
     "BCEWithLogitsLoss",
+    "BatchNorm1d",
+    "BatchNorm2d",
+    "BatchNorm3d",
     "Bilinear",
     "CTCLoss",
     "Concat",
@@ -88,15 +97,21 @@ __all__ = [
     "Embedding",
     "Flatten",
     "GaussianNLLLoss",
+    "GroupNorm",
     "Hardsigmoid",
     "Hardswish",
     "Hardtanh",
     "HingeEmbeddingLoss",
     "HuberLoss",
+    "InstanceNorm1d",
+    "InstanceNorm2d",
+    "InstanceNorm3d",
     "KLDivLoss",
     "L1Loss",
+    "LayerNorm",
     "LeakyReLU",
     "Linear",
+    "LocalResponseNorm",
     "LogSigmoid",
     "LogSoftmax",
     "MSELoss",
@@ -109,6 +124,7 @@ __all__ = [
     "PReLU",
     "PixelShuffle",
     "PoissonNLLLoss",
+    "RMSNorm",
     "ReLU",
     "ReLU6",
     "SiLU",

@@ -27,6 +27,7 @@ from bptrain.ops.add import add
 from bptrain.ops.alpha_dropout import alpha_dropout
 from bptrain.ops.attention import scaled_dot_product_attention
 from bptrain.ops.avg_pool import avg_pool1d, avg_pool2d
+from bptrain.ops.batch_norm import batch_norm
 from bptrain.ops.bilinear import bilinear
 from bptrain.ops.binary_cross_entropy import binary_cross_entropy
 from bptrain.ops.binary_cross_entropy_with_logits import binary_cross_entropy_with_logits
@@ -43,15 +44,19 @@ from bptrain.ops.flatten import flatten
 from bptrain.ops.gaussian_nll_loss import gaussian_nll_loss
 from bptrain.ops.gelu import gelu
 from bptrain.ops.glu import glu
+from bptrain.ops.group_norm import group_norm
 from bptrain.ops.hardsigmoid import hardsigmoid
 from bptrain.ops.hardswish import hardswish
 from bptrain.ops.hardtanh import hardtanh, relu6
 from bptrain.ops.hinge_embedding_loss import hinge_embedding_loss
 from bptrain.ops.huber_loss import huber_loss, smooth_l1_loss
+from bptrain.ops.instance_norm import instance_norm
 from bptrain.ops.kl_div import kl_div
 from bptrain.ops.l1_loss import l1_loss
+from bptrain.ops.layer_norm import layer_norm
 from bptrain.ops.leaky_relu import leaky_relu
 from bptrain.ops.linear import linear
+from bptrain.ops.local_response_norm import local_response_norm
 from bptrain.ops.log_softmax import log_softmax
 from bptrain.ops.logsigmoid import logsigmoid
 from bptrain.ops.margin_ranking_loss import margin_ranking_loss
@@ -64,6 +69,7 @@ from bptrain.ops.pixel_shuffle import pixel_shuffle
 from bptrain.ops.poisson_nll_loss import poisson_nll_loss
 from bptrain.ops.prelu import prelu
 from bptrain.ops.relu import relu
+from bptrain.ops.rms_norm import rms_norm
 from bptrain.ops.sigmoid import sigmoid
 from bptrain.ops.silu import silu
 from bptrain.ops.softmax import softmax
@@ -81,6 +87,7 @@ __all__ = [
     "alpha_dropout",
     "avg_pool1d",
     "avg_pool2d",
+    "batch_norm",
     "bilinear",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
@@ -103,16 +110,20 @@ __all__ = [
     "gaussian_nll_loss",
     "gelu",
     "glu",
+    "group_norm",
     "hardsigmoid",
     "hardswish",
     "hardtanh",
     "hinge_embedding_loss",
     "huber_loss",
+    "instance_norm",
     "interpolate",
     "kl_div",
     "l1_loss",
+    "layer_norm",
     "leaky_relu",
     "linear",
+    "local_response_norm",
     "log_softmax",
     "logsigmoid",
     "margin_ranking_loss",
@@ -127,6 +138,7 @@ __all__ = [
     "prelu",
     "relu",
     "relu6",
+    "rms_norm",
     "scaled_dot_product_attention",
     "selu",
     "sigmoid",

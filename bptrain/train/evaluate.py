@@ -1,9 +1,9 @@
 """Loss and metrics, of whole splits and of the training steps between two log lines."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,12 @@ from bptrain.train.loop import Batch, StepReport
 
 
 class Metric(Protocol):
-    """A measure of a task besides the loss, gathered batch by batch without leaving the device."""
+    """Measures of a task besides the loss, gathered batch by batch without leaving the device."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Name of each measure."""
+        ...
 
     def sums(self, outputs: Tensor, targets: tuple[Tensor, ...]) -> Tensor:
         """Return what adds up over batches [m], in float64."""
@@ -23,9 +28,21 @@ class Metric(Protocol):
         ...
 
 
+class Watcher(Protocol):
+    """Whoever looks at every answer of an evaluation, to show some of them later."""
+
+    def add(self, inputs: tuple[Any, ...], outputs: Tensor, targets: tuple[Tensor, ...]) -> None:
+        """Take in a batch, without waiting for the device."""
+        ...
+
+
 @torch.no_grad()
 def evaluate(
-    model: nn.Module, loss_function: nn.Module, metric: Metric, batches: Iterable[Batch]
+    model: nn.Module,
+    loss_function: nn.Module,
+    metric: Metric,
+    batches: Iterable[Batch],
+    watchers: Sequence[Watcher] = (),
 ) -> dict[str, float]:
     """Return the mean loss and the metrics over the batches; the model's mode is left as found."""
     was_training = model.training
@@ -39,6 +56,8 @@ def evaluate(
         sums = [loss.double().view(1) * batch.weight, metric.sums(outputs, batch.targets)]
         totals = totals + torch.cat(sums)
         weight += batch.weight
+        for watcher in watchers:
+            watcher.add(batch.inputs, outputs, batch.targets)
     model.train(was_training)
     assert isinstance(totals, Tensor)  # a split holds a sample at least
     loss_sum, *rest = totals.tolist()  # the one host copy of an evaluation

@@ -214,8 +214,11 @@ def _judged(call: Call, precision: torch.dtype, sampling: Sampling) -> list[Row]
     ]
     twin = None if call.twin is None else call.as_function(call.twin)
     if twin is not None:
-        found = (outcomes(function, call.tensors, wanted, SEED) for function in (ours, twin))
-        rows += [Row(call.name, call.kind, "torch autograd", each, SAME) for each in parity(*found)]
+        mine, theirs = (outcomes(each, call.tensors, wanted, SEED) for each in (ours, twin))
+        rows += [
+            Row(call.name, call.kind, "torch autograd", found, SAME)
+            for found in parity(mine, theirs)
+        ]
     return [*rows, _in_precision(call, ours, twin, wanted, precision)]
 
 

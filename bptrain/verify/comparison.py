@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+SMALLEST = torch.finfo(torch.float64).tiny
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -17,12 +19,15 @@ class Comparison:
     relative_error: float
 
 
-def compare(tensor: str, ours: Tensor, reference: Tensor) -> Comparison:
+def compare(tensor: str, ours: Tensor, reference: Tensor, smallest: float = SMALLEST) -> Comparison:
     """Return the worst element, its error relative to the reference's largest magnitude.
 
     The largest magnitude and not the element's own: an element that is zero by cancellation has
     no relative error of its own, while a wrong one still stands out. Equal infinities and NaNs
     at the same place agree; a NaN in one alone is an infinite error.
+
+    smallest   the magnitude that errors are relative to at least: of a gradient that cancels to 0
+               nothing is left but noise, another one in each order of summation
     """
     if ours.shape != reference.shape:
         raise ValueError(f"{tensor}: shape {list(ours.shape)}, reference {list(reference.shape)}")
@@ -31,7 +36,7 @@ def compare(tensor: str, ours: Tensor, reference: Tensor) -> Comparison:
     a, b = ours.detach().double().cpu(), reference.detach().double().cpu()
     agree = (a == b) | (a.isnan() & b.isnan())
     finite = b[b.isfinite()].abs()
-    scale = finite.max().clamp_min(torch.finfo(torch.float64).tiny) if finite.numel() else 1.0
+    scale = finite.max().clamp_min(smallest) if finite.numel() else 1.0
     error = torch.where(agree, 0.0, (a - b).abs() / scale).nan_to_num(
         nan=torch.inf, posinf=torch.inf
     )

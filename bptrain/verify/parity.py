@@ -5,9 +5,10 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from bptrain.verify.comparison import Comparison, compare
+from bptrain.verify.comparison import SMALLEST, Comparison, compare
 
 GRADIENT = "gradient of "
+NOISE = 1e-3  # as `smallest`: cancelled terms of size 1 leave 1e-14, 1e-11 of this
 SAME = 1e-10  # in float64, where both round the same operations, in another order at most
 
 
@@ -58,11 +59,13 @@ def upstream(outputs: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:
     }
 
 
-def parity(ours: Mapping[str, Tensor], reference: Mapping[str, Tensor]) -> list[Comparison]:
+def parity(
+    ours: Mapping[str, Tensor], reference: Mapping[str, Tensor], smallest: float = SMALLEST
+) -> list[Comparison]:
     """Return a comparison for every output and gradient; both must have the same ones."""
     if ours.keys() != reference.keys():
         raise ValueError(f"ours has {sorted(ours)}, the reference {sorted(reference)}")
-    return [compare(name, ours[name], tensor) for name, tensor in reference.items()]
+    return [compare(name, ours[name], tensor, smallest) for name, tensor in reference.items()]
 
 
 def same(reference: Mapping[str, Tensor]) -> float:

@@ -22,8 +22,12 @@ DOCUMENTED = {
     "train/epoch",
     "val/loss",
     "val/accuracy",
+    "val/top5",
+    "val/macro_f1",
     "test/loss",
     "test/accuracy",
+    "test/top5",
+    "test/macro_f1",
     "grad/total",
     "grad/layer/linear1",
     "grad/layer/linear2",
@@ -108,6 +112,6 @@ def test_a_terminal_gets_a_bar_and_a_log_gets_lines(is_terminal: bool) -> None:
     assert text.count("epoch 1  loss" if is_terminal else "step 10/100") == (
         1 if is_terminal else 2
     )
-    assert "val acc 50.00%" in text
+    assert "val accuracy 50.00%" in text
     if not is_terminal:
-        assert text.splitlines()[0] == "step 10/100  epoch 1.00  loss 0.5000  acc 25.00%"
+        assert text.splitlines()[0] == "step 10/100  epoch 1.00  loss 0.5000  accuracy 25.00%"

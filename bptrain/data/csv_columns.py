@@ -1,0 +1,85 @@
+"""Named columns of a CSV or TSV file, as text: the first row names them, every row has them all.
+
+The delimiter is a comma, in files that end in .tsv or .tab a tabulator; a field may be quoted.
+"""
+
+import csv
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from io import StringIO
+from pathlib import Path
+
+from bptrain.data.text_file import read_text
+from bptrain.errors import DataError
+
+TABULATED = (".tsv", ".tab")
+SUFFIXES = (".csv", *TABULATED)
+
+
+@dataclass(frozen=True)
+class Row:
+    """The fields of some columns in a row; `place` is its file, number and line, for errors."""
+
+    place: str
+    fields: tuple[str, ...]
+
+
+def read_columns(path: Path, columns: Sequence[str]) -> list[Row]:
+    """Return the columns of each row, in the order of `columns`.
+
+    Lines without anything are left out. Raises DataError for a file that is damaged, has no rows,
+    or lacks a column.
+    """
+    records = read_records(path)
+    _, header = next(records, ("", []))
+    if not any(header):
+        raise DataError(f"{path}: no header", "the first row names the columns")
+    places = [place_of(path, header, column) for column in columns]
+    rows = []
+    for number, (line, fields) in enumerate(records, start=1):
+        place = f"{path}: row {number:,} ({line})"
+        if len(fields) != len(header):
+            raise DataError(
+                f"{place}: {len(fields)} fields, the header names {len(header)}",
+                "a delimiter or a quote too many or too few",
+                'quote a field that holds the delimiter: "so, and so"',
+            )
+        rows.append(Row(place, tuple(fields[index] for index in places)))
+    if not rows:
+        raise DataError(f"{path}: no rows below the header")
+    return rows
+
+
+def read_records(path: Path) -> Iterator[tuple[str, list[str]]]:
+    """Yield the fields of each line that has any, and where it begins."""
+    text = StringIO(read_text(path), newline="")
+    delimiter = "\t" if path.suffix.lower() in TABULATED else ","
+    # strict: a quote that is never closed would otherwise swallow the rows behind it
+    reader = csv.reader(text, delimiter=delimiter, strict=True)
+    line = 1
+    try:
+        for fields in reader:
+            if fields:
+                yield f"line {line:,}", fields
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise DataError(
+            f"{path}: no CSV from line {line:,} on",
+            str(error),
+            "a quote within a quoted field is written twice",
+        ) from error
+
+
+def place_of(path: Path, header: Sequence[str], column: str) -> int:
+    """Return the index of a column, or raise DataError with the nearest name there is."""
+    if header.count(column) == 1:
+        return header.index(column)
+    if column in header:
+        raise DataError(f"{path}: {header.count(column)} columns named {column!r}")
+    near = get_close_matches(column, header, 1)
+    raise DataError(
+        f"{path}: no column {column!r}",
+        f"the first row names {', '.join(map(repr, header))}",
+        f"did you mean {near[0]!r}?" if near else "",
+    )

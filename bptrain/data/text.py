@@ -1,0 +1,118 @@
+"""A language model's data: any text, the next character or byte asked for at every step.
+
+Splits      in reading order: training, validation, test. What follows a text is not like what
+            stands beside it in it, so that a split by chance would flatter the model
+Alphabet    the characters of the training part. Characters that only the other parts have, or a
+            prompt, become one reserved symbol, token 0, which training never shows: a model is
+            surprised by it, as it should be
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from bptrain.config import StrictConfig
+from bptrain.data.alphabet import Alphabet, Bytes, Characters
+from bptrain.data.splits import Dataset, Samples
+from bptrain.data.text_file import given_text, read_texts
+from bptrain.data.text_stream import TextStream
+from bptrain.errors import DataError
+from bptrain.problem import Problem
+
+
+class TextConfig(StrictConfig):
+    """A text of one's own, to learn to write like it: a UTF-8 file, or a folder of *.txt files."""
+
+    kind: Literal["text"] = "text"
+    path: str = Field(min_length=1, description="a text file, or a folder: its *.txt files sorted")
+    unit: Literal["character", "byte"] = Field(
+        default="character", description="what a step reads and predicts"
+    )
+    window: int = Field(
+        default=128, ge=1, le=1_000_000, description="steps served at a time, without train.bptt"
+    )
+    batch_size: int = Field(
+        default=64, ge=1, le=1_048_576, description="places of the text that are read at once"
+    )
+    validation_fraction: float = Field(
+        default=0.1, ge=0, le=0.5, description="share of the text, behind the training part"
+    )
+    test_fraction: float = Field(
+        default=0.0, ge=0, le=0.5, description="share of the text, at its end"
+    )
+
+    def build(self, seed: int) -> Dataset:
+        """Return the data set, the same one for every seed."""
+        text = read_texts(Path(self.path))
+        if not text:
+            raise DataError(f"{self.path}: no text: it is empty")
+        alphabet = self.alphabet_of(text)
+        train, validation, test = self.parts(alphabet.encode(text))
+        if bool((train.tokens == train.tokens[:1]).all()):
+            why = f"one {self.unit} throughout: there is nothing to predict"
+            raise DataError(f"{train.name}: {len(train.tokens):,} {self.unit}s", why)
+        names = alphabet.names
+        problem = Problem(
+            "language_model",
+            (self.window,),
+            outputs=len(names),
+            vocabulary=len(names),
+            is_sequence=True,
+            names=names,
+        )
+        return Dataset(problem, train, validation, test, {"symbols": list(names)})
+
+    def alphabet_of(self, text: str) -> Alphabet:
+        """Return the alphabet of the training part of a text."""
+        return Bytes() if self.unit == "byte" else Characters.of(text[: self.ends(len(text))[0]])
+
+    def parts(self, tokens: Tensor) -> tuple[TextStream, TextStream | None, TextStream | None]:
+        """Return the training, validation and test part, the last two a window long at least."""
+        first, second = self.ends(len(tokens))
+        train = self.part(tokens[:first], "training")
+        validation = self.part(tokens[first:second], "validation")
+        test = self.part(tokens[second:], "test")
+        for part, key in ((validation, "validation_fraction"), (test, "test_fraction")):
+            if len(part.tokens) > 0:
+                why = f"for one window of {self.window:,}"
+                hint = f"a smaller data.window, more text, or another data.{key}"
+                part.refuse_if_shorter(self.window + 1, why, hint)
+        return train, validation if len(validation) else None, test if len(test) else None
+
+    def part(self, tokens: Tensor, purpose: str) -> TextStream:
+        """Return a part of the text."""
+        return TextStream(tokens, self.window, f"{self.path}, {purpose} part", self.unit)
+
+    def ends(self, length: int) -> tuple[int, int]:
+        """Return where the training part ends, and where the validation part does."""
+        tested = round(length * self.test_fraction)
+        validated = round(length * self.validation_fraction)
+        return length - tested - validated, length - tested
+
+    def prepare(self, words: Sequence[str], prepared: Mapping[str, Any]) -> Samples:
+        """Return prompts, each a text or the name of a file, as tokens [N, T].
+
+        Where they differ in length they are padded at the end. Raises DataError for an empty one.
+        """
+        alphabet = self.alphabet(prepared)
+        prompts = [alphabet.encode(given_text(word)).long() for word in words]
+        for number, (word, prompt) in enumerate(zip(words, prompts, strict=True), start=1):
+            if len(prompt) == 0:
+                raise DataError(
+                    f"input {number} {word!r}: an empty text",
+                    hint="a first character to go on from",
+                )
+        lengths = torch.tensor([len(prompt) for prompt in prompts])
+        differ = bool((lengths != lengths[0]).any())
+        targets = torch.zeros(len(prompts), dtype=torch.int64)
+        tokens = pad_sequence(prompts, batch_first=True)
+        return Samples(tokens, targets, lengths if differ else None)
+
+    def alphabet(self, prepared: Mapping[str, Any]) -> Alphabet:
+        """Return the alphabet that was fitted on the training part."""
+        return Bytes() if self.unit == "byte" else Characters(tuple(prepared["symbols"]))

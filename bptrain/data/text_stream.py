@@ -1,0 +1,128 @@
+"""One long text, read by several streams at once, a window at a time.
+
+Streams    the text is cut into B pieces of L steps, laid one behind the other: tokens [B, L]
+Windows    batch k holds steps kT to kT + T of each stream, [B, T]: a model that carries its state
+           from batch to batch reads each stream as one sequence of L steps
+Targets    the same, one step later: the token that follows each
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from bptrain.data.batches import Batch, BatchSource, generator_of
+from bptrain.errors import DataError
+
+
+@dataclass(frozen=True)
+class TextStream:
+    """A split that is one text.
+
+    tokens  [n], of any integer type
+    window  steps that are served at a time, where the call of `serve` does not say
+    name    which part of which file it is, and `unit` what its tokens are, in errors
+    """
+
+    tokens: Tensor
+    window: int
+    name: str
+    unit: str
+
+    def __len__(self) -> int:
+        """Return the number of predictions: the first token is given."""
+        return max(0, len(self.tokens) - 1)
+
+    @property
+    def bytes(self) -> int:
+        """Memory that the tokens take."""
+        return self.tokens.nbytes
+
+    def to(self, device: torch.device) -> "TextStream":
+        """Return the split on `device`."""
+        return replace(self, tokens=self.tokens.to(device))
+
+    def serve(
+        self, batch_size: int, seed: int | None = None, window: int | None = None
+    ) -> BatchSource:
+        """Return the windows of `batch_size` streams: all, or with a seed those of training.
+
+        Raises DataError if training would have less than one whole window in each stream.
+        """
+        window = window or self.window
+        if seed is None:
+            return EveryWindow(self.tokens, batch_size, window)
+        self.refuse_if_shorter(
+            batch_size * window + 1,
+            f"each of {batch_size:,} streams reads a window of {window:,} steps at least",
+            "a smaller data.batch_size, data.window or train.bptt, or more text",
+        )
+        return ShiftedWindows(self.tokens, batch_size, window, seed)
+
+    def refuse_if_shorter(self, needed: int, why: str, hint: str) -> None:
+        """Raise DataError if there are fewer than `needed` tokens."""
+        if len(self.tokens) < needed:
+            raise DataError(
+                f"{self.name}: {len(self.tokens):,} {self.unit}s, {needed:,} are needed", why, hint
+            )
+
+
+class EveryWindow:
+    """Each prediction of the text once, but for a remainder shorter than the number of streams.
+
+    The last window may be shorter. A short text is read by fewer streams.
+    """
+
+    def __init__(self, tokens: Tensor, batch_size: int, window: int) -> None:
+        self.tokens, self.window = tokens, window
+        self.streams = min(batch_size, len(tokens) - 1)
+        self.steps = (len(tokens) - 1) // self.streams
+
+    def __len__(self) -> int:
+        """Return the number of windows."""
+        return -(-self.steps // self.window)
+
+    def epoch(self, epoch: int) -> Iterator[Batch]:
+        """Yield the windows, the same ones in each epoch."""
+        yield from windows(self.tokens, self.streams, self.steps, self.window)
+
+
+class ShiftedWindows:
+    """Whole windows, all of the same size, from a place in the text that is each epoch's own.
+
+    What whole windows leave over lies before the first stream and behind the last one. How it is
+    shared out is a pure function of (seed, epoch), so that epochs cut the text differently, and
+    any epoch can be served again.
+    """
+
+    def __init__(self, tokens: Tensor, batch_size: int, window: int, seed: int) -> None:
+        self.tokens, self.batch_size, self.window, self.seed = tokens, batch_size, window, seed
+        # a window less than there are, if there are two, leaves room for every way to cut
+        self.count = max(1, (len(tokens) - window) // (batch_size * window))
+
+    def __len__(self) -> int:
+        """Return the number of windows in an epoch."""
+        return self.count
+
+    def epoch(self, epoch: int) -> Iterator[Batch]:
+        """Yield the windows of the epoch counted from 0."""
+        steps = self.count * self.window
+        left_over = len(self.tokens) - 1 - self.batch_size * steps
+        generator = generator_of(self.seed, epoch)
+        first = int(torch.randint(left_over + 1, (), generator=generator))
+        yield from windows(self.tokens[first:], self.batch_size, steps, self.window)
+
+
+def windows(tokens: Tensor, streams: int, steps: int, window: int) -> Iterator[Batch]:
+    """Yield the windows of streams that lie one behind the other from the first token on.
+
+    The inputs are (tokens, starts): at a start the streams begin, and a state from before is to be
+    forgotten.
+    """
+    read = tokens[: streams * steps].view(streams, steps)
+    next_ones = tokens[1 : streams * steps + 1].view(streams, steps)
+    for start in range(0, steps, window):
+        cut = slice(start, start + window)
+        inputs, targets = read[:, cut].long(), next_ones[:, cut].long()
+        yield Batch((inputs, start == 0), (targets,), targets.numel())

@@ -1,0 +1,196 @@
+r"""Texts with a label each, from a CSV or TSV file: sentiment, topics, languages.
+
+Word       letters, digits and underscores in a row, with apostrophes inside (don't), or any other
+           single mark that is no space: \w+(?:['\u2019]\w+)*|[^\w\s]
+Symbols    0 padding, 1 unknown, then those of the training texts, the most frequent ones first
+Splits     of each class the same share; the validation rows are drawn by the seed, the test rows
+           are the same whatever the seed, or stand in a file of their own
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from math import prod
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from bptrain.data.csv_columns import SUFFIXES, Row, read_columns
+from bptrain.data.splits import Dataset, InMemoryConfig, Parts, Samples, hold_out
+from bptrain.data.text_file import given_text, names_file, refuse_what_does_not_fit
+from bptrain.errors import DataError
+from bptrain.problem import Problem
+
+SYMBOLS = {
+    "word": re.compile("\\w+(?:['\N{RIGHT SINGLE QUOTATION MARK}]\\w+)*|[^\\w\\s]"),
+    "character": re.compile(".", re.DOTALL),
+}
+RESERVED = ("<padding>", "<unknown>")  # no word looks like them: < is a mark of its own
+UNKNOWN = 1
+TEST_FRACTION = 0.1
+TEST_SEED = 0  # fixed: every run, whatever its seed, is tested on the same rows
+
+
+class TextTableConfig(InMemoryConfig):
+    """Texts with labels: a CSV or TSV file with a column for each, named in its first row."""
+
+    kind: Literal["text_table"] = "text_table"
+    path: str = Field(min_length=1, description="a .csv file, or .tsv with tabulators")
+    text_column: str = Field(default="text", min_length=1, description="name of the texts' column")
+    label_column: str = Field(
+        default="label", min_length=1, description="name of the labels' column; each is a class"
+    )
+    unit: Literal["word", "character"] = Field(
+        default="word", description="what a text is taken apart into"
+    )
+    vocabulary: int = Field(
+        default=20_000,
+        ge=len(RESERVED) + 1,
+        le=1_048_576,
+        description="different symbols known at most, the most frequent ones; padding and "
+        "unknown are two of them",
+    )
+    max_length: int = Field(
+        default=256, ge=1, le=65_536, description="symbols of a text that are read, the first ones"
+    )
+    lower: bool = Field(default=True, description="whether capitals become small letters")
+    test_fraction: Annotated[float, Field(ge=0, le=0.5)] | None = Field(
+        default=None,
+        description=f"share of the rows that is tested; null for {TEST_FRACTION}, or none beside "
+        "test_path",
+    )
+    test_path: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None, description="a file of the rows to test, in the same columns"
+    )
+
+    @model_validator(mode="after")
+    def _means_one_thing(self) -> "TextTableConfig":
+        if self.text_column == self.label_column:
+            raise ValueError(f"text_column and label_column are both {self.text_column!r}")
+        if self.test_path is not None and self.test_fraction is not None:
+            raise ValueError("test_fraction and test_path exclude each other")
+        return self
+
+    def build(self, seed: int) -> Dataset:
+        """Return the data set, the validation rows drawn by `seed`."""
+        rows = self.rows(Path(self.path))
+        if self.test_path is not None:
+            test = self.rows(Path(self.test_path))
+        else:
+            fraction = TEST_FRACTION if self.test_fraction is None else self.test_fraction
+            rows, test = drawn(rows, fraction, TEST_SEED)
+        train, validation = drawn(rows, self.validation_fraction, seed)
+        classes = sorted({label_of(row) for row in train})
+        if len(classes) < 2:
+            raise DataError(
+                f"{self.path}: one class only among the rows to train with: {classes[0]!r}",
+                hint="another data.label_column, or more rows",
+            )
+        symbols = self.symbols_of(train)
+        parts = Parts(
+            self.samples(train, symbols, classes),
+            self.samples(validation, symbols, classes) if validation else None,
+            self.samples(test, symbols, classes) if test else None,
+        )
+        held = [each for each in (parts.train, parts.validation, parts.test) if each]
+        problem = Problem(
+            "classification",
+            (max(each.inputs.shape[1] for each in held),),
+            outputs=len(classes),
+            vocabulary=len(symbols),
+            is_sequence=True,
+            varies=True,
+            names=tuple(classes),
+        )
+        prepared = {"symbols": symbols, "classes": classes}
+        return Dataset(problem, parts.train, parts.validation, parts.test, prepared)
+
+    def rows(self, path: Path) -> list[Row]:
+        """Return the rows of a file, each a text and a label, neither of them empty."""
+        rows = read_columns(path, [self.text_column, self.label_column])
+        for row in rows:
+            refuse_if_empty(row.fields[0], row.place)
+            if not label_of(row):
+                raise DataError(f"{row.place}: no label", "a class cannot be learnt without")
+        return rows
+
+    def symbols_of(self, rows: Sequence[Row]) -> list[str]:
+        """Return the symbols known from training texts: the reserved ones, then by frequency."""
+        counts = Counter(symbol for row in rows for symbol in self.taken_apart(row.fields[0]))
+        ranked = sorted(counts, key=lambda symbol: (-counts[symbol], symbol))
+        return [*RESERVED, *ranked[: self.vocabulary - len(RESERVED)]]
+
+    def taken_apart(self, text: str) -> Iterator[str]:
+        """Yield the symbols of a text, as many as are read of it."""
+        text = text.strip().lower() if self.lower else text.strip()
+        found = SYMBOLS[self.unit].finditer(text)
+        return (each.group() for each in islice(found, self.max_length))
+
+    def samples(
+        self, rows: Sequence[Row], symbols: Sequence[str], classes: Sequence[str]
+    ) -> Samples:
+        """Return the texts as tokens, with the class of each."""
+        numbers = {label: number for number, label in enumerate(classes)}
+        for row in rows:
+            if label_of(row) not in numbers:
+                raise DataError(
+                    f"{row.place}: label {label_of(row)!r} is in no row to train with",
+                    f"those have {len(classes)} classes",
+                    "more rows of this class, or none",
+                )
+        targets = torch.tensor([numbers[label_of(row)] for row in rows])
+        return self.encoded([row.fields[0] for row in rows], symbols, targets)
+
+    def encoded(self, texts: Sequence[str], symbols: Sequence[str], targets: Tensor) -> Samples:
+        """Return texts as tokens [N, T], padded at the end, with their lengths [N]."""
+        numbers = {symbol: number for number, symbol in enumerate(symbols)}
+        encoded = [
+            [numbers.get(symbol, UNKNOWN) for symbol in self.taken_apart(text)] for text in texts
+        ]
+        lengths = torch.tensor([len(each) for each in encoded])
+        shape = (len(encoded), int(lengths.max()))
+        refuse_what_does_not_fit(Path(self.path), prod(shape) * torch.int64.itemsize)
+        tokens = torch.zeros(shape, dtype=torch.int64)
+        for row, each in zip(tokens, encoded, strict=True):
+            row[: len(each)] = torch.tensor(each)
+        return Samples(tokens, targets, lengths)
+
+    def prepare(self, words: Sequence[str], prepared: Mapping[str, Any]) -> Samples:
+        """Return texts as tokens: words, files of one text each, or CSV files with a text a row.
+
+        Raises DataError for an empty text, or a file that cannot be read.
+        """
+        texts: list[str] = []
+        for number, word in enumerate(words, start=1):
+            if names_file(word, *SUFFIXES):
+                rows = read_columns(Path(word), [self.text_column])
+            else:
+                rows = [Row(f"input {number}", (given_text(word),))]
+            for row in rows:
+                refuse_if_empty(row.fields[0], row.place)
+            texts += [row.fields[0] for row in rows]
+        return self.encoded(texts, prepared["symbols"], torch.zeros(len(texts), dtype=torch.int64))
+
+
+def label_of(row: Row) -> str:
+    """Return the label of a row: spaces around it do not make another class."""
+    return row.fields[1].strip()
+
+
+def refuse_if_empty(text: str, place: str) -> None:
+    """Raise DataError for a text that holds nothing."""
+    if not text.strip():
+        raise DataError(f"{place}: an empty text", hint="leave it out")
+
+
+def drawn(rows: Sequence[Row], fraction: float, seed: int) -> tuple[list[Row], list[Row]]:
+    """Return the rows in two, the second with `fraction` of each label, drawn by `seed`."""
+    labels = {label: number for number, label in enumerate({label_of(row): 0 for row in rows})}
+    targets = torch.tensor([labels[label_of(row)] for row in rows])
+    first, second = hold_out(Samples(torch.arange(len(rows)), targets), fraction, seed)
+    chosen = [] if second is None else [rows[number] for number in second.inputs.tolist()]
+    return [rows[number] for number in first.inputs.tolist()], chosen

@@ -1,0 +1,100 @@
+"""What a trained state is worth: loss, metrics, and what is shown of its answers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+from typing import Literal
+
+from bptrain.errors import NonFiniteError, UsageError
+from bptrain.experiment import Experiment, build, plan, serve
+from bptrain.monitor.console import figures
+from bptrain.monitor.exhibits import Shown, exhibits_of
+from bptrain.monitor.pictures import write_png
+from bptrain.saved_run import PICTURES, Choice, choose_checkpoint, load_model, read_config
+from bptrain.train.evaluate import Watcher, evaluate
+from bptrain.train.memory import allocating
+from bptrain.train.storage import storing
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What became of a state: its loss and metrics by tag, and what is shown of its answers."""
+
+    checkpoint: str
+    split: Literal["test", "val"]
+    samples: int
+    values: dict[str, float]
+    shown: list[Shown]
+
+    @property
+    def summary(self) -> str:
+        """The figures in a line."""
+        held = f"{self.checkpoint}, {self.samples:,} samples"
+        return f"{'test ' * (self.split == 'test')}{figures(self.values)}  ({held})"
+
+
+def judge(experiment: Experiment, checkpoint: Path) -> Judged | None:
+    """Load a state and evaluate it on the test split, on the validation split if there is none.
+
+    Returns None where there is neither. What a task shows of its answers beyond its exhibits, as
+    text that the model writes, is appended to `shown` here.
+    """
+    test, validation = experiment.dataset.test, experiment.dataset.validation
+    split: Literal["test", "val"] = "val" if test is None else "test"
+    judging = validation if test is None else test
+    if judging is None:
+        return None
+    load_model(experiment.model, checkpoint)
+    exhibits = exhibits_of(experiment.dataset.problem)
+    values = evaluate_split(experiment, split, exhibits)
+    shown = [each for exhibit in exhibits if (each := exhibit.show()) is not None]
+    return Judged(checkpoint.name, split, len(judging), values, shown)
+
+
+def save_pictures(run_dir: Path, judged: Judged) -> list[Path]:
+    """Write the pictures of a judged state into the run's folder and return their paths."""
+    folder = run_dir / PICTURES / judged.checkpoint
+    pictures = {each.name: each.picture for each in judged.shown if each.picture is not None}
+    with storing(folder):
+        return [write_png(folder / f"{name}.png", picture) for name, picture in pictures.items()]
+
+
+def evaluate_run(run_dir: Path, which: Choice) -> Judged:
+    """Judge the best or last state of a run anew."""
+    config = read_config(run_dir)
+    checkpoint = choose_checkpoint(run_dir, which)
+    with allocating():
+        judged = judge(build(plan(config)), checkpoint)
+    if judged is None:
+        raise UsageError(f"{run_dir}: the run's data has neither test nor validation samples")
+    return judged
+
+
+def evaluate_split(
+    experiment: Experiment, prefix: Literal["val", "test"], watchers: Sequence[Watcher] = ()
+) -> dict[str, float]:
+    """Return the loss and metrics of the "val" or "test" split by tag; {} if it has no samples."""
+    dataset = experiment.dataset
+    split = dataset.validation if prefix == "val" else dataset.test
+    if split is None:
+        return {}
+    measured = evaluate(
+        experiment.model,
+        experiment.loss_function,
+        experiment.evaluation_metric,
+        serve(experiment.config, split).epoch(0),
+        watchers,
+    )
+    if not isfinite(measured["loss"]):
+        refuse_non_finite(f"the {prefix} loss is {measured['loss']}")
+    return {f"{prefix}/{name}": value for name, value in measured.items()}
+
+
+def refuse_non_finite(what: str) -> None:
+    """Raise NonFiniteError with what to try."""
+    raise NonFiniteError(
+        what,
+        "the weights have grown too far or the data holds extreme values",
+        "a smaller optimizer.lr, or schedule.warmup_steps; the last checkpoint is from before",
+    )

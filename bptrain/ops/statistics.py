@@ -1,0 +1,74 @@
+"""What the normalisations share: the dtype of their statistics, layouts, and checks of shapes."""
+
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+Parameter = TypeVar("Parameter", bound=Tensor | None)
+NARROW = (torch.bfloat16, torch.float16)
+
+
+def as_parameter(x: Tensor, parameter: Parameter) -> Parameter:
+    """Return a weight, bias or statistic in the dtype that makes the kernels keep float32.
+
+    Symptom: 16-bit gradients wrong in the first digit where the mean is large. Cause: on the CPU
+    the kernels hold mean and 1 / deviation in the dtype of the parameters, and with 8 bits a mean
+    of 100 is off by up to 0.25. Remedy: parameters in float32. On CUDA they hold float32 anyway.
+    """
+    if parameter is None or not _is_narrow_on_cpu(x):
+        return parameter
+    return parameter.float()  # type: ignore[return-value]
+
+
+def as_parameters(
+    x: Tensor, w: Tensor | None, b: Tensor | None, shape: tuple[int, ...]
+) -> tuple[Tensor | None, Tensor | None]:
+    """Return weight and bias so; where there is no weight, ones [shape] tell the dtype."""
+    if w is None and _is_narrow_on_cpu(x):
+        w = x.new_ones(shape)
+    return as_parameter(x, w), as_parameter(x, b)
+
+
+def layout_of(x: Tensor) -> torch.memory_format:
+    """Return the memory format of x: channels last if it lies so, else contiguous."""
+    if not x.is_contiguous():
+        for axes, layout in ((4, torch.channels_last), (5, torch.channels_last_3d)):
+            if x.dim() == axes and x.is_contiguous(memory_format=layout):
+                return layout
+    return torch.contiguous_format
+
+
+def _is_narrow_on_cpu(x: Tensor) -> bool:
+    return x.device.type == "cpu" and x.dtype in NARROW
+
+
+def stand_in(x: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Return a parameter [shape] of which a kernel reads the form alone, never the numbers."""
+    return x.new_empty(shape, dtype=torch.float32 if _is_narrow_on_cpu(x) else x.dtype)
+
+
+def checked_normalized_shape(
+    input: Tensor, shape: tuple[int, ...], **parameters: Tensor | None
+) -> None:
+    """Raise ValueError unless input ends with the axes `shape` and each parameter has them."""
+    if not shape or input.shape[-len(shape) :] != shape:
+        raise ValueError(
+            f"input has shape {list(input.shape)}, expected it to end with the axes of "
+            f"normalized_shape, {list(shape)}"
+        )
+    for name, tensor in parameters.items():
+        if tensor is not None and tensor.shape != shape:
+            raise ValueError(f"{name} has shape {list(tensor.shape)}, expected {list(shape)}")
+
+
+def checked_by_channel(input: Tensor, **parameters: Tensor | None) -> None:
+    """Raise ValueError unless input is [N, C, ...] and each named parameter or statistic [C]."""
+    if input.dim() < 2:
+        raise ValueError(f"input has shape {list(input.shape)}, expected [N, C, ...]")
+    for name, tensor in parameters.items():
+        if tensor is not None and tensor.shape != input.shape[1:2]:
+            raise ValueError(
+                f"{name} has shape {list(tensor.shape)}, expected [{input.shape[1]}], one value "
+                "for each channel of input"
+            )

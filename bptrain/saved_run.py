@@ -1,0 +1,42 @@
+"""A run read back from its folder: its config, and the state that was chosen."""
+
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from torch import nn
+
+from bptrain.config import load_config
+from bptrain.errors import CheckpointError, UsageError, shorten
+from bptrain.experiment import ExperimentConfig
+from bptrain.train.checkpoint import best_checkpoint, last_first, read_checkpoint
+
+CHECKPOINTS = "checkpoints"
+PICTURES = "pictures"
+
+Choice: TypeAlias = Literal["best", "last"]
+
+
+def read_config(run_dir: Path) -> ExperimentConfig:
+    """Return the resolved config of a run, or raise UsageError if the folder is none."""
+    if not (run_dir / "config.yaml").is_file():
+        raise UsageError(f"{run_dir}: not a run directory", "it has no config.yaml")
+    return load_config(ExperimentConfig, run_dir / "config.yaml", [])
+
+
+def choose_checkpoint(run_dir: Path, which: Choice) -> Path:
+    """Return the folder of a run's best or last state, or raise CheckpointError."""
+    checkpoints = run_dir / CHECKPOINTS
+    return best_checkpoint(checkpoints) if which == "best" else last_first(checkpoints)[0]
+
+
+def load_model(model: nn.Module, checkpoint: Path) -> None:
+    """Load a checkpoint's weights, or raise CheckpointError if they are another model's."""
+    state = read_checkpoint(checkpoint)
+    try:
+        model.load_state_dict(state.model)
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"{checkpoint}: holds another model than the run's config.yaml",
+            shorten(str(error)),
+            "restore the config.yaml the run was trained with",
+        ) from error

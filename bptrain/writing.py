@@ -1,0 +1,74 @@
+"""What a trained language model writes: on from prompts, and as the sample of a run."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bptrain.data.text import TextConfig
+from bptrain.models.sampling import generate
+from bptrain.train.storage import storing
+
+SAMPLE = "sample.txt"
+LINE_END = "\n"
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How a text is drawn.
+
+    length       characters or bytes, the prompt not included
+    temperature  0 takes the likeliest symbol each time, 1 draws as the model says; a little below,
+                 there are fewer slips of the pen, and no loops yet
+    """
+
+    length: int = 1000
+    temperature: float = 0.8
+    seed: int = 0
+
+
+def continued(
+    data: TextConfig,
+    model: nn.Module,
+    prompts: Sequence[str],
+    prepared: Mapping[str, Any],
+    manner: Manner,
+) -> list[str]:
+    """Return what the model writes on from each prompt, a text or the name of a file.
+
+    It is a function of the prompt and the seed, whatever other prompts there are. Raises DataError
+    for an empty prompt, UsageError for a temperature that is none.
+    """
+    # one by one: prompts of different lengths would end in padding
+    inputs = [data.prepare([prompt], prepared).inputs for prompt in prompts]
+    return [written(data, model, tokens, prepared, manner) for tokens in inputs]
+
+
+def write_sample(
+    run_dir: Path, data: TextConfig, model: nn.Module, prepared: Mapping[str, Any], seed: int
+) -> str:
+    """Write a text by the model into the run's `sample.txt`, and return it.
+
+    It begins as after the end of a line; where the text has no lines, as after its first symbol in
+    the order of the alphabet.
+    """
+    symbols = prepared["symbols"]
+    opening = LINE_END if data.unit == "byte" or LINE_END in symbols else symbols[1]
+    tokens = data.alphabet(prepared).encode(opening).long().unsqueeze(0)
+    text = written(data, model, tokens, prepared, Manner(seed=seed))
+    with storing(run_dir):
+        (run_dir / SAMPLE).write_text(text, encoding="utf-8")
+    return text
+
+
+def written(
+    data: TextConfig, model: nn.Module, tokens: Tensor, prepared: Mapping[str, Any], manner: Manner
+) -> str:
+    """Return what the model writes on from the tokens [1, T] of a prompt."""
+    device = next(model.parameters()).device
+    generator = torch.Generator().manual_seed(manner.seed)
+    drawn = generate(model, tokens.to(device), manner.length, manner.temperature, generator)
+    return data.alphabet(prepared).decode(drawn[0].tolist())
