@@ -95,18 +95,18 @@ class Archive:
     def _entries(self) -> Mapping[str, ZipInfo]:
         entries: dict[str, ZipInfo] = {}
         for entry in self.archive.infolist():
-            parts = entry.filename.split("/")
-            if entry.is_dir() and not is_recording(parts[-2]):
+            name = entry.filename.removesuffix("/")
+            parts = name.split("/")
+            if any(map(is_hidden, parts)) or (entry.is_dir() and not is_recording(name)):
                 continue
-            if entry.filename.startswith("/") or ".." in parts:
+            if name.startswith("/") or ".." in parts:
                 raise DataError(
-                    f"{self.place(entry.filename)}: a name that leads out of the zip file",
+                    f"{self.place(name)}: a name that leads out of the zip file",
                     hint="a zip file from a source that you trust",
                 )
-            if entry.filename in entries:
-                raise DataError(f"{self.place(entry.filename)}: there twice")
-            if not any(map(is_hidden, parts)):
-                entries[entry.filename] = entry
+            if name in entries:
+                raise DataError(f"{self.place(name)}: there twice")
+            entries[name] = entry
         return entries
 
     def place(self, name: str) -> str:
@@ -174,7 +174,7 @@ def is_recording(name: str) -> bool:
 
 def is_hidden(name: str) -> bool:
     """Tell whether a file or folder is left out."""
-    return name.startswith(".") or name == "__MACOSX"
+    return (name.startswith(".") and name != "..") or name == "__MACOSX"
 
 
 def unreadable(place: str, error: OSError | ValueError) -> DataError:
