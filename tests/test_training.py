@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from conftest import CONFIGS, write_mnist
+from sounds import digits, write_folder
 
 # Window means of train/loss of configs/digits_mlp.yaml, 3 epochs, CPU, at steps 20, 21, 40, 42, 60:
 # a change of these numbers is a change of the mathematics, the data or their order.
@@ -33,6 +34,8 @@ def test_every_shipped_config_trains(
         root = write_mnist(tmp_path / "root", mnist_files, name)
         if f"kind: {name.lower().replace('mnist', '_mnist').strip('_')}," in path.read_text():
             words.append(f"data.root={root}")
+    if "kind: audio_folder" in path.read_text():
+        words.append(f"data.path={write_folder(tmp_path / 'digits', digits())}")
     result = bptrain("fit", path, *words, "--run-dir", "run")
     assert result.exit_code == 0, result.stderr
     assert len(losses_of(tmp_path / "run")) >= 1

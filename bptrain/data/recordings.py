@@ -1,18 +1,18 @@
 """Which recordings a data set is made of, what each one's answer is, and who is tested on it."""
 
-import csv
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from io import StringIO
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
 
 from bptrain.config import StrictConfig
+from bptrain.data.csv_columns import columns_of
 from bptrain.data.folder_or_zip import Files, is_recording
 from bptrain.data.name_pattern import NamePattern
 from bptrain.data.splits import Samples, hold_out
+from bptrain.data.text_file import decoded
 from bptrain.errors import DataError
 
 TEST_SEED = 0  # fixed: every run, whatever its seed, is tested on the same recordings
@@ -115,9 +115,7 @@ def spelled(recordings: Sequence[Recording], spelling: Mapping[str, str]) -> lis
                 f"{each.place}: data.spelling does not have the label {each.answer!r}",
                 f"it has {', '.join(spelling)}",
             )
-    return [
-        Recording(each.name, each.place, each.fields, spelling[each.answer]) for each in recordings
-    ]
+    return [replace(each, answer=spelling[each.answer]) for each in recordings]
 
 
 def transcribed(recordings: Sequence[Recording], files: Files, table: str) -> list[Recording]:
@@ -128,38 +126,17 @@ def transcribed(recordings: Sequence[Recording], files: Files, table: str) -> li
     """
     if table not in files.names:
         raise DataError(f"{files.place(table)}: no such file", "data.transcripts names it")
-    texts = dict(_texts(files.read(table), files.place(table)))
+    place = files.place(table)
+    texts: dict[str, str] = {}
+    for row in columns_of(decoded(files.read(table), place), place, ("file", "text")):
+        name, text = row.fields
+        if name in texts:
+            raise DataError(f"{row.place}: a second text of {name!r}")
+        texts[name] = text
     for each in recordings:
         if each.name not in texts:
             raise DataError(f"{each.place}: no text in {table}", "each recording needs one")
     unknown = next(iter(texts.keys() - {each.name for each in recordings}), None)
     if unknown is not None:
-        raise DataError(f"{files.place(table)}: no recording {unknown!r}", "a row has its text")
-    return [Recording(each.name, each.place, each.fields, texts[each.name]) for each in recordings]
-
-
-def _texts(content: bytes, place: str) -> Iterator[tuple[str, str]]:
-    """Yield the file and the text of each row of a CSV file."""
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{place}: not UTF-8 text from byte {error.start:,} on") from error
-    reader = csv.reader(StringIO(text, newline=""), strict=True)
-    seen: set[str] = set()
-    try:
-        header = next(reader, [])
-        if not {"file", "text"} <= set(header):
-            raise DataError(
-                f"{place}: no columns named file and text", f"its first row is {','.join(header)!r}"
-            )
-        for fields in filter(None, reader):
-            line = f"{place}: line {reader.line_num:,}"
-            if len(fields) != len(header):
-                raise DataError(f"{line}: {len(fields)} fields, the header names {len(header)}")
-            row = dict(zip(header, fields, strict=True))
-            if row["file"] in seen:
-                raise DataError(f"{line}: a second text of {row['file']!r}")
-            seen.add(row["file"])
-            yield row["file"], row["text"]
-    except csv.Error as error:
-        raise DataError(f"{place}: line {reader.line_num:,}: no CSV", str(error)) from error
+        raise DataError(f"{place}: no recording {unknown!r}", "a row has its text")
+    return [replace(each, answer=texts[each.name]) for each in recordings]
