@@ -1,25 +1,22 @@
 """Your own recordings: WAV files in a folder or a zip file, as log-mel spectrograms.
 
-`folder_or_zip` finds and reads the files, `wav` decodes them, `recordings` says what each one is
-for, `mel` turns sound into features, `transcripts` texts into symbols. Features are computed once
-and held in memory.
+`folder_or_zip` finds and reads the files, `recordings` says what each one is for, `spectrograms`
+turns sound into features (by `wav` and `mel`), `transcripts` texts into symbols. Features are
+computed once and held in memory.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
-from torch.nn.functional import pad
-from torch.nn.utils.rnn import pad_sequence
 
 from bptrain.data.folder_or_zip import Files, opened, read_file
-from bptrain.data.mel import LogMelConfig, frames_of, log_mel
+from bptrain.data.mel import LogMelConfig
 from bptrain.data.name_pattern import NamePattern
 from bptrain.data.recordings import (
     FieldConfig,
@@ -32,17 +29,11 @@ from bptrain.data.recordings import (
     transcribed,
 )
 from bptrain.data.spec_augment import SpecAugmentConfig
+from bptrain.data.spectrograms import LONGEST_S, Form, constants_of
 from bptrain.data.splits import Dataset, InMemoryConfig, Samples
 from bptrain.data.transcripts import encoded, refuse_too_short, symbols_of
-from bptrain.data.wav import decode_wav
 from bptrain.errors import DataError
-from bptrain.free_memory import free_bytes, in_words
 from bptrain.problem import Problem
-
-LONGEST_S = 600.0
-TOGETHER = 2**20  # samples whose spectra are computed at once: some 30 MB
-LEAST_DEVIATION = 1e-5  # of a log: less is what rounding leaves
-COPIES = 3  # of the features while they are standardized and divided
 
 
 class AudioFolderConfig(InMemoryConfig):
@@ -105,18 +96,19 @@ class AudioFolderConfig(InMemoryConfig):
 
     def build(self, seed: int) -> Dataset:
         """Return the data set, every file decoded; the validation samples are drawn by `seed`."""
-        bank = self.features.filter_bank(self.sample_rate)
+        form = self.form
+        form.features.filter_bank(form.rate)  # what cannot be is said before any file is read
         with opened(Path(self.path)) as files:
             train, validation, test = self.divided(files, seed)
             everyone = [*train, *validation, *test]
             names = self.names_of(train)
             targets, target_lengths = self.targets(everyone, names)
-            sounds = (self.sound(files.read(each.name), each.place) for each in everyone)
-            features = self.computed(sounds, bank, len(everyone))
+            sounds = (form.sound(files.read(each.name), each.place) for each in everyone)
+            features = form.spectrograms(sounds, len(everyone), self.path)
         if target_lengths is not None:
             refuse_too_short(everyone, [len(each) for each in features])
-        prepared = {**constants_of(features[: len(train)]), self.named: names}
-        inputs, lengths = self.inputs(features, prepared)
+        constants = constants_of(features[: len(train)])
+        inputs, lengths = form.inputs(features, **constants)
         whole = Samples(inputs, targets, lengths, target_lengths)
         problem = Problem(
             self.task,
@@ -128,7 +120,13 @@ class AudioFolderConfig(InMemoryConfig):
         )
         learnt, held_out, tested = _cut(whole, [len(train), len(validation), len(test)])
         assert learnt is not None
+        prepared = {**constants, self.named: names}
         return Dataset(problem, replace(learnt, augment=self.augment), held_out, tested, prepared)
+
+    @property
+    def form(self) -> Form:
+        """Return what every recording is brought to."""
+        return Form(self.sample_rate, self.seconds, self.features)
 
     @property
     def named(self) -> str:
@@ -174,99 +172,19 @@ class AudioFolderConfig(InMemoryConfig):
                 )
         return torch.tensor([numbers[each.answer] for each in recordings]), None
 
-    def sound(self, content: bytes, place: str) -> Tensor:
-        """Return the samples [S] of a WAV file, brought to `seconds` if these are given."""
-        rate, samples = decode_wav(content, place)
-        if rate != self.sample_rate:
-            raise DataError(
-                f"{place}: {rate:,} samples a second, data.sample_rate is {self.sample_rate:,}",
-                "pitch and pace would be heard wrongly",
-                f"data.sample_rate={rate} if all files agree, or ffmpeg -i FILE -ar "
-                f"{self.sample_rate} NEW.wav",
-            )
-        if self.seconds is not None:
-            return _centred(samples, max(1, round(self.seconds * rate)))
-        if len(samples) > LONGEST_S * rate:
-            raise DataError(
-                f"{place}: {len(samples) / rate:,.0f} s long",
-                f"a sequence of up to {LONGEST_S:g} s is read whole",
-                "cut it into shorter ones, or give data.seconds",
-            )
-        return samples
-
-    def computed(self, sounds: Iterable[Tensor], bank: Tensor, count: int) -> list[Tensor]:
-        """Return the features [T, F] of each of `count` sounds, as far as memory holds them."""
-        features: list[Tensor] = []
-        longest = 0
-        for together in _groups(sounds):
-            longest = max(longest, *(len(each) for each in together))
-            frames = frames_of(longest, self.features.hop)
-            needed = COPIES * count * frames * self.features.mels * torch.float32.itemsize
-            if needed > free_bytes():
-                raise DataError(
-                    f"{self.path}: too large: its features take {in_words(needed)}",
-                    f"{count:,} recordings of up to {longest / self.sample_rate:,.1f} s, "
-                    f"{in_words(free_bytes())} of memory are free",
-                    "fewer or shorter recordings, or a larger data.features.hop",
-                )
-            spectra = log_mel(pad_sequence(together, batch_first=True), self.features, bank)
-            for each, spectrum in zip(together, spectra, strict=True):
-                # a copy: a view would keep the whole group's memory
-                features.append(spectrum[: frames_of(len(each), self.features.hop)].clone())
-        return features
-
-    def inputs(
-        self, features: Sequence[Tensor], prepared: Mapping[str, Any]
-    ) -> tuple[Tensor, Tensor | None]:
-        """Return the standardized features [N, T, F], and their lengths [N] where they differ.
-
-        Padding is 0: the mean of each band.
-        """
-        mean, deviation = (torch.tensor(prepared[key]) for key in ("mean", "deviation"))
-        scaled = [(each - mean) / deviation for each in features]
-        lengths = None if self.seconds else torch.tensor([len(each) for each in features])
-        return pad_sequence(scaled, batch_first=True), lengths
-
     def prepare(self, words: Sequence[str], prepared: Mapping[str, Any]) -> Samples:
         """Return WAV files, by their paths, as inputs; their targets mean nothing.
 
         Raises DataError for a file that cannot be read or is not as the training files were.
         """
-        bank = self.features.filter_bank(self.sample_rate)
-        sounds = (self.sound(read_file(Path(word)), word) for word in words)
-        inputs, lengths = self.inputs(self.computed(sounds, bank, len(words)), prepared)
+        form = self.form
+        sounds = (form.sound(read_file(Path(word)), word) for word in words)
+        features = form.spectrograms(sounds, len(words), "the recordings")
+        inputs, lengths = form.inputs(features, prepared["mean"], prepared["deviation"])
         nothing = torch.zeros(len(words), dtype=torch.int64)
         if self.task == "classification":
             return Samples(inputs, nothing, lengths)
         return Samples(inputs, nothing.unsqueeze(1), lengths, nothing)
-
-
-def constants_of(features: Sequence[Tensor]) -> dict[str, list[float]]:
-    """Return each band's mean and deviation over all frames."""
-    frames = torch.cat(list(features)).numpy()
-    mean = frames.mean(0, dtype=np.float64)
-    deviation = frames.std(0, dtype=np.float64)
-    deviation[deviation < LEAST_DEVIATION] = 1.0  # a constant band stays constant
-    return {"mean": mean.tolist(), "deviation": deviation.tolist()}
-
-
-def _centred(samples: Tensor, size: int) -> Tensor:
-    """Return the middle `size` samples, or all of them with silence on both sides."""
-    before = (size - len(samples)) // 2  # negative: what is cut off
-    return pad(samples, (before, size - len(samples) - before))
-
-
-def _groups(sounds: Iterable[Tensor]) -> Iterator[list[Tensor]]:
-    """Yield sounds in their order, as many together as are computed at once."""
-    group: list[Tensor] = []
-    for sound in sounds:
-        longest = max(len(each) for each in [*group, sound])
-        if group and longest * (len(group) + 1) > TOGETHER:
-            yield group
-            group = []
-        group.append(sound)
-    if group:
-        yield group
 
 
 def _cut(samples: Samples, sizes: Sequence[int]) -> list[Samples | None]:

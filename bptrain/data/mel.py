@@ -20,7 +20,7 @@ from torch import Tensor
 from bptrain.config import StrictConfig
 from bptrain.errors import UsageError
 
-FLOOR = 1e-6  # about the band power of 8-bit rounding: silence is quiet and not minus infinity
+FLOOR = 1e-6  # above what 16-bit rounding adds to a band, so that silence is one quiet number
 
 
 class LogMelConfig(StrictConfig):

@@ -196,7 +196,7 @@ def test_each_band_is_standardized_by_the_training_split(folder: Path) -> None:
 
 def test_the_middle_is_kept_and_silence_put_around(tmp_path: Path) -> None:
     loud, silence = np.full(800, 0.5), np.zeros(400)
-    settings = config(tmp_path, seconds=0.1)
+    settings = config(tmp_path, seconds=0.1).form
     both = settings.sound(wav(np.concatenate([silence, loud, silence])), "x.wav")
     assert both.shape == (800,)
     assert both.min() > 0.49

@@ -361,7 +361,7 @@ def test_sequences_that_take_too_long_or_too_much_memory_are_refused(
     fit: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = write_folder(tmp_path / "root", digits(4))
-    monkeypatch.setattr("bptrain.data.audio_folder.free_bytes", lambda: 1000)
+    monkeypatch.setattr("bptrain.data.spectrograms.free_bytes", lambda: 1000)
     assert "too large: its features take 249.6 kB" in fit(root)
     long = riff(fmt(bits=8), chunk(b"data", bytes([128]) * (601 * RATE)))
     (root / BROKEN).write_bytes(long)
