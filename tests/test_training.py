@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import sounds
 from conftest import CONFIGS, write_mnist
 from image_sets import write_cifar10, write_cifar100, write_emnist, write_folder
 
@@ -50,6 +51,8 @@ def test_every_shipped_config_trains(
     if kind in ("table", "sequence"):
         write_tables = runpy.run_path(str(SCRIPTS / "write_tables.py"))["write_tables"]
         write_tables(tmp_path / "data")  # as the header of the config says
+    if kind == "audio_folder":
+        words.append(f"data.path={sounds.write_folder(tmp_path / 'digits', sounds.digits())}")
     if kind in writers:
         words.append(f"data.root={writers[kind]()}")
     result = bptrain("fit", path, *words, "--run-dir", "run")

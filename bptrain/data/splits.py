@@ -80,7 +80,7 @@ class Samples:
         }
         return replace(self, **changed)
 
-    def rows(self, rows: Tensor) -> "Samples":
+    def rows(self, rows: Tensor | slice) -> "Samples":
         """Return the samples of these indices."""
         return self.map(lambda tensor: tensor[rows])
 
