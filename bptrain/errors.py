@@ -79,6 +79,12 @@ class MemoryExhaustedError(BptrainError):
     exit_code = 7
 
 
+class WorkerError(BptrainError):
+    """A data-loader worker process that is gone."""
+
+    exit_code = 8
+
+
 class GradientError(BptrainError):
     """A hand-written gradient that `check` found wrong."""
 

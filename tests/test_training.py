@@ -1,11 +1,18 @@
 """Whole runs: the golden curve, every shipped config, the promise of 98 %."""
 
 import json
+import runpy
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from conftest import CONFIGS, write_mnist
+from image_sets import write_cifar10, write_cifar100, write_emnist, write_folder
+
+from bptrain.config import load_config
+from bptrain.experiment import ExperimentConfig
+
+SCRIPTS = CONFIGS.parent / "scripts"
 
 # Window means of train/loss of configs/digits_mlp.yaml, 3 epochs, CPU, at steps 20, 21, 40, 42, 60:
 # a change of these numbers is a change of the mathematics, the data or their order.
@@ -29,10 +36,22 @@ def test_every_shipped_config_trains(
     bptrain: Callable, tmp_path: Path, mnist_files: dict, path: Path
 ) -> None:
     words = ["train.steps=2"]
-    for name in ("MNIST", "FashionMNIST"):
-        root = write_mnist(tmp_path / "root", mnist_files, name)
-        if f"kind: {name.lower().replace('mnist', '_mnist').strip('_')}," in path.read_text():
-            words.append(f"data.root={root}")
+    root = tmp_path / "root"
+    writers = {
+        "mnist": lambda: write_mnist(root, mnist_files),
+        "fashion_mnist": lambda: write_mnist(root, mnist_files, "FashionMNIST"),
+        "kmnist": lambda: write_mnist(root, mnist_files, "KMNIST"),
+        "emnist": lambda: write_emnist(root),
+        "cifar10": lambda: write_cifar10(root),
+        "cifar100": lambda: write_cifar100(root),
+        "image_folder": lambda: write_folder(root),
+    }
+    kind = load_config(ExperimentConfig, path, []).data.kind
+    if kind in ("table", "sequence"):
+        write_tables = runpy.run_path(str(SCRIPTS / "write_tables.py"))["write_tables"]
+        write_tables(tmp_path / "data")  # as the header of the config says
+    if kind in writers:
+        words.append(f"data.root={writers[kind]()}")
     result = bptrain("fit", path, *words, "--run-dir", "run")
     assert result.exit_code == 0, result.stderr
     assert len(losses_of(tmp_path / "run")) >= 1

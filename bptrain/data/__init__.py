@@ -1,18 +1,41 @@
-"""Data sets held in memory, and the batches cut from them."""
+"""Data sets, and the batches cut from them."""
 
 from typing import Annotated
 
 from pydantic import Field
 
 from bptrain.data.batches import Batch, BatchSource
+from bptrain.data.cifar import CIFAR10Config, CIFAR100Config
 from bptrain.data.digits import DigitsConfig
-from bptrain.data.mnist import FashionMNISTConfig, MNISTConfig
+from bptrain.data.emnist import EMNISTConfig
+from bptrain.data.image_folder import ImageFolderConfig
+from bptrain.data.memory_tasks import AddingConfig, CopyConfig, ParityConfig
+from bptrain.data.mnist import FashionMNISTConfig, KMNISTConfig, MNISTConfig
+from bptrain.data.points import SpiralsConfig, XorConfig
+from bptrain.data.sequence import SequenceConfig
 from bptrain.data.splits import Dataset, Split
+from bptrain.data.table import TableConfig
 from bptrain.data.text import TextConfig
 from bptrain.data.text_table import TextTableConfig
 
 DataConfig = Annotated[
-    DigitsConfig | MNISTConfig | FashionMNISTConfig | TextConfig | TextTableConfig,
+    DigitsConfig
+    | MNISTConfig
+    | FashionMNISTConfig
+    | TableConfig
+    | SequenceConfig
+    | XorConfig
+    | SpiralsConfig
+    | AddingConfig
+    | CopyConfig
+    | ParityConfig
+    | KMNISTConfig
+    | EMNISTConfig
+    | CIFAR10Config
+    | CIFAR100Config
+    | ImageFolderConfig
+    | TextConfig
+    | TextTableConfig,
     Field(discriminator="kind"),
 ]
 

@@ -35,13 +35,23 @@ class BatchSource(Protocol):
         ...
 
 
+class Augment(Protocol):
+    """Changes a training batch, as a pure function of all that it is given."""
+
+    def __call__(self, batch: Batch, seed: int, epoch: int, rows: Tensor) -> Batch:
+        """Return the batch changed; `rows` [B] are the samples' numbers in their split."""
+        ...
+
+
 class Batches:
     """Rows of tensors, cut into batches; the last one of an epoch may be smaller.
 
     inputs, targets  tensors whose first axis is the sample's
+    predictions      of each sample [N], on the CPU, where they differ; else a sample is one
     seed             None serves the samples in their order; a number shuffles each epoch by a
                      permutation that is a pure function of (seed, epoch), so that any epoch can be
                      served again
+    augment          changes the batches of shuffled epochs, which are those that are trained with
     """
 
     def __init__(
@@ -50,9 +60,12 @@ class Batches:
         targets: tuple[Tensor, ...],
         batch_size: int,
         seed: int | None = None,
+        predictions: Tensor | None = None,
+        augment: Augment | None = None,
     ) -> None:
         self.inputs, self.targets = inputs, targets
         self.batch_size, self.seed = batch_size, seed
+        self.predictions, self.augment = predictions, augment
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
@@ -64,15 +77,25 @@ class Batches:
         if self.seed is None:
             for start in range(0, samples, self.batch_size):
                 rows = slice(start, start + self.batch_size)
-                inputs = tuple(each[rows] for each in self.inputs)
-                targets = tuple(each[rows] for each in self.targets)
-                yield Batch(inputs, targets, len(inputs[0]))
+                yield self.cut(rows, rows)
             return
-        order = permutation(samples, self.seed, epoch).to(device)
-        for chosen in order.split(self.batch_size):
-            inputs = tuple(each.index_select(0, chosen) for each in self.inputs)
-            targets = tuple(each.index_select(0, chosen) for each in self.targets)
-            yield Batch(inputs, targets, len(chosen))
+        order = permutation(samples, self.seed, epoch)
+        parts = order.split(self.batch_size), order.to(device).split(self.batch_size)
+        for rows, chosen in zip(*parts, strict=True):
+            batch = self.cut(chosen, rows)
+            if self.augment is not None:
+                batch = self.augment(batch, self.seed, epoch, chosen)
+            yield batch
+
+    def cut(self, chosen: Tensor | slice, rows: Tensor | slice) -> Batch:
+        """Return the batch of these rows, which are named on the samples' device and on the CPU."""
+
+        def held(tensor: Tensor) -> Tensor:
+            return tensor[chosen] if isinstance(chosen, slice) else tensor.index_select(0, chosen)
+
+        inputs, targets = (tuple(map(held, each)) for each in (self.inputs, self.targets))
+        asked = self.predictions
+        return Batch(inputs, targets, len(inputs[0]) if asked is None else int(asked[rows].sum()))
 
 
 def permutation(samples: int, seed: int, epoch: int) -> Tensor:

@@ -1,6 +1,6 @@
 """Training, validation and test samples, whole, as tensors."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -11,9 +11,11 @@ from sklearn.model_selection import train_test_split
 from torch import Tensor
 
 from bptrain.config import StrictConfig
-from bptrain.data.batches import Batches, BatchSource
+from bptrain.data.batches import Augment, Batches, BatchSource
 from bptrain.errors import UsageError
 from bptrain.problem import Problem
+
+IGNORED = -100  # the class of a step that does not count
 
 
 class InMemoryConfig(StrictConfig):
@@ -58,12 +60,14 @@ class Samples:
 
     lengths         valid steps of each sequence, where they differ: the rest is padding
     target_lengths  valid symbols of each target, where targets are texts
+    augment         changes training batches as they are served, other ways every epoch
     """
 
     inputs: Tensor
     targets: Tensor
     lengths: Tensor | None = None
     target_lengths: Tensor | None = None
+    augment: Augment | None = None
 
     def __len__(self) -> int:
         """Return the number of samples."""
@@ -71,8 +75,10 @@ class Samples:
 
     def map(self, change: Callable[[Tensor], Tensor]) -> "Samples":
         """Return the split with each of its tensors changed alike."""
-        tensors = (self.inputs, self.targets, self.lengths, self.target_lengths)
-        return Samples(*(None if each is None else change(each) for each in tensors))  # type: ignore[arg-type]
+        changed: dict[str, Any] = {
+            name: change(held) for name, held in vars(self).items() if isinstance(held, Tensor)
+        }
+        return replace(self, **changed)
 
     def rows(self, rows: Tensor) -> "Samples":
         """Return the samples of these indices."""
@@ -99,12 +105,19 @@ class Samples:
             )
         inputs: tuple[Tensor, ...] = (self.inputs,)
         targets: tuple[Tensor, ...] = (self.targets,)
-        if self.lengths is None:
-            return Batches(inputs, targets, batch_size, seed)
-        inputs = (self.inputs, self.lengths)
+        if self.lengths is not None:
+            inputs = (self.inputs, self.lengths)
         if self.target_lengths is not None:
+            assert self.lengths is not None
             targets = (self.targets, self.lengths, self.target_lengths)
-        return Batches(inputs, targets, batch_size, seed)
+        return Batches(inputs, targets, batch_size, seed, self._predictions(), self.augment)
+
+    def _predictions(self) -> Tensor | None:
+        """Return the steps of each sample that are asked for [N], where it is asked at steps."""
+        each_step = self.targets.dim() == 2 and not self.targets.is_floating_point()
+        if not each_step or self.target_lengths is not None:
+            return None
+        return (self.targets != IGNORED).sum(1).cpu()
 
 
 @dataclass(frozen=True)
@@ -178,21 +191,34 @@ def _can_stratify(targets: Tensor, held_out: int) -> bool:
     return int(counts.min()) >= 2 and len(counts) <= held_out <= len(targets) - len(counts)
 
 
-def standardize(parts: Parts) -> tuple[Parts, dict[str, float]]:
+def standardize(parts: Parts, by_channel: bool = False) -> tuple[Parts, dict[str, Any]]:
     """Return the parts as float32 with the training samples' mean 0 and deviation 1, and the two.
 
-    One mean and deviation for all numbers; validation and test samples are scaled by the training
-    samples' constants, as a model in use never sees the statistics of its future inputs.
+    One mean and deviation for all numbers, or lists of one for each channel of images
+    [N, C, H, W]. Validation and test samples are scaled by the training samples' constants, as a
+    model in use never sees the statistics of its future inputs.
     """
     # numpy sums pairwise in float64 without a float64 copy of the samples
     numbers = parts.train.inputs.numpy()
-    mean = float(numbers.mean(dtype=np.float64))
-    deviation = float(numbers.std(dtype=np.float64)) or 1.0  # constant inputs stay constant
-    scaled = parts.map(lambda samples: rescale(samples, mean, deviation))
-    return scaled, {"mean": mean, "deviation": deviation}
+    groups = list(np.moveaxis(numbers, 1, 0)) if by_channel else [numbers]
+    means = [float(group.mean(dtype=np.float64)) for group in groups]
+    # constant inputs stay constant
+    deviations = [float(group.std(dtype=np.float64)) or 1.0 for group in groups]
+    constants: dict[str, Any] = {"mean": means[0], "deviation": deviations[0]}
+    if by_channel:
+        constants = {"mean": means, "deviation": deviations}
+    scaled = parts.map(lambda samples: rescale(samples, **constants))
+    return scaled, constants
 
 
-def rescale(samples: Samples, mean: float, deviation: float) -> Samples:
-    """Return the samples as float32, less `mean` and over `deviation`."""
-    inputs = samples.inputs.to(torch.float32, copy=True).sub_(mean).div_(deviation)
-    return replace(samples, inputs=inputs)
+def rescale(
+    samples: Samples, mean: float | Sequence[float], deviation: float | Sequence[float]
+) -> Samples:
+    """Return the samples as float32, less `mean` and over `deviation`; lists hold one a channel."""
+    inputs = samples.inputs.to(torch.float32, copy=True)
+    return replace(samples, inputs=inputs.sub_(_spread(mean)).div_(_spread(deviation)))
+
+
+def _spread(constant: float | Sequence[float]) -> float | Tensor:
+    """Return a constant that arithmetic spreads over images [N, C, H, W]."""
+    return constant if isinstance(constant, (int, float)) else torch.tensor(constant).view(-1, 1, 1)

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from bptrain.ops.autocast import first_derivative, in_given_dtype
 from bptrain.ops.form import Form, form_of
+from bptrain.ops.fused import carried_out_by
 from bptrain.ops.window import OutputLengths, check_planes, checked_output_size
 
 
@@ -33,13 +34,35 @@ def forward(x: Tensor, size: tuple[int, ...]) -> Tensor:
 
 
 def backward(grad_y: Tensor, size: tuple[int, ...], form: Form) -> Tensor:
-    """Return x' in the form of x, of which the kernel reads nothing else."""
+    """Return x' in the form of x."""
     if size == (1, 1):
         H, W = form.shape[-2:]
         return (grad_y / (H * W)).expand(form.shape)  # one number a plane, never written out
+    return backward_of_windows(grad_y, form)
+
+
+def backward_of_windows_in_one_pass(grad_y: Tensor, form: Form) -> Tensor:
+    """Return x' from one kernel, which reads nothing of x but its form."""
     x = form.stand_in(grad_y)
     grad_x: Tensor = torch.ops.aten._adaptive_avg_pool2d_backward(grad_y, x)
     return grad_x
+
+
+@carried_out_by(backward_of_windows_in_one_pass)
+def backward_of_windows(grad_y: Tensor, form: Form) -> Tensor:
+    """Return x' [N, C, H, W]: each window that covers a place adds its share to it."""
+    grad_x = grad_y.new_zeros(form.shape)
+    for i, rows in enumerate(_windows(form.shape[-2], grad_y.shape[-2])):
+        for j, columns in enumerate(_windows(form.shape[-1], grad_y.shape[-1])):
+            a = len(rows) * len(columns)
+            share = grad_y[..., i : i + 1, j : j + 1] / a
+            grad_x[..., rows.start : rows.stop, columns.start : columns.stop] += share
+    return grad_x
+
+
+def _windows(length: int, outputs: int) -> list[range]:
+    """Return the places floor(i H / H') to ceil((i + 1) H / H') of each output's window."""
+    return [range(i * length // outputs, -(-(i + 1) * length // outputs)) for i in range(outputs)]
 
 
 class AdaptiveAvgPoolFunction(torch.autograd.Function):

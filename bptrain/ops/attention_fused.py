@@ -2,7 +2,7 @@
 
 They walk over blocks of keys, correcting m, s and y of a row as larger scores turn up, and keep
 log s_i + m_i, from which a block of P is e^(Z - log s - m). What they compute is what `attention`
-derives; a test holds the two against each other.
+derives; a test holds the two against each other. Their backward pass is written out at its place.
 
 CPU        aten's flash attention: any mask that wants no gradient, shared heads, no dropout
 CUDA       aten's memory-efficient attention: no mask, dropout by a seed kept instead of a mask
@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from bptrain.ops.fused import carried_out_by
 
 aten = torch.ops.aten
 RELEASE = tuple(int(part) for part in torch.__version__.split(".")[:2])
@@ -78,10 +80,10 @@ def fused_forward(
     return y, FusedSaved(q, k, v, y, log_s, bias, None, None)
 
 
-def fused_backward(
+def fused_backward_in_one_pass(
     grad_y: Tensor, saved: FusedSaved, c: float, is_causal: bool, p: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return q', k' and v'."""
+    """Return q', k' and v' from one kernel."""
     q, k, v, y, log_s, bias, seed, offset = saved
     if q.device.type == "cuda":
         grads = aten._scaled_dot_product_efficient_attention_backward(
@@ -92,6 +94,30 @@ def fused_backward(
     grad_q, grad_k, grad_v = aten._scaled_dot_product_flash_attention_for_cpu_backward(
         grad_y, q, k, v, y, log_s, 0.0, is_causal, attn_mask=bias, scale=c
     )
+    return grad_q, grad_k, grad_v
+
+
+@carried_out_by(fused_backward_in_one_pass)
+def fused_backward(
+    grad_y: Tensor, saved: FusedSaved, c: float, is_causal: bool, p: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return q', k' and v' without dropout: which weights a seed hides, its kernel alone knows."""
+    assert p == 0, "attention.backward is written out for dropout too"
+    shared = saved.q.shape[1] // saved.k.shape[1]  # heads of q that read one head of k and v
+    k, v = (x.repeat_interleave(shared, 1) for x in (saved.k, saved.v))
+    Z = c * (saved.q @ k.mT)
+    if saved.bias is not None:
+        Z = Z + saved.bias
+    if is_causal:
+        Z = Z.masked_fill(Z.new_ones(Z.shape[2:], dtype=torch.bool).triu(1), -inf)
+    P = torch.exp(Z - saved.log_s.unsqueeze(-1))
+    P = P.masked_fill(Z.isneginf(), 0)  # also where a row has no key to look at
+    D = (grad_y * saved.y).sum(-1, keepdim=True)
+    grad_Z = P * (grad_y @ v.mT - D)
+    grad_q = c * (grad_Z @ k)
+    grad_k = c * (grad_Z.mT @ saved.q)
+    grad_v = P.mT @ grad_y
+    grad_k, grad_v = (x.unflatten(1, (-1, shared)).sum(2) for x in (grad_k, grad_v))
     return grad_q, grad_k, grad_v
 
 

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from bptrain.ops.autocast import first_derivative, in_given_dtype
 from bptrain.ops.form import Form, form_of
+from bptrain.ops.fused import carried_out_by
 from bptrain.ops.window import Lengths, Window, check_pooled, checked_window
 
 
@@ -50,12 +51,38 @@ def forward(x: Tensor, averaging: Averaging) -> Tensor:
     return y
 
 
-def backward(grad_y: Tensor, averaging: Averaging, form: Form) -> Tensor:
-    """Return x' in the form of x."""
+def backward_in_one_pass(grad_y: Tensor, averaging: Averaging, form: Form) -> Tensor:
+    """Return x' from one kernel, in the form of x."""
     grad_x = form.unwritten(grad_y)
     share_out = torch.ops.aten.avg_pool2d_backward.grad_input
     share_out(grad_y, grad_x, *averaging, grad_input=grad_x)
     return grad_x
+
+
+@carried_out_by(backward_in_one_pass)
+def backward(grad_y: Tensor, averaging: Averaging, form: Form) -> Tensor:
+    """Return x' [N, C, H, W]: each window that covers a place adds its share to it."""
+    grad_x = grad_y.new_zeros(form.shape)
+    for i in range(grad_y.shape[-2]):
+        rows, a_rows = _window(i, -2, averaging, form)
+        for j in range(grad_y.shape[-1]):
+            columns, a_columns = _window(j, -1, averaging, form)
+            a = averaging.divisor or a_rows * a_columns
+            grad_x[..., rows, columns] += grad_y[..., i : i + 1, j : j + 1] / a
+    return grad_x
+
+
+def _window(i: int, axis: int, averaging: Averaging, form: Form) -> tuple[slice, int]:
+    """Return the places of x that window i covers along an axis, and how many of its places count.
+
+    Only those beyond the padding never count, and padding if it is not to be included.
+    """
+    length, padding = form.shape[axis], averaging.padding[axis]
+    start = i * averaging.stride[axis] - padding
+    end = min(start + averaging.size[axis], length + padding)
+    inside = range(max(start, 0), min(end, length))
+    a = end - start if averaging.count_include_pad else len(inside)
+    return slice(inside.start, inside.stop), a
 
 
 class AvgPoolFunction(torch.autograd.Function):

@@ -37,7 +37,9 @@ from bptrain.ops.convolution import (
     check_axes,
     check_channels,
     per_axis,
+    weight_gradient,
 )
+from bptrain.ops.fused import carried_out_by
 from bptrain.ops.pad import pad
 
 
@@ -53,8 +55,8 @@ def backward(
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """Return x' [N, C, H], W' [O, C/G, R], b' [O], each None if it is not wanted."""
     grad_x = grad_W = grad_b = None
-    if needs.x and saved.W is not None:
-        grad_x = backward_input(grad_y, saved.x, saved.W, walk, sizes)
+    if needs.x:
+        grad_x = backward_input(grad_y, saved, walk, sizes)
     if needs.W and saved.x is not None:
         grad_W, grad_b = backward_weight(grad_y, saved.x, needs.b, walk, sizes)
     elif needs.b:
@@ -62,31 +64,49 @@ def backward(
     return grad_x, grad_W, grad_b
 
 
-def backward_input(grad_y: Tensor, x: Tensor | None, W: Tensor, walk: Walk, sizes: Sizes) -> Tensor:
-    """Return x', the transposed convolution of y' with W."""
-    if x is not None:  # the kernel below reads no number of x, only its size and layout
-        grad_x: Tensor = torch.ops.aten.convolution_backward.default(
-            grad_y, x, W, None, *walk[:3], False, *walk[3:], (True, False, False)
-        )[0]
-        return grad_x
+def backward_input_in_one_pass(grad_y: Tensor, saved: Saved, walk: Walk, sizes: Sizes) -> Tensor:
+    """Return x' from one kernel, which reads no number of x, only its size and layout."""
     # Where x was not kept, a stand-in of one expanded element would do, but it has no layout:
     # channels_last is lost, and the CPU takes 2 to 8 times as long. The forward kernel of
     # transposed convolution needs none.
+    if saved.x is None:
+        return backward_input.written_out(grad_y, saved, walk, sizes)
+    grad_x: Tensor = torch.ops.aten.convolution_backward.default(
+        grad_y, saved.x, saved.W, None, *walk[:3], False, *walk[3:], (True, False, False)
+    )[0]
+    return grad_x
+
+
+@carried_out_by(backward_input_in_one_pass)
+def backward_input(grad_y: Tensor, saved: Saved, walk: Walk, sizes: Sizes) -> Tensor:
+    """Return x', the transposed convolution of y' with W."""
+    assert saved.W is not None, "W is kept wherever x' is wanted"
     remainder = _remainder(walk, sizes)
     return torch.convolution(
-        grad_y, W, None, walk.stride, walk.padding, walk.dilation, True, remainder, walk.groups
-    )
+        grad_y, saved.W, None, walk.stride, walk.padding, walk.dilation, True, remainder,
+        walk.groups,
+    )  # fmt: skip
 
 
-def backward_weight(
-    grad_y: Tensor, x: Tensor, with_bias: bool, walk: Walk, sizes: Sizes
+def backward_weight_in_one_pass(
+    grad_y: Tensor, x: Tensor, needs_b: bool, walk: Walk, sizes: Sizes
 ) -> tuple[Tensor, Tensor | None]:
-    """Return W', the correlation of x with y', and b', which the kernel sums on its way."""
+    """Return W' and b' from one kernel, which sums b' on its way."""
     # this kernel reads no number of W, only its size: one element stands in for all of them
     like_W = grad_y.new_empty(1).expand(sizes.W)
     _, grad_W, grad_b = torch.ops.aten.convolution_backward.default(
-        grad_y, x, like_W, grad_y.shape[1:2], *walk[:3], False, *walk[3:], (False, True, with_bias)
+        grad_y, x, like_W, grad_y.shape[1:2], *walk[:3], False, *walk[3:], (False, True, needs_b)
     )
+    return grad_W, grad_b
+
+
+@carried_out_by(backward_weight_in_one_pass)
+def backward_weight(
+    grad_y: Tensor, x: Tensor, needs_b: bool, walk: Walk, sizes: Sizes
+) -> tuple[Tensor, Tensor | None]:
+    """Return W', the correlation of x with y', and b'."""
+    grad_W = weight_gradient(x, grad_y, walk, sizes)
+    grad_b = grad_y.sum((0, *range(2, grad_y.dim()))) if needs_b else None
     return grad_W, grad_b
 
 

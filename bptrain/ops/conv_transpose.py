@@ -34,8 +34,11 @@ from bptrain.ops.convolution import (
     Walk,
     check_axes,
     check_channels,
+    cut_off,
     per_axis,
+    weight_gradient,
 )
+from bptrain.ops.fused import carried_out_by
 
 
 def forward(x: Tensor, W: Tensor, b: Tensor | None, walk: Walk) -> Tensor:
@@ -50,8 +53,8 @@ def backward(
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """Return x' [N, C, H], W' [C, O/G, R], b' [O], each None if it is not wanted."""
     grad_x = grad_W = grad_b = None
-    if needs.x and saved.W is not None:
-        grad_x = backward_input(grad_y, saved.x, saved.W, walk, sizes)
+    if needs.x:
+        grad_x = backward_input(grad_y, saved, walk, sizes)
     if needs.W and saved.x is not None:
         grad_W, grad_b = backward_weight(grad_y, saved.x, needs.b, walk, sizes)
     elif needs.b:
@@ -59,31 +62,48 @@ def backward(
     return grad_x, grad_W, grad_b
 
 
-def backward_input(grad_y: Tensor, x: Tensor | None, W: Tensor, walk: Walk, sizes: Sizes) -> Tensor:
-    """Return x', the convolution of y' with W."""
-    # dilation allows a >= u, for which the convolution would have more places than x has elements
+def backward_input_in_one_pass(grad_y: Tensor, saved: Saved, walk: Walk, sizes: Sizes) -> Tensor:
+    """Return x' from one kernel, which reads no number of x, only its size and layout."""
     is_as_long = all(a < u for a, u in zip(walk.output_padding, walk.stride, strict=True))
-    if x is None and is_as_long:
-        return torch.convolution(
-            grad_y, W, None, walk.stride, walk.padding, walk.dilation, False, (0,), walk.groups
-        )
-    # this kernel reads no number of x, only its size and layout
-    like_x = grad_y.new_empty(1).expand(sizes.x) if x is None else x
+    if saved.x is None and is_as_long:
+        return backward_input.written_out(grad_y, saved, walk, sizes)
+    like_x = grad_y.new_empty(1).expand(sizes.x) if saved.x is None else saved.x
     grad_x: Tensor = torch.ops.aten.convolution_backward.default(
-        grad_y, like_x, W, None, *walk[:3], True, *walk[3:], (True, False, False)
+        grad_y, like_x, saved.W, None, *walk[:3], True, *walk[3:], (True, False, False)
     )[0]
     return grad_x
 
 
-def backward_weight(
-    grad_y: Tensor, x: Tensor, with_bias: bool, walk: Walk, sizes: Sizes
+@carried_out_by(backward_input_in_one_pass)
+def backward_input(grad_y: Tensor, saved: Saved, walk: Walk, sizes: Sizes) -> Tensor:
+    """Return x', the convolution of y' with W."""
+    assert saved.W is not None, "W is kept wherever x' is wanted"
+    grad_x = torch.convolution(
+        grad_y, saved.W, None, walk.stride, walk.padding, walk.dilation, False, (0,), walk.groups
+    )
+    # dilation allows a >= u, for which the convolution has more places than x has elements
+    return cut_off(grad_x, sizes.x)
+
+
+def backward_weight_in_one_pass(
+    grad_y: Tensor, x: Tensor, needs_b: bool, walk: Walk, sizes: Sizes
 ) -> tuple[Tensor, Tensor | None]:
-    """Return W', the correlation of y' with x, and b', which the kernel sums on its way."""
+    """Return W' and b' from one kernel, which sums b' on its way."""
     # this kernel reads no number of W, only its size: one element stands in for all of them
     like_W = grad_y.new_empty(1).expand(sizes.W)
     _, grad_W, grad_b = torch.ops.aten.convolution_backward.default(
-        grad_y, x, like_W, grad_y.shape[1:2], *walk[:3], True, *walk[3:], (False, True, with_bias)
+        grad_y, x, like_W, grad_y.shape[1:2], *walk[:3], True, *walk[3:], (False, True, needs_b)
     )
+    return grad_W, grad_b
+
+
+@carried_out_by(backward_weight_in_one_pass)
+def backward_weight(
+    grad_y: Tensor, x: Tensor, needs_b: bool, walk: Walk, sizes: Sizes
+) -> tuple[Tensor, Tensor | None]:
+    """Return W', the correlation of y' with x, and b'."""
+    grad_W = weight_gradient(grad_y, x, walk, sizes)
+    grad_b = grad_y.sum((0, *range(2, grad_y.dim()))) if needs_b else None
     return grad_W, grad_b
 
 

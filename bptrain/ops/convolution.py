@@ -1,8 +1,9 @@
-"""What every convolution shares: how its kernel walks, and whether the shapes fit together."""
+"""What every convolution shares: how its kernel walks, whether the shapes fit together, and W'."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 Numbers = int | Sequence[int]
@@ -38,6 +39,39 @@ class Needs(NamedTuple):
     x: bool
     W: bool
     b: bool
+
+
+def weight_gradient(read: Tensor, written: Tensor, walk: Walk, sizes: Sizes) -> Tensor:
+    """Return sum_{n,j} read_nch written_noj at h = v r - p + u j, with the shape of W.
+
+    This sum over places j is a convolution itself, of `read` with `written` for its kernel: r,
+    which walks v at a time, is now the place, and j, which walks u at a time, the offset. It sums
+    over samples where the forward pass sums over channels, so that these trade places too. Where
+    the stride left a remainder of `read`, further r would fit in: they are cut off.
+
+    read      what the kernel walked over: x, or y' where the convolution is transposed
+    written   what has one number for each of its places: y', or x
+    """
+    if read.shape[0] == 0:  # torch.convolution returns no output channels where none comes in
+        return read.new_zeros(sizes.W)
+    by_group = zip(read.chunk(walk.groups, 1), written.chunk(walk.groups, 1), strict=True)
+    grads = [
+        torch.convolution(
+            each_read.transpose(0, 1),  # [C/G, N, H]
+            each_written.transpose(0, 1),  # [O/G, N, P]
+            None, walk.dilation, walk.padding, walk.stride, False, (0,), 1,
+        )
+        for each_read, each_written in by_group
+    ]  # fmt: skip
+    grad_W = torch.cat(grads, 1).transpose(0, 1)  # [C/G, O, R and more] to [O, C/G, R and more]
+    return cut_off(grad_W, sizes.W)
+
+
+def cut_off(y: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Return the first places of y along its spatial axes, as many as in `size`."""
+    for axis in range(2, y.dim()):
+        y = y.narrow(axis, 0, size[axis])
+    return y
 
 
 def per_axis(name: str, numbers: Numbers, axes: int, least: int) -> tuple[int, ...]:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from bptrain.ops.autocast import first_derivative, in_given_dtype
+from bptrain.ops.fused import carried_out_by
 
 
 class Saved(NamedTuple):
@@ -58,10 +59,21 @@ def backward(grad_y: Tensor, saved: Saved, p: float) -> Tensor:
     """Return x'."""
     if saved.m is None:
         return grad_y * 0
-    if grad_y.is_cuda:
-        grad_x: Tensor = torch.ops.aten.native_dropout_backward(grad_y, saved.m, scale(p))
-        return grad_x
-    return masked(grad_y, saved.m).mul_(scale(p))
+    return backward_of_units(grad_y, saved.m, p)
+
+
+def backward_of_units_in_one_pass(grad_y: Tensor, m: Tensor, p: float) -> Tensor:
+    """Return x' from one kernel on CUDA, elsewhere in the memory of one tensor."""
+    if not grad_y.is_cuda:
+        return masked(grad_y, m).mul_(scale(p))
+    grad_x: Tensor = torch.ops.aten.native_dropout_backward(grad_y, m, scale(p))
+    return grad_x
+
+
+@carried_out_by(backward_of_units_in_one_pass)
+def backward_of_units(grad_y: Tensor, m: Tensor, p: float) -> Tensor:
+    """Return x' for p < 1."""
+    return scale(p) * masked(grad_y, m)
 
 
 def forward_of_channels(x: Tensor, p: float) -> tuple[Tensor, Saved]:

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from bptrain.ops.autocast import first_derivative, in_given_dtype
 from bptrain.ops.form import Form, form_of
+from bptrain.ops.fused import carried_out_by
 from bptrain.ops.window import (
     Lengths,
     OutputLengths,
@@ -58,8 +59,10 @@ def forward(x: Tensor, window: Window | Adaptive) -> tuple[Tensor, Tensor]:
     return y, k
 
 
-def backward(grad_y: Tensor, saved: Saved, window: Window | Adaptive, form: Form) -> Tensor:
-    """Return x' in the form of x."""
+def backward_in_one_pass(
+    grad_y: Tensor, saved: Saved, window: Window | Adaptive, form: Form
+) -> Tensor:
+    """Return x' from one kernel, in the form of x."""
     grad_x = form.unwritten(grad_y)
     # the kernels are named in full: to find the one that writes to grad_x costs torch 10 us a call
     aten = torch.ops.aten
@@ -69,6 +72,13 @@ def backward(grad_y: Tensor, saved: Saved, window: Window | Adaptive, form: Form
         scatter = aten.max_pool2d_with_indices_backward.grad_input
         scatter(grad_y, grad_x, *window, saved.k, grad_input=grad_x)
     return grad_x
+
+
+@carried_out_by(backward_in_one_pass)
+def backward(grad_y: Tensor, saved: Saved, window: Window | Adaptive, form: Form) -> Tensor:
+    """Return x' [N, C, H, W]; which window an output saw does not matter once k is known."""
+    grad_x = grad_y.new_zeros(form.shape).flatten(-2)  # [N, C, H W], whose last axis k counts
+    return grad_x.scatter_add(-1, saved.k.flatten(-2), grad_y.flatten(-2)).view(form.shape)
 
 
 class MaxPoolFunction(torch.autograd.Function):

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from bptrain.ops.autocast import first_derivative, in_given_dtype
+from bptrain.ops.fused import carried_out_by
 
 
 def forward(x: Tensor, r: int) -> Tensor:
@@ -24,10 +25,18 @@ def forward(x: Tensor, r: int) -> Tensor:
     return torch.pixel_shuffle(x, r)
 
 
-def backward(grad_y: Tensor, r: int, shape: tuple[int, ...]) -> Tensor:
-    """Return x' [*shape]: the pixels go back to their channels."""
+def backward_in_one_pass(grad_y: Tensor, r: int, shape: tuple[int, ...]) -> Tensor:
+    """Return x' from one kernel."""
     # torch leaves an empty tensor's shape as it is, which fails in its own backward pass
     return torch.pixel_unshuffle(grad_y, r).view(shape)
+
+
+@carried_out_by(backward_in_one_pass)
+def backward(grad_y: Tensor, r: int, shape: tuple[int, ...]) -> Tensor:
+    """Return x' [*shape]: the pixels go back to their channels."""
+    *leading, channels, H, W = shape
+    pixels = grad_y.reshape(*leading, channels // r**2, H, r, W, r)
+    return pixels.movedim((-3, -1), (-4, -3)).reshape(shape)  # [..., C, r, r, H, W], then merged
 
 
 class PixelShuffleFunction(torch.autograd.Function):

@@ -7,10 +7,13 @@ Forward    y_k = sum_h w_kh x_h        k, h count outputs and inputs along one a
            align_corners at u = k (W - 1) / (W' - 1)
            nearest         w_kh = [h = floor(k / s)]
            nearest-exact   w_kh = [h = floor((k + 1/2) / s)]
-           (bi, tri)linear w_kh = max(0, 1 - |u - h|)        u < 0 counts as 0
-           bicubic         w_kh = K(|u - h|), Keys' cubic with a = -3/4
-           a place beyond the rim counts as the rim; antialias: |u - h| s in place of |u - h|
-           where s < 1, and the weights divided by their sum
+           (bi, tri)linear w_kh = K(u - h) = max(0, 1 - |u - h|)
+           bicubic         w_kh = K(u - h), Keys' cubic with a = -3/4
+           a place h beyond the rim counts as the rim. With antialias K((u - h) s) in place of
+           K(u - h) where s < 1; a = -1/2; nothing beyond the rim, but weights divided by their sum;
+           u = (k + 1/2) / s - 1/2 for align_corners too, its 1 / s being (W - 1) / (W' - 1).
+           An axis whose length stays is copied whatever the scale, but for nearest-exact and for a
+           bicubic whose other axis changes; torch copies it for some modes, devices and layouts
 Backward   writing x' for dL/dx, given y'
     x'_h = sum_k w_kh y'_k   because dy_k/dx_h = w_kh: the transposed matrix, along each axis
 Keeps      nothing: the weights depend on the sizes alone
@@ -26,6 +29,7 @@ import torch
 from torch import Tensor
 
 from bptrain.ops.autocast import first_derivative, in_given_dtype
+from bptrain.ops.fused import carried_out_by
 
 KERNELS = {  # by mode and number of axes; torch's names
     ("nearest", 1): "upsample_nearest1d",
@@ -40,6 +44,7 @@ KERNELS = {  # by mode and number of axes; torch's names
     ("bicubic", 2): "upsample_bicubic2d",
 }
 ANTIALIASED = {"bilinear": "_upsample_bilinear2d_aa", "bicubic": "_upsample_bicubic2d_aa"}
+REACH = 2  # places on either side that the widest kernel, the cubic, sees
 MODES = sorted({mode for mode, _ in KERNELS})
 
 
@@ -59,12 +64,63 @@ def forward(x: Tensor, resizing: Resizing) -> Tensor:
     return y
 
 
-def backward(grad_y: Tensor, resizing: Resizing, shape: tuple[int, ...]) -> Tensor:
+def backward_in_one_pass(grad_y: Tensor, resizing: Resizing, shape: tuple[int, ...]) -> Tensor:
     """Return x' [*shape]: the kernel adds w_kh y'_k up, without ever building the matrix."""
     kernel, size, corners, scales = resizing
     transposed = getattr(torch.ops.aten, f"{kernel}_backward")
     grad_x: Tensor = transposed(grad_y, size, shape, *corners, *scales)
     return grad_x
+
+
+@carried_out_by(backward_in_one_pass)
+def backward(grad_y: Tensor, resizing: Resizing, shape: tuple[int, ...]) -> Tensor:
+    """Return x' [*shape]: sum_k w_kh y'_k, along one axis after the other."""
+    grad_x = grad_y
+    for axis, H in enumerate(shape[2:]):
+        w = weights(resizing, axis, H).to(grad_y)
+        at_end = torch.einsum("kh,...k->...h", w, grad_x.movedim(axis + 2, -1))
+        grad_x = at_end.movedim(-1, axis + 2)
+    return grad_x
+
+
+def weights(resizing: Resizing, axis: int, H: int) -> Tensor:
+    """Return w [K, H] along an axis of H inputs and K outputs, in float64."""
+    kernel, K, s = resizing.kernel, resizing.size[axis], resizing.scales[axis]
+    is_aligned, is_antialiased = resizing.corners == (True,), kernel.endswith("_aa")
+    k = torch.arange(K, dtype=torch.float64)
+    step = 1 / s if s else H / K
+    if is_aligned:
+        step = (H - 1) / (K - 1) if K > 1 else 0.0
+    if "nearest" in kernel:
+        return nearest(k + 1 / 2 if "exact" in kernel else k, step, H)
+    u = k * step if is_aligned and not is_antialiased else (k + 1 / 2) * step - 1 / 2
+    weight = cubic if "cubic" in kernel else hat
+    if is_antialiased:
+        w = weight((u[:, None] - torch.arange(H)) / max(step, 1.0), -1 / 2)
+        return w / w.sum(1, keepdim=True)
+    h = torch.arange(-REACH, H + REACH)
+    return k.new_zeros(K, H).index_add(1, h.clamp(0, H - 1), weight(u[:, None] - h, -3 / 4))
+
+
+def nearest(k: Tensor, step: float, H: int) -> Tensor:
+    """Return the weights [K, H], 1 for the one place that an output copies."""
+    # In float32, as torch's kernels do for every dtype: where k / s is a whole number, rounding
+    # decides what it is rounded down to.
+    h = (k.float() * step).floor().clamp(max=H - 1)
+    return (h[:, None] == torch.arange(H)).double()
+
+
+def hat(d: Tensor, a: float) -> Tensor:
+    """Return the linear weight at a distance d, which knows no a."""
+    return (1 - d.abs()).clamp(min=0)
+
+
+def cubic(d: Tensor, a: float) -> Tensor:
+    """Return Keys' weight at a distance d."""
+    d = d.abs()
+    near = (a + 2) * d**3 - (a + 3) * d**2 + 1
+    far = a * (d**3 - 5 * d**2 + 8 * d - 4)
+    return torch.where(d <= 1, near, torch.where(d < REACH, far, 0))
 
 
 class UpsampleFunction(torch.autograd.Function):
@@ -109,8 +165,23 @@ def interpolate(
             f"input of shape {list(input.shape)} resized to {list(size)}, expected at least 1 "
             "along each axis but N"
         )
+    scales = scales_of_changes(kernel, lengths, size, scales)
     y: Tensor = UpsampleFunction.apply(input, Resizing(kernel, size, corners, scales))
     return y
+
+
+def scales_of_changes(
+    kernel: str, lengths: Sequence[int], size: Sequence[int], scales: tuple[float | None, ...]
+) -> tuple[float | None, ...]:
+    """Return the scales, None for an axis that keeps its length, whose places stay as they are."""
+    # Symptom: 4 places at scale 1.24, which makes 4 again, whose gradient was another function's:
+    # <J v, y'> != <v, J^T y'>. Cause: for such an axis some of torch's kernels follow the scale and
+    # others copy, of one mode forward (nearest, bicubic) or backward (antialias) and by the
+    # layout. Remedy: without the scale all of them copy. These two follow it both ways:
+    if "exact" in kernel or (kernel == KERNELS["bicubic", 2] and tuple(lengths) != tuple(size)):
+        return scales
+    kept = [length == outputs for length, outputs in zip(lengths, size, strict=True)]
+    return tuple(None if stays else s for stays, s in zip(kept, scales, strict=True))
 
 
 def checked_mode(mode: str) -> None:

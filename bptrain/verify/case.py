@@ -136,7 +136,7 @@ class OpCase:
 
     def _run(self, function: Callable[..., Any], tensors: Tensors) -> Tensors:
         if self.random:
-            torch.manual_seed(RANDOM_SEED)
+            reseed(next(iter(tensors.values())).device)
         options = self.options
         return named("output", self.call(lambda *a, **k: function(*a, **k, **options), tensors))
 
@@ -147,6 +147,8 @@ class ModuleCase:
 
     training   the mode it runs in; the other fields are as in OpCase
     reference  torch's class, where torch.nn has none of the same name
+    is_packed  whether the input is a PackedSequence, into which torch's hooks do not look and whose
+               batch_sizes torch.compile cannot trace: their numbers shape the graph
     """
 
     module: str
@@ -160,6 +162,7 @@ class ModuleCase:
     reference: type[torch.nn.Module] | None = None
     random: bool = False
     dtypes: tuple[torch.dtype, ...] = NARROW
+    is_packed: bool = False
     at_once: bool = False
     constraint: Callable[[Tensors], Tensors] = lambda tensors: tensors
 
@@ -216,7 +219,7 @@ class ModuleCase:
             k.removeprefix(PARAMETER): v for k, v in tensors.items() if k.startswith(PARAMETER)
         }
         if self.random:
-            torch.manual_seed(RANDOM_SEED)
+            reseed(example.device)
         output = self.call(lambda *a, **k: functional_call(module, parameters, a, k), inputs)
         return named("output", output) | named("buffer", dict(module.named_buffers()))
 
@@ -241,6 +244,17 @@ def shift_buffers(module: torch.nn.Module) -> None:
         if buffer.is_floating_point():
             drawn = torch.rand(buffer.shape, generator=generator, dtype=torch.float64)
             buffer.add_(drawn.to(buffer.device, buffer.dtype))
+
+
+def reseed(device: torch.device) -> None:
+    """Start the global generator that layers on `device` draw from at the same place.
+
+    Not torch.manual_seed: without a GPU in use that queues a call for each device, with a stack
+    trace, and takes half the time of a small layer's pass.
+    """
+    torch.default_generator.manual_seed(RANDOM_SEED)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(RANDOM_SEED)
 
 
 def wanted(case: Case, tensors: Tensors) -> list[str]:

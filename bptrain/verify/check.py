@@ -21,14 +21,15 @@ from torch import Tensor
 from torch.func import functional_call
 
 from bptrain.models.torch_twin import is_ours, torch_twin
-from bptrain.verify.case import PARAMETER, RANDOM_SEED, Tensors, named
-from bptrain.verify.comparison import Comparison
+from bptrain.verify.case import PARAMETER, Tensors, named, reseed
+from bptrain.verify.comparison import SMALLEST, Comparison
 from bptrain.verify.gradcheck import TOLERANCE, Sampling, differences
 from bptrain.verify.nesting import put_together, take_apart
 from bptrain.verify.parity import outcomes, parity
 from bptrain.verify.report import WHOLE, Referee, Report, Row
 
 SAME = 1e-9  # relative: two orders of summation in float64
+NOISE = 1e-5  # of the largest gradient: what cancels (a bias before a normalisation) leaves 1e-16
 JITTER = 0.05  # of an input's own deviation: breaks the ties and zeros that kinks stand on
 WORSE = 1.5  # times torch's own error, and
 FLOOR = 4  # units in the last place, may ours have in the training precision
@@ -59,7 +60,7 @@ class Call:
         """Return the call of `module` as a function of the named tensors, the same every time."""
 
         def function(tensors: Tensors) -> Tensors:
-            torch.manual_seed(RANDOM_SEED)
+            reseed(next(iter(tensors.values())).device)
             state = {k.removeprefix(PARAMETER): v for k, v in tensors.items() if k in own}
             dtype = next(v.dtype for v in tensors.values() if v.is_floating_point())
             state |= {k: _copied(buffer, dtype) for k, buffer in module.named_buffers()}
@@ -96,7 +97,7 @@ def check(
         rows = [row for call in calls[1:] or calls for row in _judged(call, precision, sampling)]
         notes = []
         if all(row.is_right for row in rows) and len(calls) > 1:
-            rows += _judged(calls[0], precision, sampling)
+            rows += _judged(calls[0], precision, sampling.of_a_whole_model())
         elif len(calls) > 1:
             notes.append("the whole model is not judged while a layer is wrong")
     if not rows:
@@ -119,7 +120,7 @@ def _calls(
     seen: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
     layers = {name: each for name, each in model.named_modules() if name and _is_layer(each, model)}
     with _recording(layers, seen):
-        torch.manual_seed(RANDOM_SEED)
+        reseed(next(iter(doubled.values())).device)
         model(*arguments)
     twins = dict(twin.named_modules())
     has_twin = reference is not None or any(map(is_ours, module.modules()))
@@ -220,11 +221,18 @@ def _judged(call: Call, precision: torch.dtype, sampling: Sampling) -> list[Row]
     twin = None if call.twin is None else call.as_function(call.twin)
     if twin is not None:
         mine, theirs = (outcomes(each, call.tensors, wanted, SEED) for each in (ours, twin))
+        smallest = NOISE * max(_largest(theirs), SMALLEST)
         rows += [
             Row(call.name, call.kind, "torch autograd", found, SAME)
-            for found in parity(mine, theirs)
+            for found in parity(mine, theirs, smallest)
         ]
     return [*rows, _in_precision(call, ours, twin, wanted, precision)]
+
+
+def _largest(outcome: Tensors) -> float:
+    """Return the largest finite magnitude among the outputs and gradients."""
+    sizes = [each[each.isfinite()].abs() for each in outcome.values()]
+    return max([float(each.max()) for each in sizes if each.numel()], default=0.0)
 
 
 def _in_precision(

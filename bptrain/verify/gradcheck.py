@@ -12,7 +12,7 @@ slopes to the left and to the right, and the element is counted as a kink.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -25,6 +25,7 @@ SHRINKING = (1.0, 1e-1, 1e-2, 1e-3)  # factors on STEP
 TOLERANCE = 1e-7  # a hundred times the error above; a missing term errs by 1e-2 or more
 ROUNDING = 1e-15  # of a loss that sums many terms, relative to its size
 RESOLUTION = 1e-4  # of the scale: a step whose rounding is coarser could excuse a wrong gradient
+MOVED_THROUGH_ALL = 4  # elements of each tensor
 JUMP = 1e-4  # slopes left and right that differ by more are a kink's, not a curve's
 
 
@@ -36,11 +37,14 @@ class Slope:
     is_kink: bool = False
 
 
-def numeric_slope(loss: Callable[[], Tensor], cell: Tensor, ours: float, scale: float) -> Slope:
+def numeric_slope(
+    loss: Callable[[], Tensor], cell: Tensor, ours: float, scale: float, terms: float
+) -> Slope:
     """Return the derivative of `loss` by `cell`, a float64 scalar view that is moved and restored.
 
     ours   the gradient to be judged: a smaller step is tried only while it disagrees
     scale  the size of the gradients around it, which errors are relative to
+    terms  the size of what the loss sums up, of which each number has its rounding
     """
     x = cell.item()
 
@@ -54,7 +58,7 @@ def numeric_slope(loss: Callable[[], Tensor], cell: Tensor, ours: float, scale: 
             h = factor * STEP * max(1.0, abs(x))
             above, below = at(x + h), at(x - h)
             slope = (above - below) / (2 * h)
-            rounding = ROUNDING * max(abs(above), abs(below)) / h
+            rounding = ROUNDING * max(abs(above), abs(below), terms) / h
             error = abs(slope - ours)
             if error <= TOLERANCE * scale:
                 return Slope(slope)
@@ -74,7 +78,11 @@ def numeric_slope(loss: Callable[[], Tensor], cell: Tensor, ours: float, scale: 
 
 
 def numeric_gradient(
-    loss: Callable[[], Tensor], tensor: Tensor, ours: Tensor, cells: Iterable[int] | None = None
+    loss: Callable[[], Tensor],
+    tensor: Tensor,
+    ours: Tensor,
+    cells: Iterable[int] | None = None,
+    terms: float = 0.0,
 ) -> tuple[Tensor, int]:
     """Return the finite differences of `loss` by the elements of `tensor`, and how many are kinks.
 
@@ -87,7 +95,7 @@ def numeric_gradient(
     scale = max(float(gradient.abs().max()) if gradient.numel() else 0.0, 1e-300)
     kinks = 0
     for i in range(flat.numel()) if cells is None else cells:
-        slope = numeric_slope(loss, flat[i], flat_gradient[i].item(), scale)
+        slope = numeric_slope(loss, flat[i], flat_gradient[i].item(), scale, terms)
         kinks += slope.is_kink
         if not slope.is_kink:
             flat_gradient[i] = slope.value
@@ -103,8 +111,15 @@ class Sampling:
                 element among those not sampled is felt too
     """
 
-    cells: int | None = 48
+    cells: int | None = 24
     directions: int = 2
+
+    def of_a_whole_model(self) -> "Sampling":
+        """Return fewer elements: each costs a pass of the whole model, whose layers are proven."""
+        return replace(
+            self,
+            cells=MOVED_THROUGH_ALL if self.cells is None else min(self.cells, MOVED_THROUGH_ALL),
+        )
 
     def chosen(self, gradient: Tensor, generator: torch.Generator) -> list[int] | None:
         """Return the flat indices to move, the largest gradient's among them; None for all."""
@@ -154,23 +169,29 @@ def differences(
             moved = function(leaves)
             return torch.stack([(moved[name] * pull).sum() for name, pull in pulls.items()]).sum()
 
+    terms = sum(float((outputs[name].detach() * pull).abs().sum()) for name, pull in pulls.items())
     generator = torch.Generator().manual_seed(seed)
     for name in wanted:
         leaf = leaves[name]
         ours = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
         cells = sampling.chosen(ours, generator)
-        numeric, kinks = numeric_gradient(loss, leaf, ours, cells)
+        numeric, kinks = numeric_gradient(loss, leaf, ours, cells, terms)
         found = [compare(name, ours, numeric)]
         if cells is not None:
             found += [
-                along_a_direction(name, loss, leaf, ours, generator)
+                along_a_direction(name, loss, leaf, ours, generator, terms)
                 for _ in range(sampling.directions)
             ]
         yield max(found, key=lambda each: each.relative_error), kinks
 
 
 def along_a_direction(
-    name: str, loss: Callable[[], Tensor], tensor: Tensor, ours: Tensor, generator: torch.Generator
+    name: str,
+    loss: Callable[[], Tensor],
+    tensor: Tensor,
+    ours: Tensor,
+    generator: torch.Generator,
+    terms: float,
 ) -> Comparison:
     """Return the comparison of <x', v> with the slope of the loss along a random unit vector v."""
     drawn = torch.randn(tensor.shape, generator=generator, dtype=torch.float64)
@@ -184,7 +205,7 @@ def along_a_direction(
 
     along = float((ours * v).sum())
     scale = float(ours.norm()) / max(ours.numel(), 1) ** 0.5  # what <x', v> amounts to
-    slope = numeric_slope(loss_on_the_way, way, along, max(scale, 1e-300))
+    slope = numeric_slope(loss_on_the_way, way, along, max(scale, 1e-300), terms)
     tensor.detach().copy_(start)
     numeric = along if slope.is_kink else slope.value
     error = abs(along - numeric) / max(scale, 1e-300)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from bptrain.ops import interpolate
+from bptrain.ops.upsample import ANTIALIASED, KERNELS
 
 
 def test_nothing_is_kept() -> None:
@@ -18,6 +19,24 @@ def test_a_constant_stays_what_it_is() -> None:
     x = torch.full((1, 1, 3, 4), 7.0)
     for mode in ("nearest", "bilinear", "bicubic"):
         torch.testing.assert_close(interpolate(x, (5, 9), mode=mode), torch.full((1, 1, 5, 9), 7.0))
+
+
+@pytest.mark.parametrize("scale", [1.0, 2.0, 1.24])
+@pytest.mark.parametrize(
+    ("mode", "axes", "antialias"),
+    [(*key, False) for key in KERNELS] + [(mode, 2, True) for mode in ANTIALIASED],
+)
+def test_an_axis_that_keeps_its_length_has_the_gradient_of_what_was_computed(
+    mode: str, axes: int, antialias: bool, scale: float
+) -> None:
+    # 4 places at scale 1.24 are 4 again: torch's own gradient is wrong for five of these kernels
+    scales = (scale,) * (axes - 1) + (1.24,)
+    x, v = torch.randn(2, 1, 2, *[4] * axes, dtype=torch.float64)
+    x.requires_grad_()
+    y, Jv = (interpolate(z, None, scales, mode, antialias=antialias) for z in (x, v))
+    grad_y = torch.randn_like(y)
+    y.backward(grad_y)
+    torch.testing.assert_close((x.grad * v).sum(), (grad_y * Jv).sum())
 
 
 @pytest.mark.parametrize("mode", ["area", "lanczos", "cubic"])

@@ -185,7 +185,7 @@ MEANS = [
         divisor_override=3,
     ),
     _avg2("one column", "an axis of size 1", 2, 2, 6, 1, kernel_size=(2, 1)),
-    _avg2("unbatched", "no N", 2, 4, 4, kernel_size=2),
+    _avg2("unbatched", "no N; rows and columns differ", 2, 6, 4, kernel_size=2),
     _avg2("empty", "an empty batch", 0, 2, 4, 4, kernel_size=2),
     OpCase("avg_pool2d", "not finite", "NaN passes", _not_finite, {"kernel_size": 2}, smooth=False),
     _adaptive1("divides", "windows of one size", 2, 3, 6, output_size=3),

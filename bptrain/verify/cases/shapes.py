@@ -228,6 +228,14 @@ OPS = [
         {"scale_factor": 0.6, "mode": "bicubic", "antialias": True},
         dtypes=ANTIALIASED,
     ),
+    OpCase(
+        "interpolate",
+        "bilinear, antialiased, corners",
+        "the scale of corners that meet, the places of those that do not",
+        _normal(1, 1, 6, 3),
+        {"size": (3, 5), "mode": "bilinear", "antialias": True, "align_corners": True},
+        dtypes=ANTIALIASED,
+    ),
 ]
 
 MODULES = [

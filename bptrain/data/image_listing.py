@@ -1,0 +1,129 @@
+"""Which images a folder of classes holds, told by names alone; nothing is opened.
+
+Told apart    ROOT/train/CLASS/*, ROOT/val/CLASS/* and ROOT/test/CLASS/*, the last two as they are
+              there; `train` counts as this layout if there are folders in it
+Together      ROOT/CLASS/*, to be divided by whoever asks
+Classes       the folders in `train` or ROOT, sorted by name; at least two, none of them empty
+Images        files with one of the endings below, in upper or lower case, sorted by name; they lie
+              directly in their class's folder
+Left out      names with a dot in front, files with other endings, files outside class folders
+Links         are followed
+"""
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from bptrain.errors import DataError
+
+ENDINGS = (
+    *(".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"),
+    *(".ppm", ".pgm", ".pbm", ".pnm"),
+)
+PARTS = ("train", "val", "test")
+
+
+class Listed(NamedTuple):
+    """The images of one purpose: their paths, and their classes [N]."""
+
+    files: tuple[str, ...]
+    targets: Tensor
+
+    def rows(self, rows: Tensor) -> "Listed":
+        """Return the images of these indices."""
+        return Listed(tuple(self.files[row] for row in rows.tolist()), self.targets[rows])
+
+
+class Listing(NamedTuple):
+    """The classes by name, and the images: all of them in `train` where they lie together."""
+
+    classes: tuple[str, ...]
+    train: Listed
+    validation: Listed | None
+    test: Listed | None
+    divided: bool
+
+
+def list_images(root: Path) -> Listing:
+    """Return what `root` holds, or raise DataError."""
+    divided = (root / "train").is_dir() and bool(_entries(root / "train")[0])
+    if not divided:
+        classes, train = list_classes(root, None)
+        return Listing(classes, train, None, None, divided)
+    there = _entries(root)[0]
+    unknown = [name for name in there if name not in PARTS]
+    if unknown:
+        raise DataError(
+            f"{root / unknown[0]}: a folder beside train", f"known are {', '.join(PARTS)}"
+        )
+    classes, train = list_classes(root / "train", None)
+    validation, test = (
+        list_classes(root / part, classes)[1] if part in there else None for part in PARTS[1:]
+    )
+    return Listing(classes, train, validation, test, divided)
+
+
+def list_classes(folder: Path, known: tuple[str, ...] | None) -> tuple[tuple[str, ...], Listed]:
+    """Return the classes and the images of a folder of class folders.
+
+    known  the classes of the training images, of which the folder may hold no other
+    """
+    names = _entries(folder)[0]
+    classes = tuple(names) if known is None else known
+    if len(names) < 2 and known is None:
+        found = f"only {names[0]!r}" if names else "none"
+        raise DataError(
+            f"{folder}: two classes at least are needed, {found} found",
+            "each class is a folder of images in it: train/cat/1.png or cat/1.png",
+        )
+    files: list[str] = []
+    targets: list[int] = []
+    for name in names:
+        if name not in classes:
+            raise DataError(f"{folder / name}: a class without training images")
+        images = _images(folder / name)
+        files += images
+        targets += [classes.index(name)] * len(images)
+    if not files:
+        raise DataError(f"{folder}: no images", "it holds no folder of a class")
+    return classes, Listed(tuple(files), torch.tensor(targets))
+
+
+def _images(folder: Path) -> list[str]:
+    """Return the paths of a class's images, or raise DataError if there is none."""
+    try:
+        folder.name.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(f"{str(folder)!a}: the class's name is not UTF-8") from error
+    folders, files = _entries(folder)
+    if folders:
+        raise DataError(
+            f"{folder / folders[0]}: a folder inside a class",
+            "images lie directly in the folder of their class",
+        )
+    images = [name for name in files if name.lower().endswith(ENDINGS)]
+    if not images:
+        raise DataError(
+            f"{folder}: a class without images",
+            f"of {len(files)} files none ends in {' '.join(ENDINGS)}",
+        )
+    return [str(folder / name) for name in images]
+
+
+def _entries(folder: Path) -> tuple[list[str], list[str]]:
+    """Return the names of the folders and of all else in a folder, each sorted."""
+    folders: list[str] = []
+    others: list[str] = []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if not entry.name.startswith("."):
+                    (folders if entry.is_dir() else others).append(entry.name)
+    except OSError as error:
+        raise DataError(
+            f"{error.filename or folder}: cannot be read", error.strerror or str(error)
+        ) from error
+    return sorted(folders), sorted(others)
