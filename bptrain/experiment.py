@@ -9,9 +9,7 @@ from torch import nn
 
 from bptrain.config import StrictConfig
 from bptrain.data import BatchSource, DataConfig, Dataset, Split
-from bptrain.errors import (
-    UsageError,
-)
+from bptrain.errors import ConfigKeyError, UsageError
 from bptrain.models import LayerSummary, LossConfig, ModelConfig, summarize
 from bptrain.models.losses import default_loss
 from bptrain.monitor.metrics import evaluation_metric, training_metric
@@ -128,6 +126,7 @@ def plan(config: ExperimentConfig) -> Plan:
     config = config.model_copy(update={"loss": loss})
     batch_size = min(config.data.batch_size, len(dataset.train))
     model = config.model.build(problem, torch.device("meta"))
+    refuse_lone_sample(config, dataset, model)
     layers = summarize(model, problem, batch_size)
     parameters = sum(p.numel() * p.element_size() for p in model.parameters())
     outputs = batch_size * problem.outputs * 4  # the loss keeps its input
@@ -139,6 +138,23 @@ def plan(config: ExperimentConfig) -> Plan:
         data=dataset.bytes,
     )
     return Plan(config, loss.build(problem), device, dataset, layers, memory)
+
+
+def refuse_lone_sample(config: ExperimentConfig, dataset: Dataset, model: nn.Module) -> None:
+    """Raise ConfigKeyError if a batch is a single sample, and the model cannot train on one."""
+    samples, batch_size = len(dataset.train), config.data.batch_size
+    last = samples % batch_size or min(samples, batch_size)
+    if last != 1 or config.train.bptt is not None:
+        return
+    try:
+        summarize(model, dataset.problem, last)
+    except ValueError as error:
+        raise ConfigKeyError(
+            ("data", "batch_size"),
+            f"of {samples:,} samples in batches of {batch_size:,} the last is alone",
+            f"batch normalization measures a spread, and one sample has none: {error}",
+            "another batch_size, or a normalization of each sample by itself",
+        ) from error
 
 
 def serve(config: ExperimentConfig, split: Split, seed: int | None = None) -> BatchSource:

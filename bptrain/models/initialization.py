@@ -14,6 +14,7 @@ Initialization = Literal[
 ]  # fmt: skip
 
 TORCHS_GAINS = {"relu", "leaky_relu", "tanh", "sigmoid", "selu"}  # what calculate_gain knows
+SMOOTH_RELUS = {"gelu", "silu", "mish", "hardswish"}
 
 
 def initialize(model: nn.Module, scheme: Initialization, activation: Activation | None) -> None:
@@ -45,8 +46,12 @@ def gain_of(activation: Activation) -> float:
     """Return by how much weights must be larger for the activation to pass the signal on.
 
     torch's value where it has one. Elsewhere 1 / sqrt(E f(z)^2), z ~ N(0, 1), by which torch's
-    sqrt(2) of relu is derived too: the outputs' mean square, times g^2, is again 1.
+    sqrt(2) of relu is derived too: the outputs' mean square, times g^2, is again 1. For gelu and
+    its like that would be 1.49 to 1.74, but a large signal they pass on as relu does, and more than
+    its gain would blow that up from layer to layer: they have relu's.
     """
+    if activation in SMOOTH_RELUS:
+        activation = "relu"
     if activation in TORCHS_GAINS:
         return float(nn.init.calculate_gain(cast("Any", activation)))
     z = torch.linspace(-8, 8, 8001, dtype=torch.float64)

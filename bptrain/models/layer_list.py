@@ -34,9 +34,9 @@ def read_layer(value: object) -> object:
     if name not in LAYERS:
         among = ["residual", "concat", *LAYERS] if isinstance(value, dict) else list(LAYERS)
         _refuse([((), f"there is no layer {name}", nearest(name, among))])
-    wrong = _wrong_arguments(name, given)
-    if wrong:
-        _refuse(wrong)
+    if wrong := _wrong_arguments(name, given):
+        written = isinstance(value, dict) and isinstance(value[name], dict)
+        _refuse(wrong if written else [((name,), why, meant) for _, why, meant in wrong])
     return value
 
 
