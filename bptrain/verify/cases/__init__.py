@@ -66,6 +66,7 @@ MODULES: list[ModuleCase] = [
     *multihead_attention.MODULES,
     *padding.MODULES,
     *pooling.MODULES,
+    *recurrent.MODULES,
     *shapes.MODULES,
     *softmax.MODULES,
 ]
