@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 
 from bptrain import __version__
-from bptrain.config import json_schema, load_config, starter
+from bptrain.config import json_schema, load_config, naming_lines, starter
 from bptrain.errors import BptrainError, GradientError, UsageError, exit_code_of
 
 app = typer.Typer(
@@ -50,6 +50,8 @@ class Kind(StrEnum):
     """Starter configs."""
 
     mlp = "mlp"
+    cnn = "cnn"
+    sequential = "sequential"
 
 
 @app.command("fit")
@@ -64,7 +66,7 @@ def fit_command(
     ] = False,
 ) -> None:
     """Train the experiment of CONFIG and test it."""
-    with errors_to_exit_codes():
+    with errors_to_exit_codes(), naming_lines(config, overrides or []):
         from bptrain.experiment import ExperimentConfig, plan
         from bptrain.overview import print_plan
         from bptrain.train.memory import refuse_if_too_large
@@ -141,7 +143,7 @@ def check_command(
     ] = None,
 ) -> None:
     """Prove every hand-written gradient of CONFIG's model."""
-    with errors_to_exit_codes():
+    with errors_to_exit_codes(), naming_lines(config, overrides or []):
         from bptrain.experiment import ExperimentConfig
         from bptrain.train.storage import storing
         from bptrain.training import check_gradients
@@ -181,7 +183,7 @@ def validate(
 
 @app.command()
 def init(
-    kind: Annotated[Kind, typer.Argument(metavar="KIND", help="mlp")],
+    kind: Annotated[Kind, typer.Argument(metavar="KIND", help="mlp, cnn or sequential")],
 ) -> None:
     """Print a commented starter config."""
     with errors_to_exit_codes():
