@@ -108,7 +108,7 @@ def answers(
             last = outputs[torch.arange(len(outputs), device=outputs.device), lengths - 1]
             yield from ranked(loss.probabilities(last), names)
         case "regression":
-            for row in outputs.double().tolist():
+            for row in (outputs.double() * problem.spread + problem.center).tolist():
                 yield dict(zip(names, row, strict=True))
         case "tagging":
             for row, end in zip(outputs.argmax(-1).tolist(), lengths.tolist(), strict=True):

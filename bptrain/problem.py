@@ -25,6 +25,8 @@ class Problem:
     is_sequence  whether the first axis of an input is time
     varies       whether sequences differ in length: they are padded, and come with their lengths
     names        of the classes, columns or symbols, as far as they have any
+    center       of regression targets: in the targets' own unit an answer is
+    spread       center + spread * output; losses are in the model's unit, metrics in the targets'
     """
 
     task: Task
@@ -34,3 +36,5 @@ class Problem:
     is_sequence: bool = False
     varies: bool = False
     names: tuple[str, ...] = ()
+    center: float = 0.0
+    spread: float = 1.0

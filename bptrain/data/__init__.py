@@ -9,8 +9,12 @@ from bptrain.data.cifar import CIFAR10Config, CIFAR100Config
 from bptrain.data.digits import DigitsConfig
 from bptrain.data.emnist import EMNISTConfig
 from bptrain.data.image_folder import ImageFolderConfig
+from bptrain.data.memory_tasks import AddingConfig, CopyConfig, ParityConfig
 from bptrain.data.mnist import FashionMNISTConfig, KMNISTConfig, MNISTConfig
+from bptrain.data.points import SpiralsConfig, XorConfig
+from bptrain.data.sequence import SequenceConfig
 from bptrain.data.splits import Dataset, Split
+from bptrain.data.table import TableConfig
 from bptrain.data.text import TextConfig
 from bptrain.data.text_table import TextTableConfig
 
@@ -24,7 +28,14 @@ DataConfig = Annotated[
     | CIFAR100Config
     | ImageFolderConfig
     | TextConfig
-    | TextTableConfig,
+    | TextTableConfig
+    | TableConfig
+    | SequenceConfig
+    | XorConfig
+    | SpiralsConfig
+    | AddingConfig
+    | CopyConfig
+    | ParityConfig,
     Field(discriminator="kind"),
 ]
 

@@ -39,6 +39,7 @@ class Batches:
     """Rows of tensors, cut into batches; the last one of an epoch may be smaller.
 
     inputs, targets  tensors whose first axis is the sample's
+    predictions      of each sample [N], on the CPU, where they differ; else a sample is one
     seed             None serves the samples in their order; a number shuffles each epoch by a
                      permutation that is a pure function of (seed, epoch), so that any epoch can be
                      served again
@@ -50,9 +51,11 @@ class Batches:
         targets: tuple[Tensor, ...],
         batch_size: int,
         seed: int | None = None,
+        predictions: Tensor | None = None,
     ) -> None:
         self.inputs, self.targets = inputs, targets
         self.batch_size, self.seed = batch_size, seed
+        self.predictions = predictions
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
@@ -66,13 +69,17 @@ class Batches:
                 rows = slice(start, start + self.batch_size)
                 inputs = tuple(each[rows] for each in self.inputs)
                 targets = tuple(each[rows] for each in self.targets)
-                yield Batch(inputs, targets, len(inputs[0]))
+                yield Batch(inputs, targets, self._weight(rows, len(inputs[0])))
             return
-        order = permutation(samples, self.seed, epoch).to(device)
-        for chosen in order.split(self.batch_size):
+        order = permutation(samples, self.seed, epoch)
+        parts = order.split(self.batch_size), order.to(device).split(self.batch_size)
+        for rows, chosen in zip(*parts, strict=True):
             inputs = tuple(each.index_select(0, chosen) for each in self.inputs)
             targets = tuple(each.index_select(0, chosen) for each in self.targets)
-            yield Batch(inputs, targets, len(chosen))
+            yield Batch(inputs, targets, self._weight(rows, len(chosen)))
+
+    def _weight(self, rows: Tensor | slice, samples: int) -> int:
+        return samples if self.predictions is None else int(self.predictions[rows].sum())
 
 
 def permutation(samples: int, seed: int, epoch: int) -> Tensor:

@@ -15,6 +15,8 @@ from bptrain.data.batches import Batches, BatchSource
 from bptrain.errors import UsageError
 from bptrain.problem import Problem
 
+IGNORED = -100  # the class of a step that does not count
+
 
 class InMemoryConfig(StrictConfig):
     """What every data set that is held in memory reads from the config."""
@@ -99,12 +101,19 @@ class Samples:
             )
         inputs: tuple[Tensor, ...] = (self.inputs,)
         targets: tuple[Tensor, ...] = (self.targets,)
-        if self.lengths is None:
-            return Batches(inputs, targets, batch_size, seed)
-        inputs = (self.inputs, self.lengths)
+        if self.lengths is not None:
+            inputs = (self.inputs, self.lengths)
         if self.target_lengths is not None:
+            assert self.lengths is not None
             targets = (self.targets, self.lengths, self.target_lengths)
-        return Batches(inputs, targets, batch_size, seed)
+        return Batches(inputs, targets, batch_size, seed, self._predictions())
+
+    def _predictions(self) -> Tensor | None:
+        """Return the steps of each sample that are asked for [N], where it is asked at steps."""
+        each_step = self.targets.dim() == 2 and not self.targets.is_floating_point()
+        if not each_step or self.target_lengths is not None:
+            return None
+        return (self.targets != IGNORED).sum(1).cpu()
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ def exhibits_of(problem: Problem) -> list[Exhibit]:
     if problem.task == "classification" and is_image(problem):
         exhibits.append(WorstMistakes(class_names(problem)))
     if problem.task == "regression":
-        exhibits.append(Scatter(class_names(problem)))
+        exhibits.append(Scatter(class_names(problem), problem.center, problem.spread))
     if problem.task == "transcription":
         exhibits.append(Transcripts(class_names(problem)))
     return exhibits
@@ -133,10 +133,10 @@ class WorstMistakes:
 
 
 class Scatter:
-    """Predicted beside true values."""
+    """Predicted beside true values, in the targets' own unit: center + spread * value."""
 
-    def __init__(self, names: Sequence[str]) -> None:
-        self.names = names[:MOST_COLUMNS]
+    def __init__(self, names: Sequence[str], center: float = 0.0, spread: float = 1.0) -> None:
+        self.names, self.center, self.spread = names[:MOST_COLUMNS], center, spread
         self.pairs: list[Tensor] = []  # [2, B, columns]
 
     def add(self, inputs: tuple[Any, ...], outputs: Tensor, targets: tuple[Tensor, ...]) -> None:
@@ -148,7 +148,8 @@ class Scatter:
         """Return a plot for each column."""
         if not self.pairs:
             return None
-        true, predicted = torch.cat(self.pairs, 1).double().cpu().numpy()
+        pairs = torch.cat(self.pairs, 1).double().cpu() * self.spread + self.center
+        true, predicted = pairs.numpy()
         return Shown("predictions", scatter_picture(true, predicted, self.names))
 
 

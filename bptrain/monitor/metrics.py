@@ -107,9 +107,12 @@ class Classification:
 
 
 class AbsoluteError:
-    """The mean distance of outputs [N, O] from their targets [N, O]."""
+    """The mean distance of outputs [N, O] from their targets [N, O], times `spread`."""
 
     names = ("mae",)
+
+    def __init__(self, spread: float = 1.0) -> None:
+        self.spread = spread
 
     def sums(self, outputs: Tensor, targets: tuple[Tensor, ...]) -> Tensor:
         """Return the sum of the distances, and how many there are."""
@@ -118,20 +121,20 @@ class AbsoluteError:
 
     def figures(self, sums: list[float]) -> dict[str, float]:
         """Return the mean absolute error."""
-        return {"mae": ratio(*sums)}
+        return {"mae": self.spread * ratio(*sums)}
 
 
 class Regression:
     """Errors of outputs [N, O], and R^2: the share of the targets' variance that is explained.
 
     R^2 is each column's own, then their mean. A column that is constant has no variance: 1 if it
-    is predicted without error, else 0.
+    is predicted without error, else 0. R^2 has no unit; the errors are multiplied by `spread`.
     """
 
     names = ("mae", "rmse", "r2")
 
-    def __init__(self, columns: int) -> None:
-        self.columns = columns
+    def __init__(self, columns: int, spread: float = 1.0) -> None:
+        self.columns, self.spread = columns, spread
 
     def sums(self, outputs: Tensor, targets: tuple[Tensor, ...]) -> Tensor:
         """Return of each column n, sum |e|, sum e^2, sum t and sum t^2."""
@@ -153,8 +156,8 @@ class Regression:
             constant = variation <= 1e-12 * square
             scores.append(float(error == 0) if constant else 1 - error / variation)
         return {
-            "mae": sum(absolute) / sum(count),
-            "rmse": (sum(squared) / sum(count)) ** 0.5,
+            "mae": self.spread * sum(absolute) / sum(count),
+            "rmse": self.spread * (sum(squared) / sum(count)) ** 0.5,
             "r2": sum(scores) / self.columns,
         }
 
@@ -220,7 +223,7 @@ def training_metric(problem: Problem) -> Metric:
         case "classification" | "tagging":
             return Accuracy()
         case "regression":
-            return AbsoluteError()
+            return AbsoluteError(problem.spread)
         case "language_model":
             return NextToken(("perplexity",))
         case "transcription":
@@ -233,7 +236,7 @@ def evaluation_metric(problem: Problem) -> Metric:
         case "classification":
             return Classification(problem.outputs)
         case "regression":
-            return Regression(problem.outputs)
+            return Regression(problem.outputs, problem.spread)
         case "tagging":
             return Accuracy()
         case "language_model":

@@ -1,0 +1,140 @@
+"""Data sets that are drawn, not read: each sample a pure function of a seed.
+
+Training, validation and test samples come from streams of their own. The test samples are the same
+for every run, whatever its seed.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Any, TypeAlias
+
+import torch
+from pydantic import Field
+
+from bptrain.data.batches import Batch, BatchSource, generator_of
+from bptrain.data.splits import Dataset, InMemoryConfig, Samples
+from bptrain.errors import UsageError
+from bptrain.problem import Problem
+
+Draw: TypeAlias = Callable[[int, torch.Generator], Samples]  # how many -> samples on the CPU
+
+TEST_SEED = 0
+# generator_of(seed, n) with a small n shuffles epoch n: samples are drawn far from those streams
+TEST, VALIDATION, TRAINING = 2**40, 2**40 + 1, 2**40 + 2  # the last, and on, an epoch each
+LARGEST_BYTES = 2**33
+
+
+class GeneratedConfig(InMemoryConfig):
+    """What the generated data sets share; a kind says how samples are drawn, and what they ask."""
+
+    samples: int = Field(
+        default=10_000, ge=2, le=10_000_000, description="of training and validation together"
+    )
+    test_samples: int = Field(
+        default=1_000, ge=1, le=1_000_000, description="of the test, the same for every seed"
+    )
+    fresh: bool = Field(
+        default=False, description="draw new training samples for every epoch: none comes twice"
+    )
+
+    def problem(self) -> Problem:
+        """Return what each sample asks."""
+        raise NotImplementedError
+
+    def draw(self, samples: int, generator: torch.Generator) -> Samples:
+        """Return so many samples, a pure function of the generator's state."""
+        raise NotImplementedError
+
+    def build(self, seed: int) -> Dataset:
+        """Return the data set; training and validation samples are drawn by `seed`."""
+        self._refuse_if_huge()
+        held_out = round(self.samples * self.validation_fraction)
+        train = Fresh(self.draw, self.samples - held_out, seed, bytes_of(self.problem()))
+        validation = None
+        if held_out:
+            validation = self.draw(held_out, generator_of(seed, VALIDATION))
+        test = self.draw(self.test_samples, generator_of(TEST_SEED, TEST))
+        return Dataset(self.problem(), train if self.fresh else train.of_epoch(0), validation, test)
+
+    def prepare(self, words: Sequence[str], prepared: Mapping[str, Any]) -> Samples:
+        """Raise UsageError: there is no file to predict."""
+        kind = getattr(self, "kind", "")
+        raise UsageError(
+            f"data.kind {kind} is drawn from a random generator, and reads no file",
+            "",
+            "bptrain evaluate tests the run on its test samples",
+        )
+
+    def _refuse_if_huge(self) -> None:
+        """Raise UsageError for more samples than can be held, before they are drawn."""
+        one = bytes_of(self.problem())
+        needed = one * (self.samples + self.test_samples)
+        if needed > LARGEST_BYTES:
+            raise UsageError(
+                f"data.samples {self.samples:,} of {one:,} bytes each are too many to hold",
+                f"{needed / 1e9:,.1f} GB, at most {LARGEST_BYTES / 1e9:.1f}",
+                "fewer data.samples, with data.fresh: true for new ones every epoch",
+            )
+
+
+def bytes_of(problem: Problem) -> int:
+    """Return the memory of a sample: its inputs in float32, its classes in int64."""
+    answers = problem.input_shape[0] if problem.task == "tagging" else 1
+    return 4 * prod(problem.input_shape) + 8 * answers
+
+
+@dataclass(frozen=True)
+class Fresh:
+    """A training split that is drawn anew for every epoch, a pure function of (seed, epoch).
+
+    An epoch is drawn on the CPU, so that every device sees the same samples, and moved as a whole.
+    """
+
+    draw: Draw
+    samples: int
+    seed: int
+    sample_bytes: int
+    device: torch.device = torch.device("cpu")  # noqa: RUF009  immutable
+
+    def __len__(self) -> int:
+        """Return the number of samples in an epoch."""
+        return self.samples
+
+    @property
+    def bytes(self) -> int:
+        """Memory of an epoch."""
+        return self.sample_bytes * self.samples
+
+    def to(self, device: torch.device) -> "Fresh":
+        """Return the split with its epochs on `device`."""
+        return replace(self, device=device)
+
+    def of_epoch(self, epoch: int) -> Samples:
+        """Return the samples of an epoch."""
+        generator = generator_of(self.seed, TRAINING + epoch)
+        return self.draw(self.samples, generator).to(self.device)
+
+    def serve(
+        self, batch_size: int, seed: int | None = None, window: int | None = None
+    ) -> BatchSource:
+        """Return the batches; samples that are new need no shuffling."""
+        self.of_epoch(0).serve(batch_size, window=window)  # refuses what cannot be served
+        return FreshBatches(self, batch_size, window)
+
+
+@dataclass(frozen=True)
+class FreshBatches:
+    """Serves the batches of each epoch's own samples."""
+
+    split: Fresh
+    batch_size: int
+    window: int | None
+
+    def __len__(self) -> int:
+        """Return the number of batches in an epoch."""
+        return -(-len(self.split) // self.batch_size)
+
+    def epoch(self, epoch: int) -> Iterator[Batch]:
+        """Yield the batches of an epoch counted from 0."""
+        yield from self.split.of_epoch(epoch).serve(self.batch_size, window=self.window).epoch(0)

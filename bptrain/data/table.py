@@ -1,0 +1,210 @@
+"""Tables with numeric and categorical columns: a CSV or Parquet file, and a column to foretell."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from bptrain.data.splits import Dataset, InMemoryConfig, Parts, Samples, hold_out
+from bptrain.data.table_columns import (
+    as_plain,
+    encode,
+    fit_columns,
+    from_plain,
+    refuse_missing,
+    without_missing,
+)
+from bptrain.data.table_file import Delimiter, Table, listed, read_table
+from bptrain.data.table_target import (
+    TableTask,
+    class_targets,
+    classes_of,
+    number_targets,
+    refuse_constant_numbers,
+    task_of,
+)
+from bptrain.errors import DataError, UsageError
+from bptrain.problem import Problem
+
+TEST_FRACTION = 0.2
+TEST_SEED = 0  # fixed: every run, whatever its seed, is tested on the same rows
+
+Name = Annotated[str, Field(min_length=1)]
+
+
+class TableConfig(InMemoryConfig):
+    """A CSV or Parquet table: numbers are standardized, categories one-hot, missing cells allowed.
+
+    A column holds numbers if any of its cells is one, else categories. Cells that are empty, NA,
+    N/A, NaN, null or ? are missing.
+    """
+
+    kind: Literal["table"] = "table"
+    path: str = Field(min_length=1, description="CSV file, or .parquet with pyarrow installed")
+    target: str = Field(min_length=1, description="column that is foretold")
+    task: TableTask | None = Field(
+        default=None,
+        description="null: classification if the target is text or at most 20 integers",
+    )
+    columns: list[Name] | None = Field(
+        default=None, min_length=1, description="columns to foretell from; null for all others"
+    )
+    categorical: list[Name] = Field(
+        default=[], description="columns whose numbers are names of categories"
+    )
+    missing: Literal["mean", "drop", "error"] = Field(
+        default="mean",
+        description="a missing number becomes the training mean, with an input that tells so, a "
+        "missing category one of its own; drop leaves such rows out, and those without a target",
+    )
+    delimiter: Delimiter = Field(
+        default="auto", description="between cells; auto takes the one that parts the header most"
+    )
+    test_path: str | None = Field(
+        default=None, min_length=1, description="table with the test rows, the same columns"
+    )
+    test_fraction: Annotated[float, Field(ge=0, le=0.5)] | None = Field(
+        default=None, description="share of the rows for the test; null: 0.2 without a test_path"
+    )
+    scale_target: bool = Field(
+        default=False,
+        description="regression: train on (target - mean) / deviation of the training rows, needed "
+        "for targets far from 0 or large; losses are then in these units, metrics and predictions "
+        "in the target's own",
+    )
+
+    @model_validator(mode="after")
+    def _one_test_split(self) -> "TableConfig":
+        if self.test_path is not None and self.test_fraction:
+            raise ValueError("test_path and test_fraction both name the test rows: give one")
+        return self
+
+    def build(self, seed: int) -> Dataset:
+        """Return the data set, the validation rows drawn by `seed`."""
+        table = read_table(Path(self.path), self.delimiter)
+        names = self._chosen(table)
+        table = self._whole(table, names)
+        answer = self._answer(table)
+        rows = self._split(answer.of(table), seed)
+        columns = fit_columns(
+            table.select(rows.train.inputs.tolist()), table, names, self.categorical
+        )
+
+        def samples(table: Table) -> Samples:
+            return Samples(torch.from_numpy(encode(columns, table)), answer.of(table))
+
+        parts = rows.map(lambda part: samples(table.select(part.inputs.tolist())))
+        if self.test_path is not None:
+            other = read_table(Path(self.test_path), self.delimiter)
+            parts = replace(parts, test=samples(self._whole(other, names)))
+        center, spread = 0.0, 1.0
+        if self.scale_target:
+            parts, center, spread = scale_targets(parts)
+        width = parts.train.inputs.shape[1]
+        problem = Problem(
+            answer.task, (width,), answer.outputs, names=answer.names, center=center, spread=spread
+        )
+        prepared = {"columns": as_plain(columns)}
+        return Dataset(problem, parts.train, parts.validation, parts.test, prepared)
+
+    def prepare(self, words: Sequence[str], prepared: Mapping[str, Any]) -> Samples:
+        """Return the rows of tables with the training table's columns; they need no target."""
+        columns = from_plain(prepared["columns"])
+        inputs = []
+        for word in words:
+            table = read_table(Path(word), self.delimiter)
+            if self.missing != "mean":
+                hint = f"the run was trained without such rows, by data.missing: {self.missing}"
+                refuse_missing(table, [column.name for column in columns], hint)
+            inputs.append(torch.from_numpy(encode(columns, table)))
+        whole = torch.cat(inputs)
+        return Samples(whole, torch.zeros(len(whole), dtype=torch.int64))
+
+    def _chosen(self, table: Table) -> list[str]:
+        """Return the columns to foretell from, or raise for those that cannot be."""
+        table.column(self.target, "data.target")
+        chosen = self.columns or [name for name in table.columns if name != self.target]
+        for name in chosen:
+            table.column(name, "data.columns")
+        for name in self.categorical:
+            table.column(name, "data.categorical")
+        if not chosen:
+            raise DataError(
+                f"{table.path}: no column besides the target",
+                f"its columns are {listed(table.columns)}",
+                "data.delimiter, if they should be more",
+            )
+        if self.target in chosen:
+            raise UsageError(
+                f"data.columns names the target {self.target!r}", "the answer is no input"
+            )
+        if unused := [name for name in self.categorical if name not in chosen]:
+            raise UsageError(f"data.categorical names columns that are not used: {listed(unused)}")
+        return list(dict.fromkeys(chosen))
+
+    def _whole(self, table: Table, names: Sequence[str]) -> Table:
+        """Return the rows that can be used, or raise DataError for one that may not be left out."""
+        if self.missing == "drop":
+            return without_missing(table, [*names, self.target])
+        if self.missing == "error":
+            refuse_missing(table, names, "data.missing: mean or drop")
+        refuse_missing(table, [self.target], "data.missing: drop leaves rows without a target out")
+        return table
+
+    def _answer(self, table: Table) -> "Answer":
+        task = self.task or task_of(table, self.target)
+        if task == "classification" and self.scale_target:
+            raise UsageError(
+                "data.scale_target is for regression", "the target's values are classes"
+            )
+        if task == "classification":
+            return Answer(task, self.target, classes_of(table, self.target))
+        refuse_constant_numbers(table, self.target)
+        return Answer(task, self.target, (self.target,))
+
+    def _split(self, targets: Tensor, seed: int) -> Parts:
+        """Return the numbers of the rows of each split, as its inputs."""
+        rows = Samples(torch.arange(len(targets)), targets)
+        fraction = self.test_fraction
+        if fraction is None:
+            fraction = 0.0 if self.test_path is not None else TEST_FRACTION
+        train, test = hold_out(rows, fraction, TEST_SEED)
+        train, validation = hold_out(train, self.validation_fraction, seed)
+        return Parts(train, validation, test)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What is foretold; `names` are the classes, or the target column."""
+
+    task: TableTask
+    target: str
+    names: tuple[str, ...]
+
+    @property
+    def outputs(self) -> int:
+        """Return how many numbers a model answers with."""
+        return len(self.names)
+
+    def of(self, table: Table) -> Tensor:
+        """Return the targets of a table's rows: classes [N], or numbers [N, 1]."""
+        if self.task == "classification":
+            # a class that only the test rows hold is a class all the same: which answers there
+            # are is part of the question, not a statistic
+            return class_targets(table, self.target, self.names)
+        return number_targets(table, self.target)
+
+
+def scale_targets(parts: Parts) -> tuple[Parts, float, float]:
+    """Return the parts with the training targets' mean 0 and deviation 1, and the two."""
+    numbers = parts.train.targets.double()
+    mean, deviation = float(numbers.mean()), float(numbers.std(correction=0)) or 1.0
+
+    def scaled(samples: Samples) -> Samples:
+        return replace(samples, targets=((samples.targets.double() - mean) / deviation).float())
+
+    return parts.map(scaled), mean, deviation

@@ -1,0 +1,118 @@
+"""Train the table configs beside scikit-learn's own perceptrons on the same rows.
+
+python scripts/compare_tables.py [key=value ...]      about two minutes on one core
+
+Three random splits of each table. Both train on all training rows, none held out to choose a state,
+and see the same inputs, standardized by the training rows. The overrides are bptrain's.
+"""
+
+import csv
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.model_selection import train_test_split
+from sklearn.neural_network import MLPClassifier, MLPRegressor
+from write_tables import write_tables
+
+from bptrain.config import load_config
+from bptrain.data.table import TableConfig
+from bptrain.experiment import ExperimentConfig
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+SEEDS = range(3)
+
+
+@dataclass(frozen=True)
+class Rival:
+    """A table, the measure it is judged by, and scikit-learn's settings.
+
+    They are its defaults, the same with a penalty on the weights that suits the table, and the
+    network of the config with the penalty that equals the config's.
+    """
+
+    table: str
+    measure: str
+    settings: tuple[dict[str, Any], ...]
+
+
+RIVALS = [
+    Rival(
+        "breast_cancer",
+        "accuracy",
+        ({}, {"alpha": 1.0}, {"hidden_layer_sizes": (64,), "alpha": 1.0}),
+    ),
+    Rival(
+        "diabetes",
+        "r2",
+        ({}, {"alpha": 10.0}, {"hidden_layer_sizes": (32,), "activation": "tanh", "alpha": 10.0}),
+    ),
+]
+
+
+def split(table: Path, folder: Path, seed: int) -> tuple[Path, Path]:
+    """Write a random fifth of a table's rows as test.csv, the rest as train.csv."""
+    with table.open(newline="") as file:
+        header, *rows = csv.reader(file)
+    paths = folder / "train.csv", folder / "test.csv"
+    for path, part in zip(
+        paths, train_test_split(rows, test_size=0.2, random_state=seed), strict=True
+    ):
+        with path.open("w", newline="") as file:
+            csv.writer(file).writerows([header, *part])
+    return paths
+
+
+def bptrain_score(rival: Rival, folder: Path, words: Sequence[str]) -> float:
+    """Run `bptrain fit` and return the measure on the test rows."""
+    command = [sys.executable, "-m", "bptrain", "fit", str(CONFIGS / f"{rival.table}.yaml")]
+    run = folder / "run"
+    subprocess.run([*command, *words, "--run-dir", str(run)], check=True, capture_output=True)  # noqa: S603
+    last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
+    return float(last[f"test/{rival.measure}"])
+
+
+def scikit_scores(rival: Rival, config: TableConfig, seed: int) -> list[float]:
+    """Train scikit-learn's perceptron with each of its settings and return its scores."""
+    data = config.build(seed)
+    kind = MLPClassifier if rival.measure == "accuracy" else MLPRegressor
+    (inputs, targets), (test_inputs, test_targets) = (
+        (part.inputs.numpy(), part.targets.numpy().ravel()) for part in (data.train, data.test)
+    )
+    models = (kind(max_iter=5_000, random_state=seed, **each) for each in rival.settings)
+    return [model.fit(inputs, targets).score(test_inputs, test_targets) for model in models]
+
+
+def compare(rival: Rival, tables: Path, words: Sequence[str]) -> None:
+    """Print the scores of both, split by split and in the mean."""
+    scores = []
+    for seed in SEEDS:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            train, test = split(tables / f"{rival.table}.csv", folder, seed)
+            given = [f"data.path={train}", f"data.test_path={test}", "data.validation_fraction=0.0"]
+            given += [f"seed={seed}", *words]
+            config = load_config(ExperimentConfig, CONFIGS / f"{rival.table}.yaml", given)
+            ours = bptrain_score(rival, folder, given)
+            scores.append([ours, *scikit_scores(rival, config.data, seed)])
+    names = ["bptrain", *(f"scikit-learn {settings or ''}" for settings in rival.settings)]
+    print(f"{rival.table}, {rival.measure} on three splits")
+    for name, each in zip(names, np.array(scores).T.tolist(), strict=True):
+        listed = ", ".join(f"{score:.4f}" for score in each)
+        print(f"  {mean(each):.4f}, deviation {stdev(each):.4f}  ({listed})  {name}")
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        write_tables(Path(folder))
+        for rival in RIVALS:
+            compare(rival, Path(folder), sys.argv[1:])
