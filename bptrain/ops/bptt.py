@@ -51,10 +51,12 @@ class Cell(NamedTuple):
 
     gates        columns of a, in units of H
     reached      gates that x reaches, the first ones, and that h reaches, the last ones
-    forward      given a_t and the states before, activates a_t and fills the states after
+    columns      views of a by the names that the equations give them
+    forward      given these of one step, and the states before and after it, activates the first
+                 and fills the last
     backward_slopes
                  given the activated gates and s before and after, of all steps at once, returns
-                 what `backward` multiplies by; the first tensor has a's shape and becomes a'
+                 the memory of a' and what `backward` takes besides the states' gradients
     backward     given the states' gradients and the slopes of one step, completes a'_t and turns
                  the gradients into those of the states before, but for a'_t W_hh
     keeps_gates  whether `backward_slopes` reads the gates
@@ -63,7 +65,8 @@ class Cell(NamedTuple):
 
     gates: int
     reached: int
-    forward: Callable[[Tensor, State, State], None]
+    columns: Callable[[Tensor], tuple[Tensor, ...]]
+    forward: Callable[[State, State, State], None]
     backward_slopes: Callable[[Tensor | None, Tensor, Tensor], tuple[Tensor, ...]]
     backward: Callable[..., None]
     keeps_gates: bool = True
@@ -141,8 +144,8 @@ def forward(x: Tensor, weights: Weights, start: State, plan: Plan) -> Walked:
     cell, steps = plan.cell, plan.steps
     W_hh, W_hr = weights.W_hh, weights.W_hr
     H = start[-1].shape[1]
-    gates = _gates_from_input(x, weights, cell, H)
-    _, hidden_gates = _shares(gates, cell, H)
+    gates, hidden_gates = _gates_from_input(x, weights.W_ih, cell, H)
+    bias = _bias(weights, cell, H)
     W_t = W_hh.t()
     if len(steps.sizes) > 1:
         W_t = W_t.contiguous()  # read at every step: 43 us a product, not 50 (N = 64, H = 128)
@@ -150,14 +153,19 @@ def forward(x: Tensor, weights: Weights, start: State, plan: Plan) -> Walked:
     states = tuple(steps.with_start(each) for each in start)
     h, *others = (steps.after(each) for each in states)
     m = None if W_hr is None else gates.new_empty(steps.rows, H)
-    written = [h if m is None else m, *others]  # by the cell
+    written = (h if m is None else m, *others)  # by the cell
 
     before = start
-    for a_t, a_h_t, h_t, *after in steps.walk(gates, hidden_gates, h, *written):
+    for a_t, a_h_t, h_t, *rest in steps.walk(
+        gates, hidden_gates, h, *written, *cell.columns(gates)
+    ):
+        after, columns = tuple(rest[: len(start)]), tuple(rest[len(start) :])
         if not steps.are_equal:
             before = tuple(map(running, before, start, [len(a_t)] * len(start)))
+        if bias is not None:
+            a_t.add_(bias)  # in the cache: with x's product, a pass over all steps, 3 ms of 20
         a_h_t.addmm_(before[0].to(a_t.dtype), W_t)
-        cell.forward(a_t, before, tuple(after))
+        cell.forward(columns, before, after)
         if W_hr is not None:
             torch.mm(after[0], W_hr.t(), out=h_t)
         before = (h_t, *after[1:])
@@ -167,26 +175,32 @@ def forward(x: Tensor, weights: Weights, start: State, plan: Plan) -> Walked:
 def backward(grad_y: Tensor, grad_last: State, saved: Saved, needs: Needs, plan: Plan) -> Gradients:
     """Return the gradients, given those of y [B, P] and of the last states [N, ...]."""
     grad_a, grad_h, grad_start = _walk_backward(grad_y, grad_last, saved, needs, plan)
-    s, h = saved.s, saved.s if saved.h is None else saved.h
-    H = s.shape[1]
-    grad_a_x, grad_a_h = _shares(grad_a, plan.cell, H)
+    h = saved.s if saved.h is None else saved.h
+    cell, H = plan.cell, saved.s.shape[1]
+    grad_a_x, grad_a_h = _shares(grad_a, cell, H)
 
     grad_x = grad_W_ih = grad_b_ih = grad_W_hh = grad_b_hh = grad_W_hr = None
     if needs.x and saved.W_ih is not None:
-        grad_x = grad_a_x.mm(_turned(saved.W_ih, plan.cell, H))
+        grad_x = grad_a_x.mm(_turned(saved.W_ih, cell, H))
     if needs.W_ih and saved.x is not None:
         x = saved.x.reshape(-1, saved.x.shape[-1])
-        grad_W_ih = _turned(grad_a_x.t().mm(x), plan.cell, -H)
+        grad_W_ih = _turned(_summed_product(grad_a_x, x), cell, -H)
     if needs.W_hh:
         h_before = plan.steps.before(h).to(grad_a.dtype)
-        grad_W_hh = grad_a_h.t().mm(h_before)
-    if needs.b_ih:
-        grad_b_ih = _turned(grad_a_x.sum(0), plan.cell, -H)
-    if needs.b_hh:
-        grad_b_hh = grad_a_h.sum(0)
+        grad_W_hh = _summed_product(grad_a_h, h_before)
+    if needs.b_ih or needs.b_hh:
+        grad_b_x, grad_b_h = _shares(grad_a.sum(0), cell, H)
+        grad_b_ih = _turned(grad_b_x, cell, -H) if needs.b_ih else None
+        grad_b_hh = grad_b_h.clone() if needs.b_hh else None
     if needs.W_hr and saved.m is not None:
-        grad_W_hr = grad_h.t().mm(saved.m)
+        grad_W_hr = _summed_product(grad_h, saved.m)
     return Gradients(grad_x, grad_W_ih, grad_W_hh, grad_b_ih, grad_b_hh, grad_W_hr, grad_start)
+
+
+def _summed_product(a: Tensor, b: Tensor) -> Tensor:
+    """Return a^T b, summed over the rows of all time steps."""
+    # As (b^T a)^T: 5.3 ms, not 7.3, for 6400 rows of 512 and 128 on a CPU, the last copy included
+    return b.t().mm(a).t().contiguous()
 
 
 def _walk_backward(
@@ -195,18 +209,14 @@ def _walk_backward(
     """Return a' [B, G], h' [B, P] if there is a projection, and the first states' gradients."""
     cell, steps = plan.cell, plan.steps
     W_hh, W_hr = saved.W_hh, saved.W_hr
-    slopes = cell.backward_slopes(saved.gates, steps.before(saved.s), steps.after(saved.s))
-    grad_a = slopes[0]
+    grad_a, *slopes = cell.backward_slopes(saved.gates, steps.before(saved.s), steps.after(saved.s))
     _, grad_a_h = _shares(grad_a, cell, saved.s.shape[1])
     grad_h = grad_y if W_hr is None else torch.empty_like(grad_y)
 
     carried = tuple(each.clone() for each in grad_last)
     now = carried
-    steps_left = len(steps.sizes)
-    for grad_y_t, grad_h_t, grad_a_h_t, *slopes_t in steps.walk(
-        grad_y, grad_h, grad_a_h, *slopes, backwards=True
-    ):
-        steps_left -= 1
+    walk = steps.walk(grad_y, grad_h, grad_a_h, *slopes, backwards=True)
+    for walked, (grad_y_t, grad_h_t, grad_a_h_t, *slopes_t) in enumerate(walk, start=1):
         if not steps.are_equal:
             # Sequences that begin only now, walking back, still hold the last states' gradient;
             # those that are through already hold the first states'.
@@ -217,7 +227,7 @@ def _walk_backward(
         else:
             grad_h_t.copy_(carried_h)
             cell.backward((grad_h_t.mm(W_hr), *now[1:]), *slopes_t)
-        if W_hh is not None and (steps_left > 0 or needs.h_0):
+        if W_hh is not None and (walked < len(steps.sizes) or needs.h_0):
             _add_product(carried_h, grad_a_h_t, W_hh, onto=cell.passes_h)
     return grad_a, grad_h, carried
 
@@ -232,17 +242,26 @@ def _add_product(out: Tensor, a: Tensor, b: Tensor, onto: bool) -> None:
         out.copy_(a.mm(b))
 
 
-def _gates_from_input(x: Tensor, weights: Weights, cell: Cell, H: int) -> Tensor:
-    """Return x W_ih^T + b_ih + b_hh, x's and b_ih's share in the first columns, b_hh's last."""
-    bias = x.new_zeros(cell.gates * H)
-    bias_x, bias_h = _shares(bias, cell, H)
-    if weights.b_ih is not None and weights.b_hh is not None:
-        bias_x.add_(_turned(weights.b_ih, cell, H))
-        bias_h.add_(weights.b_hh)
-    gates = bias.expand(x.shape[0], -1).contiguous()
-    gates_x, _ = _shares(gates, cell, H)
-    gates_x.addmm_(x, _turned(weights.W_ih, cell, H).t())
-    return gates
+def _gates_from_input(x: Tensor, W_ih: Tensor, cell: Cell, H: int) -> tuple[Tensor, Tensor]:
+    """Return a [B, G] with x W_ih^T where x reaches and 0 elsewhere, and the columns h reaches."""
+    gates = x.new_empty(x.shape[0], cell.gates * H)
+    from_x, from_h = _shares(gates, cell, H)
+    from_x.addmm_(x, _turned(W_ih, cell, H).t(), beta=0)
+    gates[:, from_x.shape[1] :].zero_()
+    return gates, from_h
+
+
+def _bias(weights: Weights, cell: Cell, H: int) -> Tensor | None:
+    """Return b_ih + b_hh [G], each where its product is written."""
+    if weights.b_ih is None and weights.b_hh is None:
+        return None
+    bias = weights.W_hh.new_zeros(cell.gates * H)
+    from_x, from_h = _shares(bias, cell, H)
+    if weights.b_ih is not None:
+        from_x.add_(_turned(weights.b_ih, cell, H))
+    if weights.b_hh is not None:
+        from_h.add_(weights.b_hh)
+    return bias
 
 
 def _shares(gates: Tensor, cell: Cell, H: int) -> tuple[Tensor, Tensor]:
@@ -252,7 +271,7 @@ def _shares(gates: Tensor, cell: Cell, H: int) -> tuple[Tensor, Tensor]:
 
 
 def _turned(rows: Tensor, cell: Cell, by: int) -> Tensor:
-    """Return W'_ihs gates with the one that h does not reach first, in torch's order last."""
+    """Return the gates of W_ih or b_ih with the one that h does not reach first, not last."""
     return rows if cell.gates == cell.reached else rows.roll(by, 0)
 
 

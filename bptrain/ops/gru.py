@@ -32,20 +32,25 @@ from bptrain.ops.bptt import Cell, State, Weights
 from bptrain.ops.recurrent import Layers, one_step, recurrent
 
 
-def forward(a: Tensor, before: State, after: State) -> None:
-    """Activate the gates a [N, 4H] in place, except q, and write h_t to `after`."""
-    (h,), (h_t,) = before, after
-    H = h.shape[1]
-    n, r_z, q = a.split((H, 2 * H, H), 1)
-    r, z = r_z.sigmoid_().chunk(2, 1)
+def columns(a: Tensor) -> tuple[Tensor, ...]:
+    """Return n, r and z together, r, z, q."""
+    H = a.shape[1] // 4
+    n, r, z, q = a.chunk(4, 1)
+    return n, a[:, H : 3 * H], r, z, q
+
+
+def forward(a: State, before: State, after: State) -> None:
+    """Activate the gates in place, except q, and write h_t to `after`."""
+    (n, r_z, r, z, q), (h,), (h_t,) = a, before, after
+    r_z.sigmoid_()
     n.addcmul_(r, q).tanh_()
     torch.lerp(n.to(h.dtype), h, z.to(h.dtype), out=h_t)
 
 
-def backward_slopes(a: Tensor | None, h: Tensor, h_t: Tensor) -> tuple[Tensor, Tensor]:
+def backward_slopes(a: Tensor | None, h: Tensor, h_t: Tensor) -> tuple[Tensor, ...]:
     """Return what h'_t is multiplied by, for the rows of all time steps at once.
 
-    The slopes of a [B, 4H], in whose memory a' will stand, and z [B, H].
+    The slopes of a [B, 4H], in whose memory a' will stand, and again as [B, 4, H]; z [B, H].
     """
     assert a is not None
     n, r, z, q = a.chunk(4, 1)
@@ -55,25 +60,17 @@ def backward_slopes(a: Tensor | None, h: Tensor, h_t: Tensor) -> tuple[Tensor, T
     gates.tanh_backward(1 - z, n, by_n)  # (1 - z) (1 - n^2)
     gates.sigmoid_backward(by_n * q, r, by_r)  # n's slope q r (1 - r)
     by_q.copy_(by_n).mul_(r)  # n's slope r
-    return by_a, z
+    return by_a, by_a.unflatten(1, (4, z.shape[1])), z
 
 
 def backward(grads: State, grad_a: Tensor, z: Tensor) -> None:
-    """Turn a's slopes into a' [N, 4H] and h'_t into what h_t-1 kept of it, in place."""
+    """Turn the slopes of a into a' and h'_t into what h_t-1 kept of it, in place."""
     (grad_h,) = grads
-    N, H = z.shape
-    grad_a.view(N, 4, H).mul_(grad_h.unsqueeze(1))
+    grad_a.mul_(grad_h.unsqueeze(1))
     grad_h.mul_(z)
 
 
-GRU = Cell(
-    gates=4,
-    reached=3,
-    forward=forward,
-    backward_slopes=backward_slopes,
-    backward=backward,
-    passes_h=True,
-)
+GRU = Cell(4, 3, columns, forward, backward_slopes, backward, passes_h=True)
 
 
 def gru(

@@ -36,47 +36,52 @@ from bptrain.ops.bptt import Cell, State, Weights
 from bptrain.ops.recurrent import Layers, one_step, recurrent
 
 
-def forward(a: Tensor, before: State, after: State) -> None:
-    """Activate the gates a [N, 4H] in place and write h_t and c_t to `after`."""
-    (_, c), (h_t, c_t) = before, after
-    H = c.shape[1]
-    i_f, g, o = a.split((2 * H, H, H), 1)
-    i, f = i_f.sigmoid_().chunk(2, 1)
+def columns(a: Tensor) -> tuple[Tensor, ...]:
+    """Return i and f together, i, f, g, o."""
+    H = a.shape[1] // 4
+    return a[:, : 2 * H], *a.chunk(4, 1)
+
+
+def forward(a: State, before: State, after: State) -> None:
+    """Activate the gates in place and write h_t and c_t to `after`."""
+    (i_f, i, f, g, o), (_, c), (h_t, c_t) = a, before, after
+    i_f.sigmoid_()
     g.tanh_()
     o.sigmoid_()
     torch.mul(f, c, out=c_t).addcmul_(i, g)
     torch.mul(o, c_t.tanh(), out=h_t)
 
 
-def backward_slopes(a: Tensor | None, c: Tensor, c_t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def backward_slopes(a: Tensor | None, c: Tensor, c_t: Tensor) -> tuple[Tensor, ...]:
     """Return what h'_t and c'_t are multiplied by, for the rows of all time steps at once.
 
-    The slopes of a [B, 4H], in whose memory a' will stand; dh_t/dc_t [B, H]; f [B, H].
+    The slopes of a [B, 4H], in whose memory a' will stand, and its parts i, f, g [B, 3, H] and o
+    [B, H]; then dh_t/dc_t and f [B, H].
     """
     assert a is not None
     i, f, g, o = a.chunk(4, 1)
-    by_a, by_c, tanh_c = torch.empty_like(a), torch.empty_like(c_t), c_t.tanh()
+    by_a, tanh_c = torch.empty_like(a), c_t.tanh()
     by_i, by_f, by_g, by_o = by_a.chunk(4, 1)
     gates.sigmoid_backward(g, i, by_i)  # g i (1 - i)
     gates.sigmoid_backward(c, f, by_f)  # c_t-1 f (1 - f)
     gates.tanh_backward(i, g, by_g)  # i (1 - g^2)
     gates.sigmoid_backward(tanh_c, o, by_o)  # tanh(c_t) o (1 - o)
-    gates.tanh_backward(o, tanh_c, by_c)  # o (1 - tanh^2 c_t)
-    return by_a, by_c, f
+    by_c = tanh_c  # o (1 - tanh^2 c_t) takes its memory
+    gates.tanh_backward(o, tanh_c, by_c)
+    by_ifg = by_a[:, : 3 * f.shape[1]].unflatten(1, (3, f.shape[1]))
+    return by_a, by_ifg, by_o, by_c, f
 
 
-def backward(grads: State, grad_a: Tensor, by_c: Tensor, f: Tensor) -> None:
-    """Turn a's slopes into a' [N, 4H] and c'_t into c'_t-1, in place, given h'_t and c'_t."""
+def backward(grads: State, grad_ifg: Tensor, grad_o: Tensor, by_c: Tensor, f: Tensor) -> None:
+    """Turn the slopes of a into a' and c'_t into c'_t-1, in place, given h'_t and c'_t."""
     grad_h, grad_c = grads
-    N, H = f.shape
-    grad_ifg, grad_o = grad_a.split((3 * H, H), 1)
     grad_c.addcmul_(grad_h, by_c)
     grad_o.mul_(grad_h)
-    grad_ifg.view(N, 3, H).mul_(grad_c.unsqueeze(1))
+    grad_ifg.mul_(grad_c.unsqueeze(1))
     grad_c.mul_(f)
 
 
-LSTM = Cell(gates=4, reached=4, forward=forward, backward_slopes=backward_slopes, backward=backward)
+LSTM = Cell(4, 4, columns, forward, backward_slopes, backward)
 
 
 def lstm(

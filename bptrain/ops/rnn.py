@@ -23,9 +23,14 @@ from bptrain.ops.bptt import Cell, State, Weights
 from bptrain.ops.recurrent import Layers, one_step, recurrent
 
 
-def forward(a: Tensor, before: State, after: State) -> None:
+def columns(a: Tensor) -> tuple[Tensor, ...]:
+    """Return a itself."""
+    return (a,)
+
+
+def forward(a: State, before: State, after: State) -> None:
     """Write h_t = tanh(a) to `after`."""
-    torch.tanh(a, out=after[0])
+    torch.tanh(a[0], out=after[0])
 
 
 def backward(grads: State, grad_a: Tensor, h_t: Tensor) -> None:
@@ -33,9 +38,9 @@ def backward(grads: State, grad_a: Tensor, h_t: Tensor) -> None:
     gates.tanh_backward(grads[0], h_t, grad_a)
 
 
-def relu_forward(a: Tensor, before: State, after: State) -> None:
+def relu_forward(a: State, before: State, after: State) -> None:
     """Write h_t = max(a, 0) to `after`; NaN stays NaN."""
-    torch.clamp_min(a, 0, out=after[0])
+    torch.clamp_min(a[0], 0, out=after[0])
 
 
 def relu_backward(grads: State, grad_a: Tensor, h_t: Tensor) -> None:
@@ -43,22 +48,14 @@ def relu_backward(grads: State, grad_a: Tensor, h_t: Tensor) -> None:
     gates.relu_backward(grads[0], h_t, grad_a)
 
 
-def backward_slopes(a: Tensor | None, h: Tensor, h_t: Tensor) -> tuple[Tensor, Tensor]:
-    """Return room for a' [B, H] and h_t [B, H], of which each slope is a function."""
-    return torch.empty_like(h_t), h_t
+def backward_slopes(a: Tensor | None, h: Tensor, h_t: Tensor) -> tuple[Tensor, ...]:
+    """Return room for a' [B, H], twice, and h_t [B, H], of which each slope is a function."""
+    grad_a = torch.empty_like(h_t)
+    return grad_a, grad_a, h_t
 
 
-TANH = Cell(
-    1, 1, forward=forward, backward_slopes=backward_slopes, backward=backward, keeps_gates=False
-)
-RELU = Cell(
-    1,
-    1,
-    forward=relu_forward,
-    backward_slopes=backward_slopes,
-    backward=relu_backward,
-    keeps_gates=False,
-)
+TANH = Cell(1, 1, columns, forward, backward_slopes, backward, keeps_gates=False)
+RELU = Cell(1, 1, columns, relu_forward, backward_slopes, relu_backward, keeps_gates=False)
 
 
 def rnn_tanh(

@@ -2,6 +2,7 @@
 
 import statistics
 from collections.abc import Callable
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 
@@ -53,6 +54,7 @@ def test_narrow_dtypes_err_no_more_than_torch(case: Case, dtype: torch.dtype, de
     if case.random:
         pytest.skip("dtypes draw different masks; float64 and autocast show the arithmetic")
 
+    @cache
     def both(seed: int) -> tuple[Tensors, Tensors, Tensors]:
         tensors = case.draw(dtype, device, seed)
         return judged(case, tensors, case.ours, case.twin)
@@ -75,6 +77,7 @@ def test_autocast_gives_torchs_dtypes_and_errs_no_more(case: Case, device: str) 
 
         return run
 
+    @cache
     def both(seed: int) -> tuple[Tensors, Tensors, Tensors]:
         tensors = case.draw(torch.float32, device, seed)
         return judged(case, tensors, under_autocast(case.ours), under_autocast(case.twin))
