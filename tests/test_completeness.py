@@ -14,6 +14,7 @@ import bptrain
 from bptrain import nn, ops
 from bptrain.config import StrictConfig, load_config
 from bptrain.data import DataConfig
+from bptrain.data.memory_tasks import CopyConfig
 from bptrain.data.text import TextConfig
 from bptrain.data.text_table import TextTableConfig
 from bptrain.experiment import ExperimentConfig
@@ -117,7 +118,15 @@ def test_every_kind_has_a_config_that_uses_it(union: object) -> None:
 
 
 # data of tasks that no model, and losses of tasks that no data set is there for yet
-PENDING = {TextConfig, TextTableConfig, L1Config, SmoothL1Config, HuberConfig, CTCConfig}
+PENDING = {
+    CopyConfig,
+    TextConfig,
+    TextTableConfig,
+    L1Config,
+    SmoothL1Config,
+    HuberConfig,
+    CTCConfig,
+}
 
 
 @pytest.mark.parametrize(

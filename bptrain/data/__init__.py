@@ -22,20 +22,20 @@ DataConfig = Annotated[
     DigitsConfig
     | MNISTConfig
     | FashionMNISTConfig
-    | KMNISTConfig
-    | EMNISTConfig
-    | CIFAR10Config
-    | CIFAR100Config
-    | ImageFolderConfig
-    | TextConfig
-    | TextTableConfig
     | TableConfig
     | SequenceConfig
     | XorConfig
     | SpiralsConfig
     | AddingConfig
     | CopyConfig
-    | ParityConfig,
+    | ParityConfig
+    | KMNISTConfig
+    | EMNISTConfig
+    | CIFAR10Config
+    | CIFAR100Config
+    | ImageFolderConfig
+    | TextConfig
+    | TextTableConfig,
     Field(discriminator="kind"),
 ]
 
