@@ -90,8 +90,8 @@ class RNNConfig(StrictConfig):
         elif self.embedding is not None:
             first = nn.Linear(features, self.embedding, device=device)
             features = self.embedding
-        output = nn.Linear(self.hidden * (1 + self.bidirectional), problem.outputs, device=device)
         layers = self._layers(features, device)
+        output = nn.Linear(self.hidden * (1 + self.bidirectional), problem.outputs, device=device)
         model = ANSWERS[problem.task](first, self.cell, layers, self.dropout, output)
         if isinstance(model, AnswersOnce):
             model.pool = self.pool or "last"
