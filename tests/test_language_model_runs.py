@@ -124,6 +124,8 @@ def test_check_and_dry_run_know_what_a_language_model_reads(
     words = ["model.hidden=3", "data.window=4"]
     shown = bptrain("fit", "text.yaml", *words, "--dry-run")
     assert (shown.exit_code, "4 x 4 x 3" in shown.stdout) == (0, True), shown.output
+    cut = bptrain("fit", "text.yaml", *words, "train.bptt=2", "--dry-run")
+    assert "4 x 2 x 3" in cut.stdout
     checked = bptrain("check", "text.yaml", *words)
     assert checked.exit_code == 0, checked.output
 
