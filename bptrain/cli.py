@@ -51,6 +51,7 @@ class Kind(StrEnum):
 
     mlp = "mlp"
     cnn = "cnn"
+    rnn = "rnn"
     sequential = "sequential"
 
 
@@ -116,15 +117,24 @@ def predict_command(
     checkpoint: Annotated[Checkpoint, typer.Option(help="which state")] = Checkpoint.best,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON list")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="print CSV")] = False,
+    length: Annotated[
+        int | None, typer.Option(min=0, max=1_000_000, help="symbols that a language model writes")
+    ] = None,
+    temperature: Annotated[
+        float | None, typer.Option(help="of its writing: 0 takes the likeliest, 1 draws as it says")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, max=2**63 - 1, help="of what it draws")] = None,
 ) -> None:
-    """Print what a run's model says of each INPUT."""
+    """Print what a run's model says of each INPUT, or writes on from it."""
     with errors_to_exit_codes():
         from bptrain import predicting
         from bptrain.monitor.console import lines_of
+        from bptrain.writing import Manner
 
         if as_json and as_csv:
             raise UsageError("--json and --csv exclude each other")
-        answers = predicting.predict(run, inputs, checkpoint.value)
+        manner = Manner.of(length, temperature, seed)
+        answers = predicting.predict(run, inputs, checkpoint.value, manner)
         if as_json:
             print(json.dumps(answers))
         elif as_csv:
@@ -183,7 +193,7 @@ def validate(
 
 @app.command()
 def init(
-    kind: Annotated[Kind, typer.Argument(metavar="KIND", help="mlp, cnn or sequential")],
+    kind: Annotated[Kind, typer.Argument(metavar="KIND", help="mlp, cnn, rnn or sequential")],
 ) -> None:
     """Print a commented starter config."""
     with errors_to_exit_codes():

@@ -1,6 +1,6 @@
 """An experiment: its config, and the one place where data, model, optimizer and loop meet."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import torch
@@ -16,6 +16,7 @@ from bptrain.monitor.metrics import evaluation_metric, training_metric
 from bptrain.optim import OptimizerConfig, Schedule, ScheduleConfig
 from bptrain.optim.optimizers import SGDConfig
 from bptrain.optim.schedules import ConstantConfig
+from bptrain.problem import Problem
 from bptrain.train.evaluate import Metric
 from bptrain.train.memory import MemoryEstimate, refuse_if_too_large
 
@@ -127,7 +128,7 @@ def plan(config: ExperimentConfig) -> Plan:
     batch_size = min(config.data.batch_size, len(dataset.train))
     model = config.model.build(problem, torch.device("meta"))
     refuse_lone_sample(config, dataset, model)
-    layers = summarize(model, problem, batch_size)
+    layers = summarize(model, as_served(problem, config.train), batch_size)
     parameters = sum(p.numel() * p.element_size() for p in model.parameters())
     outputs = batch_size * problem.outputs * 4  # the loss keeps its input
     memory = MemoryEstimate(
@@ -155,6 +156,13 @@ def refuse_lone_sample(config: ExperimentConfig, dataset: Dataset, model: nn.Mod
             f"batch normalization measures a spread, and one sample has none: {error}",
             "another batch_size, or a normalization of each sample by itself",
         ) from error
+
+
+def as_served(problem: Problem, train: TrainConfig) -> Problem:
+    """Return the problem with the time steps that a batch has where train.bptt cuts sequences."""
+    if train.bptt is None or not problem.is_sequence:
+        return problem
+    return replace(problem, input_shape=(train.bptt, *problem.input_shape[1:]))
 
 
 def serve(config: ExperimentConfig, split: Split, seed: int | None = None) -> BatchSource:

@@ -13,6 +13,7 @@ from bptrain.free_memory import in_words
 from bptrain.models import LayerSummary, ModelConfig
 from bptrain.models.cnn import OWN_STAGES, CNNConfig
 from bptrain.models.mlp import MLPConfig
+from bptrain.models.rnn import RNNConfig
 from bptrain.models.sequential import SequentialConfig
 from bptrain.monitor.console import table
 from bptrain.train.memory import available_bytes
@@ -63,6 +64,7 @@ def starter_config(kind: str) -> ExperimentConfig:
     models: dict[str, ModelConfig] = {
         "mlp": MLPConfig(),
         "cnn": CNNConfig(stages=OWN_STAGES),
+        "rnn": RNNConfig(init="orthogonal"),
         "sequential": SequentialConfig(layers=STARTING_LAYERS),
     }
     return ExperimentConfig(name=f"my-{kind}", data=DigitsConfig(), model=models[kind])

@@ -27,7 +27,7 @@ Options:
 Commands:
   fit       Train the experiment of CONFIG and test it.
   evaluate  Print a run's loss and metrics on the test split.
-  predict   Print what a run's model says of each INPUT.
+  predict   Print what a run's model says of each INPUT, or writes on from it.
   check     Prove every hand-written gradient of CONFIG's model.
   validate  Check CONFIG and report every error in it; run nothing.
   init      Print a commented starter config.

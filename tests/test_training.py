@@ -19,6 +19,11 @@ SCRIPTS = CONFIGS.parent / "scripts"
 # a change of these numbers is a change of the mathematics, the data or their order.
 GOLDEN = [1.60844882, 0.76893502, 0.69426079, 0.62114513, 0.60783070]
 
+TEXTS = {
+    "text": "To be, or not to be, that is the question.\n" * 20,
+    "text_table": "text,label\n" + "a fine day,good\nsuch a dull and rainy day,bad\n" * 30,
+}
+
 
 def losses_of(run: Path) -> list[float]:
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
@@ -55,6 +60,11 @@ def test_every_shipped_config_trains(
         words.append(f"data.path={sounds.write_folder(tmp_path / 'digits', sounds.digits())}")
     if kind in writers:
         words.append(f"data.root={writers[kind]()}")
+    if kind in TEXTS:
+        (tmp_path / "text").write_text(TEXTS[kind])
+        words += ["data.path=text", "model.hidden=8"]
+    if kind == "text":
+        words += ["data.window=8", "data.batch_size=4"]
     result = bptrain("fit", path, *words, "--run-dir", "run")
     assert result.exit_code == 0, result.stderr
     assert len(losses_of(tmp_path / "run")) >= 1

@@ -15,10 +15,13 @@ from bptrain.models.losses import (
     SmoothL1Config,
 )
 from bptrain.models.mlp import MLPConfig
+from bptrain.models.rnn import RNNConfig
 from bptrain.models.sequential import SequentialConfig
 from bptrain.models.summary import LayerSummary, summarize
 
-ModelConfig = Annotated[MLPConfig | CNNConfig | SequentialConfig, Field(discriminator="kind")]
+ModelConfig = Annotated[
+    MLPConfig | CNNConfig | RNNConfig | SequentialConfig, Field(discriminator="kind")
+]
 LossConfig = Annotated[
     CrossEntropyConfig
     | BCEWithLogitsConfig

@@ -109,8 +109,10 @@ def _first_tensor(output: Any) -> Tensor:
     return output
 
 
-def _example(problem: Problem, batch_size: int) -> tuple[Tensor, ...]:
+def _example(problem: Problem, batch_size: int) -> tuple[Any, ...]:
     """Return the arguments of a forward pass, without memory behind them."""
     dtype = torch.int64 if problem.vocabulary else torch.float32
     inputs = torch.empty(batch_size, *problem.input_shape, dtype=dtype, device="meta")
-    return (inputs,)
+    if problem.varies:  # the longest there are; on the CPU, where a loop over time reads them
+        return inputs, torch.full((batch_size,), problem.input_shape[0])
+    return (inputs, True) if problem.task == "language_model" else (inputs,)

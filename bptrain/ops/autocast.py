@@ -55,6 +55,8 @@ def product_dtype(tensor: Tensor) -> torch.dtype:
 
     For operations that mix policies: products in autocast's dtype, the rest in a wider one.
     """
+    if tensor.is_meta:  # has no autocast
+        return tensor.dtype
     if torch.is_autocast_enabled(tensor.device.type) and _castable(tensor):
         return torch.get_autocast_dtype(tensor.device.type)
     return tensor.dtype

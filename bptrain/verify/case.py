@@ -162,9 +162,9 @@ class ModuleCase:
     reference: type[torch.nn.Module] | None = None
     random: bool = False
     dtypes: tuple[torch.dtype, ...] = NARROW
-    is_packed: bool = False
     at_once: bool = False
     constraint: Callable[[Tensors], Tensors] = lambda tensors: tensors
+    is_packed: bool = False
 
     @property
     def label(self) -> str:

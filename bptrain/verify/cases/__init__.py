@@ -82,5 +82,6 @@ REFUSED: list[Refusal] = [
     *losses_of_pairs.REFUSED,
     *losses_of_values.REFUSED,
     *padding.REFUSED,
+    *recurrent.REFUSED,
     *shapes.REFUSED,
 ]
