@@ -292,7 +292,7 @@ class WalkFunction(torch.autograd.Function):
         ctx.save_for_backward(*_kept(x, weights, walked, needs, plan))
         # y lies in one memory with the states before and after it. Detached, autograd sees a tensor
         # of its own, which may be changed in place as long as no gradient reads it.
-        y = walked.y.detach().view(*x.shape[:-1], walked.y.shape[1])
+        y = walked.y.view(*x.shape[:-1], walked.y.shape[1]).detach()
         return y, *walked.last
 
     @staticmethod
