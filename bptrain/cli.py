@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 
 from bptrain import __version__
-from bptrain.config import json_schema, load_config, starter
+from bptrain.config import json_schema, load_config, naming_lines, starter
 from bptrain.errors import BptrainError, GradientError, UsageError, exit_code_of
 
 app = typer.Typer(
@@ -50,6 +50,9 @@ class Kind(StrEnum):
     """Starter configs."""
 
     mlp = "mlp"
+    cnn = "cnn"
+    rnn = "rnn"
+    sequential = "sequential"
 
 
 @app.command("fit")
@@ -64,7 +67,7 @@ def fit_command(
     ] = False,
 ) -> None:
     """Train the experiment of CONFIG and test it."""
-    with errors_to_exit_codes():
+    with errors_to_exit_codes(), naming_lines(config, overrides or []):
         from bptrain.experiment import ExperimentConfig, plan
         from bptrain.overview import print_plan
         from bptrain.train.memory import refuse_if_too_large
@@ -114,15 +117,24 @@ def predict_command(
     checkpoint: Annotated[Checkpoint, typer.Option(help="which state")] = Checkpoint.best,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON list")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="print CSV")] = False,
+    length: Annotated[
+        int | None, typer.Option(min=0, max=1_000_000, help="symbols that a language model writes")
+    ] = None,
+    temperature: Annotated[
+        float | None, typer.Option(help="of its writing: 0 takes the likeliest, 1 draws as it says")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, max=2**63 - 1, help="of what it draws")] = None,
 ) -> None:
-    """Print what a run's model says of each INPUT."""
+    """Print what a run's model says of each INPUT, or writes on from it."""
     with errors_to_exit_codes():
         from bptrain import predicting
         from bptrain.monitor.console import lines_of
+        from bptrain.writing import Manner
 
         if as_json and as_csv:
             raise UsageError("--json and --csv exclude each other")
-        answers = predicting.predict(run, inputs, checkpoint.value)
+        manner = Manner.of(length, temperature, seed)
+        answers = predicting.predict(run, inputs, checkpoint.value, manner)
         if as_json:
             print(json.dumps(answers))
         elif as_csv:
@@ -141,7 +153,7 @@ def check_command(
     ] = None,
 ) -> None:
     """Prove every hand-written gradient of CONFIG's model."""
-    with errors_to_exit_codes():
+    with errors_to_exit_codes(), naming_lines(config, overrides or []):
         from bptrain.experiment import ExperimentConfig
         from bptrain.train.storage import storing
         from bptrain.training import check_gradients
@@ -181,7 +193,7 @@ def validate(
 
 @app.command()
 def init(
-    kind: Annotated[Kind, typer.Argument(metavar="KIND", help="mlp")],
+    kind: Annotated[Kind, typer.Argument(metavar="KIND", help="mlp, cnn, rnn or sequential")],
 ) -> None:
     """Print a commented starter config."""
     with errors_to_exit_codes():

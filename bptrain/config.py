@@ -5,6 +5,7 @@ user is told is allowed comes from the JSON Schema that pydantic derives from th
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from os import PathLike
 from typing import Any, TypeVar, get_args, get_origin
@@ -21,7 +22,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from bptrain.config_guide import GIVEN_WIDTH, Guide, Node, definition, kind_first
-from bptrain.errors import UsageError, shorten
+from bptrain.errors import ConfigKeyError, UsageError, shorten
 from bptrain.yaml_tree import (
     MAX_BYTES,
     MAX_DEPTH,
@@ -97,6 +98,23 @@ def load_config(
     for word in overrides:
         draft.override(word)
     return draft.checked(config_class)
+
+
+@contextmanager
+def naming_lines(path: str | PathLike[str], overrides: Sequence[str] = ()) -> Iterator[None]:
+    """Put the line of the config in front of an error that names a key by a path.
+
+    Such errors come after the config was read, where its values meet the data. The file is read
+    again for its lines: a config object is its values alone.
+    """
+    try:
+        yield
+    except ConfigKeyError as error:
+        draft = _Draft(str(path), read_text(path))
+        for word in overrides:
+            draft.override(word)
+        place = draft.place(draft.line(error.key))
+        raise UsageError(f"{place}: {error.what}", error.why, error.hint) from error
 
 
 def to_yaml(config: StrictConfig) -> str:
@@ -213,12 +231,12 @@ class _Draft:
             path, _ = guide.locate(error)
             if path not in spoiled:
                 errors.setdefault(path, error)
-        for path in sorted(errors, key=self._line)[:MAX_SHOWN]:
-            problem = guide.explain(errors[path], self._line(path), self.root)
+        for path in sorted(errors, key=self.line)[:MAX_SHOWN]:
+            problem = guide.explain(errors[path], self.line(path), self.root)
             self.problems.append(problem)
         return len(errors)
 
-    def _line(self, path: KeyPath) -> int:
+    def line(self, path: KeyPath) -> int:
         """Return the line of `path`, or of the nearest section around it."""
         while path not in self.lines:
             path = path[:-1]
@@ -228,12 +246,15 @@ class _Draft:
         first = sorted(self.problems, key=lambda problem: problem.line)[:MAX_SHOWN]
         return ConfigErrors([self._report(problem) for problem in first], total)
 
+    def place(self, line: int) -> str:
+        """Return a line as users find it: in the file, or among the overrides behind it."""
+        if line > LAST_LINE:
+            word = self.words[line - LAST_LINE - 1]
+            return f"override {shorten(word, GIVEN_WIDTH)!r}"
+        return shorten(f"{self.path}:{line}")
+
     def _report(self, problem: Problem) -> str:
-        if problem.line > LAST_LINE:
-            word = self.words[problem.line - LAST_LINE - 1]
-            where = f"override {shorten(word, GIVEN_WIDTH)!r}"
-        else:
-            where = shorten(f"{self.path}:{problem.line}")
+        where = self.place(problem.line)
         rows = {"given": problem.given, "allowed": problem.allowed, "why": problem.why}
         lines = [f"{name + ':':<8} {text}" for name, text in rows.items() if text]
         lines += [f"did you mean: {problem.meant}"] * bool(problem.meant)

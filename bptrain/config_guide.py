@@ -59,8 +59,10 @@ class Guide:
             return Problem(path, line, "an unknown key", ", ".join(keys), meant=meant)
         value = _value(root, path)
         given = "nothing" if value is _ABSENT else shorten(write(value), GIVEN_WIDTH)
-        if reason := error.get("ctx", {}).get("error"):  # a validator's own words
-            return Problem(path, line, "" if isinstance(value, dict) else given, why=str(reason))
+        words = error.get("ctx", {})
+        if reason := words.get("error"):  # a validator's own words
+            given = "" if isinstance(value, dict) else given
+            return Problem(path, line, given, why=str(reason), meant=words.get("meant", ""))
         return Problem(path, line, given, self.describe(node), meant=self._meant(value, node))
 
     def kinds(self, node: Node) -> list[str]:

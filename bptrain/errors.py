@@ -36,6 +36,19 @@ class UsageError(BptrainError):
     exit_code = 2
 
 
+class ConfigKeyError(UsageError):
+    """A value of a config that turns out wrong after it was read, for instance beside the data.
+
+    key  leads to the value; `config.naming_lines` finds its line in the file
+    """
+
+    def __init__(
+        self, key: tuple[str | int, ...], what: str, why: str = "", hint: str = ""
+    ) -> None:
+        super().__init__(f"{'.'.join(map(str, key))}: {what}", why, hint)
+        self.key = key
+
+
 class DataError(BptrainError):
     """Training data that is missing, damaged or not what the config says."""
 

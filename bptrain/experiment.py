@@ -1,6 +1,6 @@
 """An experiment: its config, and the one place where data, model, optimizer and loop meet."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import torch
@@ -9,15 +9,14 @@ from torch import nn
 
 from bptrain.config import StrictConfig
 from bptrain.data import BatchSource, DataConfig, Dataset, Split
-from bptrain.errors import (
-    UsageError,
-)
+from bptrain.errors import ConfigKeyError, UsageError
 from bptrain.models import LayerSummary, LossConfig, ModelConfig, summarize
 from bptrain.models.losses import default_loss
 from bptrain.monitor.metrics import evaluation_metric, training_metric
 from bptrain.optim import OptimizerConfig, Schedule, ScheduleConfig
 from bptrain.optim.optimizers import SGDConfig
 from bptrain.optim.schedules import ConstantConfig
+from bptrain.problem import Problem
 from bptrain.train.evaluate import Metric
 from bptrain.train.memory import MemoryEstimate, refuse_if_too_large
 
@@ -128,7 +127,8 @@ def plan(config: ExperimentConfig) -> Plan:
     config = config.model_copy(update={"loss": loss})
     batch_size = min(config.data.batch_size, len(dataset.train))
     model = config.model.build(problem, torch.device("meta"))
-    layers = summarize(model, problem, batch_size)
+    refuse_lone_sample(config, dataset, model)
+    layers = summarize(model, as_served(problem, config.train), batch_size)
     parameters = sum(p.numel() * p.element_size() for p in model.parameters())
     outputs = batch_size * problem.outputs * 4  # the loss keeps its input
     memory = MemoryEstimate(
@@ -139,6 +139,30 @@ def plan(config: ExperimentConfig) -> Plan:
         data=dataset.bytes,
     )
     return Plan(config, loss.build(problem), device, dataset, layers, memory)
+
+
+def refuse_lone_sample(config: ExperimentConfig, dataset: Dataset, model: nn.Module) -> None:
+    """Raise ConfigKeyError if a batch is a single sample, and the model cannot train on one."""
+    samples, batch_size = len(dataset.train), config.data.batch_size
+    last = samples % batch_size or min(samples, batch_size)
+    if last != 1 or config.train.bptt is not None:
+        return
+    try:
+        summarize(model, dataset.problem, last)
+    except ValueError as error:
+        raise ConfigKeyError(
+            ("data", "batch_size"),
+            f"of {samples:,} samples in batches of {batch_size:,} the last is alone",
+            f"batch normalization measures a spread, and one sample has none: {error}",
+            "another batch_size, or a normalization of each sample by itself",
+        ) from error
+
+
+def as_served(problem: Problem, train: TrainConfig) -> Problem:
+    """Return the problem with the time steps that a batch has where train.bptt cuts sequences."""
+    if train.bptt is None or not problem.is_sequence:
+        return problem
+    return replace(problem, input_shape=(train.bptt, *problem.input_shape[1:]))
 
 
 def serve(config: ExperimentConfig, split: Split, seed: int | None = None) -> BatchSource:

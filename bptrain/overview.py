@@ -10,13 +10,26 @@ from rich.console import Console
 from bptrain.data.digits import DigitsConfig
 from bptrain.experiment import ExperimentConfig, Plan
 from bptrain.free_memory import in_words
-from bptrain.models import LayerSummary
+from bptrain.models import LayerSummary, ModelConfig
+from bptrain.models.cnn import OWN_STAGES, CNNConfig
 from bptrain.models.mlp import MLPConfig
+from bptrain.models.rnn import RNNConfig
+from bptrain.models.sequential import SequentialConfig
 from bptrain.monitor.console import table
 from bptrain.train.memory import available_bytes
 from bptrain.train.run_directory import device_name, package_versions
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  what worker processes pass batches through
+STARTING_LAYERS = [
+    {"Conv2d": {"out_channels": 32, "kernel_size": 3, "padding": 1}},
+    "BatchNorm2d",
+    "ReLU",
+    {"MaxPool2d": 2},
+    {"residual": [{"Conv2d": {"out_channels": 32, "kernel_size": 3, "padding": 1}}, "ReLU"]},
+    {"AdaptiveAvgPool2d": 1},
+    "Flatten",
+    {"Linear": 10},
+]
 
 
 def print_plan(plan: Plan, console: Console) -> None:
@@ -48,7 +61,12 @@ def _shape(layer: LayerSummary) -> str:
 
 def starter_config(kind: str) -> ExperimentConfig:
     """Return a small config for a kind of model, ready to run without a download."""
-    models = {"mlp": MLPConfig()}
+    models: dict[str, ModelConfig] = {
+        "mlp": MLPConfig(),
+        "cnn": CNNConfig(stages=OWN_STAGES),
+        "rnn": RNNConfig(init="orthogonal"),
+        "sequential": SequentialConfig(layers=STARTING_LAYERS),
+    }
     return ExperimentConfig(name=f"my-{kind}", data=DigitsConfig(), model=models[kind])
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from bptrain.data import Batch
 from bptrain.data.splits import Samples
+from bptrain.data.text import TextConfig
 from bptrain.errors import DataError, UsageError, shorten
 from bptrain.experiment import ExperimentConfig, resolve_device
 from bptrain.models.losses import default_loss
@@ -20,6 +21,7 @@ from bptrain.problem import Problem
 from bptrain.saved_run import Choice, choose_checkpoint, load_model, read_config
 from bptrain.train.memory import MemoryEstimate, allocating, refuse_if_too_large
 from bptrain.train.prepared import read_prepared
+from bptrain.writing import Manner, continued
 
 Answer: TypeAlias = dict[str, Any]  # plain values by column, the input first
 
@@ -27,19 +29,32 @@ INPUT_WIDTH = 60  # characters of an input that the table shows
 FIRST = 3  # classes that are named beside the most probable one
 
 
-def predict(run_dir: Path, words: Sequence[str], which: Choice) -> list[Answer]:
+def predict(
+    run_dir: Path, words: Sequence[str], which: Choice, manner: Manner | None = None
+) -> list[Answer]:
     """Return what the run's best or last state says of each input, in their order.
+
+    manner  how a language model writes on from its prompts; UsageError where there is none
 
     Raises DataError for an input that is damaged or unfit, CheckpointError for a damaged run.
     """
     config = read_config(run_dir)
     problem, prepared = read_prepared(run_dir)
+    if manner is not None and problem.task != "language_model":
+        raise UsageError(
+            f"--length, --temperature and --seed are for language models, this is {problem.task}",
+            hint="leave them out",
+        )
     checkpoint = choose_checkpoint(run_dir, which)
     device = resolve_device(config.device)
     with allocating():
         samples = prepare(config, words, prepared)
         model = restore(config, problem, samples, device)
         load_model(model, checkpoint)
+        if isinstance(config.data, TextConfig):
+            texts = continued(config.data, model, words, prepared, manner or Manner())
+            rows = zip(words, texts, strict=True)
+            return [{"input": word, "text": text} for word, text in rows]
         batches = samples.to(device).serve(config.data.batch_size).epoch(0)
         said = [each for batch in batches for each in answers(config, problem, model, batch)]
     names = names_of(config, words, prepared, len(said))
@@ -104,9 +119,6 @@ def answers(
     match problem.task:
         case "classification":
             yield from ranked(loss.probabilities(outputs), names)
-        case "language_model":
-            last = outputs[torch.arange(len(outputs), device=outputs.device), lengths - 1]
-            yield from ranked(loss.probabilities(last), names)
         case "regression":
             for row in (outputs.double() * problem.spread + problem.center).tolist():
                 yield dict(zip(names, row, strict=True))

@@ -27,6 +27,7 @@ class Problem:
     names        of the classes, columns or symbols, as far as they have any
     center       of regression targets: in the targets' own unit an answer is
     spread       center + spread * output; losses are in the model's unit, metrics in the targets'
+    mixes        whether training targets are the probabilities of classes, several in a sample
     """
 
     task: Task
@@ -38,3 +39,4 @@ class Problem:
     names: tuple[str, ...] = ()
     center: float = 0.0
     spread: float = 1.0
+    mixes: bool = False

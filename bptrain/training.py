@@ -9,6 +9,7 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from bptrain.config import to_yaml
+from bptrain.data.text import TextConfig
 from bptrain.errors import InterruptedRun
 from bptrain.experiment import Experiment, ExperimentConfig, Plan, build, plan, serve
 from bptrain.judging import evaluate_split, judge, refuse_non_finite, save_pictures
@@ -30,6 +31,7 @@ from bptrain.train.signals import StopRequest
 from bptrain.train.state import TrainingState, capture
 from bptrain.train.storage import storing
 from bptrain.verify import Report, check
+from bptrain.writing import write_sample
 
 CHECKED_SAMPLES = 8  # more would slow finite differences and show no other error
 
@@ -108,15 +110,25 @@ def conclude(
 ) -> None:
     """Judge the best state of a run that has ended, and show what became of it."""
     judged = judge(experiment, choose_checkpoint(run_dir, "best"))
-    if judged is None:
-        return
-    step = experiment.total_steps
-    if judged.split == "test":
-        metrics.write(step, epoch, judged.values)
-        board.write(step, judged.values)
-    board.show(step, judged.split, judged.shown)
-    save_pictures(run_dir, judged)
-    shown.say(judged.summary)
+    if judged is not None:
+        step = experiment.total_steps
+        if judged.split == "test":
+            metrics.write(step, epoch, judged.values)
+            board.write(step, judged.values)
+        board.show(step, judged.split, judged.shown)
+        save_pictures(run_dir, judged)
+        shown.say(judged.summary)
+    write_in_the_end(experiment, run_dir, board)
+
+
+def write_in_the_end(experiment: Experiment, run_dir: Path, board: Board) -> None:
+    """Let a language model write a text into the run's folder, and show it on the board."""
+    config = experiment.config
+    if isinstance(config.data, TextConfig):
+        text = write_sample(
+            run_dir, config.data, experiment.model, experiment.dataset.prepared, config.seed
+        )
+        board.write_text(experiment.total_steps, "sample", text)
 
 
 class TrainingStep(nn.Module):

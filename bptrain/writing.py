@@ -29,6 +29,17 @@ class Manner:
     temperature: float = 0.8
     seed: int = 0
 
+    @classmethod
+    def of(cls, length: int | None, temperature: float | None, seed: int | None) -> "Manner | None":
+        """Return the manner that options ask for, None if none of them is given."""
+        if length is None and temperature is None and seed is None:
+            return None
+        return cls(
+            cls.length if length is None else length,
+            cls.temperature if temperature is None else temperature,
+            cls.seed if seed is None else seed,
+        )
+
 
 def continued(
     data: TextConfig,

@@ -22,6 +22,14 @@ def _model(entry: str) -> str:
     return changed(f"model: {{kind: mlp, {entry}}}")
 
 
+def _cnn(entry: str) -> str:
+    return changed(f"model: {{kind: cnn, {entry}}}")
+
+
+def _sequential(layers: str) -> str:
+    return changed(f"model: {{kind: sequential, layers: {layers}}}")
+
+
 def _nested(levels: int) -> str:
     return "".join(f"{' ' * level}a:\n" for level in range(levels))
 
@@ -201,6 +209,30 @@ BROKEN: dict[str, tuple[str | bytes, str]] = {
     "unknown activation": (_model("activation: ReLU"), "did you mean: relu"),
     "activation is null": (_model("activation: null"), ":2: model.activation"),
     "unknown init": (_model("init: xavir"), "did you mean: xavier"),
+    "unknown normalization": (_model("normalization: bach"), "did you mean: batch"),
+    "dropout 1": (_model("dropout: 1"), ":2: model.dropout"),
+    "unknown preset": (_cnn("preset: resnet20"), "did you mean: resnet"),
+    "stages and a preset": (_cnn("preset: lenet, stages: [{channels: 8}]"), ":2: model\n"),
+    "no stages": (_cnn("stages: []"), ":2: model.stages"),
+    "a stage without channels": (_cnn("stages: [{blocks: 2}]"), ":2: model.stages.0.channels"),
+    "a stage's unknown key": (_cnn("stages: [{channel: 8}]"), "did you mean: channels"),
+    "a stage of 0 channels": (_cnn("stages: [{channels: 0}]"), "an integer from 1 to 65536"),
+    "depth of no residual network": (_cnn("preset: resnet, depth: 21"), "20 or 26, not 21"),
+    "a layer of no known name": (_sequential("[Lineer]"), "did you mean: Linear"),
+    "a layer's unknown argument": (
+        _sequential("[{Linear: {out: 3}}]"),
+        ":2: model.layers.0.Linear",
+    ),
+    "a layer by a dotted path": (_sequential("[os.system]"), "there is no layer os.system"),
+    "no layers": (_sequential("[]"), ":2: model.layers"),
+    "a layer that does not fit": (
+        _sequential("[{MaxPool2d: 99}]"),
+        ":2: model.layers.0: MaxPool2d",
+    ),
+    "30 levels of residuals": (
+        _sequential("[{residual: " * 14 + "[Tanhh]" + "}]" * 14),
+        "did you mean: Tanh",
+    ),
     # loss and optimizer
     "loss without its kind": (changed("loss: {label_smoothing: 0.1}"), ":3: loss.kind"),
     "label_smoothing 1": (

@@ -27,7 +27,7 @@ Options:
 Commands:
   fit       Train the experiment of CONFIG and test it.
   evaluate  Print a run's loss and metrics on the test split.
-  predict   Print what a run's model says of each INPUT.
+  predict   Print what a run's model says of each INPUT, or writes on from it.
   check     Prove every hand-written gradient of CONFIG's model.
   validate  Check CONFIG and report every error in it; run nothing.
   init      Print a commented starter config.
@@ -231,8 +231,9 @@ def wait_for(folder: Path, process: subprocess.Popen[str]) -> None:
         time.sleep(0.05)
 
 
-def test_init_prints_a_config_that_trains(bptrain: Callable, tmp_path: Path) -> None:
-    made = bptrain("init", "mlp")
+@pytest.mark.parametrize("kind", ["mlp", "cnn", "sequential"])
+def test_init_prints_a_config_that_trains(bptrain: Callable, tmp_path: Path, kind: str) -> None:
+    made = bptrain("init", kind)
     assert made.exit_code == 0
     assert "# " in made.stdout
     (tmp_path / "mine.yaml").write_text(made.stdout)

@@ -1,13 +1,19 @@
 """Models: shapes, starting weights, and what the summary says of them."""
 
+from typing import get_args
+
 import pytest
 import torch
 from graphs import foreign_nodes
 
 from bptrain import nn
+from bptrain.errors import UsageError
 from bptrain.models import summarize
+from bptrain.models.activations import Activation
+from bptrain.models.initialization import SMOOTH_RELUS, TORCHS_GAINS
 from bptrain.models.losses import CrossEntropyConfig, MSEConfig
 from bptrain.models.mlp import MLPConfig
+from bptrain.models.torch_twin import torch_twin
 from bptrain.problem import Problem
 
 
@@ -35,14 +41,51 @@ def test_no_hidden_layer_is_a_linear_classifier() -> None:
     assert [type(layer) for layer in model.children()] == [nn.Linear]
 
 
+def test_the_layers_of_an_mlp_come_in_the_order_of_the_books() -> None:
+    config = MLPConfig(hidden=[5, 5], normalization="batch", dropout=0.5, residual=True)
+    names = [name for name, _ in config.build(PROBLEM, "cpu").named_children()]
+    first = ["linear1", "norm1", "relu1", "dropout1"]  # 4 numbers become 5: no skip connection
+    assert names == [*first, "linear2", "norm2", "relu2", "dropout2", "add2", "output"]
+
+
+def test_a_residual_layer_is_added_to_what_it_reads() -> None:
+    model = MLPConfig(hidden=[4], residual=True).build(PROBLEM, "cpu")
+    x = torch.randn(6, 4)
+    hidden = torch.relu(x @ model.linear1.weight.T + model.linear1.bias) + x
+    torch.testing.assert_close(model(x), model.output(hidden))
+    torch.testing.assert_close(torch_twin(model)(x), model(x))
+
+
+def test_a_residual_that_no_layer_can_have_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"model.residual: no layer is as wide"):
+        MLPConfig(hidden=[5, 3], residual=True).build(PROBLEM, "cpu")
+
+
+@pytest.mark.parametrize(
+    ("normalization", "kind"), [("batch", "BatchNorm1d"), ("layer", "LayerNorm")]
+)
+def test_an_mlp_normalizes_by_the_batch_or_by_the_sample(normalization: str, kind: str) -> None:
+    model = MLPConfig(hidden=[5], normalization=normalization).build(PROBLEM, "cpu")
+    assert type(model.norm1) is getattr(nn, kind)
+    assert (model.linear1.bias is None) == (normalization == "batch")
+
+
+def test_dropout_silences_in_training_only() -> None:
+    model = MLPConfig(hidden=[64], dropout=0.5).build(PROBLEM, "cpu")
+    x = torch.randn(4, 4)
+    assert not torch.equal(model(x), model(x))
+    model.eval()
+    assert torch.equal(model(x), model(x))
+
+
 def test_every_layer_is_ours() -> None:
-    for activation in ("relu", "tanh", "sigmoid"):
+    for activation in get_args(Activation):
         model = MLPConfig(activation=activation).build(problem((4,), 2), "cpu")
         assert all(type(m).__module__.startswith("bptrain") for m in model.modules())
 
 
 @pytest.mark.parametrize("loss", [CrossEntropyConfig(label_smoothing=0.1), MSEConfig()])
-@pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid"])
+@pytest.mark.parametrize("activation", get_args(Activation))
 def test_every_node_between_the_loss_and_the_weights_is_ours(
     activation: str, loss: CrossEntropyConfig
 ) -> None:
@@ -59,6 +102,10 @@ def test_every_node_between_the_loss_and_the_weights_is_ours(
         ("xavier", "relu", (2 * 2 / 1000) ** 0.5),
         ("xavier", "sigmoid", (2 / 1000) ** 0.5),
         ("default", "relu", 1 / (3 * 400) ** 0.5),
+        ("kaiming_uniform", "relu", (2 / 400) ** 0.5),
+        ("xavier_normal", "tanh", 5 / 3 * (2 / 1000) ** 0.5),
+        ("lecun_normal", "selu", (1 / 400) ** 0.5),
+        ("orthogonal", "relu", (2 / 600) ** 0.5),
     ],
 )
 def test_starting_weights_have_the_named_spread(
@@ -69,6 +116,33 @@ def test_starting_weights_have_the_named_spread(
     model = config.build(problem((400,), 2), "cpu")
     assert model.linear1.weight.std().item() == pytest.approx(deviation, rel=0.02)
     assert (model.linear1.bias == 0).all() == (init != "default")
+
+
+@pytest.mark.parametrize("activation", sorted({*get_args(Activation)} - TORCHS_GAINS))
+def test_a_gain_keeps_the_signal_through_ten_layers(activation: str) -> None:
+    torch.manual_seed(0)
+    config = MLPConfig(hidden=[256] * 10, activation=activation, init="kaiming")
+    model = config.build(problem((256,), 256), "cpu")
+    # of the smooth kin of relu, a large signal: a small one they halve, whatever the gain
+    size = 100 if activation in SMOOTH_RELUS else 1
+    outputs = model(size * torch.randn(64, 256))
+    assert 0.25 < outputs.square().mean().sqrt().item() / size < 4
+
+
+def test_orthogonal_weights_are_the_gain_times_an_orthogonal_matrix() -> None:
+    model = MLPConfig(hidden=[8], init="orthogonal").build(problem((8,), 2), "cpu")
+    product = model.linear1.weight @ model.linear1.weight.T
+    torch.testing.assert_close(product, 2 * torch.eye(8), atol=1e-5, rtol=0)
+
+
+def test_equal_seeds_draw_equal_weights_and_meta_draws_nothing() -> None:
+    config = MLPConfig(hidden=[8], init="orthogonal")
+    torch.manual_seed(3)
+    first = config.build(PROBLEM, "cpu").state_dict()
+    torch.manual_seed(3)
+    second = config.build(PROBLEM, "cpu").state_dict()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert config.build(PROBLEM, "meta").linear1.weight.is_meta
 
 
 def test_the_summary_counts_what_a_real_forward_pass_keeps() -> None:

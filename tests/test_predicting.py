@@ -114,6 +114,8 @@ def test_an_input_that_is_unfit_is_exit_3(bptrain: Callable, run: Path) -> None:
     [
         (["nowhere", "1"], 2, "not a run directory"),
         (["run", "1", "--json", "--csv"], 2, "--json and --csv"),
+        (["run", "1", "--length", "3"], 2, "are for language models, this is classification"),
+        (["run", "1", "--seed", "0"], 2, "are for language models, this is classification"),
     ],
 )
 def test_predict_refuses_what_it_cannot_do(
@@ -215,13 +217,6 @@ def test_sequences_are_answered_up_to_their_own_length() -> None:
         {"classes": ["C", "B"]},
     ]
     assert as_csv(said_by(tags, outputs, lengths)) == "classes\nA B C\nC B\n"
-
-    text = Problem("language_model", (4,), 3, 3, varies=True, names=("a", "b", "c"))
-    assert [each["class"] for each in said_by(text, outputs, lengths)] == ["c", "b"]
-    assert [each["class"] for each in said_by(Problem("language_model", (4,), 3), outputs)] == [
-        "0",
-        "1",
-    ]
 
     speech = Problem("transcription", (4, 1), 3, varies=True, names=("", "a", "b"))
     assert said_by(speech, outputs, lengths) == [{"text": "ab"}, {"text": "ba"}]

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import sounds
 from conftest import CONFIGS, write_mnist
 from image_sets import write_cifar10, write_cifar100, write_emnist, write_folder
 
@@ -17,6 +18,11 @@ SCRIPTS = CONFIGS.parent / "scripts"
 # Window means of train/loss of configs/digits_mlp.yaml, 3 epochs, CPU, at steps 20, 21, 40, 42, 60:
 # a change of these numbers is a change of the mathematics, the data or their order.
 GOLDEN = [1.60844882, 0.76893502, 0.69426079, 0.62114513, 0.60783070]
+
+TEXTS = {
+    "text": "To be, or not to be, that is the question.\n" * 20,
+    "text_table": "text,label\n" + "a fine day,good\nsuch a dull and rainy day,bad\n" * 30,
+}
 
 
 def losses_of(run: Path) -> list[float]:
@@ -50,8 +56,15 @@ def test_every_shipped_config_trains(
     if kind in ("table", "sequence"):
         write_tables = runpy.run_path(str(SCRIPTS / "write_tables.py"))["write_tables"]
         write_tables(tmp_path / "data")  # as the header of the config says
+    if kind == "audio_folder":
+        words.append(f"data.path={sounds.write_folder(tmp_path / 'digits', sounds.digits())}")
     if kind in writers:
         words.append(f"data.root={writers[kind]()}")
+    if kind in TEXTS:
+        (tmp_path / "text").write_text(TEXTS[kind])
+        words += ["data.path=text", "model.hidden=8"]
+    if kind == "text":
+        words += ["data.window=8", "data.batch_size=4"]
     result = bptrain("fit", path, *words, "--run-dir", "run")
     assert result.exit_code == 0, result.stderr
     assert len(losses_of(tmp_path / "run")) >= 1

@@ -18,20 +18,24 @@ Shape = tuple[int, ...]
 class Layer:
     """A layer at a usual size: its class, its options, the inputs of a training step.
 
-    A shape stands for normally distributed numbers, a function makes any other input.
+    A shape stands for normally distributed numbers that want a gradient, as inside a network; a
+    function makes any other input, which wants one if it comes first.
     """
 
     name: str
     options: dict[str, Any]
     inputs: tuple[Shape | Callable[[], Any], ...]
-    wants: bool = True  # whether the inputs want gradients too, as inside a network
 
     def call(self, kind: type[torch.nn.Module]) -> tuple[torch.nn.Module, list[Any]]:
         """Return a module of `kind` and its inputs, the same for ours and torch's."""
         torch.manual_seed(0)
         module = kind(**self.options)
-        made = [torch.randn(each) if isinstance(each, tuple) else each() for each in self.inputs]
-        return module, [_wanting(each) if self.wants else each for each in made]
+        made = []
+        for place, each in enumerate(self.inputs):
+            drawn = torch.randn(each) if isinstance(each, tuple) else each()
+            wants = drawn.is_floating_point() and (place == 0 or isinstance(each, tuple))
+            made.append(drawn.requires_grad_(wants))
+        return module, made
 
     def kept_bytes(self, kind: type[torch.nn.Module]) -> int:
         """Return the bytes that a forward pass keeps, inputs included, parameters not."""
@@ -70,6 +74,10 @@ def _classes(*shape: int, below: int = 10) -> Callable[[], Tensor]:
     return lambda: torch.randint(below, shape)
 
 
+def _normal(*shape: int) -> Callable[[], Tensor]:
+    return lambda: torch.randn(shape)
+
+
 def _share(*shape: int) -> Callable[[], Tensor]:
     return lambda: torch.rand(shape)
 
@@ -88,6 +96,7 @@ def _full(count: int, value: int) -> Callable[[], Tensor]:
 
 MAP, FEATURES, ROWS = (32, 64, 28, 28), (128, 512), (32, 64, 784)
 STEPS, TOKENS = (64, 32, 128), (32, 64, 128)
+VALUE_LOSSES = ("MSELoss", "L1Loss", "SmoothL1Loss", "HuberLoss")
 ELEMENTWISE = (
     "ReLU", "LeakyReLU", "PReLU", "ELU", "SELU", "CELU", "GELU", "SiLU", "Mish", "Softplus",
     "Softsign", "Hardtanh", "ReLU6", "Hardsigmoid", "Hardswish", "Tanh", "Sigmoid", "LogSigmoid",
@@ -126,6 +135,7 @@ LAYERS = (
     Layer("GroupNorm", {"num_groups": 8, "num_channels": 64}, (MAP,)),
     Layer("InstanceNorm1d", {"num_features": 64}, (ROWS,)),
     Layer("InstanceNorm2d", {"num_features": 64}, (MAP,)),
+    Layer("InstanceNorm3d", {"num_features": 8}, ((8, 8, 16, 16, 16),)),
     Layer("RMSNorm", {"normalized_shape": 512}, (FEATURES,)),
     Layer("LocalResponseNorm", {"size": 5}, (MAP,)),
     Layer("Dropout", {}, (FEATURES,)),
@@ -148,15 +158,14 @@ LAYERS = (
         {"embed_dim": 128, "num_heads": 4, "batch_first": True},
         (TOKENS, TOKENS, TOKENS),
     ),
-    *(Layer(name, {}, (FEATURES, FEATURES)) for name in ("MSELoss", "L1Loss", "SmoothL1Loss")),
-    Layer("HuberLoss", {}, (FEATURES, FEATURES)),
+    *(Layer(name, {}, (FEATURES, _normal(*FEATURES))) for name in VALUE_LOSSES),
     Layer("CrossEntropyLoss", {}, ((128, 10), _classes(128))),
     Layer("NLLLoss", {}, ((128, 10), _classes(128))),
     Layer("BCELoss", {}, (_share(*FEATURES), _share(*FEATURES))),
     Layer("BCEWithLogitsLoss", {}, (FEATURES, _share(*FEATURES))),
     Layer("KLDivLoss", {"reduction": "batchmean"}, (_logs(128, 10), _share(128, 10))),
     Layer("PoissonNLLLoss", {}, (FEATURES, _share(*FEATURES))),
-    Layer("GaussianNLLLoss", {}, (FEATURES, FEATURES, _share(*FEATURES))),
+    Layer("GaussianNLLLoss", {}, (FEATURES, _normal(*FEATURES), _share(*FEATURES))),
     Layer("HingeEmbeddingLoss", {}, (FEATURES, _signs(*FEATURES))),
     Layer("CosineEmbeddingLoss", {}, (FEATURES, FEATURES, _signs(128))),
     Layer("MarginRankingLoss", {}, (FEATURES, FEATURES, _signs(*FEATURES))),
@@ -167,9 +176,3 @@ LAYERS = (
         (_logs(100, 16, 30), _classes(16, 20, below=29), _full(16, 100), _full(16, 20)),
     ),
 )
-
-
-def _wanting(value: Any) -> Any:
-    if isinstance(value, Tensor) and value.is_floating_point():
-        return value.requires_grad_()
-    return value

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from bptrain.data.audio_folder import AudioFolderConfig
 from bptrain.data.batches import Batch, BatchSource
 from bptrain.data.cifar import CIFAR10Config, CIFAR100Config
 from bptrain.data.digits import DigitsConfig
@@ -35,7 +36,8 @@ DataConfig = Annotated[
     | CIFAR100Config
     | ImageFolderConfig
     | TextConfig
-    | TextTableConfig,
+    | TextTableConfig
+    | AudioFolderConfig,
     Field(discriminator="kind"),
 ]
 

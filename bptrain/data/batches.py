@@ -35,6 +35,14 @@ class BatchSource(Protocol):
         ...
 
 
+class Augment(Protocol):
+    """Changes a training batch, as a pure function of all that it is given."""
+
+    def __call__(self, batch: Batch, seed: int, epoch: int, rows: Tensor) -> Batch:
+        """Return the batch changed; `rows` [B] are the samples' numbers in their split."""
+        ...
+
+
 class Batches:
     """Rows of tensors, cut into batches; the last one of an epoch may be smaller.
 
@@ -43,6 +51,7 @@ class Batches:
     seed             None serves the samples in their order; a number shuffles each epoch by a
                      permutation that is a pure function of (seed, epoch), so that any epoch can be
                      served again
+    augment          changes the batches of shuffled epochs, which are those that are trained with
     """
 
     def __init__(
@@ -52,10 +61,11 @@ class Batches:
         batch_size: int,
         seed: int | None = None,
         predictions: Tensor | None = None,
+        augment: Augment | None = None,
     ) -> None:
         self.inputs, self.targets = inputs, targets
         self.batch_size, self.seed = batch_size, seed
-        self.predictions = predictions
+        self.predictions, self.augment = predictions, augment
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
@@ -67,19 +77,25 @@ class Batches:
         if self.seed is None:
             for start in range(0, samples, self.batch_size):
                 rows = slice(start, start + self.batch_size)
-                inputs = tuple(each[rows] for each in self.inputs)
-                targets = tuple(each[rows] for each in self.targets)
-                yield Batch(inputs, targets, self._weight(rows, len(inputs[0])))
+                yield self.cut(rows, rows)
             return
         order = permutation(samples, self.seed, epoch)
         parts = order.split(self.batch_size), order.to(device).split(self.batch_size)
         for rows, chosen in zip(*parts, strict=True):
-            inputs = tuple(each.index_select(0, chosen) for each in self.inputs)
-            targets = tuple(each.index_select(0, chosen) for each in self.targets)
-            yield Batch(inputs, targets, self._weight(rows, len(chosen)))
+            batch = self.cut(chosen, rows)
+            if self.augment is not None:
+                batch = self.augment(batch, self.seed, epoch, chosen)
+            yield batch
 
-    def _weight(self, rows: Tensor | slice, samples: int) -> int:
-        return samples if self.predictions is None else int(self.predictions[rows].sum())
+    def cut(self, chosen: Tensor | slice, rows: Tensor | slice) -> Batch:
+        """Return the batch of these rows, which are named on the samples' device and on the CPU."""
+
+        def held(tensor: Tensor) -> Tensor:
+            return tensor[chosen] if isinstance(chosen, slice) else tensor.index_select(0, chosen)
+
+        inputs, targets = (tuple(map(held, each)) for each in (self.inputs, self.targets))
+        asked = self.predictions
+        return Batch(inputs, targets, len(inputs[0]) if asked is None else int(asked[rows].sum()))
 
 
 def permutation(samples: int, seed: int, epoch: int) -> Tensor:

@@ -22,10 +22,11 @@ from torch import Tensor
 from torchvision import datasets
 from torchvision.datasets.utils import download_and_extract_archive
 
+from bptrain.data.augmented import ImagesConfig
 from bptrain.data.image_file import Form, prepare_images
 from bptrain.data.official import verify_official
 from bptrain.data.restricted_pickle import read_restricted
-from bptrain.data.splits import Dataset, InMemoryConfig, Parts, Samples, hold_out, standardize
+from bptrain.data.splits import Dataset, Parts, Samples, hold_out, standardize
 from bptrain.errors import DataError
 from bptrain.problem import Problem
 
@@ -45,7 +46,7 @@ class Layout(NamedTuple):
     names_key: str = ""
 
 
-class CIFARConfig(InMemoryConfig):
+class CIFARConfig(ImagesConfig):
     """What the two sets share."""
 
     root: str = Field(default="data", min_length=1, description="folder of the data sets")
@@ -67,7 +68,8 @@ class CIFARConfig(InMemoryConfig):
         parts, prepared = standardize(Parts(train, validation, test), by_channel=True)
         names = read_names(folder, layout, self.classes)
         problem = Problem("classification", FORM.shape, self.classes, names=names)
-        return Dataset(problem, parts.train, parts.validation, parts.test, prepared)
+        dataset = Dataset(problem, parts.train, parts.validation, parts.test, prepared)
+        return self.augmented(dataset)
 
     def prepare(self, words: Sequence[str], prepared: Mapping[str, Any]) -> Samples:
         """Return image files as inputs: RGB, their middle fitted to 32 x 32."""

@@ -26,19 +26,25 @@ class Row:
 
 
 def read_columns(path: Path, columns: Sequence[str]) -> list[Row]:
-    """Return the columns of each row, in the order of `columns`.
+    """Return the columns of each row of a file, as `columns_of` does of its text."""
+    delimiter = "\t" if path.suffix.lower() in TABULATED else ","
+    return columns_of(read_text(path), str(path), columns, delimiter)
 
-    Lines without anything are left out. Raises DataError for a file that is damaged, has no rows,
+
+def columns_of(text: str, source: str, columns: Sequence[str], delimiter: str = ",") -> list[Row]:
+    """Return the columns of each row, in the order of `columns`; `source` is named in errors.
+
+    Lines without anything are left out. Raises DataError for a text that is damaged, has no rows,
     or lacks a column.
     """
-    records = read_records(path)
+    records = _records(text, source, delimiter)
     _, header = next(records, ("", []))
     if not any(header):
-        raise DataError(f"{path}: no header", "the first row names the columns")
-    places = [place_of(path, header, column) for column in columns]
+        raise DataError(f"{source}: no header", "the first row names the columns")
+    places = [place_of(source, header, column) for column in columns]
     rows = []
     for number, (line, fields) in enumerate(records, start=1):
-        place = f"{path}: row {number:,} ({line})"
+        place = f"{source}: row {number:,} ({line})"
         if len(fields) != len(header):
             raise DataError(
                 f"{place}: {len(fields)} fields, the header names {len(header)}",
@@ -47,16 +53,14 @@ def read_columns(path: Path, columns: Sequence[str]) -> list[Row]:
             )
         rows.append(Row(place, tuple(fields[index] for index in places)))
     if not rows:
-        raise DataError(f"{path}: no rows below the header")
+        raise DataError(f"{source}: no rows below the header")
     return rows
 
 
-def read_records(path: Path) -> Iterator[tuple[str, list[str]]]:
+def _records(text: str, source: str, delimiter: str) -> Iterator[tuple[str, list[str]]]:
     """Yield the fields of each line that has any, and where it begins."""
-    text = StringIO(read_text(path), newline="")
-    delimiter = "\t" if path.suffix.lower() in TABULATED else ","
     # strict: a quote that is never closed would otherwise swallow the rows behind it
-    reader = csv.reader(text, delimiter=delimiter, strict=True)
+    reader = csv.reader(StringIO(text, newline=""), delimiter=delimiter, strict=True)
     line = 1
     try:
         for fields in reader:
@@ -65,21 +69,21 @@ def read_records(path: Path) -> Iterator[tuple[str, list[str]]]:
             line = reader.line_num + 1
     except csv.Error as error:
         raise DataError(
-            f"{path}: no CSV from line {line:,} on",
+            f"{source}: no CSV from line {line:,} on",
             str(error),
             "a quote within a quoted field is written twice",
         ) from error
 
 
-def place_of(path: Path, header: Sequence[str], column: str) -> int:
+def place_of(source: str, header: Sequence[str], column: str) -> int:
     """Return the index of a column, or raise DataError with the nearest name there is."""
     if header.count(column) == 1:
         return header.index(column)
     if column in header:
-        raise DataError(f"{path}: {header.count(column)} columns named {column!r}")
+        raise DataError(f"{source}: {header.count(column)} columns named {column!r}")
     near = get_close_matches(column, header, 1)
     raise DataError(
-        f"{path}: no column {column!r}",
+        f"{source}: no column {column!r}",
         f"the first row names {', '.join(map(repr, header))}",
         f"did you mean {near[0]!r}?" if near else "",
     )

@@ -6,8 +6,9 @@ from typing import Any, Literal
 import torch
 from sklearn.datasets import load_digits
 
+from bptrain.data.augmented import ImagesConfig
 from bptrain.data.image_file import Form, prepare_images
-from bptrain.data.splits import Dataset, InMemoryConfig, Parts, Samples, hold_out, standardize
+from bptrain.data.splits import Dataset, Parts, Samples, hold_out, standardize
 from bptrain.problem import Problem
 
 FORM = Form(8, 8, channels=1)
@@ -16,7 +17,7 @@ TEST_FRACTION = 0.2
 TEST_SEED = 0  # fixed: every run, whatever its seed, is tested on the same 359 images
 
 
-class DigitsConfig(InMemoryConfig):
+class DigitsConfig(ImagesConfig):
     """scikit-learn's digits (8 x 8, 10 classes), offline; a stratified fifth is the test split."""
 
     kind: Literal["digits"] = "digits"
@@ -30,7 +31,8 @@ class DigitsConfig(InMemoryConfig):
         train, validation = hold_out(train, self.validation_fraction, seed)
         parts, prepared = standardize(Parts(train, validation, test))
         problem = Problem("classification", FORM.shape, 10, names=tuple("0123456789"))
-        return Dataset(problem, parts.train, parts.validation, parts.test, prepared)
+        dataset = Dataset(problem, parts.train, parts.validation, parts.test, prepared)
+        return self.augmented(dataset, LARGEST)
 
     def prepare(self, words: Sequence[str], prepared: Mapping[str, Any]) -> Samples:
         """Return image files as inputs: grey, their middle fitted to 8 x 8, white on black.

@@ -13,6 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from bptrain.data.augmented import ImagesConfig
 from bptrain.data.image_decoding import decoded
 from bptrain.data.image_file import Form, prepare_images
 from bptrain.data.image_listing import Listed, Listing, list_images
@@ -23,7 +24,7 @@ from bptrain.data.image_splits import (
     channel_counts,
     constants_of,
 )
-from bptrain.data.splits import Dataset, InMemoryConfig, Samples, hold_out
+from bptrain.data.splits import Dataset, Samples, hold_out
 from bptrain.errors import DataError
 from bptrain.problem import Problem
 
@@ -31,7 +32,7 @@ TEST_SEED = 0  # fixed: whatever the run's seed, it is tested on the same images
 CHECKED = 64  # images that a worker hands over at a time in the pass before training
 
 
-class ImageFolderConfig(InMemoryConfig):
+class ImageFolderConfig(ImagesConfig):
     """Images in a folder for each class, divided by folders train, val, test or by fractions.
 
     Before the first step every image is decoded once: what is broken is named, and the training
@@ -78,13 +79,14 @@ class ImageFolderConfig(InMemoryConfig):
             [self.split(p, pixels, scale) for p, (pixels, _) in zip(parts, read, strict=True)]
         )
         names = listing.classes
-        return Dataset(
+        dataset = Dataset(
             Problem("classification", self.form.shape, len(names), names=names),
             next(splits),
             None if validation is None else next(splits),
             None if test is None else next(splits),
             {**constants, "classes": list(names)},
         )
+        return self.augmented(dataset)
 
     def divide(self, listing: Listing, seed: int) -> tuple[Listed, Listed | None, Listed | None]:
         """Return the images of each purpose: the folder's own division, or else by fractions."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from bptrain.data.batches import Batch, Batches, BatchSource, permutation
+from bptrain.data.batches import Augment, Batch, Batches, BatchSource, permutation
 from bptrain.data.image_decoding import decoded
 from bptrain.data.image_file import Form
 from bptrain.errors import UsageError
@@ -59,22 +59,6 @@ def constants_of(counts: Tensor) -> dict[str, list[float]]:
     return {"mean": mean.tolist(), "deviation": deviation.tolist()}
 
 
-class ScaledBatches:
-    """Batches of bytes, scaled as they are served."""
-
-    def __init__(self, batches: Batches, scale: Scale) -> None:
-        self.batches, self.scale = batches, scale
-
-    def __len__(self) -> int:
-        """Return the number of batches in an epoch."""
-        return len(self.batches)
-
-    def epoch(self, epoch: int) -> Iterator[Batch]:
-        """Yield the batches of the epoch counted from 0."""
-        for (pixels,), targets, weight in self.batches.epoch(epoch):
-            yield Batch((self.scale(pixels),), targets, weight)
-
-
 @dataclass(frozen=True)
 class ImagesInMemory:
     """A split held whole, a byte for each number."""
@@ -82,6 +66,7 @@ class ImagesInMemory:
     pixels: Tensor  # [N, C, H, W]
     targets: Tensor  # [N]
     scale: Scale
+    augment: Augment | None = None
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -94,16 +79,28 @@ class ImagesInMemory:
 
     def to(self, device: torch.device) -> "ImagesInMemory":
         """Return the split on `device`."""
-        scale = self.scale.to(device)
-        return ImagesInMemory(self.pixels.to(device), self.targets.to(device), scale)
+        pixels, targets = self.pixels.to(device), self.targets.to(device)
+        return replace(self, pixels=pixels, targets=targets, scale=self.scale.to(device))
 
     def serve(
         self, batch_size: int, seed: int | None = None, window: int | None = None
     ) -> BatchSource:
         """Return the batches, shuffled anew each epoch if a seed is given."""
         _refuse_windows(window)
-        batches = Batches((self.pixels,), (self.targets,), batch_size, seed)
-        return ScaledBatches(batches, self.scale)
+        return ScaledBatches(self, batch_size, seed)
+
+
+class ScaledBatches(Batches):
+    """Batches of bytes, scaled before anything else is done with them."""
+
+    def __init__(self, split: ImagesInMemory, batch_size: int, seed: int | None) -> None:
+        super().__init__((split.pixels,), (split.targets,), batch_size, seed, augment=split.augment)
+        self.scale = split.scale
+
+    def cut(self, chosen: Tensor | slice, rows: Tensor | slice) -> Batch:
+        """Return the batch of these rows."""
+        (pixels,), targets, weight = super().cut(chosen, rows)
+        return Batch((self.scale(pixels),), targets, weight)
 
 
 class DecodedBatches:
@@ -130,7 +127,10 @@ class DecodedBatches:
         for pixels, chosen in zip(images, order.to(device).split(self.batch_size), strict=True):
             # from pinned memory the host does not wait: it goes on to queue the step
             inputs = split.scale(pixels.to(device, non_blocking=on_gpu))
-            yield Batch((inputs,), (targets.index_select(0, chosen),), len(chosen))
+            batch = Batch((inputs,), (targets.index_select(0, chosen),), len(chosen))
+            if split.augment is not None and self.seed is not None:
+                batch = split.augment(batch, self.seed, epoch, chosen)
+            yield batch
 
 
 @dataclass(frozen=True)
@@ -142,6 +142,7 @@ class ImagesOnDisk:
     scale: Scale
     form: Form
     workers: int
+    augment: Augment | None = None
 
     def __len__(self) -> int:
         """Return the number of images."""

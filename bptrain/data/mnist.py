@@ -10,10 +10,11 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 from torchvision import datasets
 
+from bptrain.data.augmented import ImagesConfig
 from bptrain.data.idx import read_idx
 from bptrain.data.image_file import Form, prepare_images
 from bptrain.data.official import verify_official
-from bptrain.data.splits import Dataset, InMemoryConfig, Parts, Samples, hold_out, standardize
+from bptrain.data.splits import Dataset, Parts, Samples, hold_out, standardize
 from bptrain.errors import DataError
 from bptrain.problem import Problem
 
@@ -24,7 +25,7 @@ FILES = {
 }
 
 
-class RawImagesConfig(InMemoryConfig):
+class RawImagesConfig(ImagesConfig):
     """What the data sets in MNIST's format share: `source` names the folder and the download."""
 
     root: str = Field(default="data", min_length=1, description="folder of the data sets")
@@ -43,7 +44,8 @@ class RawImagesConfig(InMemoryConfig):
         train, validation = hold_out(train, self.validation_fraction, seed)
         parts, prepared = standardize(Parts(train, validation, test))
         problem = Problem("classification", FORM.shape, len(names), names=names)
-        return Dataset(problem, parts.train, parts.validation, parts.test, prepared)
+        dataset = Dataset(problem, parts.train, parts.validation, parts.test, prepared)
+        return self.augmented(dataset)
 
     def files(self) -> dict[str, tuple[str, str]]:
         """Return the names of the image file and the label file of each split."""

@@ -11,7 +11,7 @@ from sklearn.model_selection import train_test_split
 from torch import Tensor
 
 from bptrain.config import StrictConfig
-from bptrain.data.batches import Batches, BatchSource
+from bptrain.data.batches import Augment, Batches, BatchSource
 from bptrain.errors import UsageError
 from bptrain.problem import Problem
 
@@ -60,12 +60,14 @@ class Samples:
 
     lengths         valid steps of each sequence, where they differ: the rest is padding
     target_lengths  valid symbols of each target, where targets are texts
+    augment         changes training batches as they are served, other ways every epoch
     """
 
     inputs: Tensor
     targets: Tensor
     lengths: Tensor | None = None
     target_lengths: Tensor | None = None
+    augment: Augment | None = None
 
     def __len__(self) -> int:
         """Return the number of samples."""
@@ -73,10 +75,12 @@ class Samples:
 
     def map(self, change: Callable[[Tensor], Tensor]) -> "Samples":
         """Return the split with each of its tensors changed alike."""
-        tensors = (self.inputs, self.targets, self.lengths, self.target_lengths)
-        return Samples(*(None if each is None else change(each) for each in tensors))  # type: ignore[arg-type]
+        changed: dict[str, Any] = {
+            name: change(held) for name, held in vars(self).items() if isinstance(held, Tensor)
+        }
+        return replace(self, **changed)
 
-    def rows(self, rows: Tensor) -> "Samples":
+    def rows(self, rows: Tensor | slice) -> "Samples":
         """Return the samples of these indices."""
         return self.map(lambda tensor: tensor[rows])
 
@@ -106,7 +110,7 @@ class Samples:
         if self.target_lengths is not None:
             assert self.lengths is not None
             targets = (self.targets, self.lengths, self.target_lengths)
-        return Batches(inputs, targets, batch_size, seed, self._predictions())
+        return Batches(inputs, targets, batch_size, seed, self._predictions(), self.augment)
 
     def _predictions(self) -> Tensor | None:
         """Return the steps of each sample that are asked for [N], where it is asked at steps."""

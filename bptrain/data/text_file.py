@@ -52,7 +52,7 @@ def size_of(path: Path) -> int:
 
 
 def read_text(path: Path) -> str:
-    """Return the text of a file, or raise DataError naming the byte that is no UTF-8."""
+    """Return the text of a regular file, or raise DataError."""
     size = size_of(path)
     refuse_what_does_not_fit(path, size * HELD)
     try:
@@ -60,12 +60,17 @@ def read_text(path: Path) -> str:
             content = file.read(size)
     except OSError as error:
         raise unreadable(path, error) from error
+    return decoded(content, str(path))
+
+
+def decoded(content: bytes, source: str) -> str:
+    """Return the text of a file's bytes, or raise DataError naming the byte that is no UTF-8."""
     try:
         return content.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         encoding = "utf-16" if content.startswith(UTF_16_MARKS) else "latin1"
         raise DataError(
-            f"{path}: not UTF-8 text: byte {error.start:,} is 0x{content[error.start]:02x}",
+            f"{source}: not UTF-8 text: byte {error.start:,} is 0x{content[error.start]:02x}",
             error.reason,
             f"iconv -f {encoding} -t utf-8, if that is its encoding",
         ) from error

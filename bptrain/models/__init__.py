@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from bptrain.models.cnn import CNNConfig
 from bptrain.models.losses import (
     BCEWithLogitsConfig,
     CrossEntropyConfig,
@@ -14,9 +15,13 @@ from bptrain.models.losses import (
     SmoothL1Config,
 )
 from bptrain.models.mlp import MLPConfig
+from bptrain.models.rnn import RNNConfig
+from bptrain.models.sequential import SequentialConfig
 from bptrain.models.summary import LayerSummary, summarize
 
-ModelConfig = MLPConfig  # a tagged union on `kind` as soon as there is a second one
+ModelConfig = Annotated[
+    MLPConfig | CNNConfig | RNNConfig | SequentialConfig, Field(discriminator="kind")
+]
 LossConfig = Annotated[
     CrossEntropyConfig
     | BCEWithLogitsConfig

@@ -22,10 +22,14 @@ BLANK = 0  # the symbol of a transcription that stands for no letter
 
 
 class TaskLossConfig(StrictConfig):
-    """What the losses share: each knows the tasks it fits, and refuses the others."""
+    """What the losses share: each knows the tasks it fits, and refuses the others.
+
+    takes_probabilities  whether a target may be probabilities of classes, where classes are mixed
+    """
 
     kind: str = ""
     tasks: ClassVar[tuple[Task, ...]] = ()
+    takes_probabilities: ClassVar[bool] = False
 
     def build(self, problem: Problem) -> torch.nn.Module:
         """Return the loss module, or raise UsageError for a problem that it does not fit."""
@@ -35,6 +39,17 @@ class TaskLossConfig(StrictConfig):
                 f"loss.kind {self.kind} does not fit a {problem.task} problem",
                 f"it is a loss of {' and '.join(self.tasks)}",
                 f"loss.kind: {' or '.join(fitting)}, or leave the loss out",
+            )
+        if problem.mixes and not self.takes_probabilities:
+            fitting = [
+                kind.model_fields["kind"].default
+                for kind in losses_of(problem.task)
+                if kind.takes_probabilities
+            ]
+            raise UsageError(
+                f"loss.kind {self.kind} takes one class for each sample",
+                "mixup and cutmix in data.augment make probabilities of several",
+                f"loss.kind: {' or '.join(fitting)}, or no mixing",
             )
         return self.module(problem)
 
@@ -70,6 +85,7 @@ class CrossEntropyConfig(TaskLossConfig):
     )
 
     tasks = ("classification", "tagging", "language_model")
+    takes_probabilities = True
 
     def module(self, problem: Problem) -> torch.nn.Module:
         """Return the loss of logits."""
@@ -98,6 +114,7 @@ class BCEWithLogitsConfig(TaskLossConfig):
     kind: Literal["bce_with_logits"] = "bce_with_logits"
 
     tasks = ("classification",)
+    takes_probabilities = True
 
     def module(self, problem: Problem) -> torch.nn.Module:
         """Return the loss of logits."""
@@ -114,6 +131,7 @@ class MSEConfig(TaskLossConfig):
     kind: Literal["mse"] = "mse"
 
     tasks = ("regression", "classification")
+    takes_probabilities = True
 
     def module(self, problem: Problem) -> torch.nn.Module:
         """Return the loss."""

@@ -1,6 +1,7 @@
 """Multilayer perceptron: linear layers with an activation between them."""
 
 from collections import OrderedDict
+from itertools import pairwise
 from math import prod
 from typing import Annotated, Literal
 
@@ -10,28 +11,30 @@ from torch import Tensor
 
 from bptrain import nn
 from bptrain.config import StrictConfig
-from bptrain.errors import UsageError
-from bptrain.models.initialization import Activation, Initialization, initialize
+from bptrain.errors import ConfigKeyError, UsageError
+from bptrain.models.activations import ACTIVATIONS, Activation
+from bptrain.models.initialization import Initialization, initialize
 from bptrain.problem import Problem
 
 WIDEST = 1_048_576  # units in one layer: beyond this a number is a slip of the finger
 
 TASKS = ("classification", "regression")
 
-ACTIVATIONS: dict[Activation, type[torch.nn.Module]] = {
-    "relu": nn.ReLU,
-    "tanh": nn.Tanh,
-    "sigmoid": nn.Sigmoid,
-}
-
 
 class MLP(torch.nn.Sequential):
-    """linear1, relu1, linear2, relu2, ..., output, on inputs [N, ...] flattened to [N, I]."""
+    """linear1, norm1, relu1, dropout1, add1, linear2, ..., output, on inputs flattened to [N, I].
+
+    Which of them a layer has is the config's choice; `add` is the skip connection around it.
+    """
 
     def forward(self, input: Tensor) -> Tensor:
-        """Return the outputs [N, K]."""
-        output: Tensor = super().forward(input.flatten(1))  # type: ignore[no-untyped-call]
-        return output
+        """Return the outputs [N, K] of input [N, ...]."""
+        x = skipped = input.flatten(1)
+        for name, layer in self.named_children():
+            if name.startswith("linear"):
+                skipped = x
+            x = layer(x, skipped) if name.startswith("add") else layer(x)
+        return x
 
 
 class MLPConfig(StrictConfig):
@@ -42,6 +45,15 @@ class MLPConfig(StrictConfig):
         default=[256, 128], max_length=100, description="units of each hidden layer; [] for none"
     )
     activation: Activation = Field(default="relu", description="between the linear layers")
+    normalization: Literal["none", "batch", "layer"] = Field(
+        default="none", description="between each linear layer and its activation"
+    )
+    dropout: float = Field(
+        default=0.0, ge=0, lt=1, description="share of each hidden layer silenced in training"
+    )
+    residual: bool = Field(
+        default=False, description="a skip connection around each layer as wide as the one before"
+    )
     init: Initialization = Field(
         default="default", description="how the starting weights are drawn"
     )
@@ -60,11 +72,40 @@ class MLPConfig(StrictConfig):
             )
         layers: OrderedDict[str, torch.nn.Module] = OrderedDict()
         width = prod(problem.input_shape)
+        self._refuse_needless_residual(width)
         for number, units in enumerate(self.hidden, start=1):
-            layers[f"linear{number}"] = nn.Linear(width, units, device=device)
-            layers[f"{self.activation}{number}"] = ACTIVATIONS[self.activation]()
+            layers |= self._hidden_layer(number, width, units, device)
             width = units
         layers["output"] = nn.Linear(width, problem.outputs, device=device)
         model = MLP(layers)
         initialize(model, self.init, self.activation)
         return model
+
+    def _hidden_layer(
+        self, number: int, width: int, units: int, device: torch.device | str
+    ) -> dict[str, torch.nn.Module]:
+        """Return the modules of a hidden layer by name, in their order."""
+        # batch normalisation takes the mean away, and with it a bias
+        bias = self.normalization != "batch"
+        modules: dict[str, torch.nn.Module] = {
+            "linear": nn.Linear(width, units, bias=bias, device=device)
+        }
+        if self.normalization != "none":
+            kind = nn.BatchNorm1d if self.normalization == "batch" else nn.LayerNorm
+            modules["norm"] = kind(units, device=device)
+        modules[self.activation] = ACTIVATIONS[self.activation]()
+        if self.dropout:
+            modules["dropout"] = nn.Dropout(self.dropout)
+        if self.residual and width == units:
+            modules["add"] = nn.Add()
+        return {f"{name}{number}": module for name, module in modules.items()}
+
+    def _refuse_needless_residual(self, width: int) -> None:
+        widths = [width, *self.hidden]
+        if self.residual and all(a != b for a, b in pairwise(widths)):
+            raise ConfigKeyError(
+                ("model", "residual"),
+                "no layer is as wide as the one before it, so none can be skipped",
+                f"the widths are {', '.join(map(str, widths))}",
+                "hidden layers of one width, such as model.hidden=[128, 128]",
+            )

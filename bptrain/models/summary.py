@@ -6,12 +6,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bptrain.models.torch_twin import is_ours
 from bptrain.problem import Problem
 
 
 @dataclass
 class LayerSummary:
-    """One leaf module: its output shape, parameters and what it keeps for the backward pass."""
+    """One call of a layer: its output shape, parameters and what it keeps for the backward pass.
+
+    A layer is a module of bptrain.nn, whatever it is made of, or another without modules inside.
+    The parameters of a layer that is called again are counted once.
+    """
 
     name: str
     kind: str
@@ -24,11 +29,12 @@ class KeptBytes:
     """While entered, counts what forward passes keep for the backward pass.
 
     A storage that several layers keep (ReLU's output is the next layer's input) counts once, for
-    the first of them; parameters do not count.
+    the first of them; parameters and buffers, which are there anyway, do not count.
     """
 
     def __init__(self, model: nn.Module) -> None:
-        self._counted = {each.untyped_storage()._cdata for each in model.parameters()}
+        own = [*model.parameters(), *model.buffers()]
+        self._counted = {each.untyped_storage()._cdata for each in own}
         self._alive: list[Any] = []  # so that no counted storage's address is given again
         self._pending = 0
         self._hooks = torch.autograd.graph.saved_tensors_hooks(self._pack, lambda tensor: tensor)
@@ -55,35 +61,58 @@ class KeptBytes:
 
 
 def summarize(model: nn.Module, problem: Problem, batch_size: int) -> list[LayerSummary]:
-    """Return a row per leaf module, in the order of the forward pass of a batch.
+    """Return a row per call of a layer, in the order of the forward pass of a batch.
 
     `model` lives on the meta device.
     """
     rows: list[LayerSummary] = []
     kept = KeptBytes(model)
+    counted: set[nn.Parameter] = set()
 
     def row_of(name: str) -> Any:
-        def add(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            parameters = sum(p.numel() for p in layer.parameters())
-            shape = tuple(output.shape)
+        def add(layer: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+            own = set(layer.parameters()) - counted
+            counted.update(own)
+            parameters = sum(each.numel() for each in own)
+            shape = tuple(_first_tensor(output).shape)
             rows.append(LayerSummary(name, type(layer).__name__, shape, parameters, kept.take()))
 
         return add
 
     handles = [
-        layer.register_forward_hook(row_of(name))
-        for name, layer in model.named_modules()
-        if not any(layer.children())
+        layer.register_forward_hook(row_of(name)) for layer, name in layers_of(model).items()
     ]
     with kept:
         model(*_example(problem, batch_size))
     for handle in handles:
         handle.remove()
+    if rows:
+        rows[-1].kept_bytes += kept.take()  # what a composite module keeps behind its last layer
     return rows
 
 
-def _example(problem: Problem, batch_size: int) -> tuple[Tensor, ...]:
+def layers_of(module: nn.Module, name: str = "") -> dict[nn.Module, str]:
+    """Return the layers of a module and their names; what a layer of bptrain.nn holds is none."""
+    if is_ours(module) or not any(module.children()):
+        return {module: name}
+    layers: dict[nn.Module, str] = {}
+    for child_name, child in module.named_children():
+        below = layers_of(child, f"{name}.{child_name}" if name else child_name)
+        layers = below | layers  # a module that is shared goes by its first name
+    return layers
+
+
+def _first_tensor(output: Any) -> Tensor:
+    """Return the tensor that a layer returns, or the first of several."""
+    while not isinstance(output, Tensor):
+        output = output[0]
+    return output
+
+
+def _example(problem: Problem, batch_size: int) -> tuple[Any, ...]:
     """Return the arguments of a forward pass, without memory behind them."""
     dtype = torch.int64 if problem.vocabulary else torch.float32
     inputs = torch.empty(batch_size, *problem.input_shape, dtype=dtype, device="meta")
-    return (inputs,)
+    if problem.varies:  # the longest there are; on the CPU, where a loop over time reads them
+        return inputs, torch.full((batch_size,), problem.input_shape[0])
+    return (inputs, True) if problem.task == "language_model" else (inputs,)

@@ -12,11 +12,13 @@ class LayerGradients:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        owners = [
-            (name, [p for p in module.parameters(recurse=False) if p.requires_grad])
-            for name, module in model.named_modules()
-        ]
-        owners = [(name, parameters) for name, parameters in owners if parameters]
+        owners: list[tuple[str, list[nn.Parameter]]] = []
+        left = {p for p in model.parameters() if p.requires_grad}
+        for name, module in model.named_modules():
+            # a weight that two layers share goes by the first, and counts once in the total
+            own = [p for p in module.parameters(recurse=False) if p in left]
+            left.difference_update(own)
+            owners += [(name, own)] * bool(own)
         self.names = [name for name, _ in owners]
         self.parameters = [p for _, parameters in owners for p in parameters]
         layer_of = [i for i, (_, parameters) in enumerate(owners) for _ in parameters]

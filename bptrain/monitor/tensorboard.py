@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import indent
 from types import TracebackType
 
 from torch.utils.tensorboard import SummaryWriter
@@ -47,6 +48,10 @@ class Board:
                 self._writer.add_image(tag, each.picture, step, dataformats="HWC")
             if each.rows:
                 self._writer.add_text(tag, as_markdown(each.rows), step)
+
+    def write_text(self, step: int, tag: str, text: str) -> None:
+        """Write a text as it is, line by line: indented, Markdown takes it for code."""
+        self._writer.add_text(tag, indent(text, " " * 4, lambda line: True), step)
 
     def flush(self) -> None:
         """Make what was written visible to a reader of the files."""

@@ -28,6 +28,7 @@ from bptrain.nn.gaussian_nll_loss import GaussianNLLLoss
 from bptrain.nn.gelu import GELU
 from bptrain.nn.glu import GLU
 from bptrain.nn.group_norm import GroupNorm
+from bptrain.nn.gru import GRU, GRUCell
 from bptrain.nn.hardsigmoid import Hardsigmoid
 from bptrain.nn.hardswish import Hardswish
 from bptrain.nn.hardtanh import Hardtanh, ReLU6
@@ -42,6 +43,7 @@ from bptrain.nn.linear import Linear
 from bptrain.nn.local_response_norm import LocalResponseNorm
 from bptrain.nn.log_softmax import LogSoftmax
 from bptrain.nn.logsigmoid import LogSigmoid
+from bptrain.nn.lstm import LSTM, LSTMCell
 from bptrain.nn.margin_ranking_loss import MarginRankingLoss
 from bptrain.nn.max_pool import AdaptiveMaxPool2d, MaxPool1d, MaxPool2d
 from bptrain.nn.mish import Mish
@@ -53,6 +55,7 @@ from bptrain.nn.poisson_nll_loss import PoissonNLLLoss
 from bptrain.nn.prelu import PReLU
 from bptrain.nn.relu import ReLU
 from bptrain.nn.rms_norm import RMSNorm
+from bptrain.nn.rnn import RNN, RNNCell
 from bptrain.nn.sigmoid import Sigmoid
 from bptrain.nn.silu import SiLU
 from bptrain.nn.softmax import Softmax
@@ -68,6 +71,9 @@ __all__ = [
     "ELU",
     "GELU",
     "GLU",
+    "GRU",
+    "LSTM",
+    "RNN",
     "SELU",
     "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
@@ -96,6 +102,7 @@ __all__ = [
     "Dropout2d",
     "Embedding",
     "Flatten",
+    "GRUCell",
     "GaussianNLLLoss",
     "GroupNorm",
     "Hardsigmoid",
@@ -108,6 +115,7 @@ __all__ = [
     "InstanceNorm3d",
     "KLDivLoss",
     "L1Loss",
+    "LSTMCell",
     "LayerNorm",
     "LeakyReLU",
     "Linear",
@@ -125,6 +133,7 @@ __all__ = [
     "PixelShuffle",
     "PoissonNLLLoss",
     "RMSNorm",
+    "RNNCell",
     "ReLU",
     "ReLU6",
     "SiLU",

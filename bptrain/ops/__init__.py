@@ -45,6 +45,7 @@ from bptrain.ops.gaussian_nll_loss import gaussian_nll_loss
 from bptrain.ops.gelu import gelu
 from bptrain.ops.glu import glu
 from bptrain.ops.group_norm import group_norm
+from bptrain.ops.gru import gru, gru_cell
 from bptrain.ops.hardsigmoid import hardsigmoid
 from bptrain.ops.hardswish import hardswish
 from bptrain.ops.hardtanh import hardtanh, relu6
@@ -59,6 +60,7 @@ from bptrain.ops.linear import linear
 from bptrain.ops.local_response_norm import local_response_norm
 from bptrain.ops.log_softmax import log_softmax
 from bptrain.ops.logsigmoid import logsigmoid
+from bptrain.ops.lstm import lstm, lstm_cell
 from bptrain.ops.margin_ranking_loss import margin_ranking_loss
 from bptrain.ops.max_pool import adaptive_max_pool2d, max_pool1d, max_pool2d
 from bptrain.ops.mish import mish
@@ -70,6 +72,7 @@ from bptrain.ops.poisson_nll_loss import poisson_nll_loss
 from bptrain.ops.prelu import prelu
 from bptrain.ops.relu import relu
 from bptrain.ops.rms_norm import rms_norm
+from bptrain.ops.rnn import rnn_relu, rnn_relu_cell, rnn_tanh, rnn_tanh_cell
 from bptrain.ops.sigmoid import sigmoid
 from bptrain.ops.silu import silu
 from bptrain.ops.softmax import softmax
@@ -111,6 +114,8 @@ __all__ = [
     "gelu",
     "glu",
     "group_norm",
+    "gru",
+    "gru_cell",
     "hardsigmoid",
     "hardswish",
     "hardtanh",
@@ -126,6 +131,8 @@ __all__ = [
     "local_response_norm",
     "log_softmax",
     "logsigmoid",
+    "lstm",
+    "lstm_cell",
     "margin_ranking_loss",
     "max_pool1d",
     "max_pool2d",
@@ -139,6 +146,10 @@ __all__ = [
     "relu",
     "relu6",
     "rms_norm",
+    "rnn_relu",
+    "rnn_relu_cell",
+    "rnn_tanh",
+    "rnn_tanh_cell",
     "scaled_dot_product_attention",
     "selu",
     "sigmoid",

@@ -50,6 +50,18 @@ def in_given_dtype(forward: Forward) -> Forward:
     return _with_policy(forward, lambda kind, tensors: None)
 
 
+def product_dtype(tensor: Tensor) -> torch.dtype:
+    """Return the dtype that a matrix product with `tensor` is computed in here.
+
+    For operations that mix policies: products in autocast's dtype, the rest in a wider one.
+    """
+    if tensor.is_meta:  # has no autocast
+        return tensor.dtype
+    if torch.is_autocast_enabled(tensor.device.type) and _castable(tensor):
+        return torch.get_autocast_dtype(tensor.device.type)
+    return tensor.dtype
+
+
 def loss_in_float32(*device_types: str) -> Callable[[Forward], Forward]:
     """Keep the loss that `forward` returns in float32 while autocast is on, on these devices.
 

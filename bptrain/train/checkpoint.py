@@ -101,7 +101,19 @@ def prune(directory: Path, keep_last: int) -> None:
 
 
 def _writable(tensors: dict[str, Any]) -> dict[str, Any]:
-    return {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+    """Return the tensors as safetensors takes them: contiguous, none in the memory of another.
+
+    A weight that two layers share is written twice, so that every name is there to be read.
+    """
+    written: dict[str, Any] = {}
+    taken: set[int] = set()
+    for name, tensor in tensors.items():
+        alone = tensor.detach().contiguous()
+        if alone.untyped_storage().data_ptr() in taken:
+            alone = alone.clone()
+        taken.add(alone.untyped_storage().data_ptr())
+        written[name] = alone
+    return written
 
 
 def _json(value: object) -> bytes:

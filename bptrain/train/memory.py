@@ -44,7 +44,7 @@ def refuse_if_too_large(estimate: MemoryEstimate, device: torch.device) -> None:
             f"{in_words(free)} are free",
             f"parameters {in_words(estimate.parameters)}, kept for the backward pass "
             f"{in_words(estimate.kept_for_backward)}",
-            "make model.hidden or data.batch_size smaller",
+            "a smaller model, or a smaller data.batch_size",
         )
 
 

@@ -147,6 +147,8 @@ class ModuleCase:
 
     training   the mode it runs in; the other fields are as in OpCase
     reference  torch's class, where torch.nn has none of the same name
+    is_packed  whether the input is a PackedSequence, into which torch's hooks do not look and whose
+               batch_sizes torch.compile cannot trace: their numbers shape the graph
     """
 
     module: str
@@ -162,6 +164,7 @@ class ModuleCase:
     dtypes: tuple[torch.dtype, ...] = NARROW
     at_once: bool = False
     constraint: Callable[[Tensors], Tensors] = lambda tensors: tensors
+    is_packed: bool = False
 
     @property
     def label(self) -> str:

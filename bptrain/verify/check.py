@@ -186,7 +186,12 @@ def _call(
         key: _jittered(each, generator) if jitter else each.detach()
         for key, each in tensors.items()
     }
-    parameters = {PARAMETER + key: each.detach() for key, each in module.named_parameters()}
+    # a weight that starts at 0, as of the last normalisation of a residual block, leaves what is
+    # behind it at the kink of a relu
+    parameters = {
+        PARAMETER + key: each.detach() if each.any() else _jittered(each, generator)
+        for key, each in module.named_parameters()
+    }
     return Call(name, module, twin, (template, keywords), inputs | parameters)
 
 

@@ -115,3 +115,14 @@ def test_a_terminal_gets_a_bar_and_a_log_gets_lines(is_terminal: bool) -> None:
     assert "val accuracy 50.00%" in text
     if not is_terminal:
         assert text.splitlines()[0] == "step 10/100  epoch 1.00  loss 0.5000  accuracy 25.00%"
+
+
+def test_a_shared_weight_counts_once_by_its_first_layer() -> None:
+    layers = nn.Linear(3, 3, bias=False), nn.Linear(3, 3, bias=False)
+    model = torch.nn.Sequential(*layers)
+    model[1].weight = model[0].weight
+    model(torch.randn(2, 3)).sum().backward()
+    gradients = LayerGradients(model)
+    assert gradients.tags == ["grad/total", "grad/layer/0"]
+    expected = model[0].weight.grad.norm()
+    torch.testing.assert_close(gradients.norms(), torch.stack([expected, expected]))

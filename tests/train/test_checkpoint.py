@@ -175,3 +175,13 @@ def test_a_pickle_under_our_name_is_never_opened(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="not a checkpoint"):
         read_checkpoint(path)
     assert not (tmp_path / "owned").exists()
+
+
+def test_a_weight_that_two_layers_share_is_there_under_both_names(tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+    model[1].weight = model[0].weight
+    state = capture(model, SGDConfig().build(model.parameters()), {"step": 1})
+    read = read_checkpoint(write_checkpoint(tmp_path, state))
+    assert read.model["0.weight"].equal(model[0].weight)
+    assert read.model["1.weight"].equal(model[0].weight)
+    model.load_state_dict(read.model)

@@ -1,5 +1,8 @@
 """The three referees over the whole table: finite differences, torch's twin, form."""
 
+import statistics
+from collections.abc import Callable
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 
@@ -20,6 +23,7 @@ WITH_KERNELS = [
     if "@carried_out_by" in path.read_text()
 ]
 NARROW = [(case, dtype) for case in CASES for dtype in case.dtypes]
+MORE_DRAWS = 24
 
 
 @every_device
@@ -49,34 +53,39 @@ def test_float64_agrees_with_torch(case: Case, device: str) -> None:
 def test_narrow_dtypes_err_no_more_than_torch(case: Case, dtype: torch.dtype, device: str) -> None:
     if case.random:
         pytest.skip("dtypes draw different masks; float64 and autocast show the arithmetic")
-    tensors = case.draw(dtype, device)
-    names = wanted(case, tensors)
-    exact = outcomes(case.twin, widened(tensors), names, 1)
-    ours, twin = (outcomes(f, tensors, names, 1) for f in (case.ours, case.twin))
+
+    @cache
+    def both(seed: int) -> tuple[Tensors, Tensors, Tensors]:
+        tensors = case.draw(dtype, device, seed)
+        return judged(case, tensors, case.ours, case.twin)
+
+    ours, twin, _ = both(0)
     assert {k: v.dtype for k, v in ours.items()} == {k: v.dtype for k, v in twin.items()}
-    assert_no_worse(ours, twin, exact, dtype)
+    assert_no_worse(both, dtype)
 
 
 @every_device
 @every_case([case for case in CASES if torch.bfloat16 in case.dtypes])
 def test_autocast_gives_torchs_dtypes_and_errs_no_more(case: Case, device: str) -> None:
-    tensors = case.draw(torch.float32, device)
-    names = wanted(case, tensors)
     if case.random and device != "cpu":
         pytest.skip("torch's CUDA kernels draw their masks in another order")
-    found = []
-    for function in (case.ours, case.twin):
 
-        def under_autocast(given: Tensors, function: object = function) -> Tensors:
+    def under_autocast(function: Callable[[Tensors], Tensors]) -> Callable[[Tensors], Tensors]:
+        def run(given: Tensors) -> Tensors:
             with torch.autocast(device, torch.bfloat16):
                 return function(given)
 
-        found.append(outcomes(under_autocast, tensors, names, 1))
-    ours, twin = found
+        return run
+
+    @cache
+    def both(seed: int) -> tuple[Tensors, Tensors, Tensors]:
+        tensors = case.draw(torch.float32, device, seed)
+        return judged(case, tensors, under_autocast(case.ours), under_autocast(case.twin))
+
+    ours, twin, _ = both(0)
     assert {k: v.dtype for k, v in ours.items()} == {k: v.dtype for k, v in twin.items()}
     if not case.random:
-        exact = outcomes(case.twin, widened(tensors), names, 1)
-        assert_no_worse(ours, twin, exact, torch.bfloat16)
+        assert_no_worse(both, torch.bfloat16)
 
 
 @every_device
@@ -99,12 +108,40 @@ def widened(tensors: Tensors) -> Tensors:
     return {k: v.double() if v.is_floating_point() else v for k, v in tensors.items()}
 
 
-def assert_no_worse(ours: Tensors, twin: Tensors, exact: Tensors, dtype: torch.dtype) -> None:
+def judged(
+    case: Case,
+    tensors: Tensors,
+    ours: Callable[[Tensors], Tensors],
+    twin: Callable[[Tensors], Tensors],
+) -> tuple[Tensors, Tensors, Tensors]:
+    """Return the outcomes of ours, of torch's and of torch's in float64."""
+    given = ((ours, tensors), (twin, tensors), (case.twin, widened(tensors)))
+    mine, theirs, exact = (outcomes(f, t, wanted(case, tensors), 1) for f, t in given)
+    return mine, theirs, exact
+
+
+def assert_no_worse(
+    both: Callable[[int], tuple[Tensors, Tensors, Tensors]], dtype: torch.dtype
+) -> None:
     # half a unit in the last place is what any rounding of the result costs; two of them allow
     # the upstream gradient, rounded to the dtype before either of us sees it
     floor = 2 * torch.finfo(dtype).eps
-    for mine, theirs in zip(parity(ours, exact), parity(twin, exact), strict=True):
-        assert mine.relative_error <= 1.5 * theirs.relative_error + floor, (mine, theirs)
+
+    def worse(seeds: range) -> dict[str, tuple[float, float]]:
+        """Return the tensors whose mean error over the draws is too large, and both errors."""
+        errors: dict[str, list[tuple[float, float]]] = {}
+        for seed in seeds:
+            ours, twin, exact = both(seed)
+            for mine, theirs in zip(parity(ours, exact), parity(twin, exact), strict=True):
+                pair = (mine.relative_error, theirs.relative_error)
+                errors.setdefault(mine.tensor, []).append(pair)
+        means = {k: tuple(map(statistics.fmean, zip(*v, strict=True))) for k, v in errors.items()}
+        return {k: pair for k, pair in means.items() if not pair[0] <= 1.5 * pair[1] + floor}
+
+    # Where many roundings follow one another, as in a walk over time, one draw of a few elements is
+    # a lottery between two equally good formulas; the worse formula is worse in the mean, too.
+    if worse(range(1)):
+        assert worse(range(MORE_DRAWS)) == {}
 
 
 def form(tensor: Tensor) -> tuple[torch.Size, torch.dtype, torch.device]:

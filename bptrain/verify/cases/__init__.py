@@ -23,6 +23,7 @@ from bptrain.verify.cases import (
     multihead_attention,
     padding,
     pooling,
+    recurrent,
     shapes,
     softmax,
 )
@@ -44,6 +45,7 @@ OPS: list[OpCase] = [
     *losses_of_values.OPS,
     *padding.OPS,
     *pooling.OPS,
+    *recurrent.OPS,
     *shapes.OPS,
     *softmax.OPS,
 ]
@@ -64,6 +66,7 @@ MODULES: list[ModuleCase] = [
     *multihead_attention.MODULES,
     *padding.MODULES,
     *pooling.MODULES,
+    *recurrent.MODULES,
     *shapes.MODULES,
     *softmax.MODULES,
 ]
@@ -79,5 +82,6 @@ REFUSED: list[Refusal] = [
     *losses_of_pairs.REFUSED,
     *losses_of_values.REFUSED,
     *padding.REFUSED,
+    *recurrent.REFUSED,
     *shapes.REFUSED,
 ]

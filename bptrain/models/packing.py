@@ -1,0 +1,72 @@
+"""Sequences of different lengths: walked without their padding, and laid out again afterwards.
+
+Steps that are padding are left out, in the order of torch's PackedSequence: a network in reverse
+then begins at each sequence's own end, and no padded step is computed. Both ways are lookups in a
+table of rows, whose backward pass `bptrain.ops.embedding` has.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
+
+from bptrain.ops.attention import scaled_dot_product_attention
+from bptrain.ops.cat import cat
+from bptrain.ops.embedding import embedding
+from bptrain.ops.max_pool import max_pool1d
+
+
+class Packing:
+    """Where the steps of sequences of `lengths` [B], padded to `steps`, stand when packed.
+
+    lengths lie on the CPU or are copied there, the one wait for the device: the walk over time is
+    a loop in Python. Raises ValueError for a sequence without steps, or with more than there are.
+    """
+
+    def __init__(self, lengths: Tensor, steps: int, device: torch.device) -> None:
+        lengths = lengths.cpu()
+        if not bool(((lengths >= 1) & (lengths <= steps)).all()):
+            raise ValueError(f"lengths are {lengths.tolist()}, expected 1 to {steps}")
+        order = lengths.argsort(descending=True, stable=True)  # the longest sequence first
+        running = torch.arange(int(lengths.max())).unsqueeze(1) < lengths[order]  # [T, B]
+        step, place = running.nonzero(as_tuple=True)
+        rows = order[place] * steps + step
+        places = torch.full((len(lengths) * steps,), len(rows))
+        places[rows] = torch.arange(len(rows))
+        self.batch_sizes = running.sum(1)  # stays on the CPU
+        self.order, self.inverse = order.to(device), order.argsort().to(device)
+        self.rows = rows.to(device)  # [R] of the padded batch, for each packed row
+        self.places = places.view(-1, steps).to(device)  # [B, T] packed rows; R is padding
+
+    @property
+    def valid(self) -> Tensor:
+        """Tell which steps [B, T] are no padding."""
+        return self.places < len(self.rows)
+
+    def pack(self, padded: Tensor) -> Tensor:
+        """Return the packed rows [R, ...] of tokens [B, T] or numbers [B, T, I]."""
+        table = padded.flatten(0, 1)
+        return embedding(self.rows, table) if table.dim() == 2 else table[self.rows]
+
+    def as_sequence(self, rows: Tensor) -> PackedSequence:
+        """Return packed rows [R, I] as the recurrent layers take them."""
+        return PackedSequence(rows, self.batch_sizes, self.order, self.inverse)
+
+    def unpack(self, rows: Tensor, padding: float = 0.0) -> Tensor:
+        """Return packed rows [R, D] as [B, T, D]."""
+        table = cat([rows, rows.new_full((1, rows.shape[1]), padding)], 0)
+        return embedding(self.places, table, padding_idx=len(rows))
+
+
+def mean_over_time(steps: Tensor, valid: Tensor | None) -> Tensor:
+    """Return the mean [B, D] over the valid ones [B, T] of steps [B, T, D], or over all."""
+    # Attention that is indifferent: where all scores are 0, the n steps it may look at weigh 1 / n
+    key = steps.new_zeros(*steps.shape[:2], 1)
+    mask = None if valid is None else valid.unsqueeze(1)
+    return scaled_dot_product_attention(key[:, :1], key, steps, mask).squeeze(1)
+
+
+def max_over_time(steps: Tensor) -> Tensor:
+    """Return the largest value [B, D] of each feature of steps [B, T, D]; padding is -inf."""
+    largest = max_pool1d(steps.transpose(1, 2), steps.shape[1])
+    assert isinstance(largest, Tensor)
+    return largest.squeeze(2)

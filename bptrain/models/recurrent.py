@@ -1,0 +1,148 @@
+"""Recurrent networks: what they read at a step, what they carry on, and when they answer."""
+
+from typing import Any, Literal, TypeAlias
+
+import torch
+from torch import Tensor
+
+from bptrain import nn
+from bptrain.models.packing import Packing, max_over_time, mean_over_time
+from bptrain.nn.recurrent import RNNBase
+from bptrain.ops.cat import cat
+
+Pool: TypeAlias = Literal["last", "mean", "max"]
+
+
+class RecurrentNetwork(torch.nn.Module):
+    """An embedding or a linear layer at each step, recurrent layers, dropout and a linear output.
+
+    What all of them share; a class below says when the network answers. Layers that a network
+    does not have are None.
+    """
+
+    def __init__(
+        self,
+        first: nn.Embedding | nn.Linear | None,
+        cell: str,
+        layers: RNNBase,
+        dropout: float,
+        output: nn.Linear,
+    ) -> None:
+        super().__init__()
+        self.cell = cell
+        if first is not None:
+            self.add_module("embedding" if isinstance(first, nn.Embedding) else "input", first)
+        self.first_name = next(self.named_children(), ("", None))[0]
+        self.add_module(cell, layers)
+        self.dropout = nn.Dropout(dropout) if dropout else None
+        self.output = output
+
+    def read(self, steps: Tensor) -> Tensor:
+        """Return what the recurrent layers read of tokens [...] or numbers [..., I]."""
+        read: Tensor = getattr(self, self.first_name)(steps) if self.first_name else steps
+        return read
+
+    def walk(self, read: Any, state: Any = None) -> tuple[Any, Any]:
+        """Return the output of every step, and the last state."""
+        walked: tuple[Any, Any] = getattr(self, self.cell)(read, state)
+        return walked
+
+    def answer(self, features: Tensor) -> Tensor:
+        """Return the outputs [..., K] for what the recurrent layers say [..., D]."""
+        kept = features if self.dropout is None else self.dropout(features)
+        answer: Tensor = self.output(kept)
+        return answer
+
+
+class AnswersOnce(RecurrentNetwork):
+    """One answer for a whole sequence, or an image read row by row.
+
+    pool  last  where each direction has come to: the forward one at the sequence's last step, the
+                reverse one at its first
+          mean, max  of each feature, over all steps
+    """
+
+    pool: Pool = "last"
+
+    def forward(self, input: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Return [B, K] for tokens [B, T], numbers [B, T, ...] or images [B, C, H, W]."""
+        steps = as_steps(input, self.first_name == "embedding")
+        if lengths is None:
+            output, state = self.walk(self.read(steps))
+            return self.answer(self.pooled(output, state, None))
+        packing = Packing(lengths, steps.shape[1], steps.device)
+        rows = self.read(packing.pack(steps))
+        output, state = self.walk(packing.as_sequence(rows))
+        return self.answer(self.pooled(output.data, state, packing))
+
+    def pooled(self, output: Tensor, state: Any, packing: Packing | None) -> Tensor:
+        """Return the features [B, D] of outputs [B, T, D], or of packed ones [R, D]."""
+        if self.pool == "last":
+            return self.last_of(state)
+        if self.pool == "mean":
+            padded = output if packing is None else packing.unpack(output)
+            return mean_over_time(padded, None if packing is None else packing.valid)
+        return max_over_time(output if packing is None else packing.unpack(output, -torch.inf))
+
+    def last_of(self, state: Any) -> Tensor:
+        """Return the last layer's h [B, D], both directions side by side."""
+        h: Tensor = state[0] if isinstance(state, tuple) else state  # [layers * directions, B, H]
+        bidirectional = getattr(self, self.cell).bidirectional
+        return cat([h[-2], h[-1]], 1) if bidirectional else h[-1]
+
+
+class AnswersEachStep(RecurrentNetwork):
+    """An answer at every step of a sequence; where there is padding, zeros."""
+
+    def forward(self, input: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Return [B, T, K] for tokens [B, T] or numbers [B, T, ...]."""
+        steps = as_steps(input, self.first_name == "embedding")
+        if lengths is None:
+            return self.answer(self.walk(self.read(steps))[0])
+        packing = Packing(lengths, steps.shape[1], steps.device)
+        rows = self.read(packing.pack(steps))
+        output, _ = self.walk(packing.as_sequence(rows))
+        return packing.unpack(self.answer(output.data))
+
+
+class LanguageModel(RecurrentNetwork):
+    """The next token at every step of a text that is read a window at a time.
+
+    The state goes on from window to window, without gradient. The text of training and one that is
+    read in eval mode in between have a state each. It is no part of the state_dict: it belongs to
+    a place in a text, not to what was learned.
+    """
+
+    def __init__(self, *parts: Any) -> None:
+        super().__init__(*parts)
+        self.carried: dict[bool, Any] = {}  # by whether it is training's
+
+    def tie(self) -> None:
+        """Let a token be written with the weights that it is read with: Press and Wolf 2017."""
+        self.output.weight = self.get_parameter(f"{self.first_name}.weight")
+
+    def forward(self, tokens: Tensor, starts: bool = True) -> Tensor:
+        """Return the logits [B, T, V] of the tokens that follow tokens [B, T].
+
+        starts  whether a text begins here; else it goes on from the last call in the same mode
+        """
+        state = None if starts else self.carried.get(self.training)
+        output, state = self.walk(self.read(tokens), state)
+        self.carried[self.training] = detached(state)
+        return self.answer(output)
+
+
+def as_steps(input: Tensor, are_tokens: bool) -> Tensor:
+    """Return sequences as [B, T, I], images [B, C, H, W] as their H rows of C W numbers."""
+    if are_tokens:
+        return input
+    if input.dim() == 2:
+        return input.unsqueeze(2)
+    if input.dim() == 4:
+        return input.transpose(1, 2).flatten(2)
+    return input
+
+
+def detached(state: Any) -> Any:
+    """Return a state without the graph behind it."""
+    return state.detach() if isinstance(state, Tensor) else tuple(map(Tensor.detach, state))

@@ -1,0 +1,140 @@
+"""Runs of a language model: trained a window at a time, its sample, and what it writes on."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+VERSE = "round and round the rugged rock\n" * 40
+CONFIG = """\
+data: {kind: text, path: verse.txt, window: 16, batch_size: 4, test_fraction: 0.1}
+model: {kind: rnn, cell: gru, hidden: 16, tied: true, init: orthogonal}
+optimizer: {kind: adam, lr: 0.02}
+train: {epochs: 8}
+"""
+
+
+@pytest.fixture
+def trained(bptrain: Callable, tmp_path: Path) -> Callable[..., Path]:
+    """Train on the verse, with keys changed, and return the run's folder."""
+
+    def train(folder: str, *words: str) -> Path:
+        (tmp_path / "verse.txt").write_text(VERSE)
+        (tmp_path / "text.yaml").write_text(CONFIG)
+        result = bptrain("fit", "text.yaml", *words, "--run-dir", folder)
+        assert result.exit_code == 0, result.stderr
+        return tmp_path / folder
+
+    return train
+
+
+def values_of(run: Path, tag: str) -> list[float]:
+    lines = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
+    return [line[tag] for line in lines if tag in line]
+
+
+def test_a_run_learns_the_verse_and_ends_with_a_sample_on_its_board(
+    trained: Callable[..., Path],
+) -> None:
+    run = trained("run")
+    losses = values_of(run, "val/loss")
+    assert losses[-1] < losses[0] / 2
+    sample = (run / "sample.txt").read_text()
+    assert len(sample) == 1000
+    board = EventAccumulator(str(run / "tensorboard"))
+    board.Reload()
+    (shown,) = board.Tensors("sample/text_summary")
+    text = shown.tensor_proto.string_val[0].decode()
+    assert all(line.startswith("    ") for line in text.splitlines())  # Markdown's code block
+    assert "\n".join(line[4:] for line in text.split("\n")) == sample
+
+
+def test_without_a_split_to_judge_the_sample_is_the_last_states(
+    trained: Callable[..., Path],
+) -> None:
+    words = ["data.validation_fraction=0.0", "data.test_fraction=0.0", "train.steps=2"]
+    assert len((trained("run", *words) / "sample.txt").read_text()) == 1000
+
+
+def test_predict_writes_on_as_its_options_say(
+    bptrain: Callable, trained: Callable[..., Path]
+) -> None:
+    run = trained("run")
+
+    def said(*words: object) -> list[dict[str, str]]:
+        result = bptrain("predict", run, "round and", "the", *words, "--json")
+        assert result.exit_code == 0, result.stderr
+        return json.loads(result.stdout)
+
+    sure = said("--length", 12, "--temperature", 0)
+    assert [each["input"] for each in sure] == ["round and", "the"]
+    assert sure[0]["text"] == " round the r"
+    assert {len(each["text"]) for each in said()} == {1000}
+    wild = said("--length", 50, "--temperature", 3, "--seed", 1)
+    assert wild == said("--length", 50, "--temperature", 3, "--seed", 1)
+    assert wild != said("--length", 50, "--temperature", 3, "--seed", 2)
+    table = bptrain("predict", run, "round and", "--length", 5, "--temperature", 0).stdout
+    assert table.splitlines()[1].split() == ["round", "and", "round"[:4]]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--temperature", "-1"], "temperature -1.0: a number from 0 on"),
+        (["--temperature", "nan"], "temperature nan"),
+        (["--length", "-1"], "--length"),
+        (["--seed", "-1"], "--seed"),
+    ],
+)
+def test_a_manner_that_is_none_is_exit_2(
+    bptrain: Callable, trained: Callable[..., Path], words: list[str], said: str
+) -> None:
+    result = bptrain("predict", trained("run", "train.steps=1"), "a", *words)
+    assert (result.exit_code, said in result.stderr) == (2, True), result.stderr
+
+
+def test_an_empty_prompt_is_exit_3(bptrain: Callable, trained: Callable[..., Path]) -> None:
+    result = bptrain("predict", trained("run", "train.steps=1"), "")
+    assert (result.exit_code, "an empty text" in result.stderr) == (3, True)
+
+
+def test_the_text_is_cut_as_bptt_says_and_evaluated_alike_whatever_the_cut(
+    bptrain: Callable, trained: Callable[..., Path]
+) -> None:
+    run = trained("run", "train.bptt=4", "train.epochs=1", "monitor.log_every=1")
+    steps = len(values_of(run, "perf/step_ms"))
+    assert steps > 3 * len(values_of(trained("long", "train.epochs=1", "monitor.log_every=1"),
+                                     "perf/step_ms"))  # fmt: skip
+    config = run / "config.yaml"
+    measured = []
+    for window in (4, 16):
+        config.write_text(config.read_text().replace("bptt: 4", f"bptt: {window}"))
+        result = bptrain("evaluate", run, "--json")
+        measured.append(json.loads(result.stdout)["test/loss"])
+    assert measured[0] == pytest.approx(measured[1], rel=1e-5)  # the state goes on
+
+
+def test_check_and_dry_run_know_what_a_language_model_reads(
+    bptrain: Callable, tmp_path: Path
+) -> None:
+    (tmp_path / "verse.txt").write_text(VERSE)
+    (tmp_path / "text.yaml").write_text(CONFIG)
+    words = ["model.hidden=3", "data.window=4"]
+    shown = bptrain("fit", "text.yaml", *words, "--dry-run")
+    assert (shown.exit_code, "4 x 4 x 3" in shown.stdout) == (0, True), shown.output
+    cut = bptrain("fit", "text.yaml", *words, "train.bptt=2", "--dry-run")
+    assert "4 x 2 x 3" in cut.stdout
+    checked = bptrain("check", "text.yaml", *words)
+    assert checked.exit_code == 0, checked.output
+
+
+def test_an_option_the_text_has_no_use_for_is_refused_with_its_line(
+    bptrain: Callable, tmp_path: Path
+) -> None:
+    (tmp_path / "verse.txt").write_text(VERSE)
+    (tmp_path / "text.yaml").write_text(CONFIG.replace("tied: true", "bidirectional: true"))
+    result = bptrain("fit", "text.yaml")
+    assert result.exit_code == 2
+    assert "text.yaml:2: model.bidirectional: a language model must not read" in result.stderr
