@@ -125,6 +125,7 @@ def plan(config: ExperimentConfig) -> Plan:
     problem = dataset.problem
     loss = config.loss or default_loss(problem)
     config = config.model_copy(update={"loss": loss})
+    serve(config, dataset.train)  # refuses a train.bptt that this data has no use for
     batch_size = min(config.data.batch_size, len(dataset.train))
     model = config.model.build(problem, torch.device("meta"))
     refuse_lone_sample(config, dataset, model)

@@ -119,7 +119,8 @@ class Fresh:
         self, batch_size: int, seed: int | None = None, window: int | None = None
     ) -> BatchSource:
         """Return the batches; samples that are new need no shuffling."""
-        self.of_epoch(0).serve(batch_size, window=window)  # refuses what cannot be served
+        one = self.draw(1, generator_of(self.seed, TRAINING))
+        one.serve(batch_size, window=window)  # refuses what cannot be served
         return FreshBatches(self, batch_size, window)
 
 

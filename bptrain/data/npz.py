@@ -48,7 +48,7 @@ def read_npz(path: Path, wanted: Collection[str]) -> dict[str, NDArray[Any]]:
             members = [each for each in archive.infolist() if stem(each) in wanted]
             _refuse_bombs(path, members, len(archive.infolist()))
             return {stem(each): _read_array(path, archive, each) for each in members}
-    except (BadZipFile, zlib.error, EOFError) as error:
+    except (BadZipFile, zlib.error, EOFError, UnicodeDecodeError) as error:
         raise DataError(
             f"{path}: damaged, or no .npz file", str(error), "numpy.savez writes such files"
         ) from error

@@ -1,11 +1,17 @@
 """Broken tables and sequence files: the documented exit code, words that tell what and where."""
 
 import os
+import random
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from broken_tables import SEQUENCES, TABLES, Broken
+from broken_tables import SEQUENCES, TABLES, Broken, flat, table
+
+from bptrain.data.sequence import SequenceConfig
+from bptrain.data.table import TableConfig
+from bptrain.errors import DataError
 
 CONFIG = """
 data: {{kind: {kind}, path: {path}, {rest}}}
@@ -58,3 +64,35 @@ def test_what_is_no_file_is_refused_without_waiting_for_it(bptrain: Callable, ki
     assert "is no file" in refused(bptrain, kind, "pipe")
     assert "is no file" in refused(bptrain, kind, "/dev/zero")
     assert "not found" in refused(bptrain, kind, "nowhere")
+
+
+def harmed(content: bytes, draw: random.Random) -> bytes:
+    """Return a file cut short, or with some of its bytes replaced."""
+    if draw.random() < 0.3:
+        return content[: draw.randrange(len(content))]
+    data = bytearray(content)
+    for _ in range(draw.choice((1, 2, 8))):
+        data[draw.randrange(len(data))] = draw.choice((0, 10, 34, 44, 255, draw.randrange(256)))
+    return bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("content", "config"),
+    [(table(), TableConfig(path="t", target="y")), (flat(), SequenceConfig(path="t"))],
+    ids=["table", "sequence"],
+)
+def test_whatever_harms_a_file_it_is_read_or_refused(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    content: bytes,
+    config: TableConfig | SequenceConfig,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    draw = random.Random(0)
+    read = 0
+    for _ in range(400):
+        Path("t").write_bytes(harmed(content, draw))
+        with suppress(DataError):  # whatever else is raised fails the test
+            config.build(0)
+            read += 1
+    assert 0 < read < 200
