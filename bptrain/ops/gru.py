@@ -47,7 +47,7 @@ def forward(a: State, before: State, after: State) -> None:
     torch.lerp(n.to(h.dtype), h, z.to(h.dtype), out=h_t)
 
 
-def backward_slopes(a: Tensor | None, h: Tensor, h_t: Tensor) -> tuple[Tensor, ...]:
+def backward_slopes(a: Tensor | None, h: Tensor, h_t: object) -> tuple[Tensor, ...]:
     """Return what h'_t is multiplied by, for the rows of all time steps at once.
 
     The slopes of a [B, 4H], in whose memory a' will stand, and again as [B, 4, H]; z [B, H].

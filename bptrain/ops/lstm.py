@@ -19,8 +19,8 @@ Backward   given h'_t (as m'_t = h'_t W_hr, if it was projected) and c'_t from s
     a'_f   = c'_t c_t-1 f (1 - f)             because dc_t/df = c_t-1
     c'_t-1 = c'_t f                           because dc_t/dc_t-1 = f: near 1, blame does not fade
     h'_t-1 = a' W_hh                          because the gates alone read h_t-1 (the walk's)
-Keeps      i, f, g, o and c, 5H numbers a row; not tanh(c), which is one pass over c: keeping it
-           would cost a sixth more memory to save a twentieth of the time
+Keeps      i, f, g, o and c, 5H numbers a row; not tanh(c): computing it again is one pass over c,
+           less than a hundredth of the time, and keeping it would cost a fifth more memory
 Cost       8NH(I + P) flops forward, twice that backward; 5NH exponentials forward, NH backward
 Source     Hochreiter and Schmidhuber 1997, "Long short-term memory"; the forget gate: Gers et al.
            2000, "Learning to forget"; the projection: Sak et al. 2014, arXiv 1402.1128

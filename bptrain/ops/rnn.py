@@ -48,7 +48,7 @@ def relu_backward(grads: State, grad_a: Tensor, h_t: Tensor) -> None:
     gates.relu_backward(grads[0], h_t, grad_a)
 
 
-def backward_slopes(a: Tensor | None, h: Tensor, h_t: Tensor) -> tuple[Tensor, ...]:
+def backward_slopes(a: object, h: object, h_t: Tensor) -> tuple[Tensor, ...]:
     """Return room for a' [B, H], twice, and h_t [B, H], of which each slope is a function."""
     grad_a = torch.empty_like(h_t)
     return grad_a, grad_a, h_t

@@ -41,6 +41,8 @@ class Steps(NamedTuple):
 
     def walk(self, *tensors: Tensor, backwards: bool = False) -> Iterable[tuple[Tensor, ...]]:
         """Yield each step's rows of every tensor, in the order of the walk or `backwards`."""
+        if len(self.sizes) == 1:
+            return [tensors]  # a cell's single step, where cutting costs more than computing
         by_step = [tensor.split(self.sizes) for tensor in tensors]
         if self.is_reverse != backwards:
             by_step = [each[::-1] for each in by_step]
