@@ -14,7 +14,7 @@ from bptrain.models.initialization import Initialization, initialize
 from bptrain.models.layer_list import LayerList
 from bptrain.problem import Problem, Task
 
-TASKS: tuple[Task, ...] = ("classification", "regression", "tagging", "language_model")
+TASKS: tuple[Task, ...] = ("classification", "regression", "tagging")
 
 
 class TimeLast(torch.nn.Sequential):
@@ -62,7 +62,7 @@ class SequentialConfig(StrictConfig):
         if problem.varies or problem.task not in TASKS:
             raise UsageError(
                 f"a sequential model cannot solve this {problem.task} problem",
-                "its layers know nothing of the lengths of sequences",
+                "its layers know no lengths of sequences, and carry no state through a text",
                 "model.kind=rnn, or data of one length",
             )
         if self.time_last and not (problem.is_sequence and len(problem.input_shape) == 2):

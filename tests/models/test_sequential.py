@@ -221,9 +221,10 @@ def test_a_layer_that_does_not_fit_is_named(layers: list, key: tuple, words: str
     [
         Problem("classification", (12, 6), 10, is_sequence=True, varies=True),
         Problem("transcription", (12, 6), 10, is_sequence=True),
+        Problem("language_model", (12,), 10, vocabulary=10, is_sequence=True),
     ],
 )
-def test_a_problem_of_lengths_is_refused(problem: Problem) -> None:
+def test_a_problem_of_lengths_or_of_an_endless_text_is_refused(problem: Problem) -> None:
     with pytest.raises(UsageError, match="cannot solve"):
         build([{"Linear": 10}], problem)
 
