@@ -1,6 +1,8 @@
 """The commands: words typed by a person, one call each. Importing this leaves torch out."""
 
 import json
+import os
+import signal
 import sys
 import tempfile
 import traceback
@@ -39,6 +41,14 @@ Overrides = Annotated[
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="a run's folder")]
 
 
+class Output(Console):
+    """The terminal, or where stdout leads."""
+
+    def on_broken_pipe(self) -> None:
+        """Pass on that the reader went away; Rich would exit with 1, which is a bug's code."""
+        raise BrokenPipeError
+
+
 class Checkpoint(StrEnum):
     """Which state of a run."""
 
@@ -73,7 +83,7 @@ def fit_command(
         from bptrain.train.memory import refuse_if_too_large
         from bptrain.training import run
 
-        console = Console()
+        console = Output()
         planned = plan(load_config(ExperimentConfig, config, overrides or []))
         print_plan(planned, console)
         if dry_run:
@@ -165,7 +175,7 @@ def check_command(
         if as_json:
             print(report.as_json())
         else:
-            console = Console()
+            console = Output()
             console.print(report.table())
             print("\n".join([*report.notes, report.summary]))
         if not report.ok:
@@ -208,7 +218,7 @@ def doctor() -> None:
     with errors_to_exit_codes():
         from bptrain.overview import print_machine
 
-        print_machine(Console())
+        print_machine(Output())
 
 
 @app.callback(invoke_without_command=True)
@@ -236,6 +246,9 @@ def errors_to_exit_codes() -> Iterator[None]:
         raise typer.Exit(130) from error
     except typer.Exit:
         raise
+    except BrokenPipeError as error:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
+        raise typer.Exit(128 + signal.SIGPIPE) from error
     except Exception as error:
         print(_bug_report(error), file=sys.stderr)
         raise typer.Exit(1) from error

@@ -256,3 +256,19 @@ def test_validate_without_a_config_says_what_it_needs(bptrain: Callable) -> None
     result = bptrain("validate")
     assert result.exit_code == 2
     assert "CONFIG" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "words", [["fit", DIGITS, "train.epochs=3", "monitor.log_every=1"], ["doctor"]]
+)
+def test_a_reader_that_closes_the_pipe_is_no_bug(tmp_path: Path, words: list[object]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "bptrain", *map(str, words)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    ended = subprocess.run(
+        command, cwd=tmp_path, stdout=writing, stderr=subprocess.PIPE, text=True, env=environment,
+        check=False,
+    )  # fmt: skip
+    os.close(writing)
+    assert (ended.returncode, ended.stderr) == (141, "")

@@ -13,6 +13,8 @@ def storing(path: Path) -> Iterator[None]:
     """Turn what the file system refuses inside the block into a StorageError about `path`."""
     try:
         yield
+    except BrokenPipeError:  # a reader of the terminal's lines went away, the disk is well
+        raise
     except OSError as error:
         raise StorageError(
             f"{path}: cannot be written",
