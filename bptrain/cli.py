@@ -17,7 +17,8 @@ from rich.console import Console
 
 from bptrain import __version__
 from bptrain.config import json_schema, load_config, naming_lines, starter
-from bptrain.errors import BptrainError, GradientError, UsageError, exit_code_of
+from bptrain.errors import BptrainError, CheckpointError, GradientError, UsageError, exit_code_of
+from bptrain.train.signals import StopNow, StopRequest
 
 app = typer.Typer(
     name="bptrain",
@@ -72,25 +73,60 @@ def fit_command(
     run_dir: Annotated[
         Path | None, typer.Option(help="the run's folder, in place of runs/NAME")
     ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="go on with the newest sound checkpoint of the run")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="show shapes, parameters and memory; train nothing")
     ] = False,
+    fast_dev_run: Annotated[
+        bool, typer.Option("--fast-dev-run", help="a few steps of everything; leave nothing behind")
+    ] = False,
+    overfit_one_batch: Annotated[
+        bool,
+        typer.Option("--overfit-one-batch", help="can the model learn its first batch by heart?"),
+    ] = False,
 ) -> None:
     """Train the experiment of CONFIG and test it."""
-    with errors_to_exit_codes(), naming_lines(config, overrides or []):
+    chosen = {
+        "--resume": resume,
+        "--dry-run": dry_run,
+        "--fast-dev-run": fast_dev_run,
+        "--overfit-one-batch": overfit_one_batch,
+    }
+    with errors_to_exit_codes(), naming_lines(config, overrides or []), StopRequest() as stop:
+        manner = one_of(chosen)
+        from bptrain import rehearsal, resuming, training
         from bptrain.experiment import ExperimentConfig, plan
         from bptrain.overview import print_plan
         from bptrain.train.memory import refuse_if_too_large
-        from bptrain.training import run
 
         console = Output()
         planned = plan(load_config(ExperimentConfig, config, overrides or []))
         print_plan(planned, console)
-        if dry_run:
-            refuse_if_too_large(planned.memory, planned.device)
-        else:
-            made = run(planned, run_dir, console)
-            console.print(f"run directory {made}", highlight=False, soft_wrap=True)
+        match manner:
+            case "--dry-run":
+                refuse_if_too_large(planned.memory, planned.device)
+                return
+            case "--fast-dev-run":
+                rehearsal.fast_dev_run(planned, console, stop)
+                return
+            case "--overfit-one-batch":
+                rehearsal.overfit_one_batch(planned, console, stop)
+                return
+            case "--resume":
+                made = resuming.resume(planned, run_dir, console, stop)
+            case _:
+                made = training.run(planned, run_dir, console, stop)
+        console.print(f"run directory {made}", highlight=False, soft_wrap=True)
+
+
+def one_of(chosen: dict[str, bool]) -> str | None:
+    """Return the option that was given, or raise UsageError for several."""
+    given = [option for option, is_given in chosen.items() if is_given]
+    if len(given) > 1:
+        raise UsageError(f"{' and '.join(given)} exclude each other")
+    return given[0] if given else None
 
 
 @app.command()
@@ -182,6 +218,39 @@ def check_command(
             raise GradientError(report.summary, hint=WHERE_GRADIENTS_ARE)
 
 
+@app.command("verify-resume")
+def verify_resume_command(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    steps: Annotated[
+        int | None, typer.Option(min=2, max=10**6, help="of the run that is compared")
+    ] = None,
+    kills: Annotated[int, typer.Option(min=1, max=100, help="how often it is killed")] = 3,
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON list")] = False,
+) -> None:
+    """Kill CONFIG's run, resume it, and compare it bit for bit with one left alone."""
+    with errors_to_exit_codes(), naming_lines(config, overrides or []):
+        from bptrain.experiment import ExperimentConfig
+        from bptrain.monitor.console import lines_of
+        from bptrain.resume_proof import verify_resume
+
+        compared = verify_resume(
+            load_config(ExperimentConfig, config, overrides or []), steps, kills
+        )
+        if as_json:
+            print(json.dumps([each._asdict() for each in compared]))
+        else:
+            rows = [
+                [each.what, f"{each.compared:,}", each.difference or "same"] for each in compared
+            ]
+            print("\n".join(lines_of([["what", "compared", "result"], *rows])))
+        different = [each for each in compared if each.difference]
+        if different:
+            raise CheckpointError(
+                f"resume is not exact: {different[0].what}", different[0].difference
+            )
+
+
 @app.command()
 def validate(
     config: Annotated[Path | None, typer.Argument(metavar="CONFIG")] = None,
@@ -242,8 +311,9 @@ def errors_to_exit_codes() -> Iterator[None]:
         print(error, file=sys.stderr)
         raise typer.Exit(exit_code_of(error)) from error
     except KeyboardInterrupt as error:
-        print("error: stopped before the first step", file=sys.stderr)
-        raise typer.Exit(130) from error
+        number = error.signal_number if isinstance(error, StopNow) else signal.SIGINT
+        print("error: stopped; nothing was left to save", file=sys.stderr)
+        raise typer.Exit(128 + number) from error
     except typer.Exit:
         raise
     except BrokenPipeError as error:  # the reader, such as `head`, has seen enough

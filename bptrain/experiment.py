@@ -1,7 +1,7 @@
 """An experiment: its config, and the one place where data, model, optimizer and loop meet."""
 
 from dataclasses import dataclass, replace
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -13,16 +13,25 @@ from bptrain.errors import ConfigKeyError, UsageError
 from bptrain.models import LayerSummary, LossConfig, ModelConfig, summarize
 from bptrain.models.losses import default_loss
 from bptrain.monitor.metrics import evaluation_metric, training_metric
-from bptrain.optim import OptimizerConfig, Schedule, ScheduleConfig
+from bptrain.optim import OptimizerConfig, ScheduleConfig
 from bptrain.optim.optimizers import SGDConfig
 from bptrain.optim.schedules import ConstantConfig
 from bptrain.problem import Problem
+from bptrain.train.averaging import AveragedWeights
+from bptrain.train.clipping import Clipping
+from bptrain.train.early_stopping import EarlyStoppingConfig
 from bptrain.train.evaluate import Metric
+from bptrain.train.gradients import LayerGradients
 from bptrain.train.memory import MemoryEstimate, refuse_if_too_large
+from bptrain.train.penalty import L1Penalty
+from bptrain.train.precision import Precision
+from bptrain.train.update import Update
+
+Bound = Annotated[float, Field(gt=0)] | None
 
 
 class TrainConfig(StrictConfig):
-    """How long to train."""
+    """How long to train, and what happens between gradient and update."""
 
     epochs: int = Field(default=20, ge=1, le=1_000_000, description="passes over the training data")
     steps: Annotated[int, Field(ge=1, le=10**12)] | None = Field(
@@ -32,6 +41,37 @@ class TrainConfig(StrictConfig):
         default=None,
         description="time steps that a text is cut into, the state carried from cut to cut",
     )
+    grad_accum_steps: int = Field(
+        default=1,
+        ge=1,
+        le=1_000_000,
+        description="batches whose gradients are gathered for one step: as a batch so much larger",
+    )
+    clip_grad_norm: Bound = Field(
+        default=None, description="bound on the norm of all gradients together"
+    )
+    clip_grad_value: Bound = Field(
+        default=None, description="bound on each number of the gradients"
+    )
+    clip_grad_adaptive: Bound = Field(
+        default=None, description="bound on each layer's gradient, as a share of its weights' norm"
+    )
+    l1: float = Field(
+        default=0.0, ge=0, description="pull of every weight towards zero, the same for all sizes"
+    )
+    ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        default=None,
+        description="evaluate and test the running average of the weights, of this decay a step",
+    )
+    early_stopping: EarlyStoppingConfig | None = Field(
+        default=None, description="end the run when the validation loss no longer falls"
+    )
+
+    @property
+    def clipping(self) -> Clipping | None:
+        """What bounds the gradients, if anything does."""
+        bounds = (self.clip_grad_norm, self.clip_grad_value, self.clip_grad_adaptive)
+        return None if bounds == (None, None, None) else Clipping(*bounds)
 
 
 class MonitorConfig(StrictConfig):
@@ -46,8 +86,14 @@ class CheckpointConfig(StrictConfig):
     """When a checkpoint is written, and how many stay."""
 
     every_epochs: int = Field(default=1, ge=1, le=1_000_000, description="epochs between two")
+    every_steps: Annotated[int, Field(ge=1, le=10**9)] | None = Field(
+        default=None, description="steps between two, besides those at the end of epochs"
+    )
     keep_last: int = Field(
-        default=3, ge=1, le=1_000_000, description="newest ones kept; the best one always is"
+        default=3,
+        ge=2,
+        le=1_000_000,
+        description="newest ones kept, two at least should one be damaged; the best one always is",
     )
 
 
@@ -66,6 +112,10 @@ class ExperimentConfig(StrictConfig):
         default="auto",
         pattern=r"^(auto|cpu|cuda(:[0-9]{1,3})?)$",
         description="auto takes the GPU where there is one",
+    )
+    precision: Literal["fp32", "bf16", "fp16"] = Field(
+        default="fp32",
+        description="of matrix products and convolutions; weights and sums stay in fp32",
     )
     data: DataConfig
     model: ModelConfig
@@ -110,7 +160,7 @@ class Plan:
     @property
     def steps_per_epoch(self) -> int:
         """Optimizer steps of an epoch."""
-        return len(serve(self.config, self.dataset.train))
+        return -(-len(serve(self.config, self.dataset.train)) // self.config.train.grad_accum_steps)
 
     @property
     def total_steps(self) -> int:
@@ -126,6 +176,7 @@ def plan(config: ExperimentConfig) -> Plan:
     loss = config.loss or default_loss(problem)
     config = config.model_copy(update={"loss": loss})
     serve(config, dataset.train)  # refuses a train.bptt that this data has no use for
+    refuse_what_cannot_work(config, dataset)
     batch_size = min(config.data.batch_size, len(dataset.train))
     model = config.model.build(problem, torch.device("meta"))
     refuse_lone_sample(config, dataset, model)
@@ -135,11 +186,34 @@ def plan(config: ExperimentConfig) -> Plan:
     memory = MemoryEstimate(
         parameters,
         gradients=parameters,
-        optimizer=parameters * config.optimizer.states,
+        optimizer=parameters * (config.optimizer.states + (config.train.ema_decay is not None)),
         kept_for_backward=sum(layer.kept_bytes for layer in layers) + outputs,
         data=dataset.bytes,
     )
     return Plan(config, loss.build(problem), device, dataset, layers, memory)
+
+
+def refuse_what_cannot_work(config: ExperimentConfig, dataset: Dataset) -> None:
+    """Raise ConfigKeyError for parts of a config that exclude each other."""
+    watching = {("schedule", "kind"): config.schedule.watches_validation}
+    watching["train", "early_stopping"] = config.train.early_stopping is not None
+    for key, watches in watching.items():
+        if watches and dataset.validation is None:
+            raise ConfigKeyError(
+                key,
+                "it watches the validation loss, and there are no validation samples",
+                hint="a data.validation_fraction above 0",
+            )
+    if config.optimizer.searches and config.precision == "fp16":
+        why = "the gradient scaler of fp16 cannot skip a step in the middle of a search"
+        raise ConfigKeyError(("optimizer", "kind"), "cannot be used in fp16", why, "precision=bf16")
+    if config.optimizer.searches and config.train.clipping is not None:
+        raise ConfigKeyError(
+            ("optimizer", "kind"),
+            "cannot be used with clipping",
+            "it searches along the loss's own gradients, and clipped ones are no longer its slope",
+            "leave train.clip_grad_norm and its like out",
+        )
 
 
 def refuse_lone_sample(config: ExperimentConfig, dataset: Dataset, model: nn.Module) -> None:
@@ -182,9 +256,9 @@ class Experiment:
     loss_function: nn.Module
     training_metric: Metric
     evaluation_metric: Metric
-    optimizer: torch.optim.Optimizer
-    schedule: Schedule
+    update: Update
     batches: BatchSource
+    steps_per_epoch: int
     total_steps: int
 
 
@@ -205,8 +279,24 @@ def build(plan: Plan) -> Experiment:
         loss_function=plan.loss_function.to(device),
         training_metric=training_metric(problem),
         evaluation_metric=evaluation_metric(problem),
-        optimizer=config.optimizer.build(model.parameters()),
-        schedule=config.schedule.build(plan.total_steps, plan.steps_per_epoch),
+        update=update_of(plan, model),
         batches=serve(config, dataset.train, config.seed),
+        steps_per_epoch=plan.steps_per_epoch,
         total_steps=plan.total_steps,
+    )
+
+
+def update_of(plan: Plan, model: nn.Module) -> Update:
+    """Return how the config changes the weights of its model."""
+    config, train = plan.config, plan.config.train
+    return Update(
+        config.optimizer.build(model),
+        config.schedule.build(plan.total_steps, plan.steps_per_epoch),
+        LayerGradients(model),
+        Precision.of(config.precision, plan.device),
+        batches=train.grad_accum_steps,
+        searches=config.optimizer.searches,
+        clipping=train.clipping,
+        penalty=L1Penalty(model, train.l1) if train.l1 else None,
+        average=AveragedWeights(model, train.ema_decay) if train.ema_decay else None,
     )

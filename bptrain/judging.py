@@ -14,6 +14,7 @@ from bptrain.monitor.pictures import write_png
 from bptrain.saved_run import PICTURES, Choice, choose_checkpoint, load_model, read_config
 from bptrain.train.evaluate import Watcher, evaluate
 from bptrain.train.memory import allocating
+from bptrain.train.signals import StopRequest
 from bptrain.train.storage import storing
 
 
@@ -72,18 +73,26 @@ def evaluate_run(run_dir: Path, which: Choice) -> Judged:
 
 
 def evaluate_split(
-    experiment: Experiment, prefix: Literal["val", "test"], watchers: Sequence[Watcher] = ()
+    experiment: Experiment,
+    prefix: Literal["val", "test"],
+    watchers: Sequence[Watcher] = (),
+    stop: StopRequest | None = None,
 ) -> dict[str, float]:
-    """Return the loss and metrics of the "val" or "test" split by tag; {} if it has no samples."""
-    dataset = experiment.dataset
+    """Return the loss and metrics of the "val" or "test" split by tag; {} if it has no samples.
+
+    stop  ends it between two batches, by StopNow, once a signal has come
+    """
+    dataset, update = experiment.dataset, experiment.update
     split = dataset.validation if prefix == "val" else dataset.test
     if split is None:
         return {}
+    batches = serve(experiment.config, split).epoch(0)
     measured = evaluate(
         experiment.model,
         experiment.loss_function,
         experiment.evaluation_metric,
-        serve(experiment.config, split).epoch(0),
+        batches if stop is None else stop.between(batches),
+        update.precision,
         watchers,
     )
     if not isfinite(measured["loss"]):

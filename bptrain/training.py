@@ -1,8 +1,7 @@
-"""A run: train an experiment, log, evaluate, save, and judge the best state at the end."""
+"""A run from its folder to its verdict: begin or go on, train, and judge the best state."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack
-from math import isfinite
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from rich.console import Console
@@ -12,23 +11,19 @@ from bptrain.config import to_yaml
 from bptrain.data.text import TextConfig
 from bptrain.errors import InterruptedRun
 from bptrain.experiment import Experiment, ExperimentConfig, Plan, build, plan, serve
-from bptrain.judging import evaluate_split, judge, refuse_non_finite, save_pictures
+from bptrain.judging import judge, save_pictures
 from bptrain.monitor.console import TrainingConsole
 from bptrain.monitor.metrics_file import MetricsFile
-from bptrain.monitor.quantities import LayerGradients
+from bptrain.monitor.run_log import RunLog
 from bptrain.monitor.tensorboard import Board
-from bptrain.saved_run import (
-    CHECKPOINTS,
-    choose_checkpoint,
-)
-from bptrain.train.checkpoint import prune, write_checkpoint
-from bptrain.train.evaluate import StepWindow
-from bptrain.train.loop import StepReport, fit
-from bptrain.train.memory import allocating, used_mb
+from bptrain.saved_run import CHECKPOINTS, choose_checkpoint
+from bptrain.session import Session
+from bptrain.train.lock import locked
+from bptrain.train.memory import allocating
 from bptrain.train.prepared import write_prepared
 from bptrain.train.run_directory import create_run_directory, write_description, write_error_log
 from bptrain.train.signals import StopRequest
-from bptrain.train.state import TrainingState, capture
+from bptrain.train.state import TrainingState, rest_of
 from bptrain.train.storage import storing
 from bptrain.verify import Report, check
 from bptrain.writing import write_sample
@@ -36,99 +31,97 @@ from bptrain.writing import write_sample
 CHECKED_SAMPLES = 8  # more would slow finite differences and show no other error
 
 
-def run(plan: Plan, chosen_dir: Path | None, console: Console) -> Path:
+def run(plan: Plan, chosen_dir: Path | None, console: Console, stop: StopRequest) -> Path:
     """Train the plan's experiment, test its best state, and return the run's folder."""
     with allocating():
         experiment = build(plan)
         run_dir = create_run_directory(plan.config.name, chosen_dir)
-        try:
+        with locked(run_dir), leaving_an_error_log(run_dir):
             write_description(run_dir, to_yaml(plan.config), plan.device)
             write_prepared(run_dir, plan.dataset.problem, plan.dataset.prepared)
-            train(experiment, run_dir, console)
-        except InterruptedRun:
-            raise
-        except BaseException as error:
-            write_error_log(run_dir, error)
-            raise
+            train(experiment, run_dir, console, stop)
     return run_dir
 
 
-def train(experiment: Experiment, run_dir: Path, console: Console) -> None:
-    """Run the loop: log, evaluate and save between its steps, judge the best state at the end."""
-    config, checkpoints = experiment.config, run_dir / CHECKPOINTS
-    gradients = LayerGradients(experiment.model)
-    window = StepWindow(experiment.training_metric)
-    with ExitStack() as opened, storing(run_dir):
-        metrics = opened.enter_context(MetricsFile(run_dir / "metrics.jsonl"))
-        board = opened.enter_context(
-            Board(
-                run_dir / "tensorboard",
-                to_yaml(config),
-                gradients.tags,
-                experiment.evaluation_metric.names,
-            )
-        )
-        shown = opened.enter_context(
-            TrainingConsole(console, experiment.total_steps, len(experiment.batches))
-        )
-        stop = opened.enter_context(StopRequest())
-        for report in steps(experiment):
-            window.add(report)
-            shown.advance(report.step, report.epoch)
-            ends = report.ends_epoch or report.step == experiment.total_steps
-            stopping = stop.signal_number
-            if not (ends or stopping or report.step % config.monitor.log_every == 0):
-                continue
-
-            values = read_window(experiment, window, gradients, report)
-            if ends and not stopping:
-                values |= evaluate_split(experiment, "val")
-            metrics.write(report.step, report.epoch, values)
-            board.write(report.step, values)
-            shown.show(report.step, values)
-
-            due = ends and (report.epoch + 1) % config.checkpoint.every_epochs == 0
-            if due or stopping or report.step == experiment.total_steps:
-                write_checkpoint(checkpoints, state_of(experiment, report, values))
-                prune(checkpoints, config.checkpoint.keep_last)
-            if stopping:
-                raise InterruptedRun(
-                    stopping, f"stopped at step {report.step}", f"the state is in {checkpoints}"
-                )
-            window.restart()
-
-        conclude(experiment, run_dir, metrics, board, shown, report.epoch)
+def go_on(
+    plan: Plan, saved: TrainingState, run_dir: Path, console: Console, stop: StopRequest
+) -> None:
+    """Train a run's experiment from a saved state to its end, and test its best state."""
+    with allocating(), leaving_an_error_log(run_dir):
+        experiment = build(plan)
+        write_description(run_dir, to_yaml(plan.config), plan.device)
+        train(experiment, run_dir, console, stop, saved)
 
 
-def conclude(
+def train(
     experiment: Experiment,
     run_dir: Path,
-    metrics: MetricsFile,
-    board: Board,
-    shown: TrainingConsole,
-    epoch: int,
+    console: Console,
+    stop: StopRequest,
+    saved: TrainingState | None = None,
 ) -> None:
+    """Run the loop from its start or from a saved state, and judge the best state at the end."""
+    with storing(run_dir), opened_log(experiment, run_dir, console, saved) as log:
+        session = Session(experiment, run_dir / CHECKPOINTS, log, stop)
+        with stop.noted():
+            if saved is None:
+                session.save({})  # a run that is killed before its first checkpoint has one
+            else:
+                session.restore(saved)
+            session.run()
+        conclude(session, run_dir)
+
+
+def conclude(session: Session, run_dir: Path) -> None:
     """Judge the best state of a run that has ended, and show what became of it."""
+    experiment, log, (step, epoch, _) = session.experiment, session.log, session.position
     judged = judge(experiment, choose_checkpoint(run_dir, "best"))
     if judged is not None:
-        step = experiment.total_steps
         if judged.split == "test":
-            metrics.write(step, epoch, judged.values)
-            board.write(step, judged.values)
-        board.show(step, judged.split, judged.shown)
+            log.metrics.write(step, epoch, judged.values)
+            log.board.write(step, judged.values)
+        log.board.show(step, judged.split, judged.shown)
         save_pictures(run_dir, judged)
-        shown.say(judged.summary)
-    write_in_the_end(experiment, run_dir, board)
-
-
-def write_in_the_end(experiment: Experiment, run_dir: Path, board: Board) -> None:
-    """Let a language model write a text into the run's folder, and show it on the board."""
+        log.shown.say(judged.summary)
     config = experiment.config
     if isinstance(config.data, TextConfig):
-        text = write_sample(
-            run_dir, config.data, experiment.model, experiment.dataset.prepared, config.seed
+        prepared = experiment.dataset.prepared
+        text = write_sample(run_dir, config.data, experiment.model, prepared, config.seed)
+        log.board.write_text(step, "sample", text)
+
+
+@contextmanager
+def opened_log(
+    experiment: Experiment, run_dir: Path, console: Console, saved: TrainingState | None
+) -> Iterator[RunLog]:
+    """Open what the run tells; what was told after the saved state is taken back first."""
+    told = None if saved is None else rest_of(saved)["log"]
+    names = experiment.update.gradients.names
+    with ExitStack() as opened:
+        metrics = MetricsFile(run_dir / "metrics.jsonl", told and told["metrics"])
+        board = Board(
+            run_dir / "tensorboard",
+            to_yaml(experiment.config),
+            [f"grad/layer/{name}" for name in names],
+            experiment.evaluation_metric.names,
+            told and told["board"],
         )
-        board.write_text(experiment.total_steps, "sample", text)
+        shown = TrainingConsole(console, experiment.total_steps, experiment.steps_per_epoch)
+        opened.enter_context(metrics)
+        opened.enter_context(board)
+        yield RunLog(metrics, board, opened.enter_context(shown))
+
+
+@contextmanager
+def leaving_an_error_log(run_dir: Path) -> Iterator[None]:
+    """Put the traceback of what fails inside the block into the run's folder."""
+    try:
+        yield
+    except (InterruptedRun, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        write_error_log(run_dir, error)
+        raise
 
 
 class TrainingStep(nn.Module):
@@ -154,45 +147,5 @@ def check_gradients(config: ExperimentConfig) -> Report:
         )
         batch = next(serve(few, experiment.dataset.train, config.seed).epoch(0))
         step = TrainingStep(experiment.model, experiment.loss_function, len(batch.inputs))
-        return check(step, (*batch.inputs, *batch.targets))
-
-
-def state_of(experiment: Experiment, report: StepReport, values: dict[str, float]) -> TrainingState:
-    """Return what the checkpoint of a step holds."""
-    position = {"step": report.step, "epoch": report.epoch, "seed": experiment.config.seed}
-    return capture(experiment.model, experiment.optimizer, {**position, **values})
-
-
-def steps(experiment: Experiment) -> Iterator[StepReport]:
-    """Run the loop over an experiment's parts."""
-    return fit(
-        experiment.model,
-        experiment.loss_function,
-        experiment.optimizer,
-        experiment.schedule,
-        experiment.batches,
-        experiment.total_steps,
-    )
-
-
-def read_window(
-    experiment: Experiment, window: StepWindow, gradients: LayerGradients, report: StepReport
-) -> dict[str, float]:
-    """Return the values of a log line by tag, or raise NonFiniteError."""
-    losses, figures, norms = window.read(gradients.norms())
-    by_tag = dict(zip(gradients.tags, norms, strict=True))
-    first_step = report.step - len(losses) + 1
-    for step, loss in enumerate(losses, start=first_step):
-        if not isfinite(loss):
-            refuse_non_finite(f"the loss is {loss} at step {step}")
-    for tag, norm in by_tag.items():
-        if tag != "grad/total" and not isfinite(norm):
-            layer = tag.removeprefix("grad/layer/")
-            refuse_non_finite(f"the gradient of {layer} is {norm} at step {report.step}")
-    return {
-        **figures,
-        "train/lr": report.lr,
-        "train/epoch": report.step / len(experiment.batches),
-        **by_tag,
-        "perf/memory_mb": used_mb(experiment.device),
-    }
+        precision = experiment.update.precision.dtype
+        return check(step, (*batch.inputs, *batch.targets), precision=precision)

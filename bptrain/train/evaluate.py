@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bptrain.train.loop import Batch, StepReport
+from bptrain.train.precision import Precision
 
 
 class Metric(Protocol):
@@ -42,6 +43,7 @@ def evaluate(
     loss_function: nn.Module,
     metric: Metric,
     batches: Iterable[Batch],
+    precision: Precision,
     watchers: Sequence[Watcher] = (),
 ) -> dict[str, float]:
     """Return the mean loss and the metrics over the batches; the model's mode is left as found."""
@@ -49,19 +51,37 @@ def evaluate(
     model.eval()
     weight = 0
     totals: Tensor | float = 0.0
-    for batch in batches:
-        outputs = model(*batch.inputs)
-        loss = loss_function(outputs, *batch.targets)
-        # float64: a sum over a large split in float32 would round off the last samples
-        sums = [loss.double().view(1) * batch.weight, metric.sums(outputs, batch.targets)]
-        totals = totals + torch.cat(sums)
-        weight += batch.weight
-        for watcher in watchers:
-            watcher.add(batch.inputs, outputs, batch.targets)
-    model.train(was_training)
+    try:
+        for batch in batches:
+            with precision.autocast():
+                outputs = model(*batch.inputs)
+                loss = loss_function(outputs, *batch.targets)
+            # float64: a sum over a large split in float32 would round off the last samples
+            sums = [loss.double().view(1) * batch.weight, metric.sums(outputs, batch.targets)]
+            totals = totals + torch.cat(sums)
+            weight += batch.weight
+            for watcher in watchers:
+                watcher.add(batch.inputs, outputs, batch.targets)
+    finally:
+        model.train(was_training)
     assert isinstance(totals, Tensor)  # a split holds a sample at least
     loss_sum, *rest = totals.tolist()  # the one host copy of an evaluation
     return {"loss": loss_sum / weight, **metric.figures(rest)}
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What happened in a window of steps, on the host.
+
+    losses, norms  of each step; norms are the total's and each layer's, before clipping
+    clipped        total norm of the last step's gradients after clipping
+    figures        means of the window by tag
+    """
+
+    losses: list[float]
+    norms: list[list[float]]
+    clipped: float
+    figures: dict[str, float]
 
 
 @dataclass
@@ -74,36 +94,66 @@ class StepWindow:
 
     metric: Metric
     losses: list[Tensor] = field(default_factory=list)
+    norms: list[Tensor] = field(default_factory=list)
+    clipped: list[Tensor] = field(default_factory=list)
     sums: list[Tensor] = field(default_factory=list)
-    samples: int = 0
+    timed_steps: int = 0
+    timed_samples: int = 0
     started_s: float = field(default_factory=time.perf_counter)
 
     def add(self, report: StepReport) -> None:
         """Take in a step, without waiting for the device."""
         self.losses.append(report.loss)
-        self.sums.append(self.metric.sums(report.outputs, report.batch.targets))
-        self.samples += len(report.outputs)
+        self.norms.append(report.change.norms)
+        self.clipped = [report.change.clipped]
+        for batch, outputs in report.answers:
+            self.sums.append(self.metric.sums(outputs, batch.targets))
+            self.timed_samples += len(outputs)
+        self.timed_steps += 1
 
-    def read(self, extra: Tensor) -> tuple[list[float], dict[str, float], list[float]]:
-        """Return the loss of each step, the window's figures and the values of `extra` [M].
+    def read(self) -> Reading:
+        """Return what happened since the last restart.
 
         This is the one host copy, and on CUDA the one wait, of a log line.
         """
-        steps = len(self.losses)
+        steps, layers = len(self.losses), len(self.norms[0])
         sums = torch.stack(self.sums).sum(0)
-        values = torch.cat([torch.stack(self.losses).double(), sums, extra.double()]).tolist()
+        parts = [torch.stack(self.losses), torch.cat(self.norms), self.clipped[0].view(1), sums]
+        values = torch.cat([part.double() for part in parts]).tolist()
         elapsed_s = time.perf_counter() - self.started_s
-        measured, end = values[steps:], steps + len(sums)
-        metrics = self.metric.figures(measured[: len(sums)])
+        losses, rest = values[:steps], values[steps:]
+        norms = [rest[layers * step : layers * (step + 1)] for step in range(steps)]
+        clipped, *sums_of_metric = rest[layers * steps :]
+        metrics = self.metric.figures(sums_of_metric)
         figures = {
-            "train/loss": sum(values[:steps]) / steps,
+            "train/loss": sum(losses) / steps,
             **{f"train/{name}": value for name, value in metrics.items()},
-            "perf/samples_per_s": self.samples / elapsed_s,
-            "perf/step_ms": 1e3 * elapsed_s / steps,
         }
-        return values[:steps], figures, values[end:]
+        if self.timed_steps:  # none right after a resume
+            figures["perf/samples_per_s"] = self.timed_samples / elapsed_s
+            figures["perf/step_ms"] = 1e3 * elapsed_s / self.timed_steps
+        return Reading(losses, norms, clipped, figures)
 
     def restart(self) -> None:
         """Begin the next window now."""
-        self.losses, self.sums, self.samples = [], [], 0
+        self.losses, self.norms, self.clipped, self.sums = [], [], [], []
+        self.resume_clock()
+
+    def resume_clock(self) -> None:
+        """Let time and samples count from now on, in the same window."""
+        self.timed_steps, self.timed_samples = 0, 0
         self.started_s = time.perf_counter()
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the steps taken in so far, for a checkpoint between two log lines."""
+        return {name: torch.stack(steps) for name, steps in self._held().items() if steps}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Go on with the steps of a checkpoint."""
+        self.restart()
+        for name, steps in self._held().items():
+            steps.extend(state[name].unbind() if name in state else ())
+
+    def _held(self) -> dict[str, list[Tensor]]:
+        held = {"losses": self.losses, "norms": self.norms}
+        return {**held, "clipped": self.clipped, "sums": self.sums}

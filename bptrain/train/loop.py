@@ -1,16 +1,19 @@
 """The training loop: forward, loss, backward, update, epoch after epoch."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import count
-from typing import Any, Protocol
+from functools import partial
+from itertools import count, islice
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from bptrain.train.update import Change, Update
+
 
 class Batch(Protocol):
-    """What one step sees: arguments of the model, and of the loss after the model's outputs."""
+    """What one pass sees: arguments of the model, and of the loss after the model's outputs."""
 
     @property
     def inputs(self) -> tuple[Any, ...]:
@@ -35,64 +38,102 @@ class BatchSource(Protocol):
         """Return the number of batches in an epoch."""
         ...
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
-        """Yield the batches of an epoch counted from 0."""
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """Yield the batches of an epoch counted from 0, from number `start` on."""
         ...
+
+
+class Position(NamedTuple):
+    """Where a run stands between two steps."""
+
+    step: int = 0  # optimizer steps done
+    epoch: int = 0  # counted from 0
+    batch: int = 0  # batches of the epoch that are used up
+
+
+BEGINNING = Position()
+
+
+class Answer(NamedTuple):
+    """What the model said to a batch."""
+
+    batch: Batch
+    outputs: Tensor  # [B, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class StepReport:
     """One finished step; its tensors are still on the device, and the gradients still stand."""
 
-    step: int  # optimizer steps done, this one included
-    epoch: int  # counted from 0
-    ends_epoch: bool
-    lr: float
-    loss: Tensor  # scalar
-    outputs: Tensor  # [B, ...]
-    batch: Batch
+    position: Position  # after the step
+    loss: Tensor  # scalar: the mean over the predictions of all of the step's batches
+    change: Change
+    answers: list[Answer]
 
 
 def fit(
     model: nn.Module,
     loss_function: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    schedule: Callable[[int], float],
     batches: BatchSource,
+    update: Update,
     total_steps: int,
+    start: Position = BEGINNING,
 ) -> Iterator[StepReport]:
-    """Train for `total_steps` steps and yield a report after each.
+    """Train from `start` until `total_steps` steps are done, and yield a report after each.
 
     Nothing waits for the device here: the reader of the reports decides when to look.
     """
-    base_lrs = [group["lr"] for group in optimizer.param_groups]
-    step = 0
-    for epoch in count():
-        for number, batch in enumerate(batches.epoch(epoch), start=1):
+    step, used = start.step, start.batch
+    epochs = count(start.epoch) if step < total_steps else ()
+    for epoch in epochs:
+        for group in grouped(batches.epoch(epoch, used), update.batches):
+            # 1. forward, 2. loss, 3. backward
+            passes = partial(backpropagate, model, loss_function, group, update)
+            loss, answers = passes()
+
+            # 4. update: move each weight against its blame
+            change = update(step, loss, passes)
+
+            step += 1
+            used += len(group)
+            yield StepReport(Position(step, epoch, used), loss, change, answers)
+            if step == total_steps:
+                return
+        used = 0
+
+
+def backpropagate(
+    model: nn.Module, loss_function: nn.Module, group: list[Batch], update: Update
+) -> tuple[Tensor, list[Answer]]:
+    """Lay the gradients of the mean loss over all predictions of a group into the parameters.
+
+    The group's batches are passed one by one, so that only one's activations are held: with L_i
+    the mean loss of batch i over its w_i predictions, dL = sum_i w_i / (sum_j w_j) dL_i.
+    """
+    update.optimizer.zero_grad()
+    whole = sum(batch.weight for batch in group)
+    mean: Tensor | float = 0.0
+    answers = []
+    for batch in group:
+        with update.precision.autocast():
             # 1. forward: what does the network say?
             outputs = model(*batch.inputs)
 
             # 2. loss: how wrong is it?
             loss = loss_function(outputs, *batch.targets)
 
-            # 3. backward: how much is each weight to blame?
-            optimizer.zero_grad()
-            loss.backward()
+        # 3. backward: how much is each weight to blame?
+        share = torch.full_like(loss, batch.weight / whole)
+        loss.backward(update.precision.scaled(share))
 
-            # 4. update: move each weight against its blame
-            for group, base_lr in zip(optimizer.param_groups, base_lrs, strict=True):
-                group["lr"] = base_lr * schedule(step)
-            optimizer.step()
+        mean = mean + loss.detach() * share
+        answers.append(Answer(batch, outputs.detach()))
+    assert isinstance(mean, Tensor)  # a group holds a batch at least
+    return mean, answers
 
-            step += 1
-            yield StepReport(
-                step,
-                epoch,
-                ends_epoch=number == len(batches),
-                lr=optimizer.param_groups[0]["lr"],
-                loss=loss.detach(),
-                outputs=outputs.detach(),
-                batch=batch,
-            )
-            if step == total_steps:
-                return
+
+def grouped(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
+    """Yield the batches of each step; the last group of an epoch may be smaller."""
+    rest = iter(batches)
+    while group := list(islice(rest, size)):
+        yield group

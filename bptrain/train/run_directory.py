@@ -7,11 +7,12 @@ import traceback
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from bptrain.errors import UsageError
-from bptrain.train.storage import storing
+from bptrain.train.storage import replace_durably, storing
 
 PACKAGES = ("bptrain", "torch", "torchvision", "numpy", "pydantic", "scikit-learn", "tensorboard")
 
@@ -47,17 +48,24 @@ def create_run_directory(name: str, chosen: Path | None, root: Path = Path("runs
 
 def write_description(run_dir: Path, config_text: str, device: torch.device) -> None:
     """Write `config.yaml` and `environment.json`."""
-    environment = {
+    described = json.dumps(environment(device), indent=2) + "\n"
+    with storing(run_dir):
+        replace_durably(run_dir / "environment.json", described.encode())
+        replace_durably(run_dir / "config.yaml", config_text.encode())
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """Return what a run's numbers depend on besides its config and data."""
+    return {
         "command": sys.argv,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "device": device_name(device),
         "threads": torch.get_num_threads(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "torch": torch.__version__,
         "packages": package_versions(),
     }
-    with storing(run_dir):
-        (run_dir / "config.yaml").write_text(config_text, encoding="utf-8")
-        (run_dir / "environment.json").write_text(json.dumps(environment, indent=2) + "\n")
 
 
 def write_error_log(run_dir: Path, error: BaseException) -> None:

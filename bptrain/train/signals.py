@@ -2,15 +2,35 @@
 
 import os
 import signal
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
+from typing import TypeVar
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 
+Item = TypeVar("Item")
+
+
+class StopNow(KeyboardInterrupt):
+    """Raised where there is nothing to finish; no `except Exception` on its way may swallow it."""
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(f"signal {signal_number}")
+        self.signal_number = signal_number
+
 
 class StopRequest:
-    """While entered, remembers the first stop signal instead of dying of it."""
+    """While entered, receives the stop signals in place of Python.
+
+    Where there is something to finish, `noted` lets the first signal be remembered alone; anywhere
+    else it raises StopNow on the spot.
+    """
 
     signal_number: int | None = None
+
+    def __init__(self) -> None:
+        self._is_noted = False
 
     def __enter__(self) -> "StopRequest":
         self._before = {number: signal.signal(number, self._receive) for number in STOPPING}
@@ -21,6 +41,24 @@ class StopRequest:
             # os._exit: no cleanup that could hang; the last checkpoint is complete or absent
             os._exit(128 + number)
         self.signal_number = number
+        if not self._is_noted:
+            raise StopNow(number)
+
+    @contextmanager
+    def noted(self) -> Iterator[None]:
+        """Let the first signal be remembered inside the block, whoever is in it looks for it."""
+        self._is_noted = True
+        try:
+            yield
+        finally:
+            self._is_noted = False
+
+    def between(self, items: Iterable[Item]) -> Iterator[Item]:
+        """Pass the items on, and raise StopNow between two of them once a signal has come."""
+        for item in items:
+            if self.signal_number is not None:
+                raise StopNow(self.signal_number)
+            yield item
 
     def __exit__(
         self,

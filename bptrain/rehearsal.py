@@ -1,0 +1,142 @@
+"""Rehearsals: a few steps of everything, and one batch learnt by heart. Neither leaves a run."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+from math import isfinite
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from rich.console import Console
+
+from bptrain.data import Batch, BatchSource, Split
+from bptrain.experiment import Plan, build
+from bptrain.judging import refuse_non_finite
+from bptrain.monitor.console import figures
+from bptrain.train.loop import fit
+from bptrain.train.memory import allocating
+from bptrain.train.signals import StopRequest
+from bptrain.training import run
+
+FAST_STEPS = 3  # at the second some things break that the first one leaves behind, as a stale state
+BY_HEART_STEPS = 200  # where train.steps does not say
+LEARNT = 0.1  # of the first loss; label smoothing and the like leave some of it
+
+
+@dataclass(frozen=True)
+class Few:
+    """The first batches of a split."""
+
+    split: Split
+    batches: int
+
+    def __len__(self) -> int:
+        """Return the number of samples of the whole split."""
+        return len(self.split)
+
+    @property
+    def bytes(self) -> int:
+        """Memory that the split takes."""
+        return self.split.bytes
+
+    def to(self, device: torch.device) -> "Few":
+        """Return the split on `device`."""
+        return replace(self, split=self.split.to(device))
+
+    def serve(
+        self, batch_size: int, seed: int | None = None, window: int | None = None
+    ) -> BatchSource:
+        """Return the first batches."""
+        return FewBatches(self.split.serve(batch_size, seed, window), self.batches)
+
+
+@dataclass(frozen=True)
+class FewBatches:
+    """The first batches of each epoch."""
+
+    source: BatchSource
+    batches: int
+
+    def __len__(self) -> int:
+        """Return the number of batches in an epoch."""
+        return min(self.batches, len(self.source))
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """Yield the batches of an epoch counted from 0."""
+        return islice(self.source.epoch(epoch, start), max(0, self.batches - start))
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """One batch, again and again."""
+
+    batch: Batch
+    times: int
+
+    def __len__(self) -> int:
+        """Return the number of batches in an epoch."""
+        return self.times
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """Yield the batch as often as is left."""
+        for _ in range(start, self.times):
+            yield self.batch
+
+
+def fast_dev_run(plan: Plan, console: Console, stop: StopRequest) -> None:
+    """Train a few steps, evaluate a batch, save and test, all in a folder that is then removed."""
+    config, dataset = plan.config, plan.dataset
+    accumulated = config.train.grad_accum_steps
+    short = config.train.model_copy(update={"steps": FAST_STEPS})
+    few = replace(
+        dataset,
+        train=Few(dataset.train, FAST_STEPS * accumulated),
+        validation=dataset.validation and Few(dataset.validation, 1),
+        test=dataset.test and Few(dataset.test, 1),
+    )
+    short_plan = replace(plan, config=config.model_copy(update={"train": short}), dataset=few)
+    with TemporaryDirectory(prefix="bptrain-") as folder:
+        run(short_plan, Path(folder) / "run", console, stop)
+    console.print(f"all of it works: {FAST_STEPS} steps, evaluation, checkpoint, test")
+
+
+def overfit_one_batch(plan: Plan, console: Console, stop: StopRequest) -> None:
+    """Train on the first batch alone, and say whether the model can learn it by heart.
+
+    A model that cannot has a bug or a learning rate that is far off: more data will not help it.
+    """
+    steps = plan.config.train.steps or BY_HEART_STEPS
+    with allocating():
+        experiment = build(plan)
+        experiment.update.batches = 1
+        batch = next(iter(experiment.batches.epoch(0)))
+        metric = experiment.training_metric
+        model, loss_function = experiment.model, experiment.loss_function
+        first = last = float("nan")
+        repeated = Repeated(batch, steps)
+        for report in fit(model, loss_function, repeated, experiment.update, steps):
+            step = report.position.step
+            if step > 1 and step % max(1, steps // 10) and step < steps:
+                continue
+            last = float(report.loss)
+            first = last if step == 1 else first
+            if not isfinite(last):
+                refuse_non_finite(f"the loss is {last} at step {step}")
+            sums = metric.sums(report.answers[0].outputs, batch.targets)
+            measured = {f"train/{k}": v for k, v in metric.figures(sums.tolist()).items()}
+            shown = figures({"train/loss": last, **measured})
+            console.print(f"step {step}/{steps}  {shown}", highlight=False)
+    console.print(verdict(first, last, len(batch.targets[0]), steps), highlight=False)
+
+
+def verdict(first: float, last: float, samples: int, steps: int) -> str:
+    """Return in a sentence or two whether a batch was learnt by heart."""
+    fall = f"one batch of {samples:,}: loss {first:.4g} -> {last:.4g} in {steps:,} steps"
+    if last < LEARNT * first:
+        return f"{fall}. Learnt by heart."
+    return (
+        f"{fall}. Not learnt by heart: try another optimizer.lr, more train.steps, and without "
+        "what keeps a loss up (dropout, label smoothing, weight decay). If that does not help, "
+        "look at the model, and at the labels."
+    )

@@ -1,0 +1,254 @@
+"""A run between its first step and its last: log, evaluate, save, and go on from what was saved."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from math import isfinite
+from pathlib import Path
+from typing import NoReturn
+
+from bptrain.errors import CheckpointError, DataError, InterruptedRun, shorten
+from bptrain.experiment import Experiment
+from bptrain.judging import evaluate_split, refuse_non_finite
+from bptrain.monitor.run_log import RunLog
+from bptrain.optim.schedules import Plateau
+from bptrain.train.checkpoint import prune, write_checkpoint
+from bptrain.train.early_stopping import EarlyStopping
+from bptrain.train.evaluate import Reading, StepWindow
+from bptrain.train.loop import BEGINNING, Position, StepReport, fit
+from bptrain.train.memory import used_mb
+from bptrain.train.signals import StopNow, StopRequest
+from bptrain.train.state import (
+    CarriesState,
+    TrainingState,
+    Tree,
+    capture,
+    generators_state,
+    optimizer_state,
+    rest_of,
+    restore_generators,
+    restore_optimizer,
+)
+
+
+@dataclass
+class Session:
+    """Where a run stands.
+
+    position       after the last step
+    is_settled     whether what was due after it is done: its log line, evaluation, checkpoint
+    stopped_early  whether the validation loss ended the run
+    """
+
+    experiment: Experiment
+    checkpoints: Path
+    log: RunLog
+    stop: StopRequest
+    position: Position = BEGINNING
+    is_settled: bool = True
+    stopped_early: bool = False
+    window: StepWindow = field(init=False)
+    early_stopping: EarlyStopping | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        patience = self.experiment.config.train.early_stopping
+        self.window = StepWindow(self.experiment.training_metric)
+        self.early_stopping = EarlyStopping(patience) if patience else None
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether no step is left to take."""
+        return self.stopped_early or self.position.step >= self.experiment.total_steps
+
+    def run(self) -> None:
+        """Take the steps that are left, and settle after each what is due."""
+        if not self.is_settled:
+            self.settle()
+        for report in self._steps():
+            self.window.add(report)
+            self.position, self.is_settled = report.position, False
+            self.log.shown.advance(self.position.step, self.position.epoch)
+            self.settle()
+            if self.is_finished:
+                return
+
+    def _steps(self) -> Iterator[StepReport]:
+        experiment = self.experiment
+        if self.is_finished:
+            return iter(())
+        return fit(
+            experiment.model,
+            experiment.loss_function,
+            experiment.batches,
+            experiment.update,
+            experiment.total_steps,
+            self.position,
+        )
+
+    def settle(self) -> None:
+        """Do what is due after a step; leave if a signal asked for it.
+
+        A signal that came before is obeyed first: the step is saved as it is, and what is due
+        after it is done by the run that goes on from there.
+        """
+        config, (step, epoch, batch) = self.experiment.config, self.position
+        if self.stop.signal_number is not None:
+            self.leave(self.stop.signal_number)
+        ends_epoch = batch == len(self.experiment.batches)
+        ends = ends_epoch or step == self.experiment.total_steps
+        values: dict[str, float] = {}
+        if ends or step % config.monitor.log_every == 0:
+            values = self.read_window()
+            values |= self.evaluate() if ends else {}
+            self.log.write(step, epoch, values)
+            self.window.restart()
+        self.is_settled = True
+
+        saving = config.checkpoint
+        due = ends_epoch and (epoch + 1) % saving.every_epochs == 0
+        due |= saving.every_steps is not None and step % saving.every_steps == 0
+        if due or self.is_finished:
+            self.save(values)
+        if self.stop.signal_number is not None:
+            self.leave(self.stop.signal_number, is_saved=due or self.is_finished)
+
+    def evaluate(self) -> dict[str, float]:
+        """Return what the validation split says, and tell it to those who decide by it."""
+        try:
+            values = evaluate_split(self.experiment, "val", stop=self.stop)
+        except StopNow as stopped:
+            self.leave(stopped.signal_number)
+        if values:
+            schedule = self.experiment.update.schedule
+            if isinstance(schedule, Plateau):
+                schedule.observe(values["val/loss"])
+            if self.early_stopping is not None:
+                self.stopped_early = self.early_stopping.observe(values["val/loss"])
+        return values
+
+    def read_window(self) -> dict[str, float]:
+        """Return the values of a log line by tag, or raise NonFiniteError."""
+        reading = self.window.read()
+        self.refuse_non_finite(reading)
+        update = self.experiment.update
+        names = ["grad/total", *(f"grad/layer/{name}" for name in update.gradients.names)]
+        norms = dict(zip(names, reading.norms[-1], strict=True))
+        if update.clipping is not None:
+            norms["grad/total_clipped"] = reading.clipped
+        step = self.position.step
+        values = {
+            **reading.figures,
+            "train/lr": update.base_lrs[0] * update.schedule(step - 1),
+            "train/epoch": step / self.experiment.steps_per_epoch,
+            **{tag: norm for tag, norm in norms.items() if isfinite(norm)},
+            "perf/memory_mb": used_mb(self.experiment.device),
+        }
+        scale = update.precision.scale
+        return values if scale is None else {**values, "train/loss_scale": float(scale)}
+
+    def refuse_non_finite(self, reading: Reading) -> None:
+        """Raise NonFiniteError for the first step whose loss or gradient is not finite.
+
+        A gradient scaler skips a step whose gradients overflow; they are then no error, as long
+        as there is a scale left to try.
+        """
+        update = self.experiment.update
+        first = self.position.step - len(reading.losses) + 1
+        for step, (loss, norms) in enumerate(
+            zip(reading.losses, reading.norms, strict=True), start=first
+        ):
+            if not isfinite(loss):
+                refuse_non_finite(f"the loss is {loss} at step {step}")
+            bad = [(n, norm) for n, norm in enumerate(norms[1:]) if not isfinite(norm)]
+            if bad and not update.precision.skips_overflow:
+                # blame flows backwards: the layer nearest to the loss had it first
+                layer, norm = bad[-1]
+                name = update.gradients.names[layer]
+                refuse_non_finite(f"the gradient of {name} is {norm} at step {step}")
+
+    def save(self, values: dict[str, float]) -> None:
+        """Write a checkpoint, and let go of the oldest; time that this takes is not training."""
+        if self.window.losses:
+            self.refuse_non_finite(self.window.read())
+        for name, tensor in self.experiment.model.state_dict().items():
+            if not tensor.isfinite().all():
+                refuse_non_finite(f"{name} is not finite after step {self.position.step}")
+        write_checkpoint(self.checkpoints, self.state(values))
+        prune(self.checkpoints, self.experiment.config.checkpoint.keep_last)
+        self.window.resume_clock()
+
+    def leave(self, signal_number: int, is_saved: bool = False) -> NoReturn:
+        """Save if that is not done, and raise InterruptedRun."""
+        if not is_saved:
+            self.save({})
+        raise InterruptedRun(
+            signal_number,
+            f"stopped at step {self.position.step}",
+            f"go on with --resume: the state is in {self.checkpoints}",
+        )
+
+    def state(self, values: dict[str, float]) -> TrainingState:
+        """Return what a checkpoint holds: all that decides what the next steps will be."""
+        experiment = self.experiment
+        update, model = experiment.update, experiment.model
+        rest: Tree = {
+            "optimizer": optimizer_state(update.optimizer),
+            "precision": update.precision.state(),
+            "generators": generators_state(experiment.device),
+            "window": self.window.state(),
+            "log": self.log.position(),
+        }
+        if update.average is not None:
+            rest["average"] = update.average.tensors()
+        if isinstance(update.schedule, Plateau):
+            rest["schedule"] = update.schedule.state()
+        if self.early_stopping is not None:
+            rest["early_stopping"] = self.early_stopping.state()
+        if isinstance(model, CarriesState):
+            rest["carried"] = model.carried_state()
+        where = {
+            **self.position._asdict(),
+            "is_settled": self.is_settled,
+            "stopped_early": self.stopped_early,
+            "samples": len(experiment.dataset.train),
+        }
+        return capture(model, rest, {**where, **values})
+
+    def restore(self, state: TrainingState) -> None:
+        """Go on from a checkpoint, or raise CheckpointError if it is another experiment's."""
+        try:
+            self._restore(state)
+        except (RuntimeError, KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+            raise CheckpointError(
+                f"the state of step {state.values.get('step')} does not fit the run's config",
+                shorten(f"{type(error).__name__}: {error}"),
+                "restore the config.yaml the run was trained with",
+            ) from error
+
+    def _restore(self, state: TrainingState) -> None:
+        experiment, values, rest = self.experiment, state.values, rest_of(state)
+        update, model = experiment.update, experiment.model
+        if values["samples"] != len(experiment.dataset.train):
+            raise DataError(
+                f"there are {len(experiment.dataset.train):,} training samples now, and were "
+                f"{values['samples']:,} when the run began",
+                "a run cannot go on with other data",
+            )
+        model.load_state_dict(state.model)
+        restore_optimizer(update.optimizer, rest["optimizer"])
+        update.precision.restore(rest["precision"])
+        if update.average is not None:
+            update.average.restore(rest["average"])
+        # a schedule or an early stopping that the run begins only now has nothing to go on from
+        if isinstance(update.schedule, Plateau) and "schedule" in rest:
+            update.schedule.restore(rest["schedule"])
+        if self.early_stopping is not None and "early_stopping" in rest:
+            self.early_stopping.restore(rest["early_stopping"])
+        if isinstance(model, CarriesState):
+            held = rest["carried"]
+            model.carry_on({name: each.to(experiment.device) for name, each in held.items()})
+        held = rest["window"]
+        self.window.restore({name: each.to(experiment.device) for name, each in held.items()})
+        self.position = Position(*(int(values[name]) for name in Position._fields))
+        self.is_settled = bool(values["is_settled"])
+        self.stopped_early = bool(values["stopped_early"])
+        restore_generators(experiment.device, rest["generators"])

@@ -1,0 +1,70 @@
+"""Step 4: from gradients to new weights."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from bptrain.train.averaging import AveragedWeights
+from bptrain.train.clipping import Clipping
+from bptrain.train.gradients import LayerGradients
+from bptrain.train.penalty import L1Penalty
+from bptrain.train.precision import Precision
+
+
+class Change(NamedTuple):
+    """What an update did, its tensors still on the device."""
+
+    lr: float
+    norms: Tensor  # of the gradients before clipping: the total, then each layer's
+    clipped: Tensor  # scalar: the total after clipping
+
+
+@dataclass
+class Update:
+    """How gradients change the weights.
+
+    batches   whose gradients are gathered for one step
+    searches  whether the optimizer asks for the loss again, at other weights, as LBFGS does
+    """
+
+    optimizer: torch.optim.Optimizer
+    schedule: Callable[[int], float]  # step counted from 0 -> factor on the learning rate
+    gradients: LayerGradients
+    precision: Precision
+    batches: int = 1
+    searches: bool = False
+    clipping: Clipping | None = None
+    penalty: L1Penalty | None = None
+    average: AveragedWeights | None = None
+    base_lrs: list[float] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.base_lrs = [group["lr"] for group in self.optimizer.param_groups]
+
+    def __call__(
+        self, step: int, loss: Tensor, again: Callable[[], tuple[Tensor, object]]
+    ) -> Change:
+        """Move the weights; `again` lays the gradients of the same batches anew.
+
+        What `again` returns begins with the loss. Clipping bounds the gradient of the loss alone:
+        what pulls weights to zero, the L1 penalty and weight decay, comes after it.
+        """
+        factor = self.schedule(step)
+        for group, base_lr in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
+            group["lr"] = base_lr * factor
+        self.precision.unscale(self.optimizer)
+        norms = self.gradients.norms()
+        clipped = norms[0] if self.clipping is None else self.clipping.clip(self.gradients, norms)
+        if self.penalty is not None:
+            self.penalty.add()
+        if self.searches:
+            known = [loss]
+            self.optimizer.step(lambda: float(known.pop() if known else again()[0]))
+        else:
+            self.precision.step(self.optimizer)
+        if self.average is not None:
+            self.average.update()
+        return Change(self.base_lrs[0] * factor, norms, clipped)

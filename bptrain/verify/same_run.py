@@ -1,0 +1,117 @@
+"""Are two runs the same, bit for bit? Weights, optimizer, all other state, and every curve.
+
+What a clock or a meter says is left out: `time_s` and `perf/*`.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import Tensor
+
+from bptrain.train.checkpoint import last_first, read_checkpoint
+
+OF_A_CLOCK = ("time_s", "perf/")
+OF_A_PLACE = ("log",)  # sizes of files, in which the times stand
+
+
+class Comparison(NamedTuple):
+    """How much of one kind was compared, and what differs; "" for nothing."""
+
+    what: str
+    compared: int
+    difference: str
+
+
+def compare_runs(first: Path, second: Path) -> list[Comparison]:
+    """Return how the last states and the curves of two runs compare.
+
+    Raises CheckpointError if one of them has no sound last checkpoint.
+    """
+    states = [read_checkpoint(last_first(run / "checkpoints")[0]) for run in (first, second)]
+    plain = [flat({k: v for k, v in s.values.items() if not is_timed(k)}) for s in states]
+    lines, scalars = ([read(run) for run in (first, second)] for read in (metrics_of, scalars_of))
+    return [
+        compare("weights and buffers", states[0].model, states[1].model),
+        compare("optimizer, averages, generators", states[0].optimizer, states[1].optimizer),
+        compare("position, schedule, scaler", *plain),
+        compare("metrics.jsonl", *lines),
+        compare("TensorBoard", *scalars),
+    ]
+
+
+def compare(what: str, first: Mapping[str, Any], second: Mapping[str, Any]) -> Comparison:
+    """Return the first difference of two mappings."""
+    names = sorted({*first, *second})
+    return Comparison(what, len(names), next(differing(names, first, second), ""))
+
+
+def differing(
+    names: list[str], first: Mapping[str, Any], second: Mapping[str, Any]
+) -> Iterator[str]:
+    """Yield what differs, in words."""
+    for name in names:
+        if name not in first or name not in second:
+            yield f"{name} is in {'the first' if name in first else 'the second'} alone"
+        elif isinstance(first[name], Tensor):
+            if not same(first[name], second[name]):
+                yield f"{name} differs{by_how_much(first[name], second[name])}"
+        elif first[name] != second[name]:
+            yield f"{name}: {first[name]} and {second[name]}"
+
+
+def same(first: Tensor, second: Tensor) -> bool:
+    """Tell whether two tensors hold the same bits."""
+    alike = (first.dtype, first.shape) == (second.dtype, second.shape)
+    return alike and torch.equal(
+        first.contiguous().view(-1).view(torch.uint8),
+        second.contiguous().view(-1).view(torch.uint8),
+    )
+
+
+def by_how_much(first: Tensor, second: Tensor) -> str:
+    """Return the largest difference in words, if there is a number for it."""
+    if first.shape != second.shape or not first.is_floating_point():
+        return ""
+    return f" by up to {float((first.double() - second.double()).abs().max()):.3g}"
+
+
+def metrics_of(run: Path) -> dict[str, float]:
+    """Return the numbers of `metrics.jsonl` by line, step and name; a line too many is seen."""
+    found: dict[str, float] = {}
+    for number, line in enumerate((run / "metrics.jsonl").read_text().splitlines(), start=1):
+        record = json.loads(line)
+        step = record["step"]
+        found |= {f"line {number}, step {step}, {k}": v for k, v in flat(record).items()}
+    return found
+
+
+def scalars_of(run: Path) -> dict[str, float]:
+    """Return the scalars on the board by tag and place in its curve; a point twice is seen."""
+    board = EventAccumulator(str(run / "tensorboard"), size_guidance={"scalars": 0})
+    board.Reload()
+    return {
+        f"{tag}, point {number}, step {event.step}": event.value
+        for tag in board.Tags()["scalars"]
+        if not is_timed(tag)
+        for number, event in enumerate(board.Scalars(tag), start=1)
+    }
+
+
+def flat(tree: Any, path: str = "") -> dict[str, Any]:
+    """Return the plain values of a tree by path, but for what a clock or a place decides."""
+    if isinstance(tree, dict):
+        items = [(k, v) for k, v in tree.items() if not is_timed(k) and k not in OF_A_PLACE]
+    elif isinstance(tree, list):
+        items = [(str(number), each) for number, each in enumerate(tree)]
+    else:
+        return {path: tree}
+    return {k: v for name, each in items for k, v in flat(each, f"{path}/{name}").items()}
+
+
+def is_timed(name: str) -> bool:
+    """Tell whether a clock or a meter decides a value."""
+    return name.startswith(OF_A_CLOCK)
