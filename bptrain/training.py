@@ -15,7 +15,6 @@ from bptrain.experiment import Experiment, ExperimentConfig, Plan, build, plan, 
 from bptrain.judging import evaluate_split, judge, refuse_non_finite, save_pictures
 from bptrain.monitor.console import TrainingConsole
 from bptrain.monitor.metrics_file import MetricsFile
-from bptrain.monitor.quantities import LayerGradients
 from bptrain.monitor.tensorboard import Board
 from bptrain.saved_run import (
     CHECKPOINTS,
@@ -23,6 +22,7 @@ from bptrain.saved_run import (
 )
 from bptrain.train.checkpoint import prune, write_checkpoint
 from bptrain.train.evaluate import StepWindow
+from bptrain.train.gradients import LayerGradients
 from bptrain.train.loop import StepReport, fit
 from bptrain.train.memory import allocating, used_mb
 from bptrain.train.prepared import write_prepared
