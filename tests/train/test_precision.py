@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from bptrain import nn as ours
 from bptrain.errors import NonFiniteError, UsageError
+from bptrain.train import precision as precision_module
 from bptrain.train.precision import DTYPES, Precision, refuse_lost_scale
 
 CPU = torch.device("cpu")
@@ -233,3 +234,26 @@ def test_a_gpu_without_bfloat16_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_device_without_autocast_is_refused(name: str) -> None:
     with pytest.raises(UsageError, match="on meta"):
         Precision.of(name, torch.device("meta"))
+
+
+def test_a_large_first_gradient_is_no_overflow() -> None:
+    weight = nn.Parameter(torch.ones(3))
+    optimizer = torch.optim.SGD([weight], lr=1e-30, fused=True)
+    precision = Precision.of("fp16", CPU)
+    weight.grad = precision.scaled(torch.full((3,), 1e30))  # its square is infinite in float32
+    precision.step(optimizer)
+    assert weight.abs().max() < 1e-6
+
+
+def test_the_host_looks_at_the_gradients_until_the_first_step_is_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looks = []
+    found = precision_module._all_finite
+    monkeypatch.setattr(precision_module, "_all_finite", lambda o: looks.append(1) or found(o))
+    model = network()
+    optimizer = OPTIMIZERS["fused sgd"](model.parameters())
+    precision = Precision.of("fp16", CPU)
+    for factor in (OVERFLOWS, 1.0, 1.0, OVERFLOWS, 1.0):
+        step(precision, model, optimizer, factor)
+    assert len(looks) == 2
