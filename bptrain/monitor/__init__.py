@@ -1,1 +1,1 @@
-"""What a person sees of a run: quantities, the board, the metrics file, the terminal."""
+"""What a person sees of a run: metrics, the board, the metrics file, the terminal."""

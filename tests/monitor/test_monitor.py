@@ -1,4 +1,4 @@
-"""What a run shows: norms, the board, the metrics file, the terminal."""
+"""What a run shows: the board, the metrics file, the terminal."""
 
 import json
 from collections.abc import Callable
@@ -6,14 +6,11 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
-import torch
 from conftest import CONFIGS
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from bptrain import nn
 from bptrain.monitor.console import TrainingConsole
-from bptrain.monitor.quantities import LayerGradients
 
 DOCUMENTED = {
     "train/loss",
@@ -43,33 +40,6 @@ def test_every_tag_is_explained_in_the_docs() -> None:
     for tag in DOCUMENTED:
         section, _, name = tag.rpartition("/")
         assert f"`{tag}`" in rows or f"`{section}/<name>`" in rows, name
-
-
-def test_norms_are_those_of_each_layer_and_of_all() -> None:
-    model = torch.nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2, bias=False))
-    model(torch.randn(5, 3)).square().sum().backward()
-    gradients = LayerGradients(model)
-    total, first, second = gradients.norms().tolist()
-    assert gradients.tags == ["grad/total", "grad/layer/0", "grad/layer/2"]
-    joined = torch.cat([model[0].weight.grad.view(-1), model[0].bias.grad])
-    assert first == pytest.approx(joined.norm().item(), rel=1e-5)
-    assert second == pytest.approx(model[2].weight.grad.norm().item(), rel=1e-5)
-    every = torch.nn.utils.get_total_norm([p.grad for p in model.parameters()])
-    assert total == pytest.approx(every.item(), rel=1e-5)
-
-
-def test_a_frozen_layer_has_no_norm() -> None:
-    model = torch.nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
-    model[0].requires_grad_(requires_grad=False)
-    model(torch.randn(5, 3)).sum().backward()
-    assert LayerGradients(model).tags == ["grad/total", "grad/layer/1"]
-
-
-def test_norms_of_16_bit_gradients_do_not_overflow() -> None:
-    model = nn.Linear(2, 1).half()
-    for parameter in model.parameters():
-        parameter.grad = torch.full_like(parameter, 40000.0)
-    assert LayerGradients(model).norms()[0].item() == pytest.approx(40000 * 3**0.5, rel=1e-3)
 
 
 def test_the_board_holds_the_same_numbers_as_the_metrics_file(
@@ -115,14 +85,3 @@ def test_a_terminal_gets_a_bar_and_a_log_gets_lines(is_terminal: bool) -> None:
     assert "val accuracy 50.00%" in text
     if not is_terminal:
         assert text.splitlines()[0] == "step 10/100  epoch 1.00  loss 0.5000  accuracy 25.00%"
-
-
-def test_a_shared_weight_counts_once_by_its_first_layer() -> None:
-    layers = nn.Linear(3, 3, bias=False), nn.Linear(3, 3, bias=False)
-    model = torch.nn.Sequential(*layers)
-    model[1].weight = model[0].weight
-    model(torch.randn(2, 3)).sum().backward()
-    gradients = LayerGradients(model)
-    assert gradients.tags == ["grad/total", "grad/layer/0"]
-    expected = model[0].weight.grad.norm()
-    torch.testing.assert_close(gradients.norms(), torch.stack([expected, expected]))

@@ -1,0 +1,86 @@
+"""Clipping: gradients that are too large made smaller before the update, in up to three ways.
+
+value     each element of a gradient into [-value, value]
+adaptive  each layer's gradient G to a norm of at most lambda max(|W|, 1e-3)
+norm      all gradients together to a total norm of at most `norm`
+
+They act in this order, from an element over a layer to the whole model, so that each bounds what
+the one before it left, and none undoes another: the later two only scale down.
+
+Source: value and norm as in torch.nn.utils, its 1e-6 included. Adaptive: Brock et al. 2021,
+arXiv:2102.06171, equation 3 (equation 2 is the total norm's). There a norm is one row's of a
+weight matrix, and the last layer is left out; here it is a layer's, W and b together, and no
+layer is left out.
+
+A gradient that is not finite is handled as in torch: scaling by the norm turns its infinite
+elements into NaN and all others into 0, or into NaN if the norm is NaN; clipping by value turns
+an infinity into `value`, and a NaN stays. Nothing here waits for the device to look. Which layer
+was the first is seen in the norms from before clipping, which are recorded for every step.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bptrain.train.gradients import LayerGradients
+
+SMALLEST_WEIGHT_NORM = 1e-3  # a layer that begins at 0 could never leave it under a lower bound
+
+
+@dataclass(frozen=True)
+class Clipping:
+    """The bounds of the gradients; None for one that is not set.
+
+    norm      greatest total norm
+    value     greatest magnitude of an element
+    adaptive  greatest ratio of a layer's gradient norm to its weight norm, lambda in the paper
+    """
+
+    norm: float | None = None
+    value: float | None = None
+    adaptive: float | None = None
+
+    @torch.no_grad()
+    def clip(self, gradients: LayerGradients, norms: Tensor) -> Tensor:
+        """Clip the gradients in place and return their total norm afterwards, a scalar.
+
+        norms  `gradients.norms()` of this step [1 + layers], from before clipping
+        """
+        if self.value is not None:
+            norms = _clip_elements(gradients, self.value)
+        if self.adaptive is not None:
+            norms = _clip_layers(gradients, norms, self.adaptive)
+        total = norms[0]
+        return total if self.norm is None else _clip_total(gradients, total, self.norm)
+
+
+def _clip_elements(gradients: LayerGradients, bound: float) -> Tensor:
+    """Clamp each element, and return the norms afterwards [1 + layers]."""
+    grads = [p.grad for p in gradients.parameters if p.grad is not None]
+    if grads:
+        torch._foreach_clamp_min_(grads, -bound)
+        torch._foreach_clamp_max_(grads, bound)
+    return gradients.norms()
+
+
+def _clip_layers(gradients: LayerGradients, norms: Tensor, ratio: float) -> Tensor:
+    """Scale each layer by its own factor, and return the norms afterwards [1 + layers]."""
+    bounds = ratio * gradients.weight_norms().clamp(min=SMALLEST_WEIGHT_NORM)
+    factors = (bounds / norms[1:]).clamp(max=1.0)  # bound / 0 is infinite: a factor of 1
+    of_layer = factors.unbind()
+    pairs = zip(gradients.parameters, gradients.layers, strict=True)
+    scaled = [(p.grad, of_layer[layer]) for p, layer in pairs if p.grad is not None]
+    if scaled:
+        torch._foreach_mul_([grad for grad, _ in scaled], [factor for _, factor in scaled])
+    by_layer = norms[1:] * factors
+    return torch.cat([by_layer.norm().view(1), by_layer])
+
+
+def _clip_total(gradients: LayerGradients, total: Tensor, bound: float) -> Tensor:
+    """Scale all gradients by one factor, and return their total norm afterwards."""
+    factor = (bound / (total + 1e-6)).clamp(max=1.0)
+    grads = [p.grad for p in gradients.parameters if p.grad is not None]
+    if grads:
+        torch._foreach_mul_(grads, factor)
+    return total * factor

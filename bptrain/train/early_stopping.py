@@ -1,0 +1,57 @@
+"""Early stopping: a run ends once its validation loss has not become smaller for a while."""
+
+from collections.abc import Mapping
+from math import isfinite
+from typing import Any
+
+from pydantic import Field
+
+from bptrain.config import StrictConfig
+
+
+class EarlyStoppingConfig(StrictConfig):
+    """When a run stops before its last epoch."""
+
+    patience: int = Field(
+        default=10,
+        ge=1,
+        le=1_000_000,
+        description="evaluations in a row without a smaller validation loss",
+    )
+    min_delta: float = Field(
+        default=0.0, ge=0, description="decrease of the loss below which it counts as no smaller"
+    )
+
+    def build(self) -> "EarlyStopping":
+        """Return the rule, before any evaluation."""
+        return EarlyStopping(self)
+
+
+class EarlyStopping:
+    """The rule and what it remembers: the least loss, and the evaluations waited since.
+
+    A loss is smaller if it is below the least one by more than `min_delta`. One that is not
+    finite is never smaller.
+    """
+
+    def __init__(self, config: EarlyStoppingConfig) -> None:
+        self.config = config
+        self.best: float | None = None
+        self.waited = 0
+
+    def observe(self, loss: float) -> bool:
+        """Take in the validation loss of an evaluation; return whether to stop now."""
+        bound = float("inf") if self.best is None else self.best - self.config.min_delta
+        if isfinite(loss) and loss < bound:
+            self.best, self.waited = loss, 0
+        else:
+            self.waited += 1
+        return self.waited >= self.config.patience
+
+    def state(self) -> dict[str, Any]:
+        """Return what the rule remembers, as plain values."""
+        return {"best": self.best, "waited": self.waited}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a `state`."""
+        self.best, self.waited = state["best"], state["waited"]

@@ -1,0 +1,147 @@
+"""The precision of training: what the forward pass and the loss are computed in.
+
+fp32   everything in float32
+bf16   products in bfloat16, by autocast: float32's range with 8 bits of digits
+fp16   products in float16: 11 bits of digits, but nothing above 65504 and little below 6e-8
+
+Weights, their gradients and the optimizer stay in float32. In fp16 small gradients would vanish
+on their way back, so the gradient that the loss hands down is multiplied by a scale, and the
+parameters' gradients are divided by it before anyone reads them. A step whose gradients overflow
+is skipped, weights and optimizer unchanged, and the scale is halved; after 2000 steps without
+one it is doubled.
+Source: Micikevicius et al. 2018, "Mixed precision training", section 3.2; torch.amp.GradScaler.
+"""
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from math import inf
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from bptrain.errors import NonFiniteError, UsageError
+
+PrecisionName = Literal["fp32", "bf16", "fp16"]
+
+DTYPES: dict[PrecisionName, torch.dtype] = {
+    "fp32": torch.float32,
+    "bf16": torch.bfloat16,
+    "fp16": torch.float16,
+}
+SMALLEST_SCALE = 1.0  # below it the gradients overflow without any scaling
+
+
+class Precision:
+    """A precision on a device, and in fp16 the scale of the gradients.
+
+    A step is `scaled` on the way into the backward pass, `unscale` once all gradients of the step
+    are there, then whatever reads or clips them, then `step`.
+    """
+
+    def __init__(self, dtype: torch.dtype, device: torch.device) -> None:
+        self.dtype, self.device = dtype, device
+        self._scaler = torch.amp.GradScaler(device.type) if dtype == torch.float16 else None
+        self._has_stepped = False
+        self._skips: bool | None = None  # known from `unscale` to `step`
+
+    @classmethod
+    def of(cls, name: PrecisionName, device: torch.device) -> "Precision":
+        """Return the precision of that name, or raise UsageError if the device lacks it."""
+        why = _lack(name, device)
+        if why:
+            other = "fp32 or fp16" if name == "bf16" else "fp32"
+            raise UsageError(f"precision {name} on {device}", why, f"precision: {other}")
+        return cls(DTYPES[name], device)
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Return the context for the forward pass and the loss, of training or evaluation."""
+        if self.dtype == torch.float32:
+            return nullcontext()
+        return torch.autocast(self.device.type, self.dtype)
+
+    def scaled(self, loss_gradient: Tensor) -> Tensor:
+        """Return what to hand to `loss.backward` where fp32 hands over `loss_gradient`."""
+        return loss_gradient if self._scaler is None else self._scaler.scale(loss_gradient)
+
+    def unscale(self, optimizer: torch.optim.Optimizer) -> None:
+        """Divide the gradients by the scale, in place; once a step, before they are read."""
+        if self._scaler is None:
+            return
+        self._scaler.unscale_(optimizer)
+        self._skips = not self._has_stepped and not _all_finite(optimizer)
+
+    def step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Update the weights, or in fp16 skip that if a gradient was not finite at `unscale`.
+
+        In fp16 an optimizer without a fused kernel makes the host wait for the device here.
+        """
+        if self._scaler is None:
+            optimizer.step()
+            return
+        if self._skips is None:
+            self.unscale(optimizer)
+        # torch's fused SGD that skips its very first step leaves its momentum as uninitialised
+        # memory and goes on from it. Until one step was taken, the host decides, at the price of
+        # a wait for the device; afterwards the optimizer's kernels skip by themselves.
+        if not self._skips:
+            self._scaler.step(optimizer)
+            self._has_stepped = True
+        self._scaler.update()
+        self._skips = None
+
+    @property
+    def scale(self) -> Tensor | None:
+        """The scale of the next step, a copy on the device; None where nothing is scaled."""
+        if self._scaler is None:
+            return None
+        return self._scaler.scale(torch.ones((), device=self.device))
+
+    def state(self) -> dict[str, Any]:
+        """Return what the next step depends on as plain values; this waits for the device."""
+        if self._scaler is None:
+            return {}
+        return {**self._scaler.state_dict(), "has_stepped": self._has_stepped}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a `state`; that of another precision has nothing to go on from."""
+        if self._scaler is not None and state:
+            values = dict(state)
+            self._has_stepped = values.pop("has_stepped")
+            self._scaler.load_state_dict(values)
+
+
+def refuse_lost_scale(scale: float, step: int) -> None:
+    """Raise NonFiniteError if the scale, read after `step`, has fallen below 1.
+
+    Some skipped steps are usual in fp16; a scale below 1 means that no scale was small enough.
+    """
+    if scale < SMALLEST_SCALE:
+        raise NonFiniteError(
+            f"the gradients overflow fp16 at every scale, the last of them {scale:g}, "
+            f"at step {step}",
+            "the loss or a gradient is above 65504, or not finite at all",
+            "precision: bf16 or fp32, or a smaller optimizer.lr",
+        )
+
+
+def _lack(name: PrecisionName, device: torch.device) -> str:
+    """Return why the device cannot compute in the precision, "" if it can."""
+    if name == "fp32":
+        return ""
+    if not torch.amp.is_autocast_available(device.type):
+        return f"torch has no autocast on {device.type}"
+    if name == "bf16" and device.type == "cuda" and torch.version.hip is None:
+        major, minor = torch.cuda.get_device_capability(device)
+        if major < 8:  # torch would emulate it, slower than float32
+            return f"the GPU is of compute capability {major}.{minor}, bfloat16 begins with 8.0"
+    return ""
+
+
+def _all_finite(optimizer: torch.optim.Optimizer) -> bool:
+    """Return whether every gradient is finite; this waits for the device."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    grads = [p.grad for p in parameters if p.grad is not None]
+    # the largest magnitude, because a sum of squares could overflow by itself
+    largest = torch.stack(torch._foreach_norm(grads, inf))
+    return bool(largest.isfinite().all())
