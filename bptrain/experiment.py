@@ -14,8 +14,8 @@ from bptrain.models import LayerSummary, LossConfig, ModelConfig, summarize
 from bptrain.models.losses import default_loss
 from bptrain.monitor.metrics import evaluation_metric, training_metric
 from bptrain.optim import OptimizerConfig, Schedule, ScheduleConfig
-from bptrain.optim.optimizers import SGDConfig
 from bptrain.optim.schedules import ConstantConfig
+from bptrain.optim.sgd import SGDConfig
 from bptrain.problem import Problem
 from bptrain.train.evaluate import Metric
 from bptrain.train.memory import MemoryEstimate, refuse_if_too_large
@@ -205,7 +205,7 @@ def build(plan: Plan) -> Experiment:
         loss_function=plan.loss_function.to(device),
         training_metric=training_metric(problem),
         evaluation_metric=evaluation_metric(problem),
-        optimizer=config.optimizer.build(model.parameters()),
+        optimizer=config.optimizer.build(model),
         schedule=config.schedule.build(plan.total_steps, plan.steps_per_epoch),
         batches=serve(config, dataset.train, config.seed),
         total_steps=plan.total_steps,
