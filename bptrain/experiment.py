@@ -14,8 +14,8 @@ from bptrain.models import LayerSummary, LossConfig, ModelConfig, summarize
 from bptrain.models.losses import default_loss
 from bptrain.monitor.metrics import evaluation_metric, training_metric
 from bptrain.optim import OptimizerConfig, ScheduleConfig
-from bptrain.optim.optimizers import SGDConfig
 from bptrain.optim.schedules import ConstantConfig
+from bptrain.optim.sgd import SGDConfig
 from bptrain.problem import Problem
 from bptrain.train.averaging import AveragedWeights
 from bptrain.train.clipping import Clipping
@@ -23,7 +23,6 @@ from bptrain.train.early_stopping import EarlyStoppingConfig
 from bptrain.train.evaluate import Metric
 from bptrain.train.gradients import LayerGradients
 from bptrain.train.memory import MemoryEstimate, refuse_if_too_large
-from bptrain.train.penalty import L1Penalty
 from bptrain.train.precision import Precision
 from bptrain.train.update import Update
 
@@ -297,6 +296,6 @@ def update_of(plan: Plan, model: nn.Module) -> Update:
         batches=train.grad_accum_steps,
         searches=config.optimizer.searches,
         clipping=train.clipping,
-        penalty=L1Penalty(model, train.l1) if train.l1 else None,
+        l1=train.l1,
         average=AveragedWeights(model, train.ema_decay) if train.ema_decay else None,
     )

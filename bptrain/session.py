@@ -6,16 +6,19 @@ from math import isfinite
 from pathlib import Path
 from typing import NoReturn
 
+import torch
+
 from bptrain.errors import CheckpointError, DataError, InterruptedRun, shorten
 from bptrain.experiment import Experiment
 from bptrain.judging import evaluate_split, refuse_non_finite
 from bptrain.monitor.run_log import RunLog
-from bptrain.optim.schedules import Plateau
+from bptrain.optim import Plateau
 from bptrain.train.checkpoint import prune, write_checkpoint
 from bptrain.train.early_stopping import EarlyStopping
 from bptrain.train.evaluate import Reading, StepWindow
 from bptrain.train.loop import BEGINNING, Position, StepReport, fit
 from bptrain.train.memory import used_mb
+from bptrain.train.precision import refuse_lost_scale
 from bptrain.train.signals import StopNow, StopRequest
 from bptrain.train.state import (
     CarriesState,
@@ -50,9 +53,9 @@ class Session:
     early_stopping: EarlyStopping | None = field(init=False)
 
     def __post_init__(self) -> None:
-        patience = self.experiment.config.train.early_stopping
+        rule = self.experiment.config.train.early_stopping
         self.window = StepWindow(self.experiment.training_metric)
-        self.early_stopping = EarlyStopping(patience) if patience else None
+        self.early_stopping = rule.build() if rule else None
 
     @property
     def is_finished(self) -> bool:
@@ -130,8 +133,7 @@ class Session:
         reading = self.window.read()
         self.refuse_non_finite(reading)
         update = self.experiment.update
-        names = ["grad/total", *(f"grad/layer/{name}" for name in update.gradients.names)]
-        norms = dict(zip(names, reading.norms[-1], strict=True))
+        norms = dict(zip(update.gradients.tags, reading.norms[-1], strict=True))
         if update.clipping is not None:
             norms["grad/total_clipped"] = reading.clipped
         step = self.position.step
@@ -142,8 +144,10 @@ class Session:
             **{tag: norm for tag, norm in norms.items() if isfinite(norm)},
             "perf/memory_mb": used_mb(self.experiment.device),
         }
-        scale = update.precision.scale
-        return values if scale is None else {**values, "train/loss_scale": float(scale)}
+        if (scale := update.precision.scale) is not None:
+            values["train/loss_scale"] = float(scale)
+            refuse_lost_scale(values["train/loss_scale"], step)
+        return values
 
     def refuse_non_finite(self, reading: Reading) -> None:
         """Raise NonFiniteError for the first step whose loss or gradient is not finite.
@@ -159,7 +163,7 @@ class Session:
             if not isfinite(loss):
                 refuse_non_finite(f"the loss is {loss} at step {step}")
             bad = [(n, norm) for n, norm in enumerate(norms[1:]) if not isfinite(norm)]
-            if bad and not update.precision.skips_overflow:
+            if bad and update.precision.dtype != torch.float16:
                 # blame flows backwards: the layer nearest to the loss had it first
                 layer, norm = bad[-1]
                 name = update.gradients.names[layer]
@@ -198,7 +202,7 @@ class Session:
             "log": self.log.position(),
         }
         if update.average is not None:
-            rest["average"] = update.average.tensors()
+            rest["average"] = {**update.average.state(), "tensors": update.average.tensors()}
         if isinstance(update.schedule, Plateau):
             rest["schedule"] = update.schedule.state()
         if self.early_stopping is not None:
@@ -237,7 +241,7 @@ class Session:
         restore_optimizer(update.optimizer, rest["optimizer"])
         update.precision.restore(rest["precision"])
         if update.average is not None:
-            update.average.restore(rest["average"])
+            update.average.restore(rest["average"]["tensors"], rest["average"])
         # a schedule or an early stopping that the run begins only now has nothing to go on from
         if isinstance(update.schedule, Plateau) and "schedule" in rest:
             update.schedule.restore(rest["schedule"])

@@ -96,13 +96,12 @@ def opened_log(
 ) -> Iterator[RunLog]:
     """Open what the run tells; what was told after the saved state is taken back first."""
     told = None if saved is None else rest_of(saved)["log"]
-    names = experiment.update.gradients.names
     with ExitStack() as opened:
         metrics = MetricsFile(run_dir / "metrics.jsonl", told and told["metrics"])
         board = Board(
             run_dir / "tensorboard",
             to_yaml(experiment.config),
-            [f"grad/layer/{name}" for name in names],
+            experiment.update.gradients.tags,
             experiment.evaluation_metric.names,
             told and told["board"],
         )

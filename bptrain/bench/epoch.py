@@ -18,7 +18,7 @@ from bptrain.data import BatchSource
 from bptrain.data.mnist import FILES, MNISTConfig, find
 from bptrain.models.losses import CrossEntropyConfig
 from bptrain.models.mlp import MLPConfig
-from bptrain.optim.optimizers import SGDConfig
+from bptrain.optim.sgd import SGDConfig
 from bptrain.problem import Problem
 from bptrain.train.loop import fit
 
@@ -59,7 +59,7 @@ def bptrain_epoch(hidden: list[int], batches: BatchSource) -> Callable[[], objec
     """Return a function that trains bptrain's MLP for an epoch."""
     model = MLPConfig(hidden=hidden).build(PROBLEM, "cpu")
     loss = CrossEntropyConfig(label_smoothing=SMOOTHING).build(PROBLEM)
-    optimizer = OPTIMIZER.build(model.parameters())
+    optimizer = OPTIMIZER.build(model)
 
     def epoch() -> None:
         for _ in fit(model, loss, optimizer, lambda _: 1.0, batches, len(batches)):

@@ -9,21 +9,12 @@ parameter. With 1 / size in its place, a smaller last batch would count as much 
 What a layer computes over a batch, as in batch normalization, it still computes over each.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 
-class Weighted(Protocol):
-    """A batch, as far as accumulation looks at it."""
-
-    @property
-    def weight(self) -> int:
-        """Predictions that the mean loss is taken over."""
-        ...
-
-
-Batch = TypeVar("Batch", bound=Weighted)
+Batch = TypeVar("Batch")
 
 
 def groups(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
@@ -32,8 +23,3 @@ def groups(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
     while group := list(islice(left, size)):
         yield group
 
-
-def shares(group: Sequence[Weighted]) -> list[float]:
-    """Return the share of each batch in the mean loss over the group."""
-    total = sum(batch.weight for batch in group)
-    return [batch.weight / total for batch in group]

@@ -1,14 +1,15 @@
 """The training loop: forward, loss, backward, update, epoch after epoch."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from itertools import count, islice
+from itertools import count
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from bptrain.train.accumulation import groups
 from bptrain.train.update import Change, Update
 
 
@@ -86,7 +87,7 @@ def fit(
     step, used = start.step, start.batch
     epochs = count(start.epoch) if step < total_steps else ()
     for epoch in epochs:
-        for group in grouped(batches.epoch(epoch, used), update.batches):
+        for group in groups(batches.epoch(epoch, used), update.batches):
             # 1. forward, 2. loss, 3. backward
             passes = partial(backpropagate, model, loss_function, group, update)
             loss, answers = passes()
@@ -107,8 +108,8 @@ def backpropagate(
 ) -> tuple[Tensor, list[Answer]]:
     """Lay the gradients of the mean loss over all predictions of a group into the parameters.
 
-    The group's batches are passed one by one, so that only one's activations are held: with L_i
-    the mean loss of batch i over its w_i predictions, dL = sum_i w_i / (sum_j w_j) dL_i.
+    The batches are passed one by one, so that only one's activations are held. Autograd adds up
+    what each lays down; `accumulation.py` derives its share.
     """
     update.optimizer.zero_grad()
     whole = sum(batch.weight for batch in group)
@@ -131,9 +132,3 @@ def backpropagate(
     assert isinstance(mean, Tensor)  # a group holds a batch at least
     return mean, answers
 
-
-def grouped(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
-    """Yield the batches of each step; the last group of an epoch may be smaller."""
-    rest = iter(batches)
-    while group := list(islice(rest, size)):
-        yield group

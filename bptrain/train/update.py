@@ -10,7 +10,7 @@ from torch import Tensor
 from bptrain.train.averaging import AveragedWeights
 from bptrain.train.clipping import Clipping
 from bptrain.train.gradients import LayerGradients
-from bptrain.train.penalty import L1Penalty
+from bptrain.train.penalty import add_l1_gradients
 from bptrain.train.precision import Precision
 
 
@@ -37,7 +37,7 @@ class Update:
     batches: int = 1
     searches: bool = False
     clipping: Clipping | None = None
-    penalty: L1Penalty | None = None
+    l1: float = 0.0
     average: AveragedWeights | None = None
     base_lrs: list[float] = field(init=False)
 
@@ -58,8 +58,8 @@ class Update:
         self.precision.unscale(self.optimizer)
         norms = self.gradients.norms()
         clipped = norms[0] if self.clipping is None else self.clipping.clip(self.gradients, norms)
-        if self.penalty is not None:
-            self.penalty.add()
+        if self.l1:
+            add_l1_gradients(self.gradients.parameters, self.l1)
         if self.searches:
             known = [loss]
             self.optimizer.step(lambda: float(known.pop() if known else again()[0]))

@@ -9,7 +9,11 @@ import torch
 from torch import nn
 
 from bptrain.errors import CheckpointError, StorageError
-from bptrain.optim.optimizers import AdamConfig, AdamWConfig, RMSpropConfig, SGDConfig
+from bptrain.optim.adagrad import AdagradConfig, RMSpropConfig
+from bptrain.optim.adam import AdamConfig, AdamWConfig, NAdamConfig, RAdamConfig
+from bptrain.optim.lbfgs import LBFGSConfig
+from bptrain.optim.muon import MuonConfig
+from bptrain.optim.sgd import SGDConfig
 from bptrain.train.checkpoint import (
     best_checkpoint,
     list_checkpoints,
@@ -26,9 +30,17 @@ def state_at(step: int, loss: float | None = None) -> TrainingState:
 
 
 def step_once(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    optimizer.zero_grad()
-    (model(torch.arange(6.0).view(2, 3)) ** 2).sum().backward()
-    optimizer.step()
+    def loss() -> torch.Tensor:
+        optimizer.zero_grad()
+        value = ((model(torch.arange(6.0).view(2, 3)) - 1) ** 2).sum()
+        value.backward()
+        return value
+
+    optimizer.step(loss)
+
+
+def small_model() -> nn.Module:
+    return nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.LayerNorm(4), nn.Linear(4, 2))
 
 
 @pytest.mark.parametrize(
@@ -39,28 +51,41 @@ def step_once(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         AdamConfig(),
         AdamWConfig(),
         RMSpropConfig(momentum=0.5),
+        AdagradConfig(lr_decay=0.1),
+        NAdamConfig(),
+        RAdamConfig(),
+        AdamWConfig(decay_norm_and_bias=False),
+        MuonConfig(),
+        MuonConfig(decay_norm_and_bias=False),
+        LBFGSConfig(iterations=3, history=4),
+        LBFGSConfig(iterations=1, lr=0.01, line_search=None),
     ],
-    ids=lambda config: f"{config.kind} {config.model_dump().get('momentum', '')}",
+    ids=lambda config: " ".join(str(value) for value in config.model_dump().values()),
 )
 def test_a_restored_optimizer_takes_the_very_same_next_step(
     tmp_path: Path, config: SGDConfig
 ) -> None:
     torch.manual_seed(0)
-    model = nn.Linear(3, 2)
-    optimizer = config.build(model.parameters())
+    model = small_model()
+    optimizer = config.build(model)
     for _ in range(3):
         step_once(model, optimizer)
     path = write_checkpoint(tmp_path, capture(model, optimizer, {"step": 3}))
 
-    restored = nn.Linear(3, 2)
+    restored = small_model()
     state = read_checkpoint(path)
     restored.load_state_dict(state.model)
-    other = config.build(restored.parameters())
+    other = config.build(restored)
     restore_optimizer(other, state)
-    for each in ((model, optimizer), (restored, other)):
-        step_once(*each)
-    for mine, theirs in zip(restored.parameters(), model.parameters(), strict=True):
-        assert mine.equal(theirs)
+    for _ in range(2):
+        before = [p.detach().clone() for p in model.parameters()]
+        for each in ((model, optimizer), (restored, other)):
+            step_once(*each)
+        for mine, theirs, old in zip(
+            restored.parameters(), model.parameters(), before, strict=True
+        ):
+            assert mine.equal(theirs)
+            assert not mine.equal(old)
 
 
 def test_a_checkpoint_holds_the_documented_files(tmp_path: Path) -> None:
@@ -180,7 +205,7 @@ def test_a_pickle_under_our_name_is_never_opened(tmp_path: Path) -> None:
 def test_a_weight_that_two_layers_share_is_there_under_both_names(tmp_path: Path) -> None:
     model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
     model[1].weight = model[0].weight
-    state = capture(model, SGDConfig().build(model.parameters()), {"step": 1})
+    state = capture(model, SGDConfig().build(model), {"step": 1})
     read = read_checkpoint(write_checkpoint(tmp_path, state))
     assert read.model["0.weight"].equal(model[0].weight)
     assert read.model["1.weight"].equal(model[0].weight)

@@ -1,0 +1,84 @@
+"""Gradients divided by the root of their own squares: all of them in Adagrad, recent in RMSprop."""
+
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import nn
+
+from bptrain.optim.groups import decay_groups
+from bptrain.optim.options import (
+    DECAY,
+    DECAY_ALL,
+    EPS,
+    LR,
+    Beta,
+    Decay,
+    Epsilon,
+    LearningRate,
+    OptimizerBase,
+)
+
+
+class AdagradConfig(OptimizerBase):
+    """Adagrad: each gradient divided by the root of the sum of its squares since the start.
+
+    Source: Duchi, Hazan and Singer 2011, "Adaptive Subgradient Methods for Online Learning and
+    Stochastic Optimization", figure 1, its diagonal form.
+    """
+
+    kind: Literal["adagrad"] = "adagrad"
+    lr: LearningRate = Field(default=1e-2, description=LR)
+    lr_decay: float = Field(
+        default=0.0, ge=0, description="the learning rate of step n is lr / (1 + n lr_decay)"
+    )
+    initial_accumulator_value: float = Field(
+        default=0.0, ge=0, description="what the sum of squares starts with"
+    )
+    eps: Epsilon = Field(default=1e-10, description=EPS)
+    weight_decay: Decay = Field(default=0.0, description=DECAY)
+    decay_norm_and_bias: bool = Field(default=True, description=DECAY_ALL)
+
+    states: ClassVar[int] = 1  # tensors kept for each parameter
+
+    def build(self, model: nn.Module) -> torch.optim.Optimizer:
+        """Return the optimizer."""
+        return torch.optim.Adagrad(
+            decay_groups(model, self.weight_decay, self.decay_norm_and_bias),
+            lr=self.lr,
+            lr_decay=self.lr_decay,
+            initial_accumulator_value=self.initial_accumulator_value,
+            eps=self.eps,
+            fused=True,
+        )
+
+
+class RMSpropConfig(OptimizerBase):
+    """RMSprop: each gradient divided by the root of its running mean square.
+
+    Source: Tieleman and Hinton 2012, "Neural Networks for Machine Learning", lecture 6.5.
+    """
+
+    kind: Literal["rmsprop"] = "rmsprop"
+    lr: LearningRate = Field(default=1e-3, description=LR)
+    alpha: Beta = Field(default=0.99, description="decay of the mean square")
+    eps: Epsilon = Field(default=1e-8, description=EPS)
+    momentum: Beta = Field(default=0.0, description="share of the last update carried on")
+    weight_decay: Decay = Field(default=0.0, description=DECAY)
+    decay_norm_and_bias: bool = Field(default=True, description=DECAY_ALL)
+
+    @property
+    def states(self) -> int:
+        """Tensors kept for each parameter."""
+        return 1 + int(self.momentum > 0)
+
+    def build(self, model: nn.Module) -> torch.optim.Optimizer:
+        """Return the optimizer; torch has no fused RMSprop, foreach is its fastest."""
+        return torch.optim.RMSprop(
+            decay_groups(model, self.weight_decay, self.decay_norm_and_bias),
+            lr=self.lr,
+            alpha=self.alpha,
+            eps=self.eps,
+            momentum=self.momentum,
+            foreach=True,
+        )

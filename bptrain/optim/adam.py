@@ -1,0 +1,132 @@
+"""Adam and its kin: torch.optim's arithmetic, fused into one kernel where torch has one."""
+
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import nn
+
+from bptrain.optim.groups import decay_groups
+from bptrain.optim.options import (
+    DECAY,
+    DECAY_ALL,
+    EPS,
+    LR,
+    Betas,
+    Decay,
+    Epsilon,
+    LearningRate,
+    OptimizerBase,
+)
+
+DECOUPLED = "decay the weights apart from the gradient, as adamw does"
+
+
+class AdamBase(OptimizerBase):
+    """What all of them share: the running means of the gradient and of its square."""
+
+    lr: LearningRate = Field(default=1e-3, description=LR)
+    betas: Betas = Field(
+        default=[0.9, 0.999], description="decay of the gradient's mean and of its square"
+    )
+    eps: Epsilon = Field(default=1e-8, description=EPS)
+
+    states: ClassVar[int] = 2  # tensors kept for each parameter
+
+    @property
+    def _pair(self) -> tuple[float, float]:
+        return self.betas[0], self.betas[1]
+
+
+class AdamConfig(AdamBase):
+    """Adam: a step size for each weight, from the mean and square of its gradients.
+
+    Source: Kingma and Ba 2015, "Adam: A Method for Stochastic Optimization", algorithm 1.
+    """
+
+    kind: Literal["adam"] = "adam"
+    weight_decay: Decay = Field(default=0.0, description=DECAY)
+    decay_norm_and_bias: bool = Field(default=True, description=DECAY_ALL)
+
+    def build(self, model: nn.Module) -> torch.optim.Optimizer:
+        """Return the optimizer."""
+        return torch.optim.Adam(
+            decay_groups(model, self.weight_decay, self.decay_norm_and_bias),
+            lr=self.lr,
+            betas=self._pair,
+            eps=self.eps,
+            fused=True,
+        )
+
+
+class AdamWConfig(AdamBase):
+    """Adam with weight decay apart from the gradient.
+
+    Source: Loshchilov and Hutter 2019, "Decoupled Weight Decay Regularization", algorithm 2.
+    """
+
+    kind: Literal["adamw"] = "adamw"
+    weight_decay: Decay = Field(default=0.01, description=DECAY)
+    decay_norm_and_bias: bool = Field(default=True, description=DECAY_ALL)
+
+    def build(self, model: nn.Module) -> torch.optim.Optimizer:
+        """Return the optimizer."""
+        return torch.optim.AdamW(
+            decay_groups(model, self.weight_decay, self.decay_norm_and_bias),
+            lr=self.lr,
+            betas=self._pair,
+            eps=self.eps,
+            fused=True,
+        )
+
+
+class NAdamConfig(AdamBase):
+    """Adam with Nesterov's look ahead along the mean gradient.
+
+    Source: Dozat 2016, "Incorporating Nesterov Momentum into Adam".
+    """
+
+    kind: Literal["nadam"] = "nadam"
+    lr: LearningRate = Field(default=2e-3, description=LR)
+    momentum_decay: float = Field(
+        default=4e-3, ge=0, description="how fast the momentum rises to the first beta"
+    )
+    weight_decay: Decay = Field(default=0.0, description=DECAY)
+    decoupled_weight_decay: bool = Field(default=False, description=DECOUPLED)
+    decay_norm_and_bias: bool = Field(default=True, description=DECAY_ALL)
+
+    def build(self, model: nn.Module) -> torch.optim.Optimizer:
+        """Return the optimizer; torch has no fused NAdam, foreach is its fastest."""
+        return torch.optim.NAdam(
+            decay_groups(model, self.weight_decay, self.decay_norm_and_bias),
+            lr=self.lr,
+            betas=self._pair,
+            eps=self.eps,
+            momentum_decay=self.momentum_decay,
+            decoupled_weight_decay=self.decoupled_weight_decay,
+            foreach=True,
+        )
+
+
+class RAdamConfig(AdamBase):
+    """Adam that trusts the mean square only once enough gradients went into it: no warm-up needed.
+
+    Source: Liu et al. 2020, "On the Variance of the Adaptive Learning Rate and Beyond",
+    algorithm 2.
+    """
+
+    kind: Literal["radam"] = "radam"
+    weight_decay: Decay = Field(default=0.0, description=DECAY)
+    decoupled_weight_decay: bool = Field(default=False, description=DECOUPLED)
+    decay_norm_and_bias: bool = Field(default=True, description=DECAY_ALL)
+
+    def build(self, model: nn.Module) -> torch.optim.Optimizer:
+        """Return the optimizer; torch has no fused RAdam, foreach is its fastest."""
+        return torch.optim.RAdam(
+            decay_groups(model, self.weight_decay, self.decay_norm_and_bias),
+            lr=self.lr,
+            betas=self._pair,
+            eps=self.eps,
+            decoupled_weight_decay=self.decoupled_weight_decay,
+            foreach=True,
+        )

@@ -1,0 +1,97 @@
+"""Muon: updates of hidden weight matrices made orthogonal; AdamW for everything else."""
+
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import nn
+
+from bptrain.errors import UsageError
+from bptrain.optim.combined import CombinedOptimizer
+from bptrain.optim.groups import hidden_matrices, norms_and_biases, split_by_decay
+from bptrain.optim.options import (
+    DECAY,
+    DECAY_ALL,
+    EPS,
+    Beta,
+    Betas,
+    Decay,
+    Epsilon,
+    LearningRate,
+    OptimizerBase,
+)
+
+
+class MuonConfig(OptimizerBase):
+    """Momentum made orthogonal for the hidden weight matrices, AdamW for all other parameters.
+
+    The others are biases, norms, embeddings, convolution kernels and the output layer.
+    Source: Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks";
+    match_rms_adamw is Liu et al. 2025, "Muon is Scalable for LLM Training", section 2.2.
+    """
+
+    kind: Literal["muon"] = "muon"
+    lr: LearningRate = Field(
+        default=0.02, description="learning rate of hidden matrices before the schedule"
+    )
+    momentum: Beta = Field(default=0.95, description="decay of the matrices' mean gradient")
+    nesterov: bool = Field(default=True, description="look ahead along the momentum")
+    newton_schulz_steps: int = Field(
+        default=5, ge=1, le=99, description="iterations that make an update nearly orthogonal"
+    )
+    adjust_lr: Literal["original", "match_rms_adamw"] = Field(
+        default="original",
+        description="factor on lr by a matrix' shape; the second lets lr be as large as adamw's",
+    )
+    adamw_lr: LearningRate = Field(
+        default=1e-3, description="learning rate of all others before the schedule"
+    )
+    adamw_betas: Betas = Field(
+        default=[0.9, 0.999], description="decay of their gradient's mean and of its square"
+    )
+    adamw_eps: Epsilon = Field(default=1e-8, description=EPS)
+    weight_decay: Decay = Field(default=0.1, description=DECAY)
+    decay_norm_and_bias: bool = Field(default=True, description=DECAY_ALL)
+
+    states: ClassVar[int] = 2  # tensors kept for each parameter, at most: a hidden matrix has one
+
+    def build(self, model: nn.Module) -> torch.optim.Optimizer:
+        """Return both optimizers as one, the hidden matrices' group first.
+
+        Raises UsageError for a model without hidden matrices, and where torch is too old for Muon.
+        """
+        if not hasattr(torch.optim, "Muon"):
+            raise UsageError(
+                f"optimizer.kind is muon, which torch {torch.__version__} does not have",
+                hint="torch 2.9 or newer, or optimizer.kind=adamw",
+            )
+        matrices = hidden_matrices(model)
+        if not matrices:
+            raise UsageError(
+                "optimizer.kind is muon, and the model has no hidden weight matrix",
+                "muon is for them alone: embeddings, convolutions and the output layer are not",
+                "optimizer.kind=adamw",
+            )
+        return CombinedOptimizer([self._muon(matrices), self._adamw(model, set(matrices))])
+
+    def _muon(self, matrices: list[nn.Parameter]) -> torch.optim.Optimizer:
+        return torch.optim.Muon(
+            matrices,
+            lr=self.lr,
+            weight_decay=self.weight_decay,
+            momentum=self.momentum,
+            nesterov=self.nesterov,
+            ns_steps=self.newton_schulz_steps,
+            adjust_lr_fn=self.adjust_lr,
+        )
+
+    def _adamw(self, model: nn.Module, matrices: set[nn.Parameter]) -> torch.optim.Optimizer:
+        others = (p for p in model.parameters() if p not in matrices)
+        spared = set() if self.decay_norm_and_bias else norms_and_biases(model)
+        return torch.optim.AdamW(
+            split_by_decay(others, self.weight_decay, spared),
+            lr=self.adamw_lr,
+            betas=(self.adamw_betas[0], self.adamw_betas[1]),
+            eps=self.adamw_eps,
+            fused=True,
+        )

@@ -1,0 +1,75 @@
+"""Plateau: the learning rate drops when the validation loss stops falling."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+
+from bptrain.optim.schedules import WarmUpConfig
+
+
+class PlateauConfig(WarmUpConfig):
+    """The learning rate times factor whenever the validation loss has stopped falling."""
+
+    kind: Literal["plateau"] = "plateau"
+    factor: float = Field(default=0.1, gt=0, lt=1, description="of each drop")
+    patience: int = Field(
+        default=10, ge=0, le=10**6, description="evaluations without a better loss that are borne"
+    )
+    threshold: float = Field(
+        default=1e-4, ge=0, lt=1, description="share by which a loss must be below the best"
+    )
+    minimum: float = Field(
+        default=0.0, ge=0, le=1, description="share of the learning rate that always stays"
+    )
+
+    watches_validation: ClassVar[bool] = True
+
+    def build(self, total_steps: int, steps_per_epoch: int) -> "Plateau":
+        """Return the schedule, which must be told each validation loss."""
+        return Plateau(self, self.warm)
+
+
+@dataclass
+class Plateau:
+    """A schedule that remembers: what it returns for a step depends on the losses it was told.
+
+    share  of the learning rate, after the drops so far
+    best   lowest loss observed, None before the first
+    bad    losses observed since that were no better
+    """
+
+    config: PlateauConfig
+    warm: Callable[[int], float]
+    share: float = 1.0
+    best: float | None = None
+    bad: int = 0
+
+    def __call__(self, step: int) -> float:
+        """Return the factor of a step that comes next."""
+        return self.warm(step) * self.share
+
+    def observe(self, loss: float) -> None:
+        """Take note of a validation loss; NaN is no better than any."""
+        if self._is_better(loss):
+            self.best, self.bad = loss, 0
+            return
+        self.bad += 1
+        if self.bad > self.config.patience:
+            self.share = max(self.config.minimum, self.share * self.config.factor)
+            self.bad = 0
+
+    def _is_better(self, loss: float) -> bool:
+        if self.best is None:
+            return loss < float("inf")
+        # of the magnitude: a loss may be negative, and must fall all the same
+        return loss < self.best - self.config.threshold * abs(self.best)
+
+    def state(self) -> dict[str, Any]:
+        """Return what a resumed run needs, as plain JSON."""
+        return {"share": self.share, "best": self.best, "bad": self.bad}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` returned."""
+        self.share, self.best, self.bad = state["share"], state["best"], state["bad"]

@@ -1,0 +1,46 @@
+"""Stochastic gradient descent: torch.optim's arithmetic, fused into one kernel."""
+
+from typing import Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import nn
+
+from bptrain.optim.groups import decay_groups
+from bptrain.optim.options import DECAY, DECAY_ALL, LR, Beta, Decay, LearningRate, OptimizerBase
+
+
+class SGDConfig(OptimizerBase):
+    """Stochastic gradient descent.
+
+    Source: Sutskever, Martens, Dahl and Hinton 2013, "On the importance of initialization and
+    momentum in deep learning", with the learning rate outside the momentum as torch has it.
+    """
+
+    kind: Literal["sgd"] = "sgd"
+    lr: LearningRate = Field(default=0.1, description=LR)
+    momentum: Beta = Field(default=0.9, description="share of the last update carried on")
+    nesterov: bool = Field(default=False, description="look ahead along the momentum")
+    weight_decay: Decay = Field(default=0.0, description=DECAY)
+    decay_norm_and_bias: bool = Field(default=True, description=DECAY_ALL)
+
+    @model_validator(mode="after")
+    def _nesterov_has_momentum(self) -> "SGDConfig":
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("nesterov needs a momentum above 0")
+        return self
+
+    @property
+    def states(self) -> int:
+        """Tensors kept for each parameter."""
+        return int(self.momentum > 0)
+
+    def build(self, model: nn.Module) -> torch.optim.Optimizer:
+        """Return the optimizer."""
+        return torch.optim.SGD(
+            decay_groups(model, self.weight_decay, self.decay_norm_and_bias),
+            lr=self.lr,
+            momentum=self.momentum,
+            nesterov=self.nesterov,
+            fused=True,
+        )
