@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from bptrain.errors import UsageError
-from bptrain.train.storage import storing
+from bptrain.train.storage import make_directory, storing, sync_directory, write_durably
 
 PACKAGES = ("bptrain", "torch", "torchvision", "numpy", "pydantic", "scikit-learn", "tensorboard")
 
@@ -29,14 +29,16 @@ def create_run_directory(name: str, chosen: Path | None, root: Path = Path("runs
                 "choose another folder",
             )
         with storing(chosen):
-            chosen.mkdir(parents=True, exist_ok=True)
+            make_directory(chosen)
         return chosen
     number = 1
     with storing(root):
+        make_directory(root)
         while True:
             path = root / (name if number == 1 else f"{name}-{number}")
             try:
-                path.mkdir(parents=True)  # atomic: two runs that start together get two folders
+                path.mkdir()  # atomic: two runs that start together get two folders
+                sync_directory(root)
             except FileExistsError:
                 if not root.is_dir():
                     raise
@@ -56,8 +58,11 @@ def write_description(run_dir: Path, config_text: str, device: torch.device) -> 
         "packages": package_versions(),
     }
     with storing(run_dir):
-        (run_dir / "config.yaml").write_text(config_text, encoding="utf-8")
-        (run_dir / "environment.json").write_text(json.dumps(environment, indent=2) + "\n")
+        # durably: without its config no checkpoint of the run can be gone on with
+        write_durably(run_dir / "config.yaml", config_text.encode())
+        write_durably(
+            run_dir / "environment.json", json.dumps(environment, indent=2).encode() + b"\n"
+        )
 
 
 def write_error_log(run_dir: Path, error: BaseException) -> None:
