@@ -85,6 +85,12 @@ class WorkerError(BptrainError):
     exit_code = 8
 
 
+class RunInUseError(BptrainError):
+    """A run directory that another process is training in."""
+
+    exit_code = 9
+
+
 class GradientError(BptrainError):
     """A hand-written gradient that `check` found wrong."""
 

@@ -1,11 +1,12 @@
 """What a trained state is worth: loss, metrics, and what is shown of its answers."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 from typing import Literal
 
+from bptrain.data import Batch
 from bptrain.errors import NonFiniteError, UsageError
 from bptrain.experiment import Experiment, build, plan, serve
 from bptrain.monitor.console import figures
@@ -86,12 +87,14 @@ def evaluate_split(
     split = dataset.validation if prefix == "val" else dataset.test
     if split is None:
         return {}
-    batches = serve(experiment.config, split).epoch(0)
+    batches: Iterable[Batch] = serve(experiment.config, split).epoch(0)
+    if stop is not None:
+        batches = stop.between(batches)
     measured = evaluate(
         experiment.model,
         experiment.loss_function,
         experiment.evaluation_metric,
-        batches if stop is None else stop.between(batches),
+        batches,
         update.precision,
         watchers,
     )

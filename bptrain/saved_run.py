@@ -9,6 +9,7 @@ from bptrain.config import load_config
 from bptrain.errors import CheckpointError, UsageError, shorten
 from bptrain.experiment import ExperimentConfig
 from bptrain.train.checkpoint import best_checkpoint, last_first, read_checkpoint
+from bptrain.train.state import rest_of
 
 CHECKPOINTS = "checkpoints"
 PICTURES = "pictures"
@@ -30,10 +31,11 @@ def choose_checkpoint(run_dir: Path, which: Choice) -> Path:
 
 
 def load_model(model: nn.Module, checkpoint: Path) -> None:
-    """Load a checkpoint's weights, or raise CheckpointError if they are another model's."""
+    """Load a checkpoint's weights, averaged if the run averages them, or raise CheckpointError if they are another model's."""
     state = read_checkpoint(checkpoint)
+    average = rest_of(state).get("average")
     try:
-        model.load_state_dict(state.model)
+        model.load_state_dict(state.model if average is None else average["tensors"])
     except RuntimeError as error:
         raise CheckpointError(
             f"{checkpoint}: holds another model than the run's config.yaml",

@@ -176,8 +176,8 @@ class Session:
         for name, tensor in self.experiment.model.state_dict().items():
             if not tensor.isfinite().all():
                 refuse_non_finite(f"{name} is not finite after step {self.position.step}")
-        write_checkpoint(self.checkpoints, self.state(values))
-        prune(self.checkpoints, self.experiment.config.checkpoint.keep_last)
+        written = write_checkpoint(self.checkpoints, self.state(values))
+        prune(self.checkpoints, self.experiment.config.checkpoint.keep_last, written)
         self.window.resume_clock()
 
     def leave(self, signal_number: int, is_saved: bool = False) -> NoReturn:

@@ -18,7 +18,7 @@ from bptrain.monitor.run_log import RunLog
 from bptrain.monitor.tensorboard import Board
 from bptrain.saved_run import CHECKPOINTS, choose_checkpoint
 from bptrain.session import Session
-from bptrain.train.lock import locked
+from bptrain.train.run_lock import locked
 from bptrain.train.memory import allocating
 from bptrain.train.prepared import write_prepared
 from bptrain.train.run_directory import create_run_directory, write_description, write_error_log

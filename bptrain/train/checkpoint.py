@@ -4,83 +4,106 @@
         model.safetensors  optimizer.safetensors  state.json
         manifest.json       size and SHA-256 of each of the others, written last
 
-Reading trusts nothing: sizes and checksums are verified before a byte is interpreted, and neither
-format can hold code.
+At whatever point a run is killed, every checkpoint that was there is still there and whole:
+
+    .unfinished-step-000500   being written; the name step-000500 comes last, by one rename
+    .replaced-step-000500     the older one of that step, while a newer one takes its name; without
+                              a step-000500 beside it, it still counts
+    .removed-step-000400      being removed
+
+The next save clears up what a killed run left under such names. Neither format of the files can
+hold code, and reading trusts none of them: see `sealed`.
 """
 
-import json
-import shutil
-from hashlib import sha256
+import os
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from math import inf
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
 from safetensors.torch import load, save
+from torch import Tensor
 
 from bptrain.errors import CheckpointError
+from bptrain.train.plain_json import decode, encode
+from bptrain.train.sealed import ANOTHER, read_manifest, read_verified, seal
 from bptrain.train.state import TrainingState
-from bptrain.train.storage import storing, sync_directory, write_durably
+from bptrain.train.storage import make_directory, remove, storing, sync_directory
 
-MANIFEST = "manifest.json"
 FILES = ("model.safetensors", "optimizer.safetensors", "state.json")
-UNFINISHED = ".unfinished-"
+UNFINISHED, REPLACED, REMOVED = ".unfinished-", ".replaced-", ".removed-"
+STEP = re.compile(r"step-([0-9]{6,})")
+LARGEST_STATE = 16 * 2**20  # bytes of state.json
 
 
 def write_checkpoint(directory: Path, state: TrainingState) -> Path:
-    """Write `state` into a new folder of `directory` and return it; all of it or nothing."""
-    path = directory / f"step-{state.values['step']:06d}"
+    """Write `state` into a new folder of `directory` and return it; all of it or nothing.
+
+    An older checkpoint of the same step is replaced, and stays until the new one is complete.
+    """
+    path = directory / name_of(state.values["step"])
+    values = encode(state.values)
+    if len(values) > LARGEST_STATE:
+        raise ValueError(f"{len(values):,} bytes of values, at most {LARGEST_STATE:,} are read")
+    decode(values)  # raises ValueError for what could not be read back
     with storing(path):
+        make_directory(directory)
+        _clear_up(directory)
         unfinished = directory / (UNFINISHED + path.name)
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir(parents=True)
-        contents = {
-            "model.safetensors": save(_writable(state.model)),
-            "optimizer.safetensors": save(_writable(state.optimizer)),
-            "state.json": _json(state.values),
-        }
-        for name, content in contents.items():
-            write_durably(unfinished / name, content)
-        manifest = {
-            name: {"bytes": len(content), "sha256": sha256(content).hexdigest()}
-            for name, content in contents.items()
-        }
-        write_durably(unfinished / MANIFEST, _json(manifest))
-        sync_directory(unfinished)
-        unfinished.rename(path)
-        sync_directory(directory)
+        try:
+            unfinished.mkdir()
+            seal(unfinished, _contents(state, values))
+            _give_name(unfinished, path)
+        except BaseException:
+            with suppress(OSError):
+                remove(unfinished)  # a full disk gets its space back
+            raise
     return path
 
 
 def read_checkpoint(path: Path) -> TrainingState:
     """Return the verified state of a checkpoint folder, or raise CheckpointError."""
-    contents = {name: _verified(path, name, entry) for name, entry in _manifest(path).items()}
-    try:
-        model, optimizer = (load(contents[name]) for name in FILES[:2])
-        return TrainingState(model, optimizer, json.loads(contents[FILES[2]]))
-    except (SafetensorError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: not a checkpoint of bptrain", str(error)) from error
+    manifest = read_manifest(path, FILES)
+    values = read_values(path)
+    model, optimizer = (
+        _tensors(path / name, read_verified(path / name, manifest[name])) for name in FILES[:2]
+    )
+    return TrainingState(model, optimizer, values)
 
 
 def read_values(path: Path) -> dict[str, Any]:
-    """Return the verified `state.json` of a checkpoint folder, or raise CheckpointError."""
-    content = _verified(path, FILES[2], _manifest(path)[FILES[2]])
+    """Return the verified `state.json` of a checkpoint folder, or raise CheckpointError.
+
+    Of the tensors only the sizes of their files are verified.
+    """
+    file = path / FILES[2]
+    content = read_verified(file, read_manifest(path, FILES)[FILES[2]], LARGEST_STATE)
     try:
-        values: dict[str, Any] = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: not a checkpoint of bptrain", str(error)) from error
+        values: dict[str, Any] = decode(content)
+        name = name_of(values.get("step"))
+    except (ValueError, AttributeError) as error:
+        raise CheckpointError(f"{file}: not of a checkpoint", str(error), ANOTHER) from error
+    if STEP.fullmatch(_own_name(path)) and name != _own_name(path):
+        raise CheckpointError(f"{path}: holds {name}, not what its own name says", hint=ANOTHER)
     return values
 
 
 def list_checkpoints(directory: Path) -> list[Path]:
-    """Return the finished checkpoint folders, oldest first."""
-    return sorted(directory.glob("step-*"), key=lambda path: (len(path.name), path.name))
-
-
-def best_checkpoint(directory: Path) -> Path:
-    """Return the checkpoint of least validation loss, the last one if none was validated."""
-    losses = {path: read_values(path).get("val/loss") for path in last_first(directory)}
-    validated = {path: loss for path, loss in losses.items() if loss is not None}
-    return min(validated, key=validated.__getitem__) if validated else next(iter(losses))
+    """Return the checkpoint folders, oldest step first, sound or not."""
+    try:
+        there = {path.name: path for path in directory.iterdir()}
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise CheckpointError(f"{directory}: cannot be read", error.strerror or "") from error
+    found = {}
+    for path in there.values():
+        step = STEP.fullmatch(_own_name(path))
+        if step and (path.name == _own_name(path) or _own_name(path) not in there):
+            found[path] = int(step[1])
+    return sorted(found, key=found.__getitem__)
 
 
 def last_first(directory: Path) -> list[Path]:
@@ -91,21 +114,120 @@ def last_first(directory: Path) -> list[Path]:
     return paths
 
 
-def prune(directory: Path, keep_last: int) -> None:
-    """Remove all checkpoints but the newest `keep_last` and the best one."""
-    kept = {best_checkpoint(directory), *last_first(directory)[:keep_last]}
+def newest_sound(directory: Path) -> tuple[Path, TrainingState, list[CheckpointError]]:
+    """Return the newest checkpoint that verifies, its state, and what is wrong with newer ones.
+
+    Raises CheckpointError if none verifies.
+    """
+    errors: list[CheckpointError] = []
+    for path in last_first(directory):
+        try:
+            return path, read_checkpoint(path), errors
+        except CheckpointError as error:
+            errors.append(error)
+    raise _none_sound(directory, errors)
+
+
+def best_checkpoint(directory: Path, written: Path | None = None) -> Path:
+    """Return the sound checkpoint of least validation loss, the newest if none was validated.
+
+    written  one that is sound because this process has just written it: it is not read again
+
+    Raises CheckpointError if none verifies.
+    """
+    errors: list[CheckpointError] = []
+    losses: dict[Path, float] = {}
+    for path in last_first(directory):
+        try:
+            loss = read_values(path).get("val/loss")
+        except CheckpointError as error:
+            errors.append(error)
+        else:
+            losses[path] = float(loss) if isinstance(loss, int | float) else inf
+    for path in sorted(losses, key=losses.__getitem__):  # of equals the newest stays first
+        try:
+            if path != written:
+                read_checkpoint(path)
+        except CheckpointError as error:
+            errors.append(error)
+        else:
+            return path
+    raise _none_sound(directory, errors)
+
+
+def prune(directory: Path, keep_last: int, written: Path | None = None) -> None:
+    """Remove all checkpoints but the newest `keep_last` sound ones and the best one.
+
+    written  the one that this process has just written, which is thereby known to be sound
+
+    A damaged one takes no sound one's place, and goes once it is older than all that stay. To hash
+    every file of every checkpoint at each save would cost more than the save. So the best one and
+    those newer than `written`, left by a run that was resumed before them, are read in full; of
+    older ones the manifest, the sizes and state.json are. What this leaves open is a bit that
+    turns on the disk in an older one: it may take the place of a sound one, never of `written`.
+    Without `written` all that count are read in full.
+    """
+    _clear_up(directory)
+    kept = set() if written is None else {written}
+    sound, older = 0, False
+    for path in last_first(directory):
+        if sound == keep_last:
+            break
+        kept.add(path)
+        sound += path == written or _is_sound(path, in_full=not older)
+        older = older or path == written
+    outdated = [path for path in list_checkpoints(directory) if path not in kept]
+    if not outdated:
+        return
+    best = best_checkpoint(directory, written)
     with storing(directory):
-        for path in list_checkpoints(directory):
-            if path not in kept:
-                shutil.rmtree(path)
+        for path in outdated:
+            if path != best:
+                # renamed first: no killed run leaves half a checkpoint under a checkpoint's name
+                remove(path.rename(path.with_name(REMOVED + _own_name(path))))
 
 
-def _writable(tensors: dict[str, Any]) -> dict[str, Any]:
+def name_of(step: Any) -> str:
+    """Return the name of a step's folder."""
+    if type(step) is not int or step < 0:
+        raise ValueError(f"the step is {step!r}")
+    return f"step-{step:06d}"
+
+
+def _own_name(path: Path) -> str:
+    return path.name.removeprefix(REPLACED)
+
+
+def _is_sound(path: Path, in_full: bool) -> bool:
+    try:
+        (read_checkpoint if in_full else read_values)(path)
+    except CheckpointError:
+        return False
+    return True
+
+
+def _none_sound(directory: Path, errors: list[CheckpointError]) -> CheckpointError:
+    newest = errors[0]
+    return CheckpointError(
+        f"{directory}: none of {len(errors)} checkpoints can be used",
+        f"{newest.what}: {newest.why}" if newest.why else newest.what,
+        "restore the folder from a copy, or train the run anew",
+    )
+
+
+def _contents(state: TrainingState, values: bytes) -> Iterator[tuple[str, bytes]]:
+    """Yield each file's name and content, made when it is its turn: they are large."""
+    yield FILES[0], save(_writable(state.model))
+    yield FILES[1], save(_writable(state.optimizer))
+    yield FILES[2], values
+
+
+def _writable(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return the tensors as safetensors takes them: contiguous, none in the memory of another.
 
     A weight that two layers share is written twice, so that every name is there to be read.
     """
-    written: dict[str, Any] = {}
+    written: dict[str, Tensor] = {}
     taken: set[int] = set()
     for name, tensor in tensors.items():
         alone = tensor.detach().contiguous()
@@ -116,31 +238,37 @@ def _writable(tensors: dict[str, Any]) -> dict[str, Any]:
     return written
 
 
-def _json(value: object) -> bytes:
-    return json.dumps(value, indent=2, allow_nan=False).encode()
-
-
-def _manifest(path: Path) -> dict[str, dict[str, Any]]:
+def _tensors(path: Path, content: bytes) -> dict[str, Tensor]:
     try:
-        manifest = json.loads((path / MANIFEST).read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: no readable {MANIFEST}", str(error)) from error
-    entries = manifest.values() if isinstance(manifest, dict) else ()
-    if not isinstance(manifest, dict) or set(manifest) != set(FILES):
-        raise CheckpointError(f"{path / MANIFEST}: does not list exactly {', '.join(FILES)}")
-    if not all(isinstance(entry, dict) and set(entry) == {"bytes", "sha256"} for entry in entries):
-        raise CheckpointError(f"{path / MANIFEST}: an entry lacks its size or checksum")
-    return manifest
+        return load(content)
+    except MemoryError:
+        raise
+    except Exception as error:  # of bytes that anyone may have made: whatever a parser raises
+        raise CheckpointError(f"{path}: not of a checkpoint", str(error), ANOTHER) from error
 
 
-def _verified(path: Path, name: str, entry: dict[str, Any]) -> bytes:
-    try:
-        content = (path / name).read_bytes()
-    except OSError as error:
-        raise CheckpointError(f"{path / name}: cannot be read", str(error)) from error
-    if len(content) != entry["bytes"] or sha256(content).hexdigest() != entry["sha256"]:
-        raise CheckpointError(
-            f"{path / name}: damaged: {len(content):,} bytes that do not match the manifest",
-            hint="take another checkpoint of the run",
-        )
-    return content
+def _give_name(finished: Path, path: Path) -> None:
+    """Rename a complete folder to a checkpoint's name; an older one of that name makes way."""
+    replaced = path.with_name(REPLACED + path.name)
+    if os.path.lexists(path):
+        path.rename(replaced)
+    finished.rename(path)
+    sync_directory(path.parent)
+    _clear_up(path.parent)
+
+
+def _clear_up(directory: Path) -> None:
+    """Remove what is neither finished nor needed, as far as the file system lets it."""
+    leftovers: list[Path] = []
+    with suppress(OSError):
+        leftovers += directory.glob(".*-step-*")
+    for path in leftovers:
+        with suppress(OSError):
+            if path.name.startswith((UNFINISHED, REMOVED)):
+                remove(path)
+            elif path.name.startswith(REPLACED):
+                original = path.with_name(_own_name(path))
+                if os.path.lexists(original):
+                    remove(path)
+                else:
+                    path.rename(original)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from bptrain.errors import UsageError
-from bptrain.train.storage import replace_durably, storing
+from bptrain.train.storage import make_directory, replace_durably, storing, sync_directory
 
 PACKAGES = ("bptrain", "torch", "torchvision", "numpy", "pydantic", "scikit-learn", "tensorboard")
 
@@ -30,14 +30,16 @@ def create_run_directory(name: str, chosen: Path | None, root: Path = Path("runs
                 "choose another folder",
             )
         with storing(chosen):
-            chosen.mkdir(parents=True, exist_ok=True)
+            make_directory(chosen)
         return chosen
     number = 1
     with storing(root):
+        make_directory(root)
         while True:
             path = root / (name if number == 1 else f"{name}-{number}")
             try:
-                path.mkdir(parents=True)  # atomic: two runs that start together get two folders
+                path.mkdir()  # atomic: two runs that start together get two folders
+                sync_directory(root)
             except FileExistsError:
                 if not root.is_dir():
                     raise
@@ -50,6 +52,7 @@ def write_description(run_dir: Path, config_text: str, device: torch.device) -> 
     """Write `config.yaml` and `environment.json`."""
     described = json.dumps(environment(device), indent=2) + "\n"
     with storing(run_dir):
+        # durably: without its config no checkpoint of the run can be gone on with
         replace_durably(run_dir / "environment.json", described.encode())
         replace_durably(run_dir / "config.yaml", config_text.encode())
 

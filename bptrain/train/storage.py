@@ -1,6 +1,8 @@
 """Writing that survives a power cut, and file-system errors in the user's words."""
 
+import errno
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,10 +27,22 @@ def storing(path: Path) -> Iterator[None]:
 
 def write_durably(path: Path, content: bytes) -> None:
     """Write a file and wait until the disk holds it."""
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+    try:
+        rest = memoryview(content)
+        while rest:  # a write may take less than it is given
+            rest = rest[os.write(descriptor, rest) :]
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def replace_durably(path: Path, content: bytes) -> None:
+    """Write a file under another name and rename it: the old content or the new, at any time."""
+    unfinished = path.with_name(f".unfinished-{path.name}")
+    write_durably(unfinished, content)
+    unfinished.replace(path)
+    sync_directory(path.parent)
 
 
 def sync_directory(path: Path) -> None:
@@ -36,5 +50,25 @@ def sync_directory(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        # some network file systems sync files alone; names are then as safe as they get there
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
     finally:
         os.close(descriptor)
+
+
+def make_directory(path: Path) -> None:
+    """Create a directory and those above it where they are missing, to stay after a power cut."""
+    if not path.is_dir():
+        make_directory(path.parent)
+        path.mkdir(exist_ok=True)
+        sync_directory(path.parent)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder with all that is in it; of a link the link alone."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()

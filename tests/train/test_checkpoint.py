@@ -140,15 +140,15 @@ def test_the_manifest_is_written_after_every_other_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order = []
-    from bptrain.train import checkpoint
+    from bptrain.train import sealed
 
-    real = checkpoint.write_durably
+    real = sealed.write_durably
 
     def watch(path: Path, content: bytes) -> None:
         order.append(path.name)
         real(path, content)
 
-    monkeypatch.setattr(checkpoint, "write_durably", watch)
+    monkeypatch.setattr(sealed, "write_durably", watch)
     write_checkpoint(tmp_path, state_at(1))
     assert order[-1] == "manifest.json"
     assert len(order) == 4
