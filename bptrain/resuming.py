@@ -12,8 +12,8 @@ from bptrain.errors import CheckpointError, UsageError, shorten
 from bptrain.experiment import ExperimentConfig, Plan
 from bptrain.saved_run import CHECKPOINTS, read_config
 from bptrain.train.checkpoint import newest_sound
-from bptrain.train.run_lock import locked
 from bptrain.train.run_directory import environment
+from bptrain.train.run_lock import locked
 from bptrain.train.signals import StopRequest
 from bptrain.training import go_on
 

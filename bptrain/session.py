@@ -199,7 +199,7 @@ class Session:
             "precision": update.precision.state(),
             "generators": generators_state(experiment.device),
             "window": self.window.state(),
-            "log": self.log.position(),
+            "log": self.log.position()._asdict(),
         }
         if update.average is not None:
             rest["average"] = {**update.average.state(), "tensors": update.average.tensors()}

@@ -14,14 +14,14 @@ from bptrain.experiment import Experiment, ExperimentConfig, Plan, build, plan, 
 from bptrain.judging import judge, save_pictures
 from bptrain.monitor.console import TrainingConsole
 from bptrain.monitor.metrics_file import MetricsFile
-from bptrain.monitor.run_log import RunLog
+from bptrain.monitor.run_log import RunLog, Told
 from bptrain.monitor.tensorboard import Board
 from bptrain.saved_run import CHECKPOINTS, choose_checkpoint
 from bptrain.session import Session
-from bptrain.train.run_lock import locked
 from bptrain.train.memory import allocating
 from bptrain.train.prepared import write_prepared
 from bptrain.train.run_directory import create_run_directory, write_description, write_error_log
+from bptrain.train.run_lock import locked
 from bptrain.train.signals import StopRequest
 from bptrain.train.state import TrainingState, rest_of
 from bptrain.train.storage import storing
@@ -95,20 +95,27 @@ def opened_log(
     experiment: Experiment, run_dir: Path, console: Console, saved: TrainingState | None
 ) -> Iterator[RunLog]:
     """Open what the run tells; what was told after the saved state is taken back first."""
-    told = None if saved is None else rest_of(saved)["log"]
+    told = Told() if saved is None else Told(**rest_of(saved)["log"])
     with ExitStack() as opened:
-        metrics = MetricsFile(run_dir / "metrics.jsonl", told and told["metrics"])
+        metrics = MetricsFile(run_dir / "metrics.jsonl", told.metrics, told.elapsed_s)
+        opened.enter_context(metrics)
         board = Board(
             run_dir / "tensorboard",
             to_yaml(experiment.config),
             experiment.update.gradients.tags,
             experiment.evaluation_metric.names,
-            told and told["board"],
+            told.board,
+            0 if saved is None else saved.values["step"],
         )
-        shown = TrainingConsole(console, experiment.total_steps, experiment.steps_per_epoch)
-        opened.enter_context(metrics)
         opened.enter_context(board)
-        yield RunLog(metrics, board, opened.enter_context(shown))
+        shown = TrainingConsole(console, experiment.total_steps, experiment.steps_per_epoch)
+        opened.enter_context(shown)
+        for what, missing in (("metrics.jsonl", metrics), ("tensorboard/", board)):
+            if missing.missing_bytes:
+                shown.say(
+                    f"{what} lacks {missing.missing_bytes:,} bytes that it had: lines are lost"
+                )
+        yield RunLog(metrics, board, shown)
 
 
 @contextmanager

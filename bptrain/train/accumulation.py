@@ -13,7 +13,6 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import TypeVar
 
-
 Batch = TypeVar("Batch")
 
 
@@ -22,4 +21,3 @@ def groups(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
     left = iter(batches)
     while group := list(islice(left, size)):
         yield group
-

@@ -131,4 +131,3 @@ def backpropagate(
         answers.append(Answer(batch, outputs.detach()))
     assert isinstance(mean, Tensor)  # a group holds a batch at least
     return mean, answers
-
