@@ -31,7 +31,10 @@ def choose_checkpoint(run_dir: Path, which: Choice) -> Path:
 
 
 def load_model(model: nn.Module, checkpoint: Path) -> None:
-    """Load a checkpoint's weights, averaged if the run averages them, or raise CheckpointError if they are another model's."""
+    """Load a checkpoint's weights, the averaged ones of a run that averages them.
+
+    Raises CheckpointError if they are another model's.
+    """
     state = read_checkpoint(checkpoint)
     average = rest_of(state).get("average")
     try:

@@ -19,7 +19,9 @@ FLOORS = [  # from the bottom up; rooms on one floor are strangers, except where
     {"experiment", "writing"},
     {"saved_run"},
     {"judging"},
+    {"session"},
     {"training", "predicting", "overview"},
+    {"resuming", "resume_proof", "rehearsal"},
     {"cli"},
     {"__main__"},
 ]

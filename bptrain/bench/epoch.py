@@ -20,7 +20,10 @@ from bptrain.models.losses import CrossEntropyConfig
 from bptrain.models.mlp import MLPConfig
 from bptrain.optim.sgd import SGDConfig
 from bptrain.problem import Problem
+from bptrain.train.gradients import LayerGradients
 from bptrain.train.loop import fit
+from bptrain.train.precision import Precision
+from bptrain.train.update import Update
 
 MEAN, DEVIATION = 0.1307, 0.3081  # MNIST's training pixels, as the tutorials have them
 SMOOTHING = 0.1
@@ -59,10 +62,12 @@ def bptrain_epoch(hidden: list[int], batches: BatchSource) -> Callable[[], objec
     """Return a function that trains bptrain's MLP for an epoch."""
     model = MLPConfig(hidden=hidden).build(PROBLEM, "cpu")
     loss = CrossEntropyConfig(label_smoothing=SMOOTHING).build(PROBLEM)
-    optimizer = OPTIMIZER.build(model)
+    gradients = LayerGradients(model)
+    precision = Precision.of("fp32", torch.device("cpu"))
+    update = Update(OPTIMIZER.build(model), lambda _: 1.0, gradients, precision)
 
     def epoch() -> None:
-        for _ in fit(model, loss, optimizer, lambda _: 1.0, batches, len(batches)):
+        for _ in fit(model, loss, batches, update, len(batches)):
             pass
 
     return epoch
