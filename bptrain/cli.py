@@ -88,45 +88,19 @@ def fit_command(
     ] = False,
 ) -> None:
     """Train the experiment of CONFIG and test it."""
-    chosen = {
+    options = {
         "--resume": resume,
         "--dry-run": dry_run,
         "--fast-dev-run": fast_dev_run,
         "--overfit-one-batch": overfit_one_batch,
     }
     with errors_to_exit_codes(), naming_lines(config, overrides or []), StopRequest() as stop:
-        manner = one_of(chosen)
-        from bptrain import rehearsal, resuming, training
-        from bptrain.experiment import ExperimentConfig, plan
-        from bptrain.overview import print_plan
-        from bptrain.train.memory import refuse_if_too_large
+        from bptrain.experiment import ExperimentConfig
+        from bptrain.fitting import fit
 
-        console = Output()
-        planned = plan(load_config(ExperimentConfig, config, overrides or []))
-        print_plan(planned, console)
-        match manner:
-            case "--dry-run":
-                refuse_if_too_large(planned.memory, planned.device)
-                return
-            case "--fast-dev-run":
-                rehearsal.fast_dev_run(planned, console, stop)
-                return
-            case "--overfit-one-batch":
-                rehearsal.overfit_one_batch(planned, console, stop)
-                return
-            case "--resume":
-                made = resuming.resume(planned, run_dir, console, stop)
-            case _:
-                made = training.run(planned, run_dir, console, stop)
-        console.print(f"run directory {made}", highlight=False, soft_wrap=True)
-
-
-def one_of(chosen: dict[str, bool]) -> str | None:
-    """Return the option that was given, or raise UsageError for several."""
-    given = [option for option, is_given in chosen.items() if is_given]
-    if len(given) > 1:
-        raise UsageError(f"{' and '.join(given)} exclude each other")
-    return given[0] if given else None
+        loaded = load_config(ExperimentConfig, config, overrides or [])
+        given = [option for option, is_given in options.items() if is_given]
+        fit(loaded, given, run_dir, Output(), stop)
 
 
 @app.command()

@@ -22,6 +22,7 @@ FLOORS = [  # from the bottom up; rooms on one floor are strangers, except where
     {"session"},
     {"training", "predicting", "overview"},
     {"resuming", "resume_proof", "rehearsal"},
+    {"fitting"},
     {"cli"},
     {"__main__"},
 ]

@@ -9,11 +9,21 @@ parameter. With 1 / size in its place, a smaller last batch would count as much 
 What a layer computes over a batch, as in batch normalization, it still computes over each.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
-Batch = TypeVar("Batch")
+
+class Weighted(Protocol):
+    """A batch, as far as accumulation looks at it."""
+
+    @property
+    def weight(self) -> int:
+        """Predictions that the mean loss is taken over."""
+        ...
+
+
+Batch = TypeVar("Batch", bound=Weighted)
 
 
 def groups(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
@@ -21,3 +31,9 @@ def groups(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
     left = iter(batches)
     while group := list(islice(left, size)):
         yield group
+
+
+def shares(group: Sequence[Weighted]) -> list[float]:
+    """Return the share of each batch in the mean loss over the group."""
+    total = sum(batch.weight for batch in group)
+    return [batch.weight / total for batch in group]

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-from bptrain.train.accumulation import groups
+from bptrain.train.accumulation import groups, shares
 from bptrain.train.update import Change, Update
 
 
@@ -112,10 +112,9 @@ def backpropagate(
     what each lays down; `accumulation.py` derives its share.
     """
     update.optimizer.zero_grad()
-    whole = sum(batch.weight for batch in group)
     mean: Tensor | float = 0.0
     answers = []
-    for batch in group:
+    for batch, share in zip(group, shares(group), strict=True):
         with update.precision.autocast():
             # 1. forward: what does the network say?
             outputs = model(*batch.inputs)
@@ -124,8 +123,7 @@ def backpropagate(
             loss = loss_function(outputs, *batch.targets)
 
         # 3. backward: how much is each weight to blame?
-        share = torch.full_like(loss, batch.weight / whole)
-        loss.backward(update.precision.scaled(share))
+        loss.backward(update.precision.scaled(torch.full_like(loss, share)))
 
         mean = mean + loss.detach() * share
         answers.append(Answer(batch, outputs.detach()))

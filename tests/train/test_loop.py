@@ -1,6 +1,7 @@
 """The four steps, on toys small enough to follow by hand."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -9,7 +10,10 @@ from torch import nn
 from bptrain.data.batches import Batch
 from bptrain.monitor.metrics import Accuracy
 from bptrain.train.evaluate import StepWindow, evaluate
-from bptrain.train.loop import fit
+from bptrain.train.gradients import LayerGradients
+from bptrain.train.loop import Position, fit
+from bptrain.train.precision import Precision
+from bptrain.train.update import Update
 
 
 class Toy:
@@ -18,9 +22,17 @@ class Toy:
     def __len__(self) -> int:
         return 2
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
-        for value in (1.0, 2.0):
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        for value in (1.0, 2.0)[start:]:
             yield Batch((torch.full((1, 1), value),), (torch.zeros(1, 1),), 1)
+
+
+def plain_update(
+    model: nn.Module, schedule: Callable[[int], float] = lambda step: 1.0, **options: Any
+) -> Update:
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    precision = Precision.of("fp32", torch.device("cpu"))
+    return Update(optimizer, schedule, LayerGradients(model), precision, **options)
 
 
 def scalar_model(weight: float) -> nn.Module:
@@ -31,34 +43,30 @@ def scalar_model(weight: float) -> nn.Module:
 
 def test_each_step_is_the_chain_rule_and_a_step_downhill() -> None:
     model = scalar_model(1.0)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     factors = [1.0, 0.5, 0.25]
     weight = 1.0
-    reports = fit(model, nn.MSELoss(), optimizer, factors.__getitem__, Toy(), total_steps=3)
+    reports = fit(
+        model, nn.MSELoss(), Toy(), plain_update(model, factors.__getitem__), total_steps=3
+    )
     for step, report in enumerate(reports):
         x = (1.0, 2.0)[step % 2]
         assert report.loss.item() == pytest.approx((weight * x) ** 2)
-        assert report.lr == pytest.approx(0.1 * factors[step])
+        assert report.change.lr == pytest.approx(0.1 * factors[step])
         assert model.weight.grad.item() == pytest.approx(2 * weight * x * x)
-        weight -= report.lr * 2 * weight * x * x
+        weight -= report.change.lr * 2 * weight * x * x
         assert model.weight.item() == pytest.approx(weight)
-        assert (report.step, report.epoch, report.ends_epoch) == (
-            step + 1,
-            step // 2,
-            step % 2 == 1,
-        )
+        assert report.position == (step + 1, step // 2, step % 2 + 1)
     assert step == 2
 
 
 def test_nothing_happens_before_a_report_is_asked_for() -> None:
     model = scalar_model(1.0)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    reports = fit(model, nn.MSELoss(), optimizer, lambda step: 1.0, Toy(), total_steps=2)
+    reports = fit(model, nn.MSELoss(), Toy(), plain_update(model), total_steps=2)
     assert model.weight.item() == 1
     next(reports)
     after_one = model.weight.item()
     assert after_one == pytest.approx(0.8)
-    assert next(reports).step == 2
+    assert next(reports).position.step == 2
     assert next(reports, None) is None
 
 
@@ -71,7 +79,13 @@ def test_evaluation_weighs_batches_by_their_size_and_leaves_the_mode() -> None:
         Batch((torch.tensor([[3.0, 0.0], [0.0, 3.0], [0.0, 3.0]]),), (torch.tensor([0, 0, 1]),), 3),
         Batch((torch.tensor([[3.0, 0.0]]),), (torch.tensor([0]),), 1),
     ]
-    measured = evaluate(model, nn.CrossEntropyLoss(), Accuracy(), batches)
+    measured = evaluate(
+        model,
+        nn.CrossEntropyLoss(),
+        Accuracy(),
+        batches,
+        Precision.of("fp32", torch.device("cpu")),
+    )
     right, wrong = 0.04859, 3.04859  # log(1 + e^-3), log(1 + e^3)
     assert measured["accuracy"] == 0.75
     assert measured["loss"] == pytest.approx((3 * right + wrong) / 4, abs=1e-4)
@@ -81,16 +95,63 @@ def test_evaluation_weighs_batches_by_their_size_and_leaves_the_mode() -> None:
 
 def test_a_window_gives_each_loss_and_the_means() -> None:
     model = scalar_model(1.0)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    window, losses = StepWindow(Accuracy()), []
-    for report in fit(model, nn.MSELoss(), optimizer, lambda step: 1.0, Toy(), total_steps=4):
+    window, losses, norms = StepWindow(Accuracy()), [], []
+    for report in fit(model, nn.MSELoss(), Toy(), plain_update(model), total_steps=4):
         window.add(report)
         losses.append(report.loss.item())
-    read, figures, rest = window.read(torch.tensor([7.0, 8.0]))
-    assert read == losses
-    assert rest == [7, 8]
-    assert figures["train/loss"] == pytest.approx(sum(losses) / 4)
-    assert figures["train/accuracy"] == 1.0  # one output: its argmax is class 0
-    assert figures["perf/samples_per_s"] > 0
+        norms.append(model.weight.grad.abs().item())
+    read = window.read()
+    assert read.losses == losses
+    assert read.norms == [pytest.approx([norm, norm]) for norm in norms]  # the total, the layer's
+    assert read.clipped == read.norms[-1][0]
+    assert read.figures["train/loss"] == pytest.approx(sum(losses) / 4)
+    assert read.figures["train/accuracy"] == 1.0  # one output: its argmax is class 0
+    assert read.figures["perf/samples_per_s"] > 0
     window.restart()
-    assert (window.losses, window.sums, window.samples) == ([], [], 0)
+    assert window.state() == {}
+
+
+def test_a_window_that_was_saved_and_restored_reads_the_same() -> None:
+    model = scalar_model(1.0)
+    whole, first, second = (StepWindow(Accuracy()) for _ in range(3))
+    for report in fit(model, nn.MSELoss(), Toy(), plain_update(model), total_steps=5):
+        whole.add(report)
+        if report.position.step == 3:
+            second.restore(first.state())
+        (first if report.position.step < 3 else second).add(report)
+    assert second.read().losses == whole.read().losses
+    assert second.read().norms == whole.read().norms
+    tags = ("train/loss", "train/accuracy")
+    assert [second.read().figures[t] for t in tags] == [whole.read().figures[t] for t in tags]
+
+
+def test_a_run_goes_on_from_the_middle_of_an_epoch_and_from_its_end() -> None:
+    whole = scalar_model(1.0)
+    steps = fit(whole, nn.MSELoss(), Toy(), plain_update(whole), total_steps=5)
+    states = [(report.position, whole.weight.item()) for report in steps]
+    for position, weight in states:
+        model = scalar_model(weight)
+        reports = fit(model, nn.MSELoss(), Toy(), plain_update(model), 5, position)
+        assert [r.position for r in reports] == [p for p, _ in states if p.step > position.step]
+        assert model.weight.item() == whole.weight.item()
+
+
+def test_gradients_of_several_batches_make_one_step() -> None:
+    model = scalar_model(1.0)
+    update = plain_update(model, batches=2)
+    (report,) = fit(model, nn.MSELoss(), Toy(), update, total_steps=1)
+    assert report.position == Position(step=1, epoch=0, batch=2)
+    assert report.loss.item() == pytest.approx((1 + 4) / 2)
+    assert report.change.norms[0].item() == pytest.approx((2 * 1 + 2 * 4) / 2)
+    assert len(report.answers) == 2
+
+
+def test_an_optimizer_that_searches_is_asked_at_other_weights() -> None:
+    model = scalar_model(1.0)
+    optimizer = torch.optim.LBFGS(model.parameters(), max_iter=10, line_search_fn="strong_wolfe")
+    precision = Precision.of("fp32", torch.device("cpu"))
+    gradients = LayerGradients(model)
+    update = Update(optimizer, lambda step: 1.0, gradients, precision, searches=True)
+    (report,) = fit(model, nn.MSELoss(), Toy(), update, total_steps=1)
+    assert report.loss.item() == 1.0  # before the search
+    assert model.weight.item() == pytest.approx(0, abs=1e-6)
