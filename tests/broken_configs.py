@@ -264,11 +264,55 @@ BROKEN: dict[str, tuple[str | bytes, str]] = {
     "beta 1": (changed("optimizer: {kind: adamw, betas: [0.9, 1]}"), ":3: optimizer.betas.1"),
     "betas is a number": (changed("optimizer: {kind: adam, betas: 0.9}"), ":3: optimizer.betas"),
     "eps 0": (changed("optimizer: {kind: rmsprop, eps: 0}"), ":3: optimizer.eps"),
+    "lbfgs has no weight_decay": (
+        changed("optimizer: {kind: lbfgs, weight_decay: 0.1}"),
+        "optimizer.weight_decay\n  given:   an unknown key",
+    ),
+    "lbfgs by another search": (
+        changed("optimizer: {kind: lbfgs, line_search: armijo}"),
+        ":3: optimizer.line_search",
+    ),
+    "lbfgs of no iterations": (
+        changed("optimizer: {kind: lbfgs, iterations: 0}"),
+        ":3: optimizer.iterations",
+    ),
+    "muon of 100 Newton-Schulz steps": (
+        changed("optimizer: {kind: muon, newton_schulz_steps: 100}"),
+        "from 1 to 99",
+    ),
+    "decay_norm_and_bias no": (
+        changed("optimizer: {decay_norm_and_bias: no}"),
+        "did you mean: false",
+    ),
     # schedule, train, monitor, checkpoint
     "warmup_steps below 0": (changed("schedule: {warmup_steps: -1}"), ":3: schedule.warmup_steps"),
     "gamma 0": (changed("schedule: {kind: step, gamma: 0}"), ":3: schedule.gamma"),
     "gamma above 1": (changed("schedule: {kind: step, gamma: 1.1}"), ":3: schedule.gamma"),
     "step every 0 epochs": (changed("schedule: {kind: step, every_epochs: 0}"), ":3: schedule."),
+    "no milestones": (
+        changed("schedule: {kind: multistep, milestones: []}"),
+        ":3: schedule.milestones",
+    ),
+    "milestones that fall": (
+        changed("schedule: {kind: multistep, milestones: [9, 3]}"),
+        "milestones rise",
+    ),
+    "a milestone of 0 epochs": (
+        changed("schedule: {kind: multistep, milestones: [0, 3]}"),
+        ":3: schedule.milestones.0",
+    ),
+    "a cycle that only rises": (
+        changed("schedule: {kind: one_cycle, rise_fraction: 1}"),
+        ":3: schedule.rise_fraction",
+    ),
+    "a cycle that falls at once": (
+        changed("schedule: {kind: one_cycle, initial_divisor: 0.5}"),
+        "at least 1",
+    ),
+    "a plateau that never drops": (
+        changed("schedule: {kind: plateau, factor: 1}"),
+        ":3: schedule.factor",
+    ),
     "final_factor above 1": (changed("schedule: {kind: cosine, final_factor: 2}"), "from 0 to 1"),
     "epochs 0": (changed("train: {epochs: 0}"), ":3: train.epochs"),
     "epochs -1": (changed("train: {epochs: -1}"), ":3: train.epochs\n  given:   -1"),

@@ -5,30 +5,13 @@ small part of the data, and dropout, make the answers contradict each other: it 
 problems, best with the whole data as one batch.
 """
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import nn
 
 from bptrain.optim.options import LearningRate, OptimizerBase
-
-HISTORY = ("old_dirs", "old_stps", "ro")  # lists of tensors in torch's state
-SCRATCH = "al"  # written anew in every step before it is read
-
-
-class LBFGS(torch.optim.LBFGS):
-    """torch.optim.LBFGS whose saved state is tensors alone, so that a checkpoint can hold it."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return torch's state, with each list as one tensor and each number as a scalar."""
-        saved = super().state_dict()
-        return {**saved, "state": {key: packed(each) for key, each in saved["state"].items()}}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up a state that `state_dict` returned."""
-        states = {key: unpacked(each) for key, each in state_dict["state"].items()}
-        super().load_state_dict({**state_dict, "state": states})
 
 
 class LBFGSConfig(OptimizerBase):
@@ -66,7 +49,7 @@ class LBFGSConfig(OptimizerBase):
 
     def build(self, model: nn.Module) -> torch.optim.Optimizer:
         """Return the optimizer, whose `step` needs a closure that returns the loss."""
-        return LBFGS(
+        return torch.optim.LBFGS(
             model.parameters(),
             lr=self.lr,
             max_iter=self.iterations,
@@ -75,28 +58,3 @@ class LBFGSConfig(OptimizerBase):
             tolerance_grad=self.tolerance_grad,
             tolerance_change=self.tolerance_change,
         )
-
-
-def packed(state: dict[str, Any]) -> dict[str, Tensor]:
-    """Return a state of numbers, tensors and lists of tensors as tensors."""
-    tensors = {}
-    for name, value in state.items():
-        if name in HISTORY:
-            tensors[name] = torch.stack(value) if value else torch.empty(0)
-        elif isinstance(value, float):
-            tensors[name] = torch.tensor(value, dtype=torch.float64)
-        elif name != SCRATCH:
-            tensors[name] = torch.as_tensor(value)
-    return tensors
-
-
-def unpacked(tensors: dict[str, Tensor]) -> dict[str, Any]:
-    """Return what `packed` was given; a scalar tensor comes back as the number that it held."""
-    state: dict[str, Any] = {}
-    for name, value in tensors.items():
-        if name in HISTORY:
-            # a copy each: a view of the stack would keep all of it when the row is dropped
-            state[name] = [row.clone() for row in value]
-        else:
-            state[name] = value if value.dim() else value.item()
-    return state

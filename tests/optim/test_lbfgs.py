@@ -1,13 +1,14 @@
-"""L-BFGS is torch's, converges as it should, and saves its state as tensors alone."""
+"""L-BFGS is torch's, converges as it should, and is restored."""
 
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from bptrain.optim.lbfgs import LBFGSConfig, packed, unpacked
+from bptrain.optim.lbfgs import LBFGSConfig
 
 
 def closure_of(model: nn.Module, optimizer: torch.optim.Optimizer) -> Callable[[], Tensor]:
@@ -68,30 +69,33 @@ def test_it_finds_the_least_squares_solution_of_a_linear_model() -> None:
     torch.testing.assert_close(model.weight.detach(), exact, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("steps", [0, 1, 3])
-def test_its_state_dict_is_tensors_alone_and_says_how_many(steps: int) -> None:
+def test_it_keeps_as_many_tensors_as_its_config_says() -> None:
     model = network()
     config = LBFGSConfig(iterations=4, history=2)
     optimizer = config.build(model)
+    optimizer.step(closure_of(model, optimizer))
+    parameters = sum(p.numel() for p in model.parameters())
+    entries = optimizer.state[next(model.parameters())].values()
+    tensors = [t for e in entries for t in (e if isinstance(e, list) else [e])]
+    kept = [t for t in tensors if isinstance(t, Tensor) and t.numel() == parameters]
+    assert len(kept) == config.states
+
+
+@pytest.mark.parametrize("line_search", ["strong_wolfe", None])
+@pytest.mark.parametrize("steps", [1, 3])
+def test_its_state_restores_it_in_a_new_optimizer(line_search: Any, steps: int) -> None:
+    config = LBFGSConfig(iterations=2, history=3, lr=0.5, line_search=line_search)
+    model, other = network(), network()
+    optimizer, restored = config.build(model), config.build(other)
     for _ in range(steps):
         optimizer.step(closure_of(model, optimizer))
-    state = optimizer.state_dict()["state"].get(0, {})
-    assert all(isinstance(value, Tensor) for value in state.values())
-    parameters = sum(p.numel() for p in model.parameters())
-    kept = sum(v.numel() for v in state.values() if v.dim() and v.shape[-1] == parameters)
-    assert kept == (config.states * parameters if steps else 0)
-
-
-def test_the_saved_state_is_that_of_a_single_direction_too() -> None:
-    model = network()
-    optimizer = LBFGSConfig(iterations=1).build(model)  # no history yet: its lists are empty
-    optimizer.step(closure_of(model, optimizer))
-    state = optimizer.state[next(model.parameters())]
-    assert state["old_dirs"] == []
-    again = unpacked(packed(state))
-    assert again["old_dirs"] == again["old_stps"] == again["ro"] == []
-    assert (again["n_iter"], again["H_diag"]) == (1, 1)
-    assert again["prev_loss"] == state["prev_loss"]
+    other.load_state_dict(model.state_dict())
+    restored.load_state_dict(deepcopy(optimizer.state_dict()))  # as from a file
+    for _ in range(2):
+        losses = [o.step(closure_of(m, o)) for m, o in ((model, optimizer), (other, restored))]
+        assert losses[0] == losses[1]
+    for mine, theirs in zip(other.parameters(), model.parameters(), strict=True):
+        assert mine.equal(theirs)
 
 
 def test_it_has_no_weight_decay() -> None:

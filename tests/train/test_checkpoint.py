@@ -11,7 +11,6 @@ from torch import nn
 from bptrain.errors import CheckpointError, StorageError
 from bptrain.optim.adagrad import AdagradConfig, RMSpropConfig
 from bptrain.optim.adam import AdamConfig, AdamWConfig, NAdamConfig, RAdamConfig
-from bptrain.optim.lbfgs import LBFGSConfig
 from bptrain.optim.muon import MuonConfig
 from bptrain.optim.sgd import SGDConfig
 from bptrain.train.checkpoint import (
@@ -57,8 +56,6 @@ def small_model() -> nn.Module:
         AdamWConfig(decay_norm_and_bias=False),
         MuonConfig(),
         MuonConfig(decay_norm_and_bias=False),
-        LBFGSConfig(iterations=3, history=4),
-        LBFGSConfig(iterations=1, lr=0.01, line_search=None),
     ],
     ids=lambda config: " ".join(str(value) for value in config.model_dump().values()),
 )
