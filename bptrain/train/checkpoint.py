@@ -181,10 +181,14 @@ def prune(directory: Path, keep_last: int, written: Path | None = None) -> None:
         return
     best = best_checkpoint(directory, written)
     with storing(directory):
-        for path in outdated:
-            if path != best:
-                # renamed first: no killed run leaves half a checkpoint under a checkpoint's name
-                remove(path.rename(path.with_name(REMOVED + _own_name(path))))
+        # renamed first: no killed run leaves half a checkpoint under a checkpoint's name
+        removed = [
+            path.rename(path.with_name(REMOVED + path.name)) for path in outdated if path != best
+        ]
+        if removed:
+            sync_directory(directory)
+        for path in removed:
+            remove(path)
 
 
 def name_of(step: Any) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from checkpoints import state_at
 from torch import nn
 
 from bptrain.errors import CheckpointError, StorageError
@@ -16,16 +17,12 @@ from bptrain.optim.sgd import SGDConfig
 from bptrain.train.checkpoint import (
     best_checkpoint,
     list_checkpoints,
+    newest_sound,
     prune,
     read_checkpoint,
     write_checkpoint,
 )
-from bptrain.train.state import TrainingState, capture, restore_optimizer
-
-
-def state_at(step: int, loss: float | None = None) -> TrainingState:
-    values = {"step": step} | ({} if loss is None else {"val/loss": loss})
-    return TrainingState({"w": torch.full((3,), float(step))}, {"0.m": torch.ones(2)}, values)
+from bptrain.train.state import capture, restore_optimizer
 
 
 def step_once(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
@@ -176,27 +173,179 @@ def test_no_checkpoint_is_an_error_and_not_a_crash(tmp_path: Path) -> None:
         best_checkpoint(tmp_path)
 
 
-def test_a_pickle_under_our_name_is_never_opened(tmp_path: Path) -> None:
-    import pickle
+def rot(directory: Path, *steps: int, name: str = "model.safetensors") -> None:
+    """Turn a bit in the middle of a file, its size kept."""
+    for step in steps:
+        path = directory / f"step-{step:06d}" / name
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
 
-    class Bomb:
-        def __reduce__(self) -> tuple[object, tuple[str]]:
-            return (os.mkdir, (str(tmp_path / "owned"),))
 
-    path = write_checkpoint(tmp_path, state_at(1))
-    content = pickle.dumps(Bomb())
-    (path / "model.safetensors").write_bytes(content)
-    manifest = json.loads((path / "manifest.json").read_text())
-    from hashlib import sha256
+def save(directory: Path, *losses: float, first: int = 1) -> Path:
+    """Write checkpoints with validation losses, from a step on, and return the last."""
+    for step, loss in enumerate(losses, start=first):
+        path = write_checkpoint(directory, state_at(step, loss))
+    return path
 
-    manifest["model.safetensors"] = {
-        "bytes": len(content),
-        "sha256": sha256(content).hexdigest(),
-    }
-    (path / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(CheckpointError, match="not a checkpoint"):
-        read_checkpoint(path)
-    assert not (tmp_path / "owned").exists()
+
+def steps_in(directory: Path) -> list[int]:
+    return [int(path.name[-6:]) for path in list_checkpoints(directory)]
+
+
+def test_the_newest_sound_one_is_found_behind_damaged_ones_which_are_told(tmp_path: Path) -> None:
+    save(tmp_path, 0.4, 0.3, 0.2, 0.1)
+    rot(tmp_path, 4)
+    (tmp_path / "step-000003" / "state.json").unlink()
+    path, state, errors = newest_sound(tmp_path)
+    assert (path.name, state.values["step"]) == ("step-000002", 2)
+    assert [error.what.split(": ")[0] for error in errors] == [
+        str(tmp_path / "step-000004" / "model.safetensors"),
+        str(tmp_path / "step-000003" / "state.json"),
+    ]
+
+
+def test_when_none_verifies_the_error_counts_them_and_gives_the_newest_ones_reason(
+    tmp_path: Path,
+) -> None:
+    save(tmp_path, 0.3, 0.2)
+    rot(tmp_path, 1, 2)
+    for find in (newest_sound, best_checkpoint):
+        with pytest.raises(CheckpointError, match="none of 2 checkpoints") as refused:
+            find(tmp_path)
+        assert "step-000002" in refused.value.why
+        assert "checksum" in refused.value.why
+
+
+def test_the_best_is_chosen_among_the_sound(tmp_path: Path) -> None:
+    save(tmp_path, 0.1, 0.3, 0.2, 0.4)
+    rot(tmp_path, 1)
+    assert best_checkpoint(tmp_path).name == "step-000003"
+    rot(tmp_path, 3, name="state.json")
+    assert best_checkpoint(tmp_path).name == "step-000002"
+
+
+def test_of_equal_losses_the_newest_is_the_best(tmp_path: Path) -> None:
+    save(tmp_path, 0.2, 0.1, 0.1)
+    assert best_checkpoint(tmp_path).name == "step-000003"
+
+
+def test_an_unvalidated_one_is_the_best_only_where_no_validated_one_is_sound(
+    tmp_path: Path,
+) -> None:
+    save(tmp_path, 0.2, 0.1)
+    write_checkpoint(tmp_path, state_at(3))
+    rot(tmp_path, 2)
+    assert best_checkpoint(tmp_path).name == "step-000001"
+    rot(tmp_path, 1)
+    assert best_checkpoint(tmp_path).name == "step-000003"
+
+
+def test_a_damaged_checkpoint_takes_no_sound_ones_place(tmp_path: Path) -> None:
+    save(tmp_path, 0.1, 0.5, 0.4, 0.3, 0.2)
+    rot(tmp_path, 4)
+    prune(tmp_path, keep_last=2)
+    assert steps_in(tmp_path) == [1, 3, 4, 5]
+    save(tmp_path, 0.6, 0.7, first=6)
+    prune(tmp_path, keep_last=2)
+    assert steps_in(tmp_path) == [1, 6, 7]  # the damaged one's turn has come
+
+
+def test_damaged_ones_that_a_resumed_run_left_behind_do_not_push_out_its_own(
+    tmp_path: Path,
+) -> None:
+    save(tmp_path, 0.5, 0.4, 0.3, 0.2)
+    rot(tmp_path, 3, 4)
+    prune(tmp_path, 1, write_checkpoint(tmp_path, state_at(2, 0.6)))  # resumed from step 1
+    assert {2, 1} <= set(steps_in(tmp_path))  # the newest sound one and the best sound one
+    assert newest_sound(tmp_path)[1].values["val/loss"] == 0.6
+
+
+def test_pruning_after_a_save_trusts_what_was_just_written_and_looks_at_the_rest(
+    tmp_path: Path,
+) -> None:
+    written = save(tmp_path, 0.9, 0.8, 0.7, 0.6)
+    (tmp_path / "step-000003" / "optimizer.safetensors").write_bytes(b"")
+    prune(tmp_path, 2, written)
+    assert steps_in(tmp_path) == [2, 3, 4]
+
+
+def test_what_was_just_written_stays_whatever_else_is_there(tmp_path: Path) -> None:
+    save(tmp_path, 0.1, 0.1, 0.1, 0.1)
+    prune(tmp_path, 1, write_checkpoint(tmp_path, state_at(2, 0.9)))
+    assert 2 in steps_in(tmp_path)
+
+
+def test_pruning_removes_nothing_while_too_few_are_sound(tmp_path: Path) -> None:
+    save(tmp_path, 0.1, 0.2, 0.3)
+    rot(tmp_path, 1, 2, 3)
+    prune(tmp_path, keep_last=1)
+    assert steps_in(tmp_path) == [1, 2, 3]
+
+
+def test_a_checkpoint_of_the_same_step_is_replaced_sound_or_not(tmp_path: Path) -> None:
+    save(tmp_path, 0.5)
+    for loss in (0.4, 0.3):
+        path = save(tmp_path, loss)
+        assert read_checkpoint(path).values["val/loss"] == loss
+        assert [each.name for each in tmp_path.iterdir()] == ["step-000001"]
+        rot(tmp_path, 1)
+
+
+def test_one_whose_replacement_was_cut_off_still_counts_and_gets_its_name_back(
+    tmp_path: Path,
+) -> None:
+    save(tmp_path, 0.5, 0.4)
+    (tmp_path / "step-000002").rename(tmp_path / ".replaced-step-000002")
+    assert newest_sound(tmp_path)[1].values["step"] == 2
+    assert best_checkpoint(tmp_path).name == ".replaced-step-000002"
+    save(tmp_path, 0.3, first=3)
+    assert sorted(each.name for each in tmp_path.iterdir()) == [
+        f"step-00000{step}" for step in (1, 2, 3)
+    ]
+
+
+def test_what_a_killed_run_left_is_removed_by_the_next_save(tmp_path: Path) -> None:
+    save(tmp_path, 0.5)
+    for name in (".unfinished-step-000007", ".removed-step-000003", ".replaced-step-000001"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.safetensors").write_bytes(b"half")
+    (tmp_path / ".unfinished-step-000008").symlink_to(tmp_path / "step-000001")
+    save(tmp_path, 0.4, first=2)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["step-000001", "step-000002"]
+    assert read_checkpoint(tmp_path / "step-000001").values["step"] == 1
+
+
+def test_other_names_in_the_folder_are_nobodys_checkpoint(tmp_path: Path) -> None:
+    save(tmp_path, 0.5)
+    for name in ("step-12", "step-000002.bak", "step-latest", "mine"):
+        (tmp_path / name).mkdir()
+    assert [path.name for path in list_checkpoints(tmp_path)] == ["step-000001"]
+    prune(tmp_path, 1, save(tmp_path, 0.1, first=2))
+    assert (tmp_path / "mine").is_dir()
+
+
+def test_a_renamed_checkpoint_is_not_taken_for_another_step(tmp_path: Path) -> None:
+    save(tmp_path, 0.5).rename(tmp_path / "step-000900")
+    with pytest.raises(CheckpointError, match="holds step-000001"):
+        read_checkpoint(tmp_path / "step-000900")
+    (tmp_path / "step-000900").rename(tmp_path / "a copy of mine")
+    assert read_checkpoint(tmp_path / "a copy of mine").values["step"] == 1
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"val/loss": float("nan")}, {1: 0, "1": 0}, {"long": "x" * 2**24}],
+    ids=["NaN", "a key twice", "too long"],
+)
+def test_values_that_could_not_be_read_back_are_not_written(
+    tmp_path: Path, values: dict[str, object]
+) -> None:
+    state = state_at(1)
+    state.values.update(values)
+    with pytest.raises(ValueError, match=r"JSON|twice|bytes"):
+        write_checkpoint(tmp_path / "checkpoints", state)
+    assert list_checkpoints(tmp_path / "checkpoints") == []
 
 
 def test_a_weight_that_two_layers_share_is_there_under_both_names(tmp_path: Path) -> None:

@@ -1,0 +1,43 @@
+"""Small states, and manifests that agree with files that we never wrote."""
+
+import json
+from hashlib import sha256
+from pathlib import Path
+
+import torch
+
+from bptrain.errors import CheckpointError
+from bptrain.train.checkpoint import read_checkpoint
+from bptrain.train.state import TrainingState
+
+
+def state_at(step: int, loss: float | None = None) -> TrainingState:
+    """Return a state whose every part tells its step."""
+    values = {"step": step} | ({} if loss is None else {"val/loss": loss})
+    return TrainingState(
+        {"w": torch.full((3,), float(step))}, {"0.m": torch.full((2,), float(step))}, values
+    )
+
+
+def is_sound(folder: Path) -> bool:
+    """Return whether a checkpoint can be read."""
+    try:
+        read_checkpoint(folder)
+    except CheckpointError:
+        return False
+    return True
+
+
+def reseal(folder: Path, **changed: object) -> None:
+    """Write a manifest that agrees with the files as they are, `changed` entries put in."""
+    entries: dict[str, object] = {}
+    for name in ("model.safetensors", "optimizer.safetensors", "state.json"):
+        content = (folder / name).read_bytes()
+        entries[name] = {"bytes": len(content), "sha256": sha256(content).hexdigest()}
+    (folder / "manifest.json").write_text(json.dumps({**entries, **changed}, indent=2))
+
+
+def put(folder: Path, name: str, content: bytes) -> None:
+    """Replace a file of a checkpoint by one of our choice, with a manifest that agrees."""
+    (folder / name).write_bytes(content)
+    reseal(folder)
