@@ -18,7 +18,8 @@ from bptrain.data.table_columns import (
     refuse_missing,
     without_missing,
 )
-from bptrain.data.table_file import Delimiter, Table, listed, read_table
+from bptrain.data.table_file import Delimiter, Table, read_table
+from bptrain.data.table_header import listed
 from bptrain.data.table_target import (
     TableTask,
     class_targets,
@@ -44,7 +45,9 @@ class TableConfig(InMemoryConfig):
     """
 
     kind: Literal["table"] = "table"
-    path: str = Field(min_length=1, description="CSV file, or .parquet with pyarrow installed")
+    path: str = Field(
+        min_length=1, description="CSV file, or .parquet, which needs the extra bptrain[parquet]"
+    )
     target: str = Field(min_length=1, description="column that is foretold")
     task: TableTask | None = Field(
         default=None,

@@ -6,25 +6,22 @@ than the limits below. Cells are stripped of the space around them; blank lines 
 
 import csv
 from array import array
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from bptrain.errors import DataError, shorten
+from bptrain.data.parquet_file import SUFFIXES, read_parquet
+from bptrain.data.table_header import checked_names, listed, number, quoted, refuse_if_huge
+from bptrain.errors import DataError
 
 Delimiter = Literal["auto", ",", ";", "|", "tab"]
 
-PARQUET = (".parquet", ".pq")
 CHARACTERS = {"tab": "\t"}
 CANDIDATES = (",", ";", "\t", "|")
-MOST_COLUMNS = 10_000
-MOST_CELLS = 2 * 10**8  # text cells take some 60 bytes each: 12 GB
 LONGEST_LINE = 2**22  # bytes; a cell is at most 131,072 characters, which csv itself sees to
-SHOWN = 40  # characters of a cell or a name in a message
 
 
 @dataclass(frozen=True)
@@ -80,41 +77,30 @@ def read_table(path: Path, delimiter: Delimiter = "auto") -> Table:
         )
         raise DataError(f"{path}: {found}", "", "data.path names a CSV or Parquet file")
     try:
-        if path.suffix.lower() in PARQUET:
-            return _read_parquet(path)
+        if path.suffix.lower() in SUFFIXES:
+            columns = read_parquet(path)
+            return Table(path, columns, range(1, len(next(iter(columns.values()))) + 1))
         with path.open("rb") as file:
             return _read_csv(path, _decoded(path, file), delimiter)
     except OSError as error:
         raise DataError(f"{path}: cannot be read", str(error)) from error
 
 
-def quoted(text: str) -> str:
-    """Return a cell or a name as messages show it."""
-    return repr(shorten(text, SHOWN))
-
-
-def listed(names: Iterable[str], most: int = 8) -> str:
-    """Return the first of many names."""
-    shown = [quoted(name) for name in names]
-    more = f", ... ({len(shown):,} in all)" * (len(shown) > most)
-    return ", ".join(shown[:most]) + more
-
-
 def _decoded(path: Path, file: BinaryIO) -> Iterator[str]:
     """Yield the lines of a file as text, or raise DataError with the byte that is none."""
     start = 0
-    for number, line in enumerate(iter(lambda: file.readline(LONGEST_LINE + 1), b""), start=1):
+    for count, line in enumerate(iter(lambda: file.readline(LONGEST_LINE + 1), b""), start=1):
         hint = "save the table as CSV in UTF-8"
         if b"\0" in line:
             at = start + line.index(b"\0")
-            raise DataError(f"{path}: no text", f"byte {at:,}, in line {number:,}, is NUL", hint)
+            raise DataError(f"{path}: no text", f"byte {at:,}, in line {count:,}, is NUL", hint)
         if len(line) > LONGEST_LINE:
-            raise DataError(f"{path}: line {number:,} is longer than {LONGEST_LINE:,} bytes")
+            raise DataError(f"{path}: line {count:,} is longer than {LONGEST_LINE:,} bytes")
         try:
             text = line.decode()
         except UnicodeDecodeError as error:
             at = start + error.start
-            why = f"byte {at:,}, in line {number:,}, is 0x{line[error.start]:02x}"
+            why = f"byte {at:,}, in line {count:,}, is 0x{line[error.start]:02x}"
             raise DataError(f"{path}: not UTF-8 text", why, hint) from error
         yield text.removeprefix("\ufeff") if start == 0 else text
         start += len(line)
@@ -133,7 +119,7 @@ def _read_csv(path: Path, lines: Iterator[str], delimiter: Delimiter) -> Table:
     )
     reader = csv.reader(chain(head, lines), delimiter=separator, strict=True, skipinitialspace=True)
     try:
-        names = _checked(path, next(_rows(reader)))
+        names = _header(path, next(_rows(reader)))
         rows, ends = [], array("Q")
         for cells in _rows(reader):
             ends.append(reader.line_num)
@@ -145,7 +131,7 @@ def _read_csv(path: Path, lines: Iterator[str], delimiter: Delimiter) -> Table:
                     "text that holds the separator stands in quotes; or data.delimiter is another",
                 )
             rows.append(cells)
-            _refuse_if_huge(path, len(rows), len(names))
+            refuse_if_huge(path, len(rows), len(names))
     except csv.Error as error:
         raise DataError(
             f"{path}: line {reader.line_num:,}: {error}",
@@ -162,6 +148,17 @@ def _rows(reader: Iterator[list[str]]) -> Iterator[list[str]]:
     return (cells for cells in reader if len(cells) > 1 or "".join(cells).strip())
 
 
+def _header(path: Path, cells: Sequence[str]) -> list[str]:
+    """Return the names in the first row of a file, or raise DataError if it holds numbers."""
+    if all(number(cell.strip()) is not None for cell in cells):
+        raise DataError(
+            f"{path}: no header",
+            f"the first row holds numbers: {listed(cells)}",
+            "name the columns",
+        )
+    return checked_names(path, cells)
+
+
 def _separator(header: str) -> str:
     """Return the character that parts a header into the most names, a comma if none does."""
 
@@ -172,67 +169,3 @@ def _separator(header: str) -> str:
             return 0  # which is told when the header is read
 
     return max(CANDIDATES, key=names)
-
-
-def _checked(path: Path, header: Sequence[str]) -> list[str]:
-    """Return the names of the columns, or raise DataError."""
-    names = [name.strip() for name in header]
-    if len(names) > MOST_COLUMNS:
-        raise DataError(f"{path}: {len(names):,} columns, at most {MOST_COLUMNS:,} are read")
-    if all(number(name) is not None for name in names):
-        raise DataError(
-            f"{path}: no header",
-            f"the first row holds numbers: {listed(names)}",
-            "name the columns",
-        )
-    if "" in names:
-        hint = "of pandas' to_csv, index=False leaves its own column out"
-        raise DataError(f"{path}: column {names.index('') + 1:,} has no name", "", hint)
-    if repeated := [name for name, count in Counter(names).items() if count > 1]:
-        raise DataError(f"{path}: two columns have the same name: {listed(repeated)}")
-    return names
-
-
-def _refuse_if_huge(path: Path, rows: int, columns: int) -> None:
-    if rows * columns > MOST_CELLS:
-        raise DataError(
-            f"{path}: more than {MOST_CELLS:,} cells",
-            f"{rows:,} rows of {columns:,} columns",
-            "take a part of the rows or columns",
-        )
-
-
-def number(cell: str) -> float | None:
-    """Return the number that a cell spells, NaN and infinity among them; None for text."""
-    try:
-        value = float(cell)
-    except ValueError:
-        return None
-    return None if "_" in cell else value  # Python's own 1_000 is no number elsewhere
-
-
-def _read_parquet(path: Path) -> Table:
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError as error:
-        raise DataError(
-            f"{path}: Parquet files need the package pyarrow",
-            "bptrain does not depend on it",
-            "pip install pyarrow, or save the table as CSV",
-        ) from error
-    try:
-        file = parquet.ParquetFile(path)
-        # a few bytes may declare any number of equal cells: asked before they are unpacked
-        _refuse_if_huge(path, file.metadata.num_rows, max(1, file.metadata.num_columns))
-        names = _checked(path, file.schema_arrow.names)
-        nested = [each.name for each in file.schema_arrow if pyarrow.types.is_nested(each.type)]
-        if nested:
-            raise DataError(f"{path}: cells hold lists or records in column {listed(nested)}")
-        contents = [column.to_pylist() for column in file.read().columns]
-    except (pyarrow.ArrowException, ValueError) as error:
-        raise DataError(f"{path}: no sound Parquet file", shorten(str(error))) from error
-    if not contents or not contents[0]:
-        raise DataError(f"{path}: has no rows", f"its columns are {listed(names)}")
-    columns = [["" if cell is None else str(cell).strip() for cell in cells] for cells in contents]
-    return Table(path, dict(zip(names, columns, strict=True)), range(1, len(columns[0]) + 1))

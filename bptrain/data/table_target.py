@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from bptrain.data.table_columns import numbers_of
-from bptrain.data.table_file import Table, listed, number, quoted
+from bptrain.data.table_file import Table
+from bptrain.data.table_header import listed, number, quoted
 from bptrain.errors import DataError
 
 TableTask = Literal["classification", "regression"]

@@ -2,8 +2,6 @@
 
 import csv
 import json
-import sys
-import types
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -231,38 +229,3 @@ def test_targets_keep_their_unit_unless_asked(tmp_path: Path) -> None:
     assert scaled.train.targets.mean().item() == pytest.approx(0, abs=1e-5)
     restored = scaled.test.targets * scaled.problem.spread + scaled.problem.center
     torch.testing.assert_close(restored, plain.test.targets)
-
-
-def test_without_pyarrow_a_parquet_file_says_what_to_install(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "pyarrow", None)
-    path = tmp_path / "t.parquet"
-    path.write_bytes(b"PAR1")
-    with pytest.raises(DataError, match=r"pyarrow[\s\S]*pip install pyarrow"):
-        TableConfig(path=str(path), target="y").build(0)
-
-
-def test_a_parquet_table_equals_its_csv(tmp_path: Path) -> None:
-    pyarrow = pytest.importorskip("pyarrow")
-    assert isinstance(pyarrow, types.ModuleType)
-    from pyarrow import parquet
-
-    columns = {"x": [1.5, None, 3.0, 4.0], "c": ["a", "b", None, "a"], "y": [0, 1, 0, 1]}
-    parquet.write_table(pyarrow.table(columns), tmp_path / "t.parquet")
-    rows = [[1.5, "a", 0], ["", "b", 1], [3.0, "", 0], [4.0, "a", 1]]
-    text = write(tmp_path / "t.csv", ["x", "c", "y"], rows)
-    tables = [
-        TableConfig(path=path, target="y", test_fraction=0.0, validation_fraction=0.0).build(0)
-        for path in (str(tmp_path / "t.parquet"), text)
-    ]
-    assert tables[0].train.inputs.equal(tables[1].train.inputs)
-    assert tables[0].train.targets.equal(tables[1].train.targets)
-
-
-def test_a_broken_parquet_file_is_refused(tmp_path: Path) -> None:
-    pytest.importorskip("pyarrow")
-    path = tmp_path / "t.parquet"
-    path.write_bytes(b"PAR1" + bytes(100) + b"PAR1")
-    with pytest.raises(DataError, match="no sound Parquet file"):
-        TableConfig(path=str(path), target="y").build(0)

@@ -1,0 +1,159 @@
+"""Parquet files as columns of text cells, refused where they break.
+
+Cells become the text that a CSV file of the same table would hold, null the empty one. What a file
+declares is held against the limits before it is unpacked, and texts stay in their dictionary: a few
+bytes can stand for any number of equal cells, or for one of gigabytes.
+"""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from bptrain.data.table_header import checked_names, listed, quoted, refuse_if_huge
+from bptrain.errors import DataError, UsageError, shorten
+
+SUFFIXES = (".parquet", ".pq")
+BATCH_BYTES = 2**26  # of the rows that are unpacked at once
+CELL_BYTES = 16  # of a cell in them; a text is a place in its dictionary
+LONGEST_CELL = 131_072  # bytes; the csv module's limit, in characters
+MOST_TEXT = 2**32  # bytes of texts in all, one that is repeated in a batch counted once
+AT_MOST = f"a cell is at most {LONGEST_CELL:,} bytes long"
+STRINGS = ("string", "large_string", "string_view", "binary", "large_binary", "binary_view")
+PANDAS_INDEX = "__index_level_"
+
+
+def read_parquet(path: Path) -> dict[str, list[str]]:
+    """Return the cells of each column by its name, all of one length.
+
+    Raises DataError for a file that is damaged or no table, UsageError without pyarrow.
+    """
+    try:
+        import pyarrow
+        from pyarrow import compute, parquet
+    except ImportError as error:
+        raise UsageError(
+            f"{path}: Parquet files need the package pyarrow",
+            "it comes with bptrain's extra 'parquet'",
+            "pip install pyarrow, or save the table as CSV",
+        ) from error
+    try:
+        return _Reader(path, pyarrow, parquet, compute).columns()
+    except (pyarrow.ArrowException, ValueError, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the disk's error: pyarrow's own, for broken files, have no number
+        hint = "write it anew; a text file's name ends in .csv"
+        raise DataError(f"{path}: no sound Parquet file", shorten(str(error)), hint) from error
+
+
+class _Reader:
+    """A file that is read a batch of rows at a time, by the modules of pyarrow.
+
+    Without stubs their types are not known here.
+    """
+
+    def __init__(self, path: Path, pyarrow: Any, parquet: Any, compute: Any) -> None:
+        self.path, self.pyarrow, self.types = path, pyarrow, pyarrow.types
+        self.parquet, self.compute = parquet, compute
+        self.text_bytes = 0
+
+    def columns(self) -> dict[str, list[str]]:
+        """Return the cells of each column by its name."""
+        with self.parquet.ParquetFile(self.path) as file:
+            rows, schema = file.metadata.num_rows, file.schema_arrow
+        refuse_if_huge(self.path, rows, max(1, len(schema)))
+        names = checked_names(self.path, schema.names)
+        for field in schema:
+            self._refuse_what_is_no_cell(field.name, field.type)
+        columns: dict[str, list[str]] = {name: [] for name in names}
+        texts = [field.name for field in schema if self._is_text(field.type)]
+        with self.parquet.ParquetFile(
+            self.path, read_dictionary=texts, page_checksum_verification=True
+        ) as file:
+            for batch in file.iter_batches(self._batch_rows(schema)):
+                for name, array in zip(names, batch.columns, strict=True):
+                    columns[name] += self._cells(name, array, len(columns[name]))
+        read = len(columns[names[0]]) if names else 0
+        if read != rows:
+            raise ValueError(f"its footer declares {rows:,} rows, it holds {read:,}")
+        if not read:
+            raise DataError(f"{self.path}: has no rows", f"its columns are {listed(names)}")
+        return columns
+
+    def _refuse_what_is_no_cell(self, name: str, type: Any) -> None:
+        """Raise DataError for a column whose cells are neither numbers nor texts."""
+        column = f"{self.path}: column {quoted(name)}"
+        if name.startswith(PANDAS_INDEX):
+            raise DataError(
+                f"{column} is the index of a pandas frame",
+                "which says where a row stood, not what it holds",
+                "of pandas' to_parquet, index=False leaves it out",
+            )
+        is_extension = isinstance(type, self.pyarrow.BaseExtensionType)
+        stored = type.storage_type if is_extension else type
+        if self.types.is_nested(stored) or (is_extension and self._is_text(stored)):
+            raise DataError(
+                f"{column} holds {shorten(str(type), 60)}",
+                "a cell is a number, a text, a truth value or a time",
+                "give each part a column of its own, or leave the column out of the file",
+            )
+        if self.types.is_fixed_size_binary(stored) and stored.byte_width > LONGEST_CELL:
+            raise DataError(f"{column} has cells of {stored.byte_width:,} bytes", AT_MOST)
+
+    def _is_text(self, type: Any) -> bool:
+        """Tell whether cells are of any length, which a file may hold as a dictionary."""
+        return any(getattr(self.types, f"is_{kind}")(type) for kind in ("dictionary", *STRINGS))
+
+    def _batch_rows(self, schema: Any) -> int:
+        """Return how many rows are unpacked at once."""
+        fixed = self.types.is_fixed_size_binary
+        widths = (each.type.byte_width if fixed(each.type) else CELL_BYTES for each in schema)
+        return max(1, BATCH_BYTES // max(1, sum(widths)))
+
+    def _cells(self, name: str, array: Any, start: int) -> list[str]:
+        """Return a batch's cells of a column, the first of them in row `start`, from 0."""
+        column = f"{self.path}: column {quoted(name)}"
+        if self.types.is_dictionary(array.type):
+            return self._texts(column, array, start)
+        if self.types.is_timestamp(array.type) and array.type.tz is not None:
+            # to name an hour in its own zone takes a table of zones, which a machine may lack
+            array = array.cast(self.pyarrow.timestamp(array.type.unit))
+        if self.types.is_temporal(array.type):
+            # Python's own times end at a microsecond and in the year 9999
+            array = array.cast(self.pyarrow.string())
+            array = self.compute.replace_substring_regex(array, r"\.0+$", "")
+        return decoded(column, array.to_pylist(), lambda number: start + number)
+
+    def _texts(self, column: str, array: Any, start: int) -> list[str]:
+        """Return the cells of an array of places in a dictionary, each text decoded once."""
+        used = array.indices.unique()
+        stored = array.dictionary.take(used).cast(self.pyarrow.large_binary())
+        sizes = [size or 0 for size in self.compute.binary_length(stored).to_pylist()]
+        keys, places = used.to_pylist(), array.indices.to_pylist()
+
+        def row_of(number: int) -> int:
+            return start + int(places.index(keys[number]))
+
+        if (longest := max(sizes, default=0)) > LONGEST_CELL:
+            row = row_of(sizes.index(longest))
+            raise DataError(f"{column}: a cell of {longest:,} bytes", f"row {row + 1:,}; {AT_MOST}")
+        self.text_bytes += sum(sizes)
+        if self.text_bytes > MOST_TEXT:
+            raise DataError(f"{self.path}: more than {MOST_TEXT:,} bytes of text")
+        text_of = dict(zip(keys, decoded(column, stored.to_pylist(), row_of), strict=True))
+        return [text_of[key] for key in places]
+
+
+def decoded(column: str, values: Iterable[object], row_of: Callable[[int], int]) -> list[str]:
+    """Return values as text, or raise DataError with the row of the one that is none."""
+    texts: list[str] = []
+    for value in values:
+        try:
+            text = value.decode() if isinstance(value, bytes) else str(value)
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"{column} is not UTF-8 text",
+                f"row {row_of(len(texts)) + 1:,} holds the byte 0x{error.object[error.start]:02x}",
+                "leave the column out of the file, or write numbers or text into it",
+            ) from error
+        texts.append("" if value is None else text.strip())
+    return texts
