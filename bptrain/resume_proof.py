@@ -83,6 +83,6 @@ def last_step(run_dir: Path) -> int:
     return int(found[-1].name.removeprefix("step-")) if found else -1
 
 
-def refuse(told: str, code: int) -> None:
+def refuse(told: str, exit_code: int) -> None:
     """Raise CheckpointError for a run that failed by itself."""
-    raise CheckpointError(f"the run ended with exit code {code}", shorten(told.strip()))
+    raise CheckpointError(f"the run ended with exit code {exit_code}", shorten(told.strip()))

@@ -8,7 +8,7 @@ from torch import nn
 from bptrain.config import load_config
 from bptrain.errors import CheckpointError, UsageError, shorten
 from bptrain.experiment import ExperimentConfig
-from bptrain.train.checkpoint import best_checkpoint, last_first, read_checkpoint
+from bptrain.train.checkpoint import by_loss, last_first, read_checkpoint
 from bptrain.train.state import rest_of
 
 CHECKPOINTS = "checkpoints"
@@ -25,9 +25,17 @@ def read_config(run_dir: Path) -> ExperimentConfig:
 
 
 def choose_checkpoint(run_dir: Path, which: Choice) -> Path:
-    """Return the folder of a run's best or last state, or raise CheckpointError."""
-    checkpoints = run_dir / CHECKPOINTS
-    return best_checkpoint(checkpoints) if which == "best" else last_first(checkpoints)[0]
+    """Return the folder of a run's best or last state.
+
+    Raises CheckpointError if one of the states that it is chosen from is damaged: nobody should be
+    shown another in its place unsaid.
+    """
+    if which == "last":
+        return last_first(run_dir / CHECKPOINTS)[0]
+    paths, damaged = by_loss(run_dir / CHECKPOINTS)
+    if damaged:
+        raise damaged[0]
+    return paths[0]
 
 
 def load_model(model: nn.Module, checkpoint: Path) -> None:

@@ -16,8 +16,9 @@ from bptrain.monitor.console import TrainingConsole
 from bptrain.monitor.metrics_file import MetricsFile
 from bptrain.monitor.run_log import RunLog, Told
 from bptrain.monitor.tensorboard import Board
-from bptrain.saved_run import CHECKPOINTS, choose_checkpoint
+from bptrain.saved_run import CHECKPOINTS
 from bptrain.session import Session
+from bptrain.train.checkpoint import best_checkpoint
 from bptrain.train.memory import allocating
 from bptrain.train.prepared import write_prepared
 from bptrain.train.run_directory import create_run_directory, write_description, write_error_log
@@ -75,7 +76,7 @@ def train(
 def conclude(session: Session, run_dir: Path) -> None:
     """Judge the best state of a run that has ended, and show what became of it."""
     experiment, log, (step, epoch, _) = session.experiment, session.log, session.position
-    judged = judge(experiment, choose_checkpoint(run_dir, "best"))
+    judged = judge(experiment, best_checkpoint(run_dir / CHECKPOINTS))
     if judged is not None:
         if judged.split == "test":
             log.metrics.write(step, epoch, judged.values)

@@ -25,13 +25,14 @@ Options:
   -h, --help  Show this message and exit.
 
 Commands:
-  fit       Train the experiment of CONFIG and test it.
-  evaluate  Print a run's loss and metrics on the test split.
-  predict   Print what a run's model says of each INPUT, or writes on from it.
-  check     Prove every hand-written gradient of CONFIG's model.
-  validate  Check CONFIG and report every error in it; run nothing.
-  init      Print a commented starter config.
-  doctor    Show the torch build, devices, threads, shared memory and...
+  fit            Train the experiment of CONFIG and test it.
+  evaluate       Print a run's loss and metrics on the test split.
+  predict        Print what a run's model says of each INPUT, or writes on...
+  check          Prove every hand-written gradient of CONFIG's model.
+  verify-resume  Kill CONFIG's run, resume it, and compare it bit for bit...
+  validate       Check CONFIG and report every error in it; run nothing.
+  init           Print a commented starter config.
+  doctor         Show the torch build, devices, threads, shared memory and...
 """
 
 
@@ -53,14 +54,15 @@ def test_fit_leaves_the_documented_run_directory(bptrain: Callable, tmp_path: Pa
     assert {path.name for path in run.iterdir()} == {
         "config.yaml",
         "environment.json",
+        "lock",
         "prepared.json",
         "metrics.jsonl",
         "pictures",
         "tensorboard",
         "checkpoints",
     }
-    (checkpoint,) = (run / "checkpoints").iterdir()
-    assert checkpoint.name == "step-000021"
+    kept = sorted(path.name for path in (run / "checkpoints").iterdir())
+    assert kept == ["step-000000", "step-000021"]
     assert json.loads((run / "environment.json").read_text())["packages"]["torch"]
     assert "step 20/21" in result.stdout
     assert "test accuracy" in result.stdout
@@ -127,7 +129,7 @@ def test_evaluate_repeats_the_test_result_of_the_run(bptrain: Callable, tmp_path
         lambda run: (run / "checkpoints" / "step-000021" / "model.safetensors").write_bytes(b"x"),
         lambda run: (run / "checkpoints" / "step-000021" / "manifest.json").unlink(),
         lambda run: (run / "checkpoints" / "step-000021" / "manifest.json").write_text("[1]"),
-        lambda run: (run / "checkpoints" / "step-000021").rename(run / "moved"),
+        lambda run: (run / "checkpoints").rename(run / "moved"),
         lambda run: (run / "config.yaml").write_text(
             (run / "config.yaml").read_text().replace("256", "255")
         ),
@@ -158,7 +160,8 @@ def test_a_loss_that_explodes_is_exit_6_and_names_the_step(
     assert len(result.stderr.strip().splitlines()) <= 6
     run = tmp_path / "runs" / "digits-mlp"
     assert "Traceback" in (run / "error.log").read_text()
-    assert not (run / "checkpoints").exists()  # never a checkpoint of NaN weights
+    # the one from before the first step: never a checkpoint of NaN weights
+    assert [path.name for path in (run / "checkpoints").iterdir()] == ["step-000000"]
 
 
 def test_a_device_the_machine_lacks_is_exit_2(bptrain: Callable) -> None:
@@ -180,7 +183,7 @@ def test_an_unforeseen_error_is_exit_1_with_its_traceback_in_a_file(
     def fail(config: object) -> None:
         raise KeyError("a bug")
 
-    monkeypatch.setattr("bptrain.experiment.plan", fail)
+    monkeypatch.setattr("bptrain.fitting.plan", fail)
     result = bptrain("fit", DIGITS)
     assert result.exit_code == 1
     assert "Traceback" not in result.stderr

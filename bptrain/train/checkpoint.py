@@ -128,12 +128,10 @@ def newest_sound(directory: Path) -> tuple[Path, TrainingState, list[CheckpointE
     raise _none_sound(directory, errors)
 
 
-def best_checkpoint(directory: Path, written: Path | None = None) -> Path:
-    """Return the sound checkpoint of least validation loss, the newest if none was validated.
+def by_loss(directory: Path) -> tuple[list[Path], list[CheckpointError]]:
+    """Return the checkpoints by validation loss, the least first, and what is wrong with others.
 
-    written  one that is sound because this process has just written it: it is not read again
-
-    Raises CheckpointError if none verifies.
+    Those without a loss come last; of equals the newest is first. Only `state.json` is verified.
     """
     errors: list[CheckpointError] = []
     losses: dict[Path, float] = {}
@@ -144,7 +142,18 @@ def best_checkpoint(directory: Path, written: Path | None = None) -> Path:
             errors.append(error)
         else:
             losses[path] = float(loss) if isinstance(loss, int | float) else inf
-    for path in sorted(losses, key=losses.__getitem__):  # of equals the newest stays first
+    return sorted(losses, key=losses.__getitem__), errors
+
+
+def best_checkpoint(directory: Path, written: Path | None = None) -> Path:
+    """Return the sound checkpoint of least validation loss, the newest if none was validated.
+
+    written  one that is sound because this process has just written it: it is not read again
+
+    Raises CheckpointError if none verifies.
+    """
+    paths, errors = by_loss(directory)
+    for path in paths:
         try:
             if path != written:
                 read_checkpoint(path)

@@ -12,6 +12,7 @@ from torch import nn
 from bptrain.errors import CheckpointError, StorageError
 from bptrain.optim.adagrad import AdagradConfig, RMSpropConfig
 from bptrain.optim.adam import AdamConfig, AdamWConfig, NAdamConfig, RAdamConfig
+from bptrain.optim.lbfgs import LBFGSConfig
 from bptrain.optim.muon import MuonConfig
 from bptrain.optim.sgd import SGDConfig
 from bptrain.train.checkpoint import (
@@ -22,7 +23,7 @@ from bptrain.train.checkpoint import (
     read_checkpoint,
     write_checkpoint,
 )
-from bptrain.train.state import capture, restore_optimizer
+from bptrain.train.state import capture, optimizer_state, rest_of, restore_optimizer
 
 
 def step_once(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
@@ -53,6 +54,8 @@ def small_model() -> nn.Module:
         AdamWConfig(decay_norm_and_bias=False),
         MuonConfig(),
         MuonConfig(decay_norm_and_bias=False),
+        LBFGSConfig(iterations=3, history=4),
+        LBFGSConfig(iterations=1, lr=0.01, line_search=None),
     ],
     ids=lambda config: " ".join(str(value) for value in config.model_dump().values()),
 )
@@ -64,13 +67,15 @@ def test_a_restored_optimizer_takes_the_very_same_next_step(
     optimizer = config.build(model)
     for _ in range(3):
         step_once(model, optimizer)
-    path = write_checkpoint(tmp_path, capture(model, optimizer, {"step": 3}))
+    path = write_checkpoint(
+        tmp_path, capture(model, {"optimizer": optimizer_state(optimizer)}, {"step": 3})
+    )
 
     restored = small_model()
     state = read_checkpoint(path)
     restored.load_state_dict(state.model)
     other = config.build(restored)
-    restore_optimizer(other, state)
+    restore_optimizer(other, rest_of(state)["optimizer"])
     for _ in range(2):
         before = [p.detach().clone() for p in model.parameters()]
         for each in ((model, optimizer), (restored, other)):
@@ -351,7 +356,7 @@ def test_values_that_could_not_be_read_back_are_not_written(
 def test_a_weight_that_two_layers_share_is_there_under_both_names(tmp_path: Path) -> None:
     model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
     model[1].weight = model[0].weight
-    state = capture(model, SGDConfig().build(model), {"step": 1})
+    state = capture(model, {}, {"step": 1})
     read = read_checkpoint(write_checkpoint(tmp_path, state))
     assert read.model["0.weight"].equal(model[0].weight)
     assert read.model["1.weight"].equal(model[0].weight)
