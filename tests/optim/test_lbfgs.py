@@ -35,6 +35,10 @@ def network() -> nn.Module:
         (LBFGSConfig(), {"line_search_fn": "strong_wolfe"}),
         (LBFGSConfig(line_search=None, lr=0.1), {"lr": 0.1}),
         (
+            LBFGSConfig(tolerance_change=0.05),
+            {"line_search_fn": "strong_wolfe", "tolerance_change": 0.05},
+        ),
+        (
             LBFGSConfig(iterations=3, history=2, tolerance_grad=0.1, tolerance_change=1e-3),
             {
                 "max_iter": 3,
