@@ -35,12 +35,16 @@ def network() -> nn.Module:
         (LBFGSConfig(), {"line_search_fn": "strong_wolfe"}),
         (LBFGSConfig(line_search=None, lr=0.1), {"lr": 0.1}),
         (
-            LBFGSConfig(iterations=3, history=2, tolerance_grad=1e-2, tolerance_change=1e-3),
+            LBFGSConfig(tolerance_change=0.05),
+            {"line_search_fn": "strong_wolfe", "tolerance_change": 0.05},
+        ),
+        (
+            LBFGSConfig(iterations=3, history=2, tolerance_grad=0.1, tolerance_change=1e-3),
             {
                 "max_iter": 3,
                 "history_size": 2,
                 "line_search_fn": "strong_wolfe",
-                "tolerance_grad": 1e-2,
+                "tolerance_grad": 0.1,
                 "tolerance_change": 1e-3,
             },
         ),

@@ -158,10 +158,11 @@ def test_a_cycle_rises_and_falls_once_between_its_ends_without_a_leap(
     schedule = config.build(warmup + total, 10)
     values = [schedule(warmup + step) for step in range(total)]
     low = 1 / initial / final
-    assert all(low <= value <= 1 for value in values)
+    assert all(low * (1 - 1e-12) <= value <= 1 for value in values)
     top = values.index(max(values))
-    assert values[: top + 1] == sorted(values[: top + 1])
-    assert values[top:] == sorted(values[top:], reverse=True)
+    # a rounding apart: the wave is flat at its ends
+    assert all(a <= b + 1e-12 for a, b in pairwise(values[: top + 1]))
+    assert all(a >= b - 1e-12 for a, b in pairwise(values[top:]))
     rises = rise * total > 1  # else the rise is over before the first step
     assert values[0] == pytest.approx(1 / initial if rises else 1)
     if total > 1:
