@@ -1,5 +1,7 @@
 """Write scikit-learn's breast cancer and diabetes tables as CSV, its digits as sequences of rows.
 
+Beside them stands Friedman's first function of ten numbers, a tenth of its answers replaced.
+
 python scripts/write_tables.py FOLDER
 """
 
@@ -9,11 +11,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
-from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, make_friedman1
 
 
 def write_tables(folder: Path) -> None:
-    """Write breast_cancer.csv, diabetes.csv and digit_rows.npz below `folder`."""
+    """Write breast_cancer.csv, diabetes.csv, outliers*.csv and digit_rows.npz below `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     cancer = load_breast_cancer()
     names = [name.replace(" ", "_") for name in cancer.feature_names]
@@ -25,9 +27,24 @@ def write_tables(folder: Path) -> None:
     rows = [[*row, target] for row, target in zip(diabetes.data, diabetes.target, strict=True)]
     write(folder / "diabetes.csv", [*diabetes.feature_names, "progression"], rows)
 
+    write_outliers(folder)
+
     digits = load_digits()  # each row of an image is a step
     np.savez(folder / "digit_rows.npz", inputs=digits.images, targets=digits.target)
     print(folder / "digit_rows.npz")
+
+
+def write_outliers(folder: Path) -> None:
+    """Write outliers.csv, a tenth of its answers far too large, and outliers_test.csv, all true."""
+    inputs, answers = make_friedman1(2_000, noise=1.0, random_state=0)
+    training = answers[:1_000].copy()
+    training[::10] += 100  # true ones lie between 0 and 30
+    names = [*(f"x{number}" for number in range(1, 11)), "y"]
+    for name, rows, targets in (
+        ("outliers.csv", inputs[:1_000], training),
+        ("outliers_test.csv", inputs[1_000:], answers[1_000:]),
+    ):
+        write(folder / name, names, np.column_stack([rows, targets]).tolist())
 
 
 def write(path: Path, names: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
