@@ -30,8 +30,11 @@ class BatchSource(Protocol):
         """Return the number of batches in an epoch."""
         ...
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
-        """Yield the batches of an epoch counted from 0, the same ones whenever it is asked."""
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """Yield the batches of an epoch from number `start` on; both are counted from 0.
+
+        They are the same ones whenever it is asked, and those before `start` are not made.
+        """
         ...
 
 
@@ -71,16 +74,16 @@ class Batches:
         """Return the number of batches in an epoch."""
         return -(-len(self.inputs[0]) // self.batch_size)
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
-        """Yield the batches of the epoch counted from 0."""
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """Yield the batches of an epoch from number `start` on."""
         samples, device = len(self.inputs[0]), self.inputs[0].device
         if self.seed is None:
-            for start in range(0, samples, self.batch_size):
-                rows = slice(start, start + self.batch_size)
+            for first in range(start * self.batch_size, samples, self.batch_size):
+                rows = slice(first, first + self.batch_size)
                 yield self.cut(rows, rows)
             return
         order = permutation(samples, self.seed, epoch)
-        parts = order.split(self.batch_size), order.to(device).split(self.batch_size)
+        parts = (each.split(self.batch_size)[start:] for each in (order, order.to(device)))
         for rows, chosen in zip(*parts, strict=True):
             batch = self.cut(chosen, rows)
             if self.augment is not None:

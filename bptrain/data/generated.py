@@ -136,6 +136,10 @@ class FreshBatches:
         """Return the number of batches in an epoch."""
         return -(-len(self.split) // self.batch_size)
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
-        """Yield the batches of an epoch counted from 0."""
-        yield from self.split.of_epoch(epoch).serve(self.batch_size, window=self.window).epoch(0)
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """Yield the batches of an epoch from number `start` on.
+
+        Its samples are drawn as a whole: a generator cannot begin in the middle.
+        """
+        batches = self.split.of_epoch(epoch).serve(self.batch_size, window=self.window)
+        yield from batches.epoch(0, start)

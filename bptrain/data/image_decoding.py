@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from bptrain.data.batches import generator_of
 from bptrain.data.image_file import Form, read_image, verify_image
+from bptrain.data.worker_watch import end_with_training, watched
 from bptrain.errors import DataError, WorkerError
 
 
@@ -44,14 +45,15 @@ def decoded(
     form: Form,
     workers: int,
     *,
+    timeout_s: float = 120.0,
     verify: bool = False,
     pinned: bool = False,
 ) -> Iterator[Tensor]:
     """Yield the bytes [B, C, H, W] of each batch of paths, in order, two batches a worker ahead.
 
     Workers are forked from a clean server, not from this process, whose threads and CUDA they must
-    not inherit. Raises DataError for a bad file, WorkerError for a worker that is gone or out of
-    shared memory.
+    not inherit. Raises DataError for a bad file, WorkerError for a worker that is gone, out of
+    shared memory, or silent for `timeout_s`.
     """
     loader: DataLoader[Any] = DataLoader(
         Decoder(form, verify),
@@ -59,12 +61,13 @@ def decoded(
         num_workers=workers,
         collate_fn=_unchanged,
         pin_memory=pinned,
+        worker_init_fn=end_with_training,
         multiprocessing_context=_server() if workers else None,
         # or the loader would draw from the global generator, and change what dropout draws next
         generator=generator_of(0),
     )
     try:
-        for pixels in loader:
+        for pixels in watched(loader, timeout_s) if workers else loader:
             if isinstance(pixels, Failure):
                 raise DataError(*pixels)
             yield pixels

@@ -53,6 +53,12 @@ class ImageFolderConfig(ImagesConfig):
     workers: int = Field(
         default=0, ge=0, le=256, description="processes that decode images; 0 decodes in the loop"
     )
+    worker_timeout_s: float = Field(
+        default=120.0,
+        gt=0,
+        le=86_400,
+        description="seconds to wait for a worker's next batch before the run ends",
+    )
     memory_bytes: int = Field(
         default=2**30,
         ge=0,
@@ -112,7 +118,10 @@ class ImageFolderConfig(ImagesConfig):
         counts = torch.zeros(shape[0], 256, dtype=torch.int64)
         batches = [listed.files[start : start + CHECKED] for start in range(0, count, CHECKED)]
         start = 0
-        for pixels in decoded(batches, self.form, self.workers, verify=True):
+        images = decoded(
+            batches, self.form, self.workers, timeout_s=self.worker_timeout_s, verify=True
+        )
+        for pixels in images:
             counts += channel_counts(pixels)
             if kept is not None:
                 kept[start : start + len(pixels)] = pixels
@@ -125,7 +134,9 @@ class ImageFolderConfig(ImagesConfig):
         """Return the images as a split."""
         if pixels is not None:
             return ImagesInMemory(pixels, listed.targets, scale)
-        return ImagesOnDisk(listed.files, listed.targets, scale, self.form, self.workers)
+        return ImagesOnDisk(
+            listed.files, listed.targets, scale, self.form, self.workers, self.worker_timeout_s
+        )
 
     def prepare(self, words: Sequence[str], prepared: Mapping[str, Any]) -> Samples:
         """Return image files as inputs: scaled to fit, the middle kept, as in training."""

@@ -113,18 +113,20 @@ class DecodedBatches:
         """Return the number of batches in an epoch."""
         return -(-len(self.split) // self.batch_size)
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
-        """Yield the batches of the epoch counted from 0."""
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """Yield the batches of an epoch from number `start` on, the only ones that are decoded."""
         split, targets = self.split, self.split.targets
         device = targets.device
         order = torch.arange(len(split))
         if self.seed is not None:
             order = permutation(len(split), self.seed, epoch)
-        rows = order.split(self.batch_size)
+        rows, places = (each.split(self.batch_size)[start:] for each in (order, order.to(device)))
         paths = [[split.files[row] for row in each.tolist()] for each in rows]
         on_gpu = device.type == "cuda"
-        images = decoded(paths, split.form, split.workers, pinned=on_gpu)
-        for pixels, chosen in zip(images, order.to(device).split(self.batch_size), strict=True):
+        images = decoded(
+            paths, split.form, split.workers, timeout_s=split.worker_timeout_s, pinned=on_gpu
+        )
+        for pixels, chosen in zip(images, places, strict=True):
             # from pinned memory the host does not wait: it goes on to queue the step
             inputs = split.scale(pixels.to(device, non_blocking=on_gpu))
             batch = Batch((inputs,), (targets.index_select(0, chosen),), len(chosen))
@@ -142,6 +144,7 @@ class ImagesOnDisk:
     scale: Scale
     form: Form
     workers: int
+    worker_timeout_s: float
     augment: Augment | None = None
 
     def __len__(self) -> int:

@@ -83,9 +83,9 @@ class EveryWindow:
         """Return the number of windows."""
         return -(-self.steps // self.window)
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
-        """Yield the windows, the same ones in each epoch."""
-        yield from windows(self.tokens, self.streams, self.steps, self.window)
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """Yield the windows from number `start` on, the same ones in each epoch."""
+        yield from windows(self.tokens, self.streams, self.steps, self.window, start)
 
 
 class ShiftedWindows:
@@ -105,24 +105,26 @@ class ShiftedWindows:
         """Return the number of windows in an epoch."""
         return self.count
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
-        """Yield the windows of the epoch counted from 0."""
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """Yield the windows of an epoch from number `start` on."""
         steps = self.count * self.window
         left_over = len(self.tokens) - 1 - self.batch_size * steps
         generator = generator_of(self.seed, epoch)
         first = int(torch.randint(left_over + 1, (), generator=generator))
-        yield from windows(self.tokens[first:], self.batch_size, steps, self.window)
+        yield from windows(self.tokens[first:], self.batch_size, steps, self.window, start)
 
 
-def windows(tokens: Tensor, streams: int, steps: int, window: int) -> Iterator[Batch]:
-    """Yield the windows of streams that lie one behind the other from the first token on.
+def windows(
+    tokens: Tensor, streams: int, steps: int, window: int, start: int = 0
+) -> Iterator[Batch]:
+    """Yield the windows, from number `start` on, of streams that lie one behind the other.
 
     The inputs are (tokens, starts): at a start the streams begin, and a state from before is to be
     forgotten.
     """
     read = tokens[: streams * steps].view(streams, steps)
     next_ones = tokens[1 : streams * steps + 1].view(streams, steps)
-    for start in range(0, steps, window):
-        cut = slice(start, start + window)
+    for first in range(start * window, steps, window):
+        cut = slice(first, first + window)
         inputs, targets = read[:, cut].long(), next_ones[:, cut].long()
-        yield Batch((inputs, start == 0), (targets,), targets.numel())
+        yield Batch((inputs, first == 0), (targets,), targets.numel())
