@@ -6,11 +6,14 @@ import torch
 from torch import Tensor
 
 from bptrain import nn
+from bptrain.errors import CheckpointError
 from bptrain.models.packing import Packing, max_over_time, mean_over_time
 from bptrain.nn.recurrent import RNNBase
 from bptrain.ops.cat import cat
 
 Pool: TypeAlias = Literal["last", "mean", "max"]
+
+STATES = ("h", "c")  # of an LSTM; other cells have the first
 
 
 class RecurrentNetwork(torch.nn.Module):
@@ -110,7 +113,9 @@ class LanguageModel(RecurrentNetwork):
 
     The state goes on from window to window, without gradient. The text of training and one that is
     read in eval mode in between have a state each. It is no part of the state_dict: it belongs to
-    a place in a text, not to what was learned.
+    a place in a text, not to what was learned. A run that is resumed there needs training's state
+    nevertheless: `carried_state` hands it out, `carry_on` takes it back. Whatever saves runs may
+    ask any module for these two, without knowing which model it is.
     """
 
     def __init__(self, *parts: Any) -> None:
@@ -120,6 +125,31 @@ class LanguageModel(RecurrentNetwork):
     def tie(self) -> None:
         """Let a token be written with the weights that it is read with: Press and Wolf 2017."""
         self.output.weight = self.get_parameter(f"{self.first_name}.weight")
+
+    def carried_state(self) -> dict[str, Tensor]:
+        """Return training's state by name, {} before the first window."""
+        state = self.carried.get(True)
+        if state is None:
+            return {}
+        return dict(zip(STATES, (state,) if isinstance(state, Tensor) else state, strict=False))
+
+    def carry_on(self, tensors: dict[str, Tensor]) -> None:
+        """Go on from a state that `carried_state` returned, on any device.
+
+        Raises CheckpointError for one of another model.
+        """
+        needed = STATES if self.cell == "lstm" else STATES[:1]
+        if tensors and set(tensors) != set(needed):
+            raise CheckpointError(
+                f"the model's carried state holds {', '.join(sorted(tensors))}",
+                f"{self.cell} carries {' and '.join(needed)}",
+                "take a checkpoint of this model",
+            )
+        self.carried.pop(True, None)
+        if tensors:
+            device = self.output.weight.device
+            state = tuple(tensors[name].to(device) for name in needed)
+            self.carried[True] = state if self.cell == "lstm" else state[0]
 
     def forward(self, tokens: Tensor, starts: bool = True) -> Tensor:
         """Return the logits [B, T, V] of the tokens that follow tokens [B, T].
