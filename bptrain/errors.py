@@ -66,6 +66,15 @@ class StorageError(BptrainError):
 
     exit_code = 5
 
+    @classmethod
+    def refused(cls, place: object, error: OSError) -> "StorageError":
+        """Return the error for what the file system would not do at a place."""
+        return cls(
+            f"{place}: cannot be written",
+            error.strerror or str(error),
+            "free space or choose another folder with --run-dir",
+        )
+
 
 class NonFiniteError(BptrainError):
     """A loss or gradient that is NaN or infinite."""
@@ -80,7 +89,7 @@ class MemoryExhaustedError(BptrainError):
 
 
 class WorkerError(BptrainError):
-    """A data-loader worker process that is gone."""
+    """A data-loader worker process that is gone, or that hangs."""
 
     exit_code = 8
 

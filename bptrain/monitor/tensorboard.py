@@ -1,19 +1,28 @@
 """The TensorBoard board of a run, x axis: optimizer step."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from textwrap import indent
 from types import TracebackType
+from typing import Any
 
-from torch.utils.tensorboard import SummaryWriter
+from tensorboard.compat.proto.summary_pb2 import Summary
+from torch.utils.tensorboard.summary import custom_scalars, image, scalar, text
 
+from bptrain.monitor.event_file import EventFile, cut_back_events, event_files, next_path
 from bptrain.monitor.exhibits import Shown
 
 
 class Board:
     """Writes scalars, the config's text, and the charts that lay several of them together.
 
-    measures  names of what is measured of the validation split besides the loss
+    measures       names of what is measured of the validation split besides the loss
+    position       where a resumed run goes on, a `position` from before: what was written since is
+                   removed, and the board reads as if the run had never stopped
+    step           the step that the run had come to by then
+    missing_bytes  what the files lack of the position: curves that are lost
+
+    Raises CheckpointError for a position that is not one of this directory, and StorageError.
     """
 
     def __init__(
@@ -22,40 +31,42 @@ class Board:
         config_text: str,
         gradient_tags: Sequence[str],
         measures: Sequence[str],
+        position: Mapping[str, int] | None = None,
+        step: int = 0,
     ) -> None:
-        self._writer = SummaryWriter(str(directory))
-        self._writer.add_text("config", f"```yaml\n{config_text}```")
-        self._writer.add_custom_scalars(
-            {
-                "training": {
-                    name: ["Multiline", [f"train/{name}", f"val/{name}"]]
-                    for name in ("loss", *measures)
-                },
-                "gradients": {"norm by layer": ["Multiline", list(gradient_tags)]},
-            }
-        )
+        self._directory = directory
+        self.missing_bytes = 0
+        path = next_path(directory)  # later than those, too, that are removed
+        if position is not None:
+            self.missing_bytes = cut_back_events(directory, position)
+        goes_on = position is not None and bool(event_files(directory))
+        self._file = EventFile(path, step + 1 if goes_on else None)
+        if not goes_on:
+            self._file.add(text("config", f"```yaml\n{config_text}```"))
+            self._file.add(custom_scalars(charts(gradient_tags, measures)))
 
-    def write(self, step: int, values: dict[str, float]) -> None:
-        """Write a scalar per tag."""
-        for tag, value in values.items():
-            self._writer.add_scalar(tag, value, step)
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Write a scalar per tag, in one record: a line of the curves is whole or not there."""
+        scalars = [scalar(tag, value).value[0] for tag, value in values.items()]
+        self._file.add(Summary(value=scalars), step)
 
     def show(self, step: int, split: str, shown: Sequence[Shown]) -> None:
         """Write pictures and tables of a split's answers under `<split>/<name>`."""
         for each in shown:
             tag = f"{split}/{each.name}"
             if each.picture is not None:
-                self._writer.add_image(tag, each.picture, step, dataformats="HWC")
+                self._file.add(image(tag, each.picture, dataformats="HWC"), step)
             if each.rows:
-                self._writer.add_text(tag, as_markdown(each.rows), step)
+                self._file.add(text(tag, as_markdown(each.rows)), step)
 
-    def write_text(self, step: int, tag: str, text: str) -> None:
+    def write_text(self, step: int, tag: str, written: str) -> None:
         """Write a text as it is, line by line: indented, Markdown takes it for code."""
-        self._writer.add_text(tag, indent(text, " " * 4, lambda line: True), step)
+        self._file.add(text(tag, indent(written, " " * 4, lambda line: True)), step)
 
-    def flush(self) -> None:
-        """Make what was written visible to a reader of the files."""
-        self._writer.flush()
+    def position(self) -> dict[str, int]:
+        """Return each event file's size, from which a resumed run goes on; the disk holds it."""
+        self._file.position()
+        return {name: path.stat().st_size for name, path in event_files(self._directory).items()}
 
     def __enter__(self) -> "Board":
         return self
@@ -66,7 +77,17 @@ class Board:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._writer.close()
+        self._file.close()
+
+
+def charts(gradient_tags: Sequence[str], measures: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return the charts that lay several curves over each other."""
+    return {
+        "training": {
+            name: ["Multiline", [f"train/{name}", f"val/{name}"]] for name in ("loss", *measures)
+        },
+        "gradients": {"norm by layer": ["Multiline", list(gradient_tags)]},
+    }
 
 
 def as_markdown(rows: Sequence[Sequence[str]]) -> str:

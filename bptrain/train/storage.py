@@ -16,11 +16,7 @@ def storing(path: Path) -> Iterator[None]:
     except BrokenPipeError:  # a reader of the terminal's lines went away, the disk is well
         raise
     except OSError as error:
-        raise StorageError(
-            f"{path}: cannot be written",
-            error.strerror or str(error),
-            "free space or choose another folder with --run-dir",
-        ) from error
+        raise StorageError.refused(path, error) from error
 
 
 def write_durably(path: Path, content: bytes) -> None:
