@@ -1,11 +1,8 @@
 """Image files to batches of bytes, in this process or ahead of it in worker processes."""
 
-import ctypes
 import signal
-import sys
 from collections.abc import Iterator, Sequence
-from math import ceil
-from multiprocessing import active_children, forkserver, resource_tracker
+from multiprocessing import forkserver, resource_tracker
 from typing import Any, NamedTuple
 
 import torch
@@ -15,11 +12,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from bptrain.data.batches import generator_of
 from bptrain.data.image_file import Form, read_image, verify_image
+from bptrain.data.worker_watch import end_with_training, watched
 from bptrain.errors import DataError, WorkerError
-
-LOOK_S = 5.0  # longest wait between two looks whether the workers live
-TIMED_OUT = "DataLoader timed out"  # how torch says that such a wait is over
-DIE_WITH_PARENT = 1  # prctl's PR_SET_PDEATHSIG
 
 
 class Failure(NamedTuple):
@@ -61,21 +55,19 @@ def decoded(
     not inherit. Raises DataError for a bad file, WorkerError for a worker that is gone, out of
     shared memory, or silent for `timeout_s`.
     """
-    waits = ceil(timeout_s / LOOK_S)
     loader: DataLoader[Any] = DataLoader(
         Decoder(form, verify),
         batch_sampler=batches,  # type: ignore[arg-type]  # whatever it yields reaches __getitems__
         num_workers=workers,
         collate_fn=_unchanged,
         pin_memory=pinned,
-        timeout=timeout_s / waits if workers else 0,
-        worker_init_fn=_end_with_the_server,
+        worker_init_fn=end_with_training,
         multiprocessing_context=_server() if workers else None,
         # or the loader would draw from the global generator, and change what dropout draws next
         generator=generator_of(0),
     )
     try:
-        for pixels in _patiently(loader, waits):
+        for pixels in watched(loader, timeout_s) if workers else loader:
             if isinstance(pixels, Failure):
                 raise DataError(*pixels)
             yield pixels
@@ -88,51 +80,6 @@ def decoded(
             str(error) or "it broke off while handing over a batch",
             "fewer data.workers; `bptrain doctor` tells how large /dev/shm is",
         ) from error
-
-
-def _patiently(loader: DataLoader[Any], waits: int) -> Iterator[Any]:
-    """Yield what the loader loads, and leave no worker behind.
-
-    Waits are counted, not seconds: a run that is halted by Ctrl-Z does not wait. torch looks for
-    dead workers only when a wait is over, which therefore is short.
-    """
-    others = set(active_children())
-    batches = iter(loader)
-    workers = set(active_children()) - others
-    waited = 0
-    try:
-        while True:
-            try:
-                batch = next(batches)
-            except StopIteration:
-                return
-            except RuntimeError as error:
-                waited += 1
-                if not str(error).startswith(TIMED_OUT):
-                    raise
-                if waited == waits:
-                    raise WorkerError(
-                        f"no batch from the data-loader workers for {loader.timeout * waits:g} s",
-                        "they are stopped, or the file system of the images does not answer",
-                        "a greater data.worker_timeout_s if it is only slow, or fewer data.workers",
-                    ) from error
-            else:
-                waited = 0
-                yield batch
-    finally:
-        del batches  # the last reference: torch asks its workers to end, and waits for them
-        for worker in workers:
-            if worker.is_alive():  # one that hangs does not hear it, nor a stopped one SIGTERM
-                worker.kill()
-
-
-def _end_with_the_server(worker: int) -> None:
-    """Have this worker killed when its server ends, which ends with the training process.
-
-    torch's workers look for it only between two batches: one that hangs would stay for ever.
-    """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(DIE_WITH_PARENT, signal.SIGKILL)
 
 
 def _server() -> Any:

@@ -1,13 +1,10 @@
 """CIFAR, EMNIST and folders of images: what is read, how it is divided, served and prepared."""
 
 import hashlib
-import signal
-from collections.abc import Callable, Iterator
-from multiprocessing import forkserver
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 import torch
 from conftest import CONFIGS, write_mnist
@@ -26,14 +23,12 @@ from torch import Tensor
 from bptrain.data import official
 from bptrain.data.cifar import CIFAR10Config, CIFAR100Config
 from bptrain.data.emnist import EMNISTConfig
-from bptrain.data.image_decoding import decoded
-from bptrain.data.image_file import Form
 from bptrain.data.image_folder import ImageFolderConfig
 from bptrain.data.image_splits import ImagesInMemory, ImagesOnDisk
 from bptrain.data.mnist import KMNISTConfig
 from bptrain.data.restricted_pickle import read_restricted
 from bptrain.data.splits import Parts, Samples, standardize
-from bptrain.errors import DataError, UsageError, WorkerError
+from bptrain.errors import DataError, UsageError
 
 LABELS = np.arange(40) % 10
 
@@ -277,31 +272,6 @@ def test_an_image_that_breaks_during_training_is_named(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=path.name):
             list(dataset.train.serve(4, seed=0).epoch(0))
         path.write_bytes(content)
-
-
-def workers_of(root: Path) -> tuple[Iterator[Tensor], list[psutil.Process]]:
-    """Return the batches of 600 images, begun, and the process that decodes them."""
-    paths = [[str(path)] for path in sorted((root / "cat").iterdir())] * 50
-    images = decoded(paths, Form(16, 16, 3), workers=1)
-    next(images)
-    return images, psutil.Process(forkserver._forkserver._forkserver_pid).children()
-
-
-def test_a_worker_that_dies_ends_the_run_with_its_own_exit_code(tmp_path: Path) -> None:
-    images, workers = workers_of(write_folder(tmp_path))
-    for worker in workers:
-        worker.kill()
-    with pytest.raises(WorkerError, match="worker failed or is gone") as caught:
-        list(images)
-    assert caught.value.exit_code == 8
-
-
-def test_an_interrupt_leaves_workers_at_work(tmp_path: Path) -> None:
-    images, workers = workers_of(write_folder(tmp_path))
-    assert workers
-    for worker in workers:
-        worker.send_signal(signal.SIGINT)
-    assert len(list(images)) == 599
 
 
 def test_images_have_no_windows_of_time(tmp_path: Path) -> None:
