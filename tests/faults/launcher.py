@@ -1,0 +1,143 @@
+"""Runs of bptrain as processes of their own that start in milliseconds, to be killed and hurt.
+
+A server imports everything once and forks a child for each run: what a user's process would be,
+without the seconds of importing. Before it forks it computes nothing, so that no thread is lost.
+
+    with Launcher() as launcher:
+        process = launcher.start(["fit", "config.yaml"], cwd=folder)
+        os.kill(process.pid, signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+
+`plant` names a function of `plants.py` that the child calls first, with its arguments.
+"""
+
+import atexit
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NoReturn
+
+
+@dataclass
+class Process:
+    """A run that was started; its words lie in two files."""
+
+    launcher: "Launcher"
+    pid: int
+    folder: Path
+
+    def wait(self) -> int:
+        """Return the exit code, or minus the signal that ended the process."""
+        code: int = self.launcher.answer()["exit_code"]
+        return code
+
+    @property
+    def stdout(self) -> str:
+        """What it has said."""
+        return (self.folder / "stdout.txt").read_text()
+
+    @property
+    def stderr(self) -> str:
+        """Its errors."""
+        return (self.folder / "stderr.txt").read_text()
+
+
+class Launcher:
+    """The server, while entered; it serves one run at a time."""
+
+    def __enter__(self) -> "Launcher":
+        here = Path(__file__)
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        environment["PYTHONPATH"] = os.pathsep.join(
+            [str(here.parent.parent.parent), str(here.parent), *sys.path]
+        )
+        self._server = subprocess.Popen(
+            [sys.executable, str(here)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+        return self
+
+    def start(
+        self, words: Sequence[object], cwd: Path, plant: str = "", arguments: Sequence[Any] = ()
+    ) -> Process:
+        """Start `bptrain WORDS` in `cwd`."""
+        job = {"words": [str(word) for word in words], "cwd": str(cwd)}
+        assert self._server.stdin is not None
+        self._server.stdin.write(
+            json.dumps({**job, "plant": plant, "arguments": list(arguments)}) + "\n"
+        )
+        self._server.stdin.flush()
+        return Process(self, self.answer()["pid"], cwd)
+
+    def run(
+        self, words: Sequence[object], cwd: Path, plant: str = "", arguments: Sequence[Any] = ()
+    ) -> tuple[int, str]:
+        """Run to the end and return the exit code and stderr."""
+        process = self.start(words, cwd, plant, arguments)
+        return process.wait(), process.stderr
+
+    def answer(self) -> dict[str, int]:
+        """Return the server's next answer."""
+        assert self._server.stdout is not None
+        said: dict[str, int] = json.loads(self._server.stdout.readline())
+        return said
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._server.communicate()  # the end of its input ends it
+
+
+def serve() -> None:
+    """Fork a child for each line of standard input."""
+    import plants
+
+    from bptrain.cli import main  # noqa: F401
+
+    for line in sys.stdin:
+        job = json.loads(line)
+        pid = os.fork()
+        if pid == 0:
+            become(job, getattr(plants, job["plant"]) if job["plant"] else None)
+        print(json.dumps({"pid": pid}), flush=True)
+        _, status = os.waitpid(pid, 0)
+        print(json.dumps({"exit_code": os.waitstatus_to_exitcode(status)}), flush=True)
+
+
+def become(job: dict[str, Any], plant: Any) -> NoReturn:
+    """Be the process of a run, until it ends."""
+    from bptrain.cli import main
+
+    os.setsid()  # a signal to its group reaches it and its workers alone
+    os.chdir(job["cwd"])
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    for number, name in ((1, "stdout.txt"), (2, "stderr.txt")):
+        os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666), number)
+    sys.argv = ["bptrain", *job["words"]]
+    if plant is not None:
+        plant(*job["arguments"])
+    code: object = 0
+    try:
+        main()
+    except SystemExit as ended:
+        code = ended.code
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code if isinstance(code, int) else 0 if code is None else 1)
+
+
+if __name__ == "__main__":
+    serve()

@@ -1,0 +1,1 @@
+"""What goes wrong in a run: functions that its process calls before it begins."""
