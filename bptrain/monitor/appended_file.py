@@ -57,12 +57,6 @@ def cut_back(path: Path, size: int) -> int:
         return max(0, size - found)
 
 
-def remove(path: Path) -> None:
-    """Remove a file."""
-    with _storing(path):
-        path.unlink()
-
-
 def _sync_directory(path: Path) -> None:
     """Wait until the disk holds the names in a directory."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -17,7 +17,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from bptrain.errors import CheckpointError
-from bptrain.monitor.appended_file import AppendedFile, cut_back, remove
+from bptrain.monitor.appended_file import AppendedFile, cut_back
 
 PREFIX = "events.out.tfevents."
 NAME = re.compile(re.escape(PREFIX) + r"(\d+)\.[^/\0]*")  # the second that it was opened in
@@ -55,8 +55,12 @@ class EventFile:
 
 
 def event_files(directory: Path) -> dict[str, Path]:
-    """Return the event files of a directory by name, in TensorBoard's order."""
-    return {path.name: path for path in sorted(directory.glob("*")) if NAME.fullmatch(path.name)}
+    """Return the event files of a directory by name, in TensorBoard's order; a link is none."""
+    return {
+        path.name: path
+        for path in sorted(directory.glob("*"))
+        if NAME.fullmatch(path.name) and not path.is_symlink()
+    }
 
 
 def next_path(directory: Path) -> Path:
@@ -71,10 +75,11 @@ def next_path(directory: Path) -> Path:
 
 
 def cut_back_events(directory: Path, position: Mapping[str, int]) -> int:
-    """Cut the event files back to their sizes in `position` and remove those that it lacks.
+    """Cut the event files back to their sizes in `position`, and those that it lacks to nothing.
 
-    Returns how many bytes are missing. Raises CheckpointError, before anything is touched, for a
-    position that does not name files of this directory.
+    They are not removed: a TensorBoard that is reading one would not go on to the next. Returns
+    how many bytes are missing. Raises CheckpointError, before anything is touched, for a position
+    that does not name files of this directory.
     """
     for name, size in position.items():
         if not NAME.fullmatch(name) or (directory / name).is_symlink():
@@ -83,5 +88,5 @@ def cut_back_events(directory: Path, position: Mapping[str, int]) -> int:
             raise CheckpointError(f"the checkpoint's size of {name} is {size!r}")
     for name, path in event_files(directory).items():
         if name not in position:
-            remove(path)
+            cut_back(path, 0)
     return sum(cut_back(directory / name, size) for name, size in position.items())

@@ -36,11 +36,10 @@ class Board:
     ) -> None:
         self._directory = directory
         self.missing_bytes = 0
-        path = next_path(directory)  # later than those, too, that are removed
         if position is not None:
             self.missing_bytes = cut_back_events(directory, position)
-        goes_on = position is not None and bool(event_files(directory))
-        self._file = EventFile(path, step + 1 if goes_on else None)
+        goes_on = position is not None and any(self._sizes().values())
+        self._file = EventFile(next_path(directory), step + 1 if goes_on else None)
         if not goes_on:
             self._file.add(text("config", f"```yaml\n{config_text}```"))
             self._file.add(custom_scalars(charts(gradient_tags, measures)))
@@ -66,6 +65,9 @@ class Board:
     def position(self) -> dict[str, int]:
         """Return each event file's size, from which a resumed run goes on; the disk holds it."""
         self._file.position()
+        return self._sizes()
+
+    def _sizes(self) -> dict[str, int]:
         return {name: path.stat().st_size for name, path in event_files(self._directory).items()}
 
     def __enter__(self) -> "Board":
