@@ -42,14 +42,15 @@ class AdagradConfig(OptimizerBase):
     states: ClassVar[int] = 1  # tensors kept for each parameter
 
     def build(self, model: nn.Module) -> torch.optim.Optimizer:
-        """Return the optimizer."""
+        """Return the optimizer; some releases of torch fuse Adagrad on the CPU alone."""
+        on_cpu = all(parameter.device.type == "cpu" for parameter in model.parameters())
         return torch.optim.Adagrad(
             decay_groups(model, self.weight_decay, self.decay_norm_and_bias),
             lr=self.lr,
             lr_decay=self.lr_decay,
             initial_accumulator_value=self.initial_accumulator_value,
             eps=self.eps,
-            fused=True,
+            fused=on_cpu,
         )
 
 
