@@ -182,10 +182,12 @@ def plan(config: ExperimentConfig) -> Plan:
     layers = summarize(model, as_served(problem, config.train), batch_size)
     parameters = sum(p.numel() * p.element_size() for p in model.parameters())
     outputs = batch_size * problem.outputs * 4  # the loss keeps its input
+    # the average, and the live weights while it is evaluated in their place
+    averaged = 2 * (config.train.ema_decay is not None)
     memory = MemoryEstimate(
         parameters,
         gradients=parameters,
-        optimizer=parameters * (config.optimizer.states + (config.train.ema_decay is not None)),
+        optimizer=parameters * (config.optimizer.states + averaged),
         kept_for_backward=sum(layer.kept_bytes for layer in layers) + outputs,
         data=dataset.bytes,
     )
