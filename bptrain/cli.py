@@ -203,7 +203,7 @@ def verify_resume_command(
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON list")] = False,
 ) -> None:
     """Kill CONFIG's run, resume it, and compare it bit for bit with one left alone."""
-    with errors_to_exit_codes(), naming_lines(config, overrides or []):
+    with errors_to_exit_codes(), naming_lines(config, overrides or []), StopRequest():
         from bptrain.experiment import ExperimentConfig
         from bptrain.monitor.console import lines_of
         from bptrain.resume_proof import verify_resume

@@ -182,10 +182,12 @@ def plan(config: ExperimentConfig) -> Plan:
     layers = summarize(model, as_served(problem, config.train), batch_size)
     parameters = sum(p.numel() * p.element_size() for p in model.parameters())
     outputs = batch_size * problem.outputs * 4  # the loss keeps its input
+    # the average, and the live weights while it is evaluated in their place
+    averaged = 2 * (config.train.ema_decay is not None)
     memory = MemoryEstimate(
         parameters,
         gradients=parameters,
-        optimizer=parameters * (config.optimizer.states + (config.train.ema_decay is not None)),
+        optimizer=parameters * (config.optimizer.states + averaged),
         kept_for_backward=sum(layer.kept_bytes for layer in layers) + outputs,
         data=dataset.bytes,
     )
@@ -203,16 +205,38 @@ def refuse_what_cannot_work(config: ExperimentConfig, dataset: Dataset) -> None:
                 "it watches the validation loss, and there are no validation samples",
                 hint="a data.validation_fraction above 0",
             )
-    if config.optimizer.searches and config.precision == "fp16":
-        why = "the gradient scaler of fp16 cannot skip a step in the middle of a search"
-        raise ConfigKeyError(("optimizer", "kind"), "cannot be used in fp16", why, "precision=bf16")
-    if config.optimizer.searches and config.train.clipping is not None:
-        raise ConfigKeyError(
-            ("optimizer", "kind"),
-            "cannot be used with clipping",
+    if config.optimizer.searches:
+        refuse_what_no_search_can(config, dataset.problem)
+
+
+def refuse_what_no_search_can(config: ExperimentConfig, problem: Problem) -> None:
+    """Raise ConfigKeyError for what an optimizer that searches along its loss cannot be beside."""
+    refused = {
+        "in fp16": (
+            config.precision == "fp16",
+            "the gradient scaler of fp16 cannot skip a step in the middle of a search",
+            "precision=bf16",
+        ),
+        "with clipping": (
+            config.train.clipping is not None,
             "it searches along the loss's own gradients, and clipped ones are no longer its slope",
             "leave train.clip_grad_norm and its like out",
-        )
+        ),
+        "with train.l1": (
+            config.train.l1 > 0,
+            "the penalty is no part of the loss that it searches along, and has a kink at 0",
+            "another optimizer, or leave train.l1 out",
+        ),
+        "with a language model": (
+            problem.task == "language_model",
+            "it asks for the loss of a window several times, and the state that the model carries "
+            "would go on each time",
+            "optimizer.kind=adamw",
+        ),
+    }
+    for what, (is_so, why, hint) in refused.items():
+        if is_so:
+            raise ConfigKeyError(("optimizer", "kind"), f"cannot be used {what}", why, hint)
 
 
 def refuse_lone_sample(config: ExperimentConfig, dataset: Dataset, model: nn.Module) -> None:

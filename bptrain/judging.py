@@ -39,15 +39,15 @@ class Judged:
 def judge(experiment: Experiment, checkpoint: Path) -> Judged | None:
     """Load a state and evaluate it on the test split, on the validation split if there is none.
 
-    Returns None where there is neither. What a task shows of its answers beyond its exhibits, as
-    text that the model writes, is appended to `shown` here.
+    Returns None where there is neither; the state is loaded all the same. What a task shows of its
+    answers beyond its exhibits, as text that the model writes, is appended to `shown` here.
     """
+    load_model(experiment.model, checkpoint)
     test, validation = experiment.dataset.test, experiment.dataset.validation
     split: Literal["test", "val"] = "val" if test is None else "test"
     judging = validation if test is None else test
     if judging is None:
         return None
-    load_model(experiment.model, checkpoint)
     exhibits = exhibits_of(experiment.dataset.problem)
     values = evaluate_split(experiment, split, exhibits)
     shown = [each for exhibit in exhibits if (each := exhibit.show()) is not None]

@@ -11,17 +11,18 @@ import torch
 from rich.console import Console
 
 from bptrain.data import Batch, BatchSource, Split
+from bptrain.errors import InterruptedRun
 from bptrain.experiment import Plan, build
 from bptrain.judging import refuse_non_finite
 from bptrain.monitor.console import figures
 from bptrain.train.loop import fit
 from bptrain.train.memory import allocating
-from bptrain.train.signals import StopRequest
+from bptrain.train.signals import StopNow, StopRequest
 from bptrain.training import run
 
 FAST_STEPS = 3  # at the second some things break that the first one leaves behind, as a stale state
 BY_HEART_STEPS = 200  # where train.steps does not say
-LEARNT = 0.1  # of the first loss; label smoothing and the like leave some of it
+LEARNT = 0.1  # of the first loss, where there is no accuracy to judge by
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,10 @@ def fast_dev_run(plan: Plan, console: Console, stop: StopRequest) -> None:
     )
     short_plan = replace(plan, config=config.model_copy(update={"train": short}), dataset=few)
     with TemporaryDirectory(prefix="bptrain-") as folder:
-        run(short_plan, Path(folder) / "run", console, stop)
+        try:
+            run(short_plan, Path(folder) / "run", console, stop)
+        except InterruptedRun as stopped:  # its checkpoint goes with the folder
+            raise StopNow(stopped.signal_number) from stopped
     console.print(f"all of it works: {FAST_STEPS} steps, evaluation, checkpoint, test")
 
 
@@ -107,13 +111,15 @@ def overfit_one_batch(plan: Plan, console: Console, stop: StopRequest) -> None:
     A model that cannot has a bug or a learning rate that is far off: more data will not help it.
     """
     steps = plan.config.train.steps or BY_HEART_STEPS
+    train = plan.config.train.model_copy(update={"steps": steps})  # which the schedule spans
     with allocating():
-        experiment = build(plan)
+        experiment = build(replace(plan, config=plan.config.model_copy(update={"train": train})))
         experiment.update.batches = 1
         batch = next(iter(experiment.batches.epoch(0)))
         metric = experiment.training_metric
         model, loss_function = experiment.model, experiment.loss_function
         first = last = float("nan")
+        measured: dict[str, float] = {}
         repeated = Repeated(batch, steps)
         for report in fit(model, loss_function, repeated, experiment.update, steps):
             step = report.position.step
@@ -126,17 +132,26 @@ def overfit_one_batch(plan: Plan, console: Console, stop: StopRequest) -> None:
             sums = metric.sums(report.answers[0].outputs, batch.targets)
             measured = {f"train/{k}": v for k, v in metric.figures(sums.tolist()).items()}
             shown = figures({"train/loss": last, **measured})
-            console.print(f"step {step}/{steps}  {shown}", highlight=False)
-    console.print(verdict(first, last, len(batch.targets[0]), steps), highlight=False)
+            console.print(f"step {step}/{steps}  {shown}", highlight=False, soft_wrap=True)
+    said = f"one batch of {len(batch.targets[0]):,}: loss {first:.4g} -> {last:.4g}"
+    is_learnt = is_by_heart(first, last, measured.get("train/accuracy"))
+    console.print(verdict(f"{said} in {steps:,} steps", is_learnt), highlight=False, soft_wrap=True)
 
 
-def verdict(first: float, last: float, samples: int, steps: int) -> str:
-    """Return in a sentence or two whether a batch was learnt by heart."""
-    fall = f"one batch of {samples:,}: loss {first:.4g} -> {last:.4g} in {steps:,} steps"
-    if last < LEARNT * first:
+def is_by_heart(first: float, last: float, accuracy: float | None) -> bool:
+    """Tell whether a batch is learnt: every answer right, or next to nothing left of the loss.
+
+    Label smoothing leaves a fifth of the first loss even where every answer is right.
+    """
+    return accuracy == 1 or last < LEARNT * first
+
+
+def verdict(fall: str, is_learnt: bool) -> str:
+    """Return in a sentence or two what came of it."""
+    if is_learnt:
         return f"{fall}. Learnt by heart."
     return (
         f"{fall}. Not learnt by heart: try another optimizer.lr, more train.steps, and without "
-        "what keeps a loss up (dropout, label smoothing, weight decay). If that does not help, "
-        "look at the model, and at the labels."
+        "what keeps a loss up (dropout, mixup, weight decay). If that does not help, look at the "
+        "model, and at the labels."
     )

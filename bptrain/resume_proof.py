@@ -9,6 +9,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -50,31 +52,39 @@ def verify_resume(config: ExperimentConfig, steps: int | None, kills: int) -> li
 
 def kill_after(config: Path, run_dir: Path, step: int) -> None:
     """Begin the run or go on with it, and kill it once a checkpoint of `step` or later is there."""
-    process = start(config, run_dir)
-    while process.poll() is None and last_step(run_dir) < step:
-        time.sleep(POLL_S)
-    if process.poll() is None:
-        os.kill(process.pid, signal.SIGKILL)
-    told = process.communicate()[1]
+    with started(config, run_dir) as process:
+        while process.poll() is None and last_step(run_dir) < step:
+            time.sleep(POLL_S)
+        if process.poll() is None:
+            os.kill(process.pid, signal.SIGKILL)
+        told = process.communicate()[1]
     if process.returncode not in (0, -signal.SIGKILL):
         refuse(told, process.returncode)
 
 
 def finish(config: Path, run_dir: Path) -> None:
     """Begin the run or go on with it, to its end."""
-    process = start(config, run_dir)
-    told = process.communicate()[1]
+    with started(config, run_dir) as process:
+        told = process.communicate()[1]
     if process.returncode != 0:
         refuse(told, process.returncode)
 
 
-def start(config: Path, run_dir: Path) -> subprocess.Popen[str]:
-    """Start the run in a process of its own, or resume it if it has a checkpoint."""
+@contextmanager
+def started(config: Path, run_dir: Path) -> Iterator[subprocess.Popen[str]]:
+    """Start the run in a process of its own, or resume it if it has a checkpoint.
+
+    No process is left behind the block, whatever ends it.
+    """
     words = [sys.executable, "-m", "bptrain", "fit", str(config), "--run-dir", str(run_dir)]
     words += ["--resume"] if last_step(run_dir) >= 0 else []
-    return subprocess.Popen(  # noqa: S603
+    with subprocess.Popen(  # noqa: S603
         words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def last_step(run_dir: Path) -> int:

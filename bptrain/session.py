@@ -1,6 +1,7 @@
 """A run between its first step and its last: log, evaluate, save, and go on from what was saved."""
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
@@ -37,9 +38,8 @@ from bptrain.train.state import (
 class Session:
     """Where a run stands.
 
-    position       after the last step
-    is_settled     whether what was due after it is done: its log line, evaluation, checkpoint
-    stopped_early  whether the validation loss ended the run
+    position    after the last step
+    is_settled  whether what was due after it is done: its log line, evaluation, checkpoint
     """
 
     experiment: Experiment
@@ -48,7 +48,6 @@ class Session:
     stop: StopRequest
     position: Position = BEGINNING
     is_settled: bool = True
-    stopped_early: bool = False
     window: StepWindow = field(init=False)
     early_stopping: EarlyStopping | None = field(init=False)
 
@@ -61,6 +60,11 @@ class Session:
     def is_finished(self) -> bool:
         """Whether no step is left to take."""
         return self.stopped_early or self.position.step >= self.experiment.total_steps
+
+    @property
+    def stopped_early(self) -> bool:
+        """Whether the validation loss has ended the run."""
+        return self.early_stopping is not None and self.early_stopping.is_over
 
     def run(self) -> None:
         """Take the steps that are left, and settle after each what is due."""
@@ -115,17 +119,23 @@ class Session:
             self.leave(self.stop.signal_number, is_saved=due or self.is_finished)
 
     def evaluate(self) -> dict[str, float]:
-        """Return what the validation split says, and tell it to those who decide by it."""
+        """Return what the validation split says, and tell it to those who decide by it.
+
+        A run that averages its weights is judged by the average, as it is tested later.
+        """
+        experiment = self.experiment
+        average = experiment.update.average
         try:
-            values = evaluate_split(self.experiment, "val", stop=self.stop)
+            with average.in_place_of(experiment.model) if average else nullcontext():
+                values = evaluate_split(experiment, "val", stop=self.stop)
         except StopNow as stopped:
             self.leave(stopped.signal_number)
         if values:
-            schedule = self.experiment.update.schedule
+            schedule = experiment.update.schedule
             if isinstance(schedule, Plateau):
                 schedule.observe(values["val/loss"])
             if self.early_stopping is not None:
-                self.stopped_early = self.early_stopping.observe(values["val/loss"])
+                self.early_stopping.observe(values["val/loss"])
         return values
 
     def read_window(self) -> dict[str, float]:
@@ -212,7 +222,6 @@ class Session:
         where = {
             **self.position._asdict(),
             "is_settled": self.is_settled,
-            "stopped_early": self.stopped_early,
             "samples": len(experiment.dataset.train),
         }
         return capture(model, rest, {**where, **values})
@@ -254,5 +263,4 @@ class Session:
         self.window.restore({name: each.to(experiment.device) for name, each in held.items()})
         self.position = Position(*(int(values[name]) for name in Position._fields))
         self.is_settled = bool(values["is_settled"])
-        self.stopped_early = bool(values["stopped_early"])
         restore_generators(experiment.device, rest["generators"])

@@ -69,7 +69,11 @@ def train(
                 session.save({})  # a run that is killed before its first checkpoint has one
             else:
                 session.restore(saved)
+            if session.is_finished and session.is_settled:
+                log.shown.say("the run is finished: no step is left to take")
             session.run()
+        if session.early_stopping is not None and session.early_stopping.is_over:
+            log.shown.say(f"stopped early: {session.early_stopping.reason}")
         conclude(session, run_dir)
 
 

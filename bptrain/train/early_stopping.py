@@ -39,6 +39,19 @@ class EarlyStopping:
         self.best: float | None = None
         self.waited = 0
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the run is to end."""
+        return self.waited >= self.config.patience
+
+    @property
+    def reason(self) -> str:
+        """Why it is, in a person's words."""
+        smaller = f" by more than {self.config.min_delta:g}" if self.config.min_delta else ""
+        least = "none was finite" if self.best is None else f"the least was {self.best:.6g}"
+        times = f"{self.waited} evaluation{'s' * (self.waited > 1)}"
+        return f"no smaller validation loss{smaller} for {times}, {least}"
+
     def observe(self, loss: float) -> bool:
         """Take in the validation loss of an evaluation; return whether to stop now."""
         bound = float("inf") if self.best is None else self.best - self.config.min_delta
@@ -46,7 +59,7 @@ class EarlyStopping:
             self.best, self.waited = loss, 0
         else:
             self.waited += 1
-        return self.waited >= self.config.patience
+        return self.is_over
 
     def state(self) -> dict[str, Any]:
         """Return what the rule remembers, as plain values."""
