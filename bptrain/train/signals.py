@@ -46,12 +46,17 @@ class StopRequest:
 
     @contextmanager
     def noted(self) -> Iterator[None]:
-        """Let the first signal be remembered inside the block, whoever is in it looks for it."""
+        """Let the first signal be remembered inside the block; whoever is in it looks for it.
+
+        Raises StopNow at the end of the block for one that nobody has seen.
+        """
         self._is_noted = True
         try:
             yield
         finally:
             self._is_noted = False
+        if self.signal_number is not None:
+            raise StopNow(self.signal_number)
 
     def between(self, items: Iterable[Item]) -> Iterator[Item]:
         """Pass the items on, and raise StopNow between two of them once a signal has come."""
