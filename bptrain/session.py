@@ -66,6 +66,8 @@ class Session:
         """Take the steps that are left, and settle after each what is due."""
         if not self.is_settled:
             self.settle()
+        elif self.is_finished:  # no save comes that would end the pruning of a killed run
+            prune(self.checkpoints, self.experiment.config.checkpoint.keep_last)
         for report in self._steps():
             self.window.add(report)
             self.position, self.is_settled = report.position, False
