@@ -86,7 +86,7 @@ class Operations:
 
     def by_descriptor(self, name: str, descriptor: int, *arguments: Any) -> Any:
         """Do an operation on an open file."""
-        where = self.within(os.readlink(f"/proc/self/fd/{descriptor}"), None)
+        where = self.within(place_of(descriptor), None)
         if where is None or descriptor < 3:
             return real[name](descriptor, *arguments)
         self.reach(name, where, partial(self.half, name, descriptor, *arguments))
@@ -101,10 +101,8 @@ class Operations:
 
     def within(self, path: Any, folder: int | None) -> Path | None:
         """Return the path if it lies in the run's folder."""
-        if isinstance(path, int):
-            path = os.readlink(f"/proc/self/fd/{path}")
-        base = Path.cwd() if folder is None else Path(os.readlink(f"/proc/self/fd/{folder}"))
-        whole = base / os.fsdecode(path)
+        base = Path.cwd() if folder is None else place_of(folder)
+        whole = place_of(path) if isinstance(path, int) else base / os.fsdecode(path)
         return whole if whole.is_relative_to(self.root) else None
 
     def reach(self, name: str, path: Path, half: Any = None) -> None:
@@ -116,6 +114,11 @@ class Operations:
                 self.disk.forget(self.random)
             kill()
         self.done.append((name, str(path.relative_to(self.root))))
+
+
+def place_of(descriptor: int) -> Path:
+    """Return the path of an open file."""
+    return Path(f"/proc/self/fd/{descriptor}").readlink()
 
 
 def opened(read: Any, file: Any, mode: str = "r", *arguments: Any, **named: Any) -> Any:

@@ -1,6 +1,7 @@
 """Runs of a third of a second, what they end as when left alone, and whether another one does."""
 
 import json
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -54,7 +55,7 @@ checkpoint: {every_steps: 5, keep_last: 2}
 }
 VERSE = "round and round the rugged rock the ragged rascal ran\n" * 12
 MOST_LINES = 6  # of an error
-DECIDED_ELSEWHERE = ("environment.json", "lock", "metrics.jsonl")  # by place and time
+DECIDED_ELSEWHERE = ("environment.json", "lock", "metrics.jsonl", "tensorboard")  # place and time
 
 
 @dataclass
@@ -96,8 +97,11 @@ class Run:
         """Begin or go on, to the end; return exit code and stderr."""
         return self.launcher.run(self.words(resume), self.folder, plant, arguments)
 
-    def wrong_end(self, golden: Path) -> str:
-        """Go on with it after a fault, and return what is wrong then; "" for nothing."""
+    def wrong_end(self, golden: Path, kept_as_golden: bool = True) -> str:
+        """Go on with it after a fault, and return what is wrong then; "" for nothing.
+
+        kept_as_golden  whether the same checkpoints must be left; one that a signal asked for stays
+        """
         if not self.has_begun:
             return self.wrong_refusal()
         try:
@@ -105,18 +109,29 @@ class Run:
         except CheckpointError as error:
             return f"no checkpoint is sound: {error}"
         code, said = self.go(resume=True)
-        return f"resume ended with {code}: {said}" if code else difference(golden, self.run_dir)
+        if code:
+            return f"resume ended with {code}: {said}"
+        return difference(golden, self.run_dir, kept_as_golden)
 
     def wrong_refusal(self) -> str:
         """Go on with what has not begun; return what is wrong with how that is refused."""
         before = listed(self.folder)
+        if before.get("run/metrics.jsonl"):
+            return "it has logged steps, and has no checkpoint"
         code, said = self.go(resume=True)
         if code != 4:
             return f"no checkpoint, and resume ended with {code}: {said}"
         if listed(self.folder) != before:
             return f"a refused resume left {listed(self.folder)}, found {before}"
         told = any(words in said for words in ("no checkpoint", "no run to resume"))
-        return "" if told else wrong_words(said) or f"unclear: {said}"
+        return wrong_words(said) or ("" if told else f"unclear: {said}")
+
+
+def fresh(launcher: Launcher, room: Path, name: object, kind: str = "mlp", *changes: str) -> Run:
+    """Return a run that has not begun, what is left of those before it removed."""
+    for path in room.glob("hurt-*"):
+        shutil.rmtree(path)
+    return Run(launcher, room / f"hurt-{name}", kind, changes)
 
 
 @dataclass(frozen=True)
@@ -146,11 +161,12 @@ class Goldens:
         return self.made[name]
 
 
-def difference(golden: Path, run: Path) -> str:
+def difference(golden: Path, run: Path, kept_as_golden: bool = True) -> str:
     """Return how a run differs from the golden one; "" if it does not."""
     compared = compare_runs(golden, run)
+    files = [files_of(each, with_checkpoints=kept_as_golden) for each in (golden, run)]
     different = [f"{each.what}: {each.difference}" for each in compared if each.difference]
-    different += [f"{each} differs" for each in differing(files_of(golden), files_of(run))]
+    different += [f"{each} differs" for each in differing(*files)]
     different += [f"{each} on the board" for each in differing(board_of(golden), board_of(run))]
     return "; ".join(different)
 
@@ -162,13 +178,17 @@ def differing(first: dict[Any, Any], second: dict[Any, Any]) -> Iterator[str]:
             yield str(key)
 
 
-def files_of(run: Path) -> dict[str, bytes]:
-    """Return the contents of a run's other files by name; of checkpoints and board the names."""
+def files_of(run: Path, with_checkpoints: bool) -> dict[str, bytes]:
+    """Return the contents of a run's files by name, of checkpoints the names; not its curves."""
     found = {}
     for path in run.rglob("*"):
-        name, is_own = str(path.relative_to(run)), path.name.startswith("events.out")
-        if path.is_file() and not is_own and name not in DECIDED_ELSEWHERE:
-            found[name] = b"" if name.startswith("checkpoints") else path.read_bytes()
+        folder, name = path.relative_to(run).parts[0], str(path.relative_to(run))
+        if not path.is_file() or folder in DECIDED_ELSEWHERE:
+            continue
+        if folder != "checkpoints":
+            found[name] = path.read_bytes()
+        elif with_checkpoints:
+            found[name] = b""
     return found
 
 

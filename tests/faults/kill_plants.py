@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 REACHED = "reached"  # a file: the run has come to where it stalls
+GO = "go"  # a file: it may go on
 
 
 def kill() -> None:
@@ -57,11 +58,12 @@ def signal_at(target: str, number: int, signals: Sequence[int], after: bool = Fa
 
 
 def stall_at(target: str, number: int = 1) -> None:
-    """Let it stand still at the n-th call of a target, and make a file that tells so."""
+    """Let it stand still at the n-th call of a target, tell so, and wait for what lets it go."""
 
     def stall() -> None:
         Path(REACHED).touch()
-        time.sleep(3600)
+        while not Path(GO).exists():
+            time.sleep(0.005)
 
     at_call(target, number, stall)
 

@@ -1,12 +1,12 @@
-"""SIGKILL: the process is gone, whatever it was doing
+"""SIGKILL: the process is gone, whatever it was doing.
 
 A perceptron, a convolutional network (batch norm, dropout, augmentation, averaged weights) and an
 LSTM that continues a text are killed at random moments, from outside by the clock and from inside
 after a step and in the middle of a backward pass; before each operation on a file of their folder
-(open, write, fsync, rename, unlink, mkdir, ...) from the first to the last, and with each write half
-done; before each operation of a run that is being resumed; and ten times in one run. Before its
-first checkpoint is complete there is nothing to go on with: `--resume` must then say so with exit
-code 4, and must not begin anew.
+(open, write, fsync, rename, unlink, mkdir and the like) from the first to the last, and with each
+write half done; before each operation of a run that is being resumed; and ten times in one run.
+Before its first checkpoint is complete there is nothing to go on with: `--resume` must then say so
+with exit code 4, and must not begin anew.
 """
 
 import shutil
@@ -17,7 +17,7 @@ from signal import SIGKILL
 from time import sleep
 
 import pytest
-from golden_runs import CONFIGS, Golden, Goldens, Run, operations_of
+from golden_runs import CONFIGS, Golden, Goldens, Run, fresh, operations_of
 from launcher import Launcher
 
 EVERY = pytest.mark.faults  # not by default
@@ -26,14 +26,6 @@ MOMENTS = 100
 LONG = "train.epochs=12"  # long enough for ten kills
 KILLS = 10
 SPREAD = 12  # operations that are tried by default, and half as many of a resumed run
-
-
-def fresh(launcher: Launcher, room: Path, name: object, kind: str = "mlp", *changes: str) -> Run:
-    """Return a run that has not begun, the one before it removed."""
-    shutil.rmtree(room / "run-before", ignore_errors=True)
-    for path in room.glob("killed-*"):
-        path.rename(room / "run-before")
-    return Run(launcher, room / f"killed-{name}", kind, changes)
 
 
 def killed_by_the_clock(run: Run, random: Random, golden: Golden) -> str:
