@@ -50,11 +50,24 @@ class StopRequest:
 
         Raises StopNow at the end of the block for one that nobody has seen.
         """
-        self._is_noted = True
+        before, self._is_noted = self._is_noted, True
         try:
             yield
         finally:
-            self._is_noted = False
+            self._is_noted = before
+        self._obey()
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Let a signal raise StopNow on the spot inside the block, although it lies in `noted`."""
+        before, self._is_noted = self._is_noted, False
+        try:
+            self._obey()
+            yield
+        finally:
+            self._is_noted = before
+
+    def _obey(self) -> None:
         if self.signal_number is not None:
             raise StopNow(self.signal_number)
 
