@@ -8,10 +8,11 @@ without the seconds of importing. Before it forks it computes nothing, so that n
         os.kill(process.pid, signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
 
-`plant` names a function of `plants.py` that the child calls first, with its arguments.
+`plant` names a function, as "module:function", that the child calls first with its arguments.
 """
 
 import atexit
+import importlib
 import json
 import os
 import subprocess
@@ -101,21 +102,19 @@ class Launcher:
 
 def serve() -> None:
     """Fork a child for each line of standard input."""
-    import plants
-
-    from bptrain.cli import main  # noqa: F401
+    import bptrain.fitting  # noqa: F401  what the commands import only when they are called
 
     for line in sys.stdin:
         job = json.loads(line)
         pid = os.fork()
         if pid == 0:
-            become(job, getattr(plants, job["plant"]) if job["plant"] else None)
+            become(job)
         print(json.dumps({"pid": pid}), flush=True)
         _, status = os.waitpid(pid, 0)
         print(json.dumps({"exit_code": os.waitstatus_to_exitcode(status)}), flush=True)
 
 
-def become(job: dict[str, Any], plant: Any) -> NoReturn:
+def become(job: dict[str, Any]) -> NoReturn:
     """Be the process of a run, until it ends."""
     from bptrain.cli import main
 
@@ -126,8 +125,9 @@ def become(job: dict[str, Any], plant: Any) -> NoReturn:
     for number, name in ((1, "stdout.txt"), (2, "stderr.txt")):
         os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666), number)
     sys.argv = ["bptrain", *job["words"]]
-    if plant is not None:
-        plant(*job["arguments"])
+    module, _, function = job["plant"].partition(":")
+    if module:
+        getattr(importlib.import_module(module), function)(*job["arguments"])
     code: object = 0
     try:
         main()
