@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import sounds
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
@@ -35,6 +36,11 @@ CONFIGS = {  # an epoch is from 6 to 12 steps
     "regression": "data: {kind: table, path: FOLDER/table.csv, target: y, batch_size: 32}\n"
     "model: {kind: mlp, hidden: [16], activation: tanh, normalization: layer}\n"
     "optimizer: {kind: adagrad, lr: 0.01}\n",
+    "speech": "data: {kind: audio_folder, path: FOLDER/sounds, seconds: null, batch_size: 8,\n"
+    "  pattern: '{label}_{speaker}_{index}.wav', task: transcription, sample_rate: 8000,\n"
+    "  spelling: {'0': ab, '1': ba, '2': aab}, features: {n_fft: 256, hop: 80, mels: 8}}\n"
+    "model: {kind: rnn, cell: gru, hidden: 8, bidirectional: true}\n"
+    "optimizer: {kind: adam, lr: 0.01}\n",
     "search": "data: {kind: digits, batch_size: 512}\n"
     "model: {kind: mlp, hidden: [8], activation: tanh}\n"
     "optimizer: {kind: lbfgs, iterations: 3}\n",
@@ -52,6 +58,8 @@ def write_data(folder: Path) -> None:
     """Write the texts and tables that the configs read."""
     text = "round and round the rugged rock the ragged rascal ran. "
     (folder / "text.txt").write_text(text * 14)
+    of_three = {name: sound for name, sound in sounds.digits(24).items() if name[0] in "012"}
+    sounds.write_folder(folder / "sounds", of_three)
     with (folder / "texts.csv").open("w", newline="") as file:
         rows = [
             ("the sun is out" if n % 2 else "rain and more rain again", n % 2) for n in range(150)
