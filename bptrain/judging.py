@@ -18,6 +18,8 @@ from bptrain.train.memory import allocating
 from bptrain.train.signals import StopRequest
 from bptrain.train.storage import storing
 
+CAUSES = "the weights have grown too far or the data holds extreme values"
+
 
 @dataclass(frozen=True)
 class Judged:
@@ -49,7 +51,7 @@ def judge(experiment: Experiment, checkpoint: Path) -> Judged | None:
     if judging is None:
         return None
     exhibits = exhibits_of(experiment.dataset.problem)
-    values = evaluate_split(experiment, split, exhibits)
+    values = evaluate_split(experiment, split, exhibits, state=f" of {checkpoint.name}")
     shown = [each for exhibit in exhibits if (each := exhibit.show()) is not None]
     return Judged(checkpoint.name, split, len(judging), values, shown)
 
@@ -78,10 +80,12 @@ def evaluate_split(
     prefix: Literal["val", "test"],
     watchers: Sequence[Watcher] = (),
     stop: StopRequest | None = None,
+    state: str = "",
 ) -> dict[str, float]:
     """Return the loss and metrics of the "val" or "test" split by tag; {} if it has no samples.
 
-    stop  ends it between two batches, by StopNow, once a signal has come
+    stop   ends it between two batches, by StopNow, once a signal has come
+    state  what is evaluated, in the words of the NonFiniteError for a loss that is not finite
     """
     dataset, update = experiment.dataset, experiment.update
     split = dataset.validation if prefix == "val" else dataset.test
@@ -99,14 +103,14 @@ def evaluate_split(
         watchers,
     )
     if not isfinite(measured["loss"]):
-        refuse_non_finite(f"the {prefix} loss is {measured['loss']}")
+        refuse_non_finite(f"the {prefix} loss is {measured['loss']}{state}")
     return {f"{prefix}/{name}": value for name, value in measured.items()}
 
 
-def refuse_non_finite(what: str) -> None:
+def refuse_non_finite(what: str, why: str = CAUSES) -> None:
     """Raise NonFiniteError with what to try."""
     raise NonFiniteError(
         what,
-        "the weights have grown too far or the data holds extreme values",
+        why,
         "a smaller optimizer.lr, or schedule.warmup_steps; the last checkpoint is from before",
     )

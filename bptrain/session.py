@@ -7,16 +7,15 @@ from math import isfinite
 from pathlib import Path
 from typing import NoReturn
 
-import torch
-
 from bptrain.errors import CheckpointError, DataError, InterruptedRun, shorten
 from bptrain.experiment import Experiment
-from bptrain.judging import evaluate_split, refuse_non_finite
+from bptrain.judging import evaluate_split
 from bptrain.monitor.run_log import RunLog
+from bptrain.non_finite import refuse_state, refuse_steps, refuse_weights
 from bptrain.optim import Plateau
 from bptrain.train.checkpoint import prune, write_checkpoint
 from bptrain.train.early_stopping import EarlyStopping
-from bptrain.train.evaluate import Reading, StepWindow
+from bptrain.train.evaluate import StepWindow
 from bptrain.train.loop import BEGINNING, Position, StepReport, fit
 from bptrain.train.memory import used_mb
 from bptrain.train.precision import refuse_lost_scale
@@ -130,11 +129,14 @@ class Session:
 
         A run that averages its weights is judged by the average, as it is tested later.
         """
-        experiment = self.experiment
+        experiment, step = self.experiment, self.position.step
         average = experiment.update.average
+        refuse_weights(experiment, step)
         try:
             with average.in_place_of(experiment.model) if average else nullcontext():
-                values = evaluate_split(experiment, "val", stop=self.stop)
+                values = evaluate_split(
+                    experiment, "val", stop=self.stop, state=f" after step {step}"
+                )
         except StopNow as stopped:
             self.leave(stopped.signal_number)
         if values:
@@ -148,8 +150,8 @@ class Session:
     def read_window(self) -> dict[str, float]:
         """Return the values of a log line by tag, or raise NonFiniteError."""
         reading = self.window.read()
-        self.refuse_non_finite(reading)
         update = self.experiment.update
+        refuse_steps(update, reading, self.position.step)
         norms = dict(zip(update.gradients.tags, reading.norms[-1], strict=True))
         if update.clipping is not None:
             norms["grad/total_clipped"] = reading.clipped
@@ -161,39 +163,24 @@ class Session:
             **{tag: norm for tag, norm in norms.items() if isfinite(norm)},
             "perf/memory_mb": used_mb(self.experiment.device),
         }
-        if (scale := update.precision.scale) is not None:
-            values["train/loss_scale"] = float(scale)
-            refuse_lost_scale(values["train/loss_scale"], step)
-        return values
+        return values | self.read_scale()
 
-    def refuse_non_finite(self, reading: Reading) -> None:
-        """Raise NonFiniteError for the first step whose loss or gradient is not finite.
-
-        A gradient scaler skips a step whose gradients overflow; they are then no error, as long
-        as there is a scale left to try.
-        """
-        update = self.experiment.update
-        first = self.position.step - len(reading.losses) + 1
-        for step, (loss, norms) in enumerate(
-            zip(reading.losses, reading.norms, strict=True), start=first
-        ):
-            if not isfinite(loss):
-                refuse_non_finite(f"the loss is {loss} at step {step}")
-            bad = [(n, norm) for n, norm in enumerate(norms[1:]) if not isfinite(norm)]
-            if bad and update.precision.dtype != torch.float16:
-                # blame flows backwards: the layer nearest to the loss had it first
-                layer, norm = bad[-1]
-                name = update.gradients.names[layer]
-                refuse_non_finite(f"the gradient of {name} is {norm} at step {step}")
+    def read_scale(self) -> dict[str, float]:
+        """Return the scale of fp16's gradients by tag, or raise NonFiniteError if it is lost."""
+        scale = self.experiment.update.precision.scale
+        if scale is None:
+            return {}
+        refuse_lost_scale(float(scale), self.position.step)
+        return {"train/loss_scale": float(scale)}
 
     def save(self, values: dict[str, float]) -> None:
         """Write a checkpoint, and let go of the oldest; time that this takes is not training."""
         if self.window.losses:
-            self.refuse_non_finite(self.window.read())
-        for name, tensor in self.experiment.model.state_dict().items():
-            if not tensor.isfinite().all():
-                refuse_non_finite(f"{name} is not finite after step {self.position.step}")
-        written = write_checkpoint(self.checkpoints, self.state(values))
+            refuse_steps(self.experiment.update, self.window.read(), self.position.step)
+        self.read_scale()  # a run that went on from a lost one would fail again, whatever it meets
+        state = self.state(values)
+        refuse_state(self.experiment, state)
+        written = write_checkpoint(self.checkpoints, state)
         prune(self.checkpoints, self.experiment.config.checkpoint.keep_last, written)
         self.window.resume_clock()
 
@@ -231,7 +218,9 @@ class Session:
             "is_settled": self.is_settled,
             "samples": len(experiment.dataset.train),
         }
-        return capture(model, rest, {**where, **values})
+        # JSON has no word for a measure that overflowed; it is no reason to lose the run
+        measured = {tag: value for tag, value in values.items() if isfinite(value)}
+        return capture(model, rest, {**where, **measured})
 
     def restore(self, state: TrainingState) -> None:
         """Go on from a checkpoint, or raise CheckpointError if it is another experiment's."""

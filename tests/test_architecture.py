@@ -19,6 +19,7 @@ FLOORS = [  # from the bottom up; rooms on one floor are strangers, except where
     {"experiment", "writing"},
     {"saved_run"},
     {"judging"},
+    {"non_finite"},
     {"session"},
     {"training", "predicting", "overview"},
     {"resuming", "resume_proof", "rehearsal"},

@@ -31,7 +31,6 @@ class LayerGradients:
         self.layers = [i for i, (_, parameters) in enumerate(owners) for _ in parameters]
         device = self.parameters[0].device
         self.layer_of = torch.tensor(self.layers, device=device)
-        self._zero = torch.zeros((), device=device)
 
     @property
     def tags(self) -> list[str]:
@@ -43,23 +42,25 @@ class LayerGradients:
 
         A parameter that the step did not use has no gradient and counts as 0.
         """
-        grads = [p.grad for p in self.parameters if p.grad is not None]
-        found = iter(_norms(grads))
-        every = [self._zero if p.grad is None else next(found) for p in self.parameters]
-        squares = self._by_layer(every)
-        return torch.cat([squares.sum().view(1), squares]).sqrt()
+        squares = self._by_layer([p.grad for p in self.parameters])
+        return torch.cat([squares.sum(0, keepdim=True), squares]).sqrt_()
 
     def weight_norms(self) -> Tensor:
         """Return the norm of each layer's parameters [layers], float32, still on the device."""
-        return self._by_layer(_norms([p.detach() for p in self.parameters])).sqrt()
+        return self._by_layer([p.detach() for p in self.parameters]).sqrt_()
 
-    def _by_layer(self, norms: Sequence[Tensor]) -> Tensor:
-        """Return the sum of squares of each layer's norms [layers]."""
-        squares = torch.stack(list(norms)).square()
-        return squares.new_zeros(len(self.names)).index_add_(0, self.layer_of, squares)
+    def _by_layer(self, tensors: Sequence[Tensor | None]) -> Tensor:
+        """Return the sum of squares of each layer's tensors [layers], of which some may be None.
 
-
-def _norms(tensors: list[Tensor]) -> Sequence[Tensor]:
-    """Return the norm of each tensor, a scalar."""
-    # float32: the square of a 16-bit number overflows at 256 or vanishes at 2e-4
-    return torch._foreach_norm(tensors, dtype=torch.float32) if tensors else ()
+        Each operation costs more than what it computes where layers are small: these are few.
+        """
+        there = [each for each in tensors if each is not None]
+        layer_of = self.layer_of
+        if len(there) < len(tensors):
+            layer_of = layer_of[[n for n, each in enumerate(tensors) if each is not None]]
+        sums = torch.zeros(len(self.names), device=layer_of.device)
+        if not there:
+            return sums
+        # float32: the square of a 16-bit number overflows at 256 or vanishes at 2e-4
+        norms = torch._foreach_norm(there, dtype=torch.float32)
+        return sums.index_add_(0, layer_of, torch.stack(list(norms)).square_())

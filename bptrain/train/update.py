@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from bptrain.errors import NonFiniteError
 from bptrain.train.averaging import AveragedWeights
 from bptrain.train.clipping import Clipping
 from bptrain.train.gradients import LayerGradients
@@ -61,10 +62,24 @@ class Update:
         if self.l1:
             add_l1_gradients(self.gradients.parameters, self.l1)
         if self.searches:
-            known = [loss]
-            self.optimizer.step(lambda: float(known.pop() if known else again()[0]))
+            self._search(step, loss, again)
         else:
             self.precision.step(self.optimizer)
         if self.average is not None:
             self.average.update()
         return Change(self.base_lrs[0] * factor, norms, clipped)
+
+    def _search(self, step: int, loss: Tensor, again: Callable[[], tuple[Tensor, object]]) -> None:
+        """Let the optimizer ask for the loss, which it does not compute anew where it is known."""
+        known = [loss]
+        try:
+            self.optimizer.step(lambda: float(known.pop() if known else again()[0]))
+        except RuntimeError as error:
+            # torch computes the next length in Python's numbers, which go further than float32
+            if "without overflow" not in str(error):
+                raise
+            raise NonFiniteError(
+                f"the optimizer's search goes beyond the largest number at step {step + 1}",
+                "each length that it tried made the loss less, or the loss is no guide any more",
+                "a smaller optimizer.lr, or another optimizer.kind",
+            ) from error

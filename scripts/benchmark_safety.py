@@ -1,0 +1,176 @@
+"""Print what it costs to find a NaN at once, and to save a state, beside the training itself.
+
+python scripts/benchmark_safety.py DATA     (DATA holds MNIST/raw/*.gz and tinyshakespeare.txt)
+
+One thread, in seconds of CPU time, which other processes on the machine lengthen least. Steps with
+and without the check take turns, a few milliseconds each, the order changing from turn to turn.
+"""
+
+import argparse
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from bptrain.bench.paired import machine, spread
+from bptrain.config import load_config
+from bptrain.experiment import Experiment, ExperimentConfig, build, plan
+from bptrain.monitor.metrics import Unmeasured
+from bptrain.non_finite import refuse_state, refuse_steps
+from bptrain.session import Session
+from bptrain.train.evaluate import StepWindow
+from bptrain.train.gradients import LayerGradients
+from bptrain.train.loop import Position, StepReport, fit
+from bptrain.train.signals import StopRequest
+from bptrain.training import opened_log
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+MEASURED = {  # config: where its data is, and the steps of a turn
+    "digits_mlp": ("", 20),
+    "mnist_mlp": ("data.root={data}", 10),
+    "mnist_cnn": ("data.root={data}", 2),
+    "shakespeare_lstm": ("data.path={data}/tinyshakespeare.txt", 1),
+}
+WARM_UP = 3
+
+
+class NoNorms(LayerGradients):
+    """Gradients that nobody looks at."""
+
+    def norms(self) -> Tensor:
+        """Return nothing new."""
+        return self.nothing
+
+    nothing = torch.zeros(1)
+
+
+def cpu_s(work: Callable[[], object]) -> float:
+    """Return the CPU time that some work takes."""
+    started_s = time.process_time()
+    work()
+    return time.process_time() - started_s
+
+
+class Training:
+    """The steps of a config, with the check or without it."""
+
+    def __init__(self, experiment: Experiment, steps: int) -> None:
+        self.experiment, self.steps = experiment, steps
+        self.gradients = {
+            True: experiment.update.gradients,
+            False: NoNorms(experiment.model),
+        }
+        self.window = StepWindow(Unmeasured())
+        self.reports = self.endless()
+
+    def endless(self) -> Iterator[StepReport]:
+        """Yield the reports of ever more steps."""
+        e = self.experiment
+        while True:
+            yield from fit(e.model, e.loss_function, e.batches, e.update, e.total_steps)
+
+    def turn(self, is_checked: bool) -> float:
+        """Return the CPU time of a step, over some steps."""
+        self.experiment.update.gradients = self.gradients[is_checked]
+        return cpu_s(lambda: self.take(is_checked)) / self.steps
+
+    def take(self, is_checked: bool) -> None:
+        """Take the steps of a turn; checked ones end in a look at all of them."""
+        for _ in range(self.steps):
+            report = next(self.reports)
+            if is_checked:
+                self.window.add(report)
+        if is_checked:
+            self.look()
+
+    def look(self) -> None:
+        """Hold the window's steps against NaN, and begin the next one."""
+        refuse_steps(self.experiment.update, self.window.read(), self.steps)
+        self.window.restart()
+
+    def check_alone_s(self) -> float:
+        """Return the CPU time that the check takes of a step, measured without the step."""
+        self.experiment.update.gradients = self.gradients[True]
+        report = next(self.reports)
+
+        def check() -> None:
+            for _ in range(self.steps):
+                self.gradients[True].norms()
+                self.window.add(report)
+            self.look()
+
+        check()
+        rounds = max(1, 100 // self.steps)
+        return median(cpu_s(check) for _ in range(rounds)) / self.steps
+
+
+def saving_s(experiment: Experiment, saves: int) -> dict[str, list[float]]:
+    """Return CPU and wall time of checkpoints, and the CPU time of the look at their state."""
+    seconds: dict[str, list[float]] = {"cpu": [], "wall": [], "look": []}
+    with TemporaryDirectory(prefix="bptrain-") as name, Path(os.devnull).open("w") as nowhere:
+        folder = Path(name)
+        (folder / "tensorboard").mkdir()
+        with opened_log(experiment, folder, Console(file=nowhere), None) as log:
+            session = Session(experiment, folder / "checkpoints", log, StopRequest())
+            for number in range(saves + WARM_UP):
+                session.position = Position(step=number)
+                state = session.state({})
+                look = cpu_s(lambda state=state: refuse_state(experiment, state))  # type: ignore[misc]
+                started_s = time.perf_counter()
+                cpu = cpu_s(lambda: session.save({}))
+                wall = time.perf_counter() - started_s
+                if number >= WARM_UP:
+                    for what, took in (("cpu", cpu), ("wall", wall), ("look", look)):
+                        seconds[what].append(took)
+    return seconds
+
+
+def main() -> None:
+    """Measure each config and print both tables."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--seconds", type=float, default=60, help="of CPU time for each config")
+    parser.add_argument("--saves", type=int, default=20)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    print(f"{machine()}\n", flush=True)
+    finding = ["| config | a step, ms | the check alone, us | of the step | with over without |"]
+    saving = ["| config | a save, ms | waiting for the disk too | the look, ms | of an epoch |"]
+    for name, (place, steps) in MEASURED.items():
+        words = [place.format(data=given.data.resolve())] if place else []
+        experiment = build(plan(load_config(ExperimentConfig, CONFIGS / f"{name}.yaml", words)))
+        training = Training(experiment, steps)
+        pairs = measure(training, given.seconds)
+        step_s = median(without for _, without in pairs)
+        alone_s = training.check_alone_s()
+        ratio = spread([checked / without for checked, without in pairs])
+        share = f"{alone_s / step_s:.2%}"
+        finding.append(f"| {name} | {1e3 * step_s:.3g} | {1e6 * alone_s:.3g} | {share} | {ratio} |")
+        took = {what: median(each) for what, each in saving_s(experiment, given.saves).items()}
+        epoch = f"{took['cpu'] / (step_s * experiment.steps_per_epoch):.2%}"
+        times = " | ".join(f"{1e3 * took[what]:.3g}" for what in ("cpu", "wall", "look"))
+        saving.append(f"| {name} | {times} | {epoch} |")
+    for table in (finding, saving):
+        table.insert(1, "|---" * (table[0].count("|") - 1) + "|")
+        print("\n".join(table), end="\n\n")
+
+
+def measure(training: Training, seconds: float) -> list[tuple[float, float]]:
+    """Return the CPU time of a step with the check and without it, turn by turn."""
+    pairs: list[tuple[float, float]] = []
+    ends_s = time.process_time() + seconds
+    while time.process_time() < ends_s or len(pairs) < WARM_UP + 2:
+        order = (True, False) if len(pairs) % 2 else (False, True)
+        took = {is_checked: training.turn(is_checked) for is_checked in order}
+        pairs.append((took[True], took[False]))
+    return pairs[WARM_UP:]
+
+
+if __name__ == "__main__":
+    main()
