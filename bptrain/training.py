@@ -23,6 +23,7 @@ from bptrain.train.memory import allocating
 from bptrain.train.prepared import write_prepared
 from bptrain.train.run_directory import (
     create_run_directory,
+    forget_error_log,
     refuse_if_begun,
     write_description,
     write_error_log,
@@ -57,6 +58,7 @@ def go_on(
 ) -> None:
     """Train a run's experiment from a saved state to its end, and test its best state."""
     with allocating(), leaving_an_error_log(run_dir):
+        forget_error_log(run_dir)
         experiment = build(plan)
         write_description(run_dir, to_yaml(plan.config), plan.device)
         train(experiment, run_dir, console, stop, saved)

@@ -89,6 +89,12 @@ def write_error_log(run_dir: Path, error: BaseException) -> None:
         (run_dir / "error.log").write_text(text, encoding="utf-8")
 
 
+def forget_error_log(run_dir: Path) -> None:
+    """Remove the traceback of a failure that a resumed run leaves behind it."""
+    with storing(run_dir):
+        (run_dir / "error.log").unlink(missing_ok=True)
+
+
 def package_versions() -> dict[str, str]:
     """Return the versions of the packages that decide a run's numbers."""
     return {package: version(package) for package in PACKAGES}
