@@ -12,13 +12,14 @@ from bptrain.errors import CheckpointError, UsageError, shorten
 from bptrain.experiment import ExperimentConfig, Plan
 from bptrain.saved_run import CHECKPOINTS, read_config
 from bptrain.train.checkpoint import newest_sound
+from bptrain.train.prepared import refuse_other_data
 from bptrain.train.run_directory import environment
 from bptrain.train.run_lock import locked
 from bptrain.train.signals import StopRequest
 from bptrain.training import go_on
 
 MAY_CHANGE = re.compile(  # without another meaning of what was saved
-    r"name|device|monitor\..*|checkpoint\..*|schedule\..*|optimizer\.(lr|weight_decay)"
+    r"name|device|monitor\..*|checkpoint\..*|schedule\..*|optimizer\.(lr|adamw_lr|weight_decay)"
     r"|train\.(epochs|steps|early_stopping|l1|clip_.*)(\..*)?"
     r"|data\.(root|path|workers|worker_timeout_s|memory_bytes)"
 )
@@ -39,6 +40,7 @@ def resume(plan: Plan, chosen: Path | None, console: Console, stop: StopRequest)
     with locked(run_dir):
         before = read_config(run_dir)
         refuse_other_experiment(before, plan.config, run_dir)
+        refuse_other_data(run_dir, plan.dataset.problem, plan.dataset.prepared)
         path, state, damaged = newest_sound(run_dir / CHECKPOINTS)
         step = state.values["step"]
         notes = [f"passed over: {shorten(error.what)}" for error in damaged]

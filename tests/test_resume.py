@@ -469,3 +469,43 @@ def test_verify_resume_passes_on_why_a_run_failed(
     assert result.exit_code == 4
     assert "the run ended with exit code 6" in result.stderr
     assert "the loss is nan at step 3" in result.stderr
+
+
+def test_a_run_does_not_go_on_with_other_data(bptrain: Bptrain, tmp_path: Path) -> None:
+    config = write(
+        "data: {kind: table, path: rows.csv, target: c}\n"
+        "model: {kind: mlp, hidden: [4]}\ntrain: {steps: 4}\n"
+    )
+
+    def go(scale: int, *words: str) -> Result:
+        rows = [f"{number * scale},{number % 7},{number % 2}" for number in range(60)]
+        Path("rows.csv").write_text("\n".join(["a,b,c", *rows]) + "\n")
+        return bptrain("fit", config, "--run-dir", "run", *words)
+
+    assert go(1).exit_code == 0
+    assert go(1, "--resume").exit_code == 0
+    result = go(2, "--resume")
+    assert result.exit_code == 3
+    assert "not what it was when the run began" in result.stderr
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_a_run_on_a_gpu_goes_on_where_it_stopped(
+    bptrain: Bptrain, stopping: Callable[[int, Stop], None], precision: str
+) -> None:
+    words = ["device=cuda", f"precision={precision}", "model.dropout=0.2", *SMALL]
+    train_whole(bptrain, DIGITS, words)
+    stopping(7, ask)
+    assert bptrain("fit", DIGITS, *words, "--run-dir", "stopped").exit_code == 143
+    resumed = bptrain("fit", DIGITS, *words, "--run-dir", "stopped", "--resume")
+    assert resumed.exit_code == 0, resumed.stderr
+    assert "no fixed order" in resumed.stdout or "not fixed" in resumed.stdout
+    whole, stopped = lines_of("whole"), lines_of("stopped")
+    assert [line["step"] for line in whole] == [line["step"] for line in stopped]
+    # a GPU may add up in another order, and twelve steps amplify that little
+    losses = [
+        [line["train/loss"] for line in lines if "train/loss" in line] for lines in (whole, stopped)
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)

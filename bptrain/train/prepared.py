@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from bptrain.errors import CheckpointError, shorten
+from bptrain.errors import CheckpointError, DataError, shorten
 from bptrain.problem import Problem
 from bptrain.train.storage import storing, write_durably
 
@@ -46,6 +46,21 @@ def read_prepared(run_dir: Path) -> tuple[Problem, dict[str, Any]]:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise refusal(path, f"{type(error).__name__}: {error}") from error
     return problem, prepared
+
+
+def refuse_other_data(run_dir: Path, problem: Problem, prepared: Mapping[str, Any]) -> None:
+    """Raise DataError if what is fitted on the training samples now is not what the run began with.
+
+    Means, classes and vocabularies are a fingerprint of the samples, though not a proof.
+    """
+    old_problem, old_prepared = read_prepared(run_dir)
+    before = {"problem": asdict(old_problem), "prepared": old_prepared}
+    if checksum(before) != checksum({"problem": asdict(problem), "prepared": dict(prepared)}):
+        raise DataError(
+            f"{run_dir}: the training data is not what it was when the run began",
+            "its classes, its vocabulary or its means are others",
+            "restore the data, or train the run anew",
+        )
 
 
 def checksum(content: Mapping[str, Any]) -> str:
