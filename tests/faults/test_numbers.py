@@ -31,6 +31,11 @@ class Bench:
         self._golden: dict[tuple[str, ...], Path] = {}
         write_data(folder)
 
+    def new_run(self) -> Path:
+        """Return the folder of a run to come."""
+        self._tried += 1
+        return self.folder / f"run-{self._tried}"
+
     def golden(self, kind: str, *words: str) -> Path:
         """Return the run that nothing happens to."""
         if (kind, *words) not in self._golden:
@@ -51,8 +56,7 @@ class Bench:
 
     def inject(self, kind: str, fault: dict[str, Any], *words: str, steps: int = 1) -> "Injected":
         """Run with a fault, and once more without it if that failed."""
-        self._tried += 1
-        golden, run = self.golden(kind, *words), self.folder / f"run-{self._tried}"
+        golden, run = self.golden(kind, *words), self.new_run()
         code, stderr = self.fit(kind, run, *words, fault=fault, steps=steps)
         injected = Injected(run, fault, code, stderr)
         injected.examine()
@@ -235,7 +239,7 @@ def test_in_fp16_gradients_that_overflow_at_every_scale_end_the_run(
 ) -> None:
     fault = {"place": "gradient", "name": "linear1.weight", "value": "nan", "step": 3, "seed": 1}
     words = ("precision=fp16", "train.steps=40", "monitor.log_every=39", "data.batch_size=32")
-    run = bench.folder / "lost-scale"
+    run = bench.new_run()
     code, stderr = bench.fit("mlp", run, *words, fault=fault, steps=40)
     lost = Injected(run, {**fault, "step": 18}, code, stderr)
     lost.examine()
@@ -248,8 +252,8 @@ def test_in_fp16_gradients_that_overflow_at_every_scale_end_the_run(
     assert lost.what_happened == ""
 
 
+EVERY_KIND = [(kind, ["optimizer.lr=1e30"], {0, 6}) for kind in KINDS]
 DIVERGING = [  # kind, words, and the exit codes that may come of them
-    *[(kind, ["optimizer.lr=1e30"], {0, 6}) for kind in KINDS],
     ("mlp", ["optimizer.lr=1e10", "loss={kind: mse}"], {6}),
     ("regression", ["optimizer.lr=1e30", "loss={kind: huber}"], {0, 6}),
     ("mlp", ["optimizer.lr=1e30", "loss={kind: bce_with_logits}"], {6}),
@@ -262,12 +266,16 @@ DIVERGING = [  # kind, words, and the exit codes that may come of them
 
 
 @pytest.mark.parametrize(
-    ("kind", "words", "codes"), DIVERGING, ids=[f"{k} {' '.join(w)}" for k, w, _ in DIVERGING]
+    ("kind", "words", "codes"),
+    [
+        *(pytest.param(*each, id=f"{each[0]} {' '.join(each[1])}") for each in DIVERGING),
+        *(pytest.param(*each, id=each[0], marks=pytest.mark.faults) for each in EVERY_KIND),
+    ],
 )
 def test_a_run_that_diverges_ends_with_exit_6_or_stays_finite(
     bench: Bench, tally: Callable[..., None], kind: str, words: list[str], codes: set[int]
 ) -> None:
-    run = bench.folder / f"diverging-{DIVERGING.index((kind, words, codes))}"
+    run = bench.new_run()
     code, stderr = bench.fit(kind, run, *words)
     diverging = Injected(run, {"step": 0}, code, stderr)
     diverging.latest = 20
@@ -278,7 +286,7 @@ def test_a_run_that_diverges_ends_with_exit_6_or_stays_finite(
 
 
 def test_a_measure_that_is_infinite_is_no_failure(bench: Bench, tally: Callable[..., None]) -> None:
-    run = bench.folder / "infinite-measure"
+    run = bench.new_run()
     code, stderr = bench.launcher.run(
         ["fit", write_config(bench.folder, "mlp")[0], "--run-dir", run],
         bench.folder,
