@@ -8,16 +8,18 @@ without the seconds of importing. Before it forks it computes nothing, so that n
         os.kill(process.pid, signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
 
-`plant` names a function of `plants.py` that the child calls first, with its arguments.
+`plant` names a function that the child calls first, with its arguments: "module:function".
 """
 
 import atexit
+import gc
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn
@@ -48,7 +50,13 @@ class Process:
 
 
 class Launcher:
-    """The server, while entered; it serves one run at a time."""
+    """The server, while entered; it serves one run at a time.
+
+    within  a command that the server is started by, such as one that gives it mounts of its own
+    """
+
+    def __init__(self, within: Sequence[str] = ()) -> None:
+        self.within = within
 
     def __enter__(self) -> "Launcher":
         here = Path(__file__)
@@ -57,7 +65,7 @@ class Launcher:
             [str(here.parent.parent.parent), str(here.parent), *sys.path]
         )
         self._server = subprocess.Popen(
-            [sys.executable, str(here)],
+            [*self.within, sys.executable, str(here)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -84,6 +92,10 @@ class Launcher:
         process = self.start(words, cwd, plant, arguments)
         return process.wait(), process.stderr
 
+    def seen(self, path: Path) -> Path:
+        """Return where this process sees a path of the runs'."""
+        return Path(f"/proc/{self._server.pid}/root{path}") if self.within else path
+
     def answer(self) -> dict[str, int]:
         """Return the server's next answer."""
         assert self._server.stdout is not None
@@ -101,21 +113,23 @@ class Launcher:
 
 def serve() -> None:
     """Fork a child for each line of standard input."""
-    import plants
+    from PIL import Image
 
-    from bptrain.cli import main  # noqa: F401
+    from bptrain import cli, fitting, judging, predicting  # noqa: F401  # cli alone lacks torch
 
+    Image.preinit()
+    gc.freeze()  # or the first collection in a child would copy every page
     for line in sys.stdin:
         job = json.loads(line)
         pid = os.fork()
         if pid == 0:
-            become(job, getattr(plants, job["plant"]) if job["plant"] else None)
+            become(job)
         print(json.dumps({"pid": pid}), flush=True)
         _, status = os.waitpid(pid, 0)
         print(json.dumps({"exit_code": os.waitstatus_to_exitcode(status)}), flush=True)
 
 
-def become(job: dict[str, Any], plant: Any) -> NoReturn:
+def become(job: dict[str, Any]) -> NoReturn:
     """Be the process of a run, until it ends."""
     from bptrain.cli import main
 
@@ -126,8 +140,9 @@ def become(job: dict[str, Any], plant: Any) -> NoReturn:
     for number, name in ((1, "stdout.txt"), (2, "stderr.txt")):
         os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666), number)
     sys.argv = ["bptrain", *job["words"]]
-    if plant is not None:
-        plant(*job["arguments"])
+    if job["plant"]:
+        module, _, function = job["plant"].partition(":")
+        getattr(import_module(module), function)(*job["arguments"])
     code: object = 0
     try:
         main()
