@@ -63,9 +63,16 @@ class Session:
         return self.stopped_early or self.position.step >= self.experiment.total_steps
 
     def run(self) -> None:
-        """Take the steps that are left, and settle after each what is due."""
+        """Take the steps that are left, and settle after each what is due.
+
+        What the session begins with is saved already, or restored from what is.
+        """
+        if self.stop.signal_number is not None:
+            self.leave(self.stop.signal_number, is_saved=True)
         if not self.is_settled:
             self.settle()
+        elif self.is_finished:  # no save comes that would end the pruning of a killed run
+            prune(self.checkpoints, self.experiment.config.checkpoint.keep_last)
         for report in self._steps():
             self.window.add(report)
             self.position, self.is_settled = report.position, False

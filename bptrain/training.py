@@ -21,7 +21,12 @@ from bptrain.session import Session
 from bptrain.train.checkpoint import best_checkpoint
 from bptrain.train.memory import allocating
 from bptrain.train.prepared import write_prepared
-from bptrain.train.run_directory import create_run_directory, write_description, write_error_log
+from bptrain.train.run_directory import (
+    create_run_directory,
+    refuse_if_begun,
+    write_description,
+    write_error_log,
+)
 from bptrain.train.run_lock import locked
 from bptrain.train.signals import StopRequest
 from bptrain.train.state import TrainingState, rest_of
@@ -36,11 +41,14 @@ def run(plan: Plan, chosen_dir: Path | None, console: Console, stop: StopRequest
     """Train the plan's experiment, test its best state, and return the run's folder."""
     with allocating():
         experiment = build(plan)
-        run_dir = create_run_directory(plan.config.name, chosen_dir)
-        with locked(run_dir), leaving_an_error_log(run_dir):
-            write_description(run_dir, to_yaml(plan.config), plan.device)
-            write_prepared(run_dir, plan.dataset.problem, plan.dataset.prepared)
-            train(experiment, run_dir, console, stop)
+        with stop.noted():  # or a folder might be left that no checkpoint lies in
+            run_dir = create_run_directory(plan.config.name, chosen_dir)
+            with locked(run_dir):
+                refuse_if_begun(run_dir)
+                with leaving_an_error_log(run_dir):
+                    write_description(run_dir, to_yaml(plan.config), plan.device)
+                    write_prepared(run_dir, plan.dataset.problem, plan.dataset.prepared)
+                    train(experiment, run_dir, console, stop)
     return run_dir
 
 
@@ -70,7 +78,8 @@ def train(
             else:
                 session.restore(saved)
             session.run()
-        conclude(session, run_dir)
+        with stop.at_once():
+            conclude(session, run_dir)
 
 
 def conclude(session: Session, run_dir: Path) -> None:

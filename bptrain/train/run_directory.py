@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from bptrain.errors import UsageError
+from bptrain.train.run_lock import LOCK
 from bptrain.train.storage import make_directory, replace_durably, storing, sync_directory
 
 PACKAGES = ("bptrain", "torch", "torchvision", "numpy", "pydantic", "scikit-learn", "tensorboard")
@@ -24,11 +25,7 @@ def create_run_directory(name: str, chosen: Path | None, root: Path = Path("runs
     """
     if chosen is not None:
         if chosen.exists() and not (chosen.is_dir() and not any(chosen.iterdir())):
-            raise UsageError(
-                f"--run-dir {chosen} exists already",
-                "a run is never written over",
-                "choose another folder",
-            )
+            raise _exists_already(chosen)
         with storing(chosen):
             make_directory(chosen)
         return chosen
@@ -46,6 +43,12 @@ def create_run_directory(name: str, chosen: Path | None, root: Path = Path("runs
                 number += 1
             else:
                 return path
+
+
+def refuse_if_begun(run_dir: Path) -> None:
+    """Raise UsageError if another process has begun a run in the folder before it was locked."""
+    if any(path.name != LOCK for path in run_dir.iterdir()):
+        raise _exists_already(run_dir)
 
 
 def write_description(run_dir: Path, config_text: str, device: torch.device) -> None:
@@ -69,6 +72,14 @@ def environment(device: torch.device) -> dict[str, Any]:
         "torch": torch.__version__,
         "packages": package_versions(),
     }
+
+
+def _exists_already(run_dir: Path) -> UsageError:
+    return UsageError(
+        f"--run-dir {run_dir} exists already",
+        "a run is never written over",
+        "choose another folder",
+    )
 
 
 def write_error_log(run_dir: Path, error: BaseException) -> None:

@@ -46,12 +46,30 @@ class StopRequest:
 
     @contextmanager
     def noted(self) -> Iterator[None]:
-        """Let the first signal be remembered inside the block, whoever is in it looks for it."""
-        self._is_noted = True
+        """Let the first signal be remembered inside the block; whoever is in it looks for it.
+
+        Raises StopNow at the end of the block for one that nobody has seen.
+        """
+        before, self._is_noted = self._is_noted, True
         try:
             yield
         finally:
-            self._is_noted = False
+            self._is_noted = before
+        self._obey()
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Let a signal raise StopNow on the spot inside the block, although it lies in `noted`."""
+        before, self._is_noted = self._is_noted, False
+        try:
+            self._obey()
+            yield
+        finally:
+            self._is_noted = before
+
+    def _obey(self) -> None:
+        if self.signal_number is not None:
+            raise StopNow(self.signal_number)
 
     def between(self, items: Iterable[Item]) -> Iterator[Item]:
         """Pass the items on, and raise StopNow between two of them once a signal has come."""

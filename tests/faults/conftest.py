@@ -1,32 +1,75 @@
-"""What the rooms of faults share: a launcher, a golden run, a folder in memory, a tally."""
+"""What the rooms of faults share: a server of runs, a folder in memory, and a tally."""
 
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from golden_runs import Goldens
 from launcher import Launcher
-from small_run import SmallRun
+from reliability_table import Tally, markdown
+
+TALLY = pytest.StashKey[Tally]()
+STARTED_S = pytest.StashKey[float]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option that writes the table."""
+    parser.addoption(
+        "--reliability-table",
+        type=Path,
+        metavar="PATH",
+        help="write what was tried by the tests of faults, and what failed, as Markdown",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Begin the tally."""
+    config.stash[TALLY] = Tally()
+    config.stash[STARTED_S] = time.monotonic()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Write the table, if it is asked for."""
+    stash = session.config.stash
+    # absent where this file was found too late to take part in the command line
+    path = session.config.getoption("--reliability-table", default=None)
+    if path is not None:
+        minutes = (time.monotonic() - stash[STARTED_S]) / 60
+        path.write_text(markdown(stash[TALLY], minutes), encoding="utf-8")
+
+
+@pytest.fixture
+def tally(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """Count a fault that was tried: its kind, and what happened, "" if all was as it should be.
+
+    It does not raise: a test that asserts for itself tries what is left first.
+    """
+    counted, room = request.config.stash[TALLY], request.module
+
+    def count(kind: str, what_happened: str = "") -> None:
+        counted.count(room.__doc__ or room.__name__, kind, what_happened)
+
+    return count
 
 
 @pytest.fixture(scope="session")
 def launcher() -> Iterator[Launcher]:
     """Return a server of runs."""
-    with Launcher() as started:
+    with Launcher() as started, folder_in_memory() as folder:
+        assert started.run(["--version"], folder)[0] == 0  # imported by now: what follows is quick
         yield started
 
 
 @pytest.fixture(scope="session")
-def golden(launcher: Launcher) -> Iterator[Path]:
-    """Return the folder of the small run that nothing was done to."""
+def goldens(launcher: Launcher) -> Iterator[Goldens]:
+    """Return the runs left alone."""
     with folder_in_memory() as folder:
-        made = SmallRun(launcher, folder)
-        code, said = made.fit()
-        assert code == 0, said
-        yield made.run_dir
+        yield Goldens(launcher, folder)
 
 
 @pytest.fixture
@@ -46,9 +89,3 @@ def folder_in_memory() -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder)
-
-
-@pytest.fixture
-def tally() -> Callable[..., None]:
-    """Count a fault that was tried: "" for what happened if it went as it should."""
-    return lambda kind, what_happened="": None

@@ -5,24 +5,29 @@ without the seconds of importing. Before it forks it computes nothing, so that n
 
     with Launcher() as launcher:
         process = launcher.start(["fit", "config.yaml"], cwd=folder)
-        os.kill(process.pid, signal.SIGKILL)
+        process.send(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
 
-`plant` names a function that the child calls first, with its arguments: "module:function".
+`plant` names a function that the child calls first, with its arguments: "module:function". A run
+that hangs is ended by SIGALRM, after PATIENCE_S.
 """
 
 import atexit
 import gc
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn
+
+PATIENCE_S = 180
 
 
 @dataclass
@@ -33,9 +38,23 @@ class Process:
     pid: int
     folder: Path
 
+    def __post_init__(self) -> None:
+        self._handle: int | None = None  # unlike its number, never another process's
+        with suppress(ProcessLookupError):
+            self._handle = os.pidfd_open(self.pid)
+
+    def send(self, number: int) -> None:
+        """Send a signal, unless the process has ended."""
+        if self._handle is not None:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._handle, number)
+
     def wait(self) -> int:
         """Return the exit code, or minus the signal that ended the process."""
         code: int = self.launcher.answer()["exit_code"]
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
         return code
 
     @property
@@ -133,6 +152,8 @@ def become(job: dict[str, Any]) -> NoReturn:
     """Be the process of a run, until it ends."""
     from bptrain.cli import main
 
+    signal.alarm(PATIENCE_S)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback of this file before it begins
     os.setsid()  # a signal to its group reaches it and its workers alone
     os.chdir(job["cwd"])
     null = os.open(os.devnull, os.O_RDONLY)

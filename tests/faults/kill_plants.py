@@ -1,0 +1,90 @@
+"""Kills and signals at an exact moment of a run: its process sends them to itself.
+
+A target is a function that is looked up when it is called, as "module:Class.method".
+"""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
+from functools import reduce
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+
+REACHED = "reached"  # a file: the run has come to where it stalls
+GO = "go"  # a file: it may go on
+
+
+def kill() -> None:
+    """Be gone: nothing of this process runs any more."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def kill_after_step(number: int) -> None:
+    """Kill it when the n-th update of its weights is done, from 1."""
+    at_call("bptrain.train.update:Update.__call__", number, kill, after=True)
+
+
+def kill_in_backward(number: int, depth: int) -> None:
+    """Kill it in the n-th backward pass, on the way from the loss to the input."""
+    passed = 0
+    whole = torch.Tensor.backward
+
+    def backward(loss: torch.Tensor, *arguments: Any) -> None:
+        nonlocal passed
+        passed += 1
+        if passed == number:
+            node = loss.grad_fn
+            for _ in range(depth):
+                before = [each for each, _ in node.next_functions if each is not None]
+                node = before[0] if before else node
+            node.register_prehook(lambda *_: kill())
+        whole(loss, *arguments)
+
+    torch.Tensor.backward = backward
+
+
+def signal_at(target: str, number: int, signals: Sequence[int], after: bool = False) -> None:
+    """Send it signals, one after another, at the n-th call of a target, or after it."""
+
+    def send() -> None:
+        for each in signals:
+            os.kill(os.getpid(), each)
+
+    at_call(target, number, send, after)
+
+
+def stall_at(target: str, number: int = 1) -> None:
+    """Let it stand still at the n-th call of a target, tell so, and wait for what lets it go."""
+
+    def stall() -> None:
+        Path(REACHED).touch()
+        while not Path(GO).exists():
+            time.sleep(0.005)
+
+    at_call(target, number, stall)
+
+
+def at_call(target: str, number: int, act: Callable[[], None], after: bool = False) -> None:
+    """Act before the n-th call of a target, from 1, or after it."""
+    module, _, names = target.partition(":")
+    *path, name = names.split(".")
+    owner = reduce(getattr, path, import_module(module))
+    real = getattr(owner, name)
+    called = 0
+
+    def replaced(*arguments: Any, **named: Any) -> Any:
+        nonlocal called
+        called += 1
+        is_it = called == number
+        if is_it and not after:
+            act()
+        answer = real(*arguments, **named)
+        if is_it and after:
+            act()
+        return answer
+
+    setattr(owner, name, replaced)

@@ -1,1 +1,0 @@
-"""What goes wrong in a run: functions that its process calls before it begins."""

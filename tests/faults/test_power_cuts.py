@@ -1,0 +1,91 @@
+"""Power cuts: the process is gone, and so is what nobody had waited for.
+
+A kill after which the folder has forgotten whatever was not synced: the last names that came, went
+or changed in a folder, and the last bytes of a file, or all of these (`forgetful_disk.py` says how;
+no real disk is cut off). Before each operation on a file of a perceptron's run, and three times in
+one run. Each checkpoint whose name was synced must be there and sound, nothing that is not whole
+may stand under a checkpoint's name, and what `metrics.jsonl` and TensorBoard held when it was
+written must be there too.
+"""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from signal import SIGKILL
+
+import pytest
+from golden_runs import Goldens, Run, fresh, operations_of
+from launcher import Launcher
+
+from bptrain.errors import CheckpointError
+from bptrain.train.checkpoint import list_checkpoints, newest_sound
+
+EVERY = pytest.mark.faults  # not by default
+SPREAD = 8  # operations that are tried by default
+NAMED = re.compile(r"run/checkpoints/\.unfinished-step-(\d+)")
+
+
+def cut(run: Run, number: int, seed: int) -> str:
+    """Begin or go on until the power is cut; return what is wrong then."""
+    kept = run.folder.parent / f"{run.folder.name}-kept-{len(list(run.folder.parent.iterdir()))}"
+    kept.mkdir()
+    code, said = run.go("disk_plants:cut_power_before", number, seed, str(kept))
+    return "" if code == -SIGKILL else f"it ended with {code}: {said}"
+
+
+def promised(operations: list[tuple[str, str]]) -> int:
+    """Return the last step whose checkpoint the disk holds under its name, -1 for none."""
+    held, renamed = -1, -1
+    for name, path in operations:
+        if name == "rename" and (named := NAMED.fullmatch(path)):
+            renamed = int(named[1])
+        if (name, path) == ("fsync", "run/checkpoints"):
+            held = renamed
+    return held
+
+
+def broken_promise(run: Run, step: int) -> str:
+    """Return what is missing of the checkpoints up to a step that the disk held."""
+    if not list_checkpoints(run.checkpoints):
+        return f"step {step} is gone" if step >= 0 else ""
+    try:
+        path, state, damaged = newest_sound(run.checkpoints)
+    except CheckpointError as error:
+        return str(error)
+    if damaged:
+        return f"it stands under a checkpoint's name: {damaged[0]}"
+    return f"step {step} is gone, {path.name} the newest" if state.values["step"] < step else ""
+
+
+@pytest.mark.parametrize("in_full", [False, pytest.param(True, marks=EVERY)])
+def test_after_a_power_cut_before_any_operation_a_run_ends_as_the_golden_run(
+    launcher: Launcher, goldens: Goldens, room: Path, tally: Callable[..., None], in_full: bool
+) -> None:
+    golden = goldens.of("mlp")
+    operations = operations_of(Run(launcher, room / "counted", "mlp"))
+    total, failures = len(operations), []
+    for number in range(total) if in_full else [total * n // SPREAD for n in range(1, SPREAD)]:
+        run, step = fresh(launcher, room, number), promised(operations[:number])
+        wrong = cut(run, number, seed=number)
+        wrong = wrong or broken_promise(run, step) or run.wrong_end(golden.run_dir)
+        what = "no checkpoint yet: refused, or resumed" if step < 0 else "resumed"
+        tally(f"power cut before an operation on a file, {what}", wrong)
+        failures += [f"{number}, {operations[number]}: {wrong}"] * bool(wrong)
+    assert not failures
+
+
+@pytest.mark.parametrize(
+    "seed", [pytest.param(seed, marks=[] if seed == 0 else EVERY) for seed in range(20)]
+)
+def test_after_three_power_cuts_a_run_ends_as_the_golden_run(
+    launcher: Launcher, goldens: Goldens, room: Path, tally: Callable[..., None], seed: int
+) -> None:
+    golden, random = goldens.of("mlp", "train.epochs=6"), Random(seed)
+    run, wrong = Run(launcher, room / "cut", "mlp", ("train.epochs=6",)), ""
+    for least in (50, 0, 0):  # the first one when there is something to go on from
+        wrong = wrong or cut(run, random.randint(least, 120), random.randint(0, 10**6))
+        wrong = wrong or broken_promise(run, 0)
+    wrong = wrong or run.wrong_end(golden.run_dir)
+    tally("power cut three times in one run", wrong)
+    assert not wrong
