@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
+from errno import EDQUOT, EFBIG, ENOSPC
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +18,14 @@ from rich.console import Console
 
 from bptrain import __version__
 from bptrain.config import json_schema, load_config, naming_lines, starter
-from bptrain.errors import BptrainError, CheckpointError, GradientError, UsageError, exit_code_of
+from bptrain.errors import (
+    BptrainError,
+    CheckpointError,
+    GradientError,
+    StorageError,
+    UsageError,
+    exit_code_of,
+)
 from bptrain.train.signals import StopNow, StopRequest
 
 app = typer.Typer(
@@ -291,11 +299,29 @@ def errors_to_exit_codes() -> Iterator[None]:
     except typer.Exit:
         raise
     except BrokenPipeError as error:  # the reader, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
+        _drop_output()
         raise typer.Exit(128 + signal.SIGPIPE) from error
     except Exception as error:
-        print(_bug_report(error), file=sys.stderr)
-        raise typer.Exit(1) from error
+        told = _output_refused(error) or _bug_report(error)
+        print(told, file=sys.stderr)
+        raise typer.Exit(told.exit_code) from error
+
+
+def _drop_output() -> None:
+    """Let what is left to be printed go nowhere, or the flush at exit would fail once more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _output_refused(error: Exception) -> BptrainError | None:
+    """Return the message for a disk that is full where the output is to go; else None."""
+    if not isinstance(error, OSError) or error.errno not in (ENOSPC, EDQUOT, EFBIG):
+        return None
+    _drop_output()
+    return StorageError(
+        "the output cannot be written",
+        error.strerror or str(error),
+        "free space or let it go elsewhere",
+    )
 
 
 def _bug_report(error: Exception) -> BptrainError:
@@ -313,4 +339,17 @@ def _bug_report(error: Exception) -> BptrainError:
 
 def main() -> None:
     """Run the command line."""
-    app()
+    try:
+        try:
+            app()
+        finally:
+            sys.stdout.flush()  # or what its file refuses would be found when nobody can tell
+    except OSError as error:
+        told = _output_refused(error)
+        if told is not None:
+            print(told, file=sys.stderr)
+            sys.exit(told.exit_code)
+        if not isinstance(error, BrokenPipeError):
+            raise
+        _drop_output()
+        sys.exit(128 + signal.SIGPIPE)

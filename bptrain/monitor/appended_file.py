@@ -25,7 +25,7 @@ class AppendedFile:
     def write(self, content: bytes) -> None:
         """Append the content."""
         with _storing(self.path):
-            end = os.fstat(self._file.fileno()).st_size
+            end = self._size()
             left = memoryview(content)
             try:
                 while left:
@@ -38,7 +38,16 @@ class AppendedFile:
         """Return the size in bytes, once the disk holds them."""
         with _storing(self.path):
             os.fsync(self._file.fileno())
-            return os.fstat(self._file.fileno()).st_size
+            return self._size()
+
+    def _size(self) -> int:
+        status = os.fstat(self._file.fileno())
+        if status.st_nlink == 0:  # what is written now, nobody would ever see
+            raise StorageError(
+                f"{self.path}: was removed while the run was writing it",
+                hint="go on with --resume if the run's checkpoints are still there",
+            )
+        return status.st_size
 
     def close(self) -> None:
         """Close the file."""

@@ -69,7 +69,13 @@ class Process:
 
 
 class Launcher:
-    """The server, while entered; it serves one run at a time."""
+    """The server, while entered; it serves one run at a time.
+
+    within  a command that the server is started by, such as one that gives it mounts of its own
+    """
+
+    def __init__(self, within: Sequence[str] = ()) -> None:
+        self.within = within
 
     def __enter__(self) -> "Launcher":
         here = Path(__file__)
@@ -78,7 +84,7 @@ class Launcher:
             [str(here.parent.parent.parent), str(here.parent), *sys.path]
         )
         self._server = subprocess.Popen(
-            [sys.executable, str(here)],
+            [*self.within, sys.executable, str(here)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -104,6 +110,10 @@ class Launcher:
         """Run to the end and return the exit code and stderr."""
         process = self.start(words, cwd, plant, arguments)
         return process.wait(), process.stderr
+
+    def seen(self, path: Path) -> Path:
+        """Return where this process sees a path of the runs'."""
+        return Path(f"/proc/{self._server.pid}/root{path}") if self.within else path
 
     def answer(self) -> dict[str, int]:
         """Return the server's next answer."""

@@ -123,3 +123,15 @@ def test_a_full_disk_ends_in_a_storage_error_and_in_whole_lines(tmp_path: Path) 
     steps = [line["step"] for line in lines_of(path)]
     assert steps == list(range(len(steps)))
     assert len(steps) > 3
+
+
+def test_a_file_that_is_removed_while_it_is_written_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    with MetricsFile(path) as metrics:
+        metrics.write(1, 0, {"train/loss": 1.0})
+        path.unlink()
+        with pytest.raises(StorageError, match="was removed"):
+            metrics.write(2, 0, {"train/loss": 1.0})
+        with pytest.raises(StorageError, match="was removed"):
+            metrics.position()
+    assert not path.exists()
