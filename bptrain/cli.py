@@ -103,8 +103,9 @@ def fit_command(
         "--overfit-one-batch": overfit_one_batch,
     }
     with errors_to_exit_codes(), naming_lines(config, overrides or []), StopRequest() as stop:
-        from bptrain.experiment import ExperimentConfig
-        from bptrain.fitting import fit
+        with stop.noted():  # raised inside an import, it is swallowed or leaves half a module
+            from bptrain.experiment import ExperimentConfig
+            from bptrain.fitting import fit
 
         loaded = load_config(ExperimentConfig, config, overrides or [])
         given = [option for option, is_given in options.items() if is_given]

@@ -60,12 +60,16 @@ class Process:
     @property
     def stdout(self) -> str:
         """What it has said."""
-        return (self.folder / "stdout.txt").read_text()
+        return self._said("stdout.txt")
 
     @property
     def stderr(self) -> str:
         """Its errors."""
-        return (self.folder / "stderr.txt").read_text()
+        return self._said("stderr.txt")
+
+    def _said(self, name: str) -> str:
+        path = self.folder / name
+        return path.read_text() if path.exists() else ""  # killed before it opened them
 
 
 class Launcher:

@@ -71,9 +71,10 @@ def test_a_run_killed_at_a_random_moment_ends_as_the_golden_run(
 
 
 def numbers_of(operations: list[tuple[str, str]], in_full: bool, few: int = SPREAD) -> list[int]:
-    """Return the operations to be tried: all, or a few that are spread."""
+    """Return the operations to be tried: all, or a few that are spread, and the last removal."""
     total = len(operations)
-    return list(range(total)) if in_full else [total * n // few for n in range(few)]
+    removal = max(number for number, (name, _) in enumerate(operations) if name == "unlink")
+    return list(range(total)) if in_full else [*(total * n // few for n in range(few)), removal]
 
 
 IN_FULL = [False, pytest.param(True, marks=EVERY)]

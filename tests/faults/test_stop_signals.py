@@ -75,10 +75,15 @@ RESUMING = {
 
 def phases(table: dict[str, tuple], *by_default: tuple[str, tuple]) -> list[object]:
     """Return each phase of a table with each way of signalling; some are tried by default."""
-    pairs = [(phase, signals) for phase in table for signals in SIGNALS]
     return [
-        pytest.param(phase, signals, marks=[] if (phase, signals) in by_default else EVERY)
-        for phase, signals in pairs
+        pytest.param(
+            phase,
+            signals,
+            marks=[] if (phase, signals) in by_default else EVERY,
+            id=", ".join([phase, *(each.name for each in signals)]),
+        )
+        for phase in table
+        for signals in SIGNALS
     ]
 
 
@@ -251,17 +256,25 @@ def stalled(run: Run, target: str, number: int = 1) -> Iterator[Process]:
     yield process
 
 
-def second_starter(run: Run, *options: str) -> tuple[int, str]:
+@pytest.fixture(scope="module")
+def second_starter() -> Iterator[Callable[..., tuple[int, str]]]:
     """Start a second process in a run's folder, and return how it ended."""
     with Launcher() as another:
-        beside = Run(another, run.folder.parent / "second", run.kind)
-        return another.run(
-            ["fit", "config.yaml", "--run-dir", run.run_dir, *options], beside.folder
-        )
+
+        def start(run: Run, *options: str) -> tuple[int, str]:
+            beside = Run(another, run.folder.parent / "second", run.kind)
+            words = ["fit", "config.yaml", "--run-dir", run.run_dir, *options]
+            return another.run(words, beside.folder)
+
+        yield start
 
 
 def test_a_second_starter_is_told_of_the_first_and_not_locked_out_once_that_is_killed(
-    launcher: Launcher, goldens: Goldens, room: Path, tally: Callable[..., None]
+    launcher: Launcher,
+    goldens: Goldens,
+    room: Path,
+    tally: Callable[..., None],
+    second_starter: Callable[..., tuple[int, str]],
 ) -> None:
     run = Run(launcher, room / "first", "mlp")
     with stalled(run, "bptrain.train.loop:backpropagate", 6) as process:
@@ -274,9 +287,12 @@ def test_a_second_starter_is_told_of_the_first_and_not_locked_out_once_that_is_k
     assert not wrong
 
 
-@pytest.mark.faults
 def test_a_second_starter_of_a_new_run_leaves_the_firsts_folder_alone(
-    launcher: Launcher, goldens: Goldens, room: Path, tally: Callable[..., None]
+    launcher: Launcher,
+    goldens: Goldens,
+    room: Path,
+    tally: Callable[..., None],
+    second_starter: Callable[..., tuple[int, str]],
 ) -> None:
     run = Run(launcher, room / "first", "mlp")
     with stalled(run, "bptrain.training:write_description") as process:
@@ -289,9 +305,12 @@ def test_a_second_starter_of_a_new_run_leaves_the_firsts_folder_alone(
     assert not wrong
 
 
-@pytest.mark.faults
 def test_a_starter_that_was_overtaken_leaves_the_others_folder_alone(
-    launcher: Launcher, goldens: Goldens, room: Path, tally: Callable[..., None]
+    launcher: Launcher,
+    goldens: Goldens,
+    room: Path,
+    tally: Callable[..., None],
+    second_starter: Callable[..., tuple[int, str]],
 ) -> None:
     run = Run(launcher, room / "first", "mlp")
     with stalled(run, "bptrain.training:locked") as process:
