@@ -102,8 +102,8 @@ def places(config: Path, words: list[str]) -> Iterator[tuple[str, str]]:
         yield from (("optimizer", f"{k}:{name}") for k, each in held if isinstance(each, Tensor))
     buffers = dict(model.named_buffers()).items()
     yield from (("buffer", name) for name, each in buffers if each.is_floating_point())
-    if update.average is not None:
-        yield from (("average", name) for name in update.average.tensors())
+    averages = {} if update.average is None else update.average.tensors()
+    yield from (("average", name) for name, each in averages.items() if each.is_floating_point())
     yield from (("batch", "input") for each in first.batch.inputs[:1] if each.is_floating_point())
     yield from (("batch", "target") for each in first.batch.targets[:1] if each.is_floating_point())
     yield from (("carried", "") for _ in getattr(model, "carried", ()))
