@@ -1,17 +1,15 @@
 """What several tests share: a command line in the process, and small data on disk."""
 
-import gzip
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from small_files import idx_bytes
 from typer.testing import CliRunner, Result
 
 from bptrain.cli import app
-
-CONFIGS = Path(__file__).parent.parent / "configs"
 
 
 @pytest.fixture
@@ -19,12 +17,6 @@ def bptrain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Re
     """Run a command line in an empty folder and return exit_code, stdout and stderr."""
     monkeypatch.chdir(tmp_path)
     return lambda *words: CliRunner().invoke(app, [str(word) for word in words])
-
-
-def idx_bytes(array: np.ndarray, magic: bytes | None = None) -> bytes:
-    """Return an IDX file of unsigned bytes."""
-    header = bytes([0, 0, 8, array.ndim]) if magic is None else magic
-    return header + np.array(array.shape, ">u4").tobytes() + array.astype(np.uint8).tobytes()
 
 
 @pytest.fixture
@@ -39,18 +31,6 @@ def mnist_files() -> dict[str, bytes]:
         files[f"{prefix}-images-idx3-ubyte"] = idx_bytes(images)
         files[f"{prefix}-labels-idx1-ubyte"] = idx_bytes(labels)
     return files
-
-
-def write_mnist(
-    root: Path, files: dict[str, bytes], name: str = "MNIST", zipped: bool = True
-) -> Path:
-    """Write the files in torchvision's layout below `root` and return `root`."""
-    raw = root / name / "raw"
-    raw.mkdir(parents=True)
-    for file_name, content in files.items():
-        path = raw / (f"{file_name}.gz" if zipped else file_name)
-        path.write_bytes(gzip.compress(content) if zipped else content)
-    return root
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ import pickle
 from pathlib import Path
 
 import numpy as np
-from conftest import idx_bytes
 from PIL import Image
+from small_files import idx_bytes
 
 TRAIN_FILES = [f"data_batch_{number}" for number in range(1, 6)]
 

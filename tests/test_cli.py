@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import CONFIGS
+from small_files import CONFIGS
 
 DIGITS = CONFIGS / "digits_mlp.yaml"
 QUICK = ["train.epochs=1"]

@@ -13,7 +13,7 @@ import image_sets
 import numpy as np
 import pytest
 import sounds
-from conftest import idx_bytes, write_mnist
+from small_files import idx_bytes, write_mnist
 from torchvision import datasets
 
 from bptrain.data import DataConfig

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import CONFIGS
+from small_files import CONFIGS
 from test_every_kind_of_data import KINDS
 from torch import Tensor
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import CONFIGS
 from graphs import foreign_nodes
+from small_files import CONFIGS
 from torch.nn import functional
 
 from bptrain import nn

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import CONFIGS
 from sklearn.datasets import load_digits
+from small_files import CONFIGS
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 from typer.testing import CliRunner

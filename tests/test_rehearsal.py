@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import CONFIGS
+from small_files import CONFIGS
 from test_every_kind_of_data import KINDS
 
 from bptrain.experiment import ExperimentConfig, plan

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import CONFIGS
 from image_sets import write_folder
+from small_files import CONFIGS
 from test_every_kind_of_data import KINDS
 from typer.testing import Result
 

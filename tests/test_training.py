@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import sounds
-from conftest import CONFIGS, write_mnist
 from image_sets import write_cifar10, write_cifar100, write_emnist, write_folder
+from small_files import CONFIGS, write_mnist
 
 from bptrain.config import load_config
 from bptrain.experiment import ExperimentConfig

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import write_mnist
 from image_sets import write_cifar10, write_folder
+from small_files import write_mnist
 
 from bptrain.config import load_config
 from bptrain.data.augment.colour import ColourJitterConfig, NoiseConfig

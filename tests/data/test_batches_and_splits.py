@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import write_mnist
 from sklearn.datasets import load_digits
+from small_files import write_mnist
 
 from bptrain.data.batches import BatchSource, permutation
 from bptrain.data.digits import DigitsConfig

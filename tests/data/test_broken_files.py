@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import CONFIGS, idx_bytes, write_mnist
+from small_files import CONFIGS, idx_bytes, write_mnist
 
 MNIST = CONFIGS / "mnist_mlp.yaml"
 IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 from broken_images import BINARIES, FOLDERS, PICKLES
-from conftest import CONFIGS
 from image_sets import write_cifar10, write_folder
+from small_files import CONFIGS
 
 from bptrain.data.image_folder import ImageFolderConfig
 from bptrain.errors import DataError

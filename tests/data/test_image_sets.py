@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import CONFIGS, write_mnist
 from image_sets import (
     TRAIN_FILES,
     photos,
@@ -18,6 +17,7 @@ from image_sets import (
     write_folder,
 )
 from PIL import Image
+from small_files import CONFIGS, write_mnist
 from torch import Tensor
 
 from bptrain.data import official

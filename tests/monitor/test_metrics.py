@@ -5,8 +5,8 @@ from math import exp, log
 
 import pytest
 import torch
-from conftest import CONFIGS
 from sklearn import metrics as reference
+from small_files import CONFIGS
 from torch import Tensor
 from torch.nn import functional
 

@@ -6,8 +6,8 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
-from conftest import CONFIGS
 from rich.console import Console
+from small_files import CONFIGS
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from bptrain.monitor.console import TrainingConsole

@@ -7,7 +7,7 @@ from xml.etree import ElementTree as XML
 
 import pytest
 import torch
-from conftest import CONFIGS
+from small_files import CONFIGS
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
