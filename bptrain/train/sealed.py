@@ -9,7 +9,7 @@ writer for ever.
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
@@ -19,6 +19,7 @@ from bptrain.errors import CheckpointError
 from bptrain.free_memory import free_bytes, in_words
 from bptrain.train.plain_json import decode, encode
 from bptrain.train.storage import sync_directory, write_durably
+from bptrain.train.tensors_file import Piece
 
 MANIFEST = "manifest.json"
 LARGEST_MANIFEST = 4096  # bytes
@@ -32,15 +33,31 @@ class Entry(NamedTuple):
     sha256: str
 
 
-def seal(folder: Path, files: Iterable[tuple[str, bytes]]) -> None:
-    """Write files and their manifest into an empty folder, and wait until the disk holds them."""
+def seal(folder: Path, files: Iterable[tuple[str, Iterable[Piece]]]) -> None:
+    """Write files and their manifest into an empty folder, and wait until the disk holds them.
+
+    files  name and content, in pieces that are made when it is their turn: they are large
+    """
     manifest = {}
-    for name, content in files:
-        write_durably(folder / name, content)
-        manifest[name] = Entry(len(content), sha256(content).hexdigest())._asdict()
-        del content  # or it would stay in memory while the next one is made
-    write_durably(folder / MANIFEST, encode(manifest))
+    for name, pieces in files:
+        measured = _Measured()
+        write_durably(folder / name, measured.on_their_way(pieces))
+        manifest[name] = Entry(measured.bytes, measured.sha256.hexdigest())._asdict()
+    write_durably(folder / MANIFEST, [encode(manifest)])
     sync_directory(folder)
+
+
+class _Measured:
+    """Size and checksum of pieces that pass."""
+
+    def __init__(self) -> None:
+        self.bytes, self.sha256 = 0, sha256()
+
+    def on_their_way(self, pieces: Iterable[Piece]) -> Iterator[Piece]:
+        for piece in pieces:
+            self.bytes += len(piece)
+            self.sha256.update(piece)
+            yield piece
 
 
 def read_manifest(folder: Path, names: tuple[str, ...]) -> dict[str, Entry]:
@@ -51,7 +68,7 @@ def read_manifest(folder: Path, names: tuple[str, ...]) -> dict[str, Entry]:
     path = folder / MANIFEST
     if not S_ISDIR(_status(folder).st_mode):
         raise CheckpointError(f"{folder}: not a folder", hint=ANOTHER)
-    content = _read(path, LARGEST_MANIFEST)
+    content = read_regular(path, LARGEST_MANIFEST)
     try:
         manifest = decode(content)
         entries = _entries(manifest, names)
@@ -72,7 +89,7 @@ def read_verified(path: Path, entry: Entry, largest: int | None = None) -> bytes
             f"{path}: too large",
             f"{in_words(entry.bytes)}, at most {in_words(most)} can be read",
         )
-    content = _read(path, entry.bytes)
+    content = read_regular(path, entry.bytes)
     _refuse_size(path, len(content), entry.bytes)
     if sha256(content).hexdigest() != entry.sha256:
         raise CheckpointError(
@@ -93,8 +110,8 @@ def _entries(manifest: Any, names: tuple[str, ...]) -> dict[str, Entry]:
     return {name: Entry(**entry) for name, entry in manifest.items()}
 
 
-def _read(path: Path, most: int) -> bytes:
-    """Return the content of a regular file of at most `most` bytes."""
+def read_regular(path: Path, most: int) -> bytes:
+    """Return the content of a regular file of at most `most` bytes, or raise CheckpointError."""
     if _regular_size(path) > most:
         raise CheckpointError(f"{path}: damaged", f"larger than {most:,} bytes", ANOTHER)
     try:

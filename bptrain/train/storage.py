@@ -3,7 +3,7 @@
 import errno
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,16 +18,19 @@ def storing(path: Path) -> Iterator[None]:
     except BrokenPipeError:  # a reader of the terminal's lines went away, the disk is well
         raise
     except OSError as error:
+        if error.errno == errno.ENOMEM:  # of the host's memory, the disk is well
+            raise
         raise StorageError.refused(path, error) from error
 
 
-def write_durably(path: Path, content: bytes) -> None:
-    """Write a file and wait until the disk holds it."""
+def write_durably(path: Path, pieces: Iterable[bytes | bytearray | memoryview]) -> None:
+    """Write a file, piece by piece, and wait until the disk holds it."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
     try:
-        rest = memoryview(content)
-        while rest:  # a write may take less than it is given
-            rest = rest[os.write(descriptor, rest) :]
+        for piece in pieces:
+            rest = memoryview(piece)
+            while rest:  # a write may take less than it is given
+                rest = rest[os.write(descriptor, rest) :]
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
@@ -36,7 +39,7 @@ def write_durably(path: Path, content: bytes) -> None:
 def replace_durably(path: Path, content: bytes) -> None:
     """Write a file under another name and rename it: the old content or the new, at any time."""
     unfinished = path.with_name(f".unfinished-{path.name}")
-    write_durably(unfinished, content)
+    write_durably(unfinished, [content])
     unfinished.replace(path)
     sync_directory(path.parent)
 
