@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
-from errno import EDQUOT, EFBIG, ENOSPC
+from errno import EDQUOT, EFBIG, ENOMEM, ENOSPC
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +22,7 @@ from bptrain.errors import (
     BptrainError,
     CheckpointError,
     GradientError,
+    MemoryExhaustedError,
     StorageError,
     UsageError,
     exit_code_of,
@@ -303,7 +304,7 @@ def errors_to_exit_codes() -> Iterator[None]:
         _drop_output()
         raise typer.Exit(128 + signal.SIGPIPE) from error
     except Exception as error:
-        told = _output_refused(error) or _bug_report(error)
+        told = _output_refused(error) or _memory_refused(error) or _bug_report(error)
         print(told, file=sys.stderr)
         raise typer.Exit(told.exit_code) from error
 
@@ -323,6 +324,12 @@ def _output_refused(error: Exception) -> BptrainError | None:
         error.strerror or str(error),
         "free space or let it go elsewhere",
     )
+
+
+def _memory_refused(error: Exception) -> BptrainError | None:
+    """Return the message for memory that is used up where nobody works with tensors; else None."""
+    is_memory = isinstance(error, MemoryError) or getattr(error, "errno", None) == ENOMEM
+    return MemoryExhaustedError.of(str(error)) if is_memory else None
 
 
 def _bug_report(error: Exception) -> BptrainError:

@@ -87,6 +87,15 @@ class MemoryExhaustedError(BptrainError):
 
     exit_code = 7
 
+    @classmethod
+    def of(cls, why: str) -> "MemoryExhaustedError":
+        """Return the error for what could not be had."""
+        return cls(
+            "out of memory",
+            why or "the system has no more to give",
+            "a smaller data.batch_size or model",
+        )
+
 
 class WorkerError(BptrainError):
     """A data-loader worker process that is gone, or that hangs."""

@@ -9,7 +9,7 @@ from bptrain.experiment import ExperimentConfig, plan
 from bptrain.overview import print_plan
 from bptrain.rehearsal import fast_dev_run, overfit_one_batch
 from bptrain.resuming import resume
-from bptrain.train.memory import refuse_if_too_large
+from bptrain.train.memory import allocating, refuse_if_too_large
 from bptrain.train.signals import StopRequest
 from bptrain.training import run
 
@@ -28,16 +28,17 @@ def fit(
         raise UsageError(f"{' and '.join(options)} exclude each other")
     if run_dir is not None and set(options) - RUNS:
         raise UsageError(f"{options[0]} leaves no run behind", hint="leave --run-dir out")
-    planned = plan(config)
-    print_plan(planned, console)
-    match options:
-        case ["--dry-run"]:
-            refuse_if_too_large(planned.memory, planned.device)
-        case ["--fast-dev-run"]:
-            fast_dev_run(planned, console, stop)
-        case ["--overfit-one-batch"]:
-            overfit_one_batch(planned, console, stop)
-        case _:
-            begin = resume if options else run
-            made = begin(planned, run_dir, console, stop)
-            console.print(f"run directory {made}", highlight=False, soft_wrap=True)
+    with allocating():
+        planned = plan(config)
+        print_plan(planned, console)
+        match options:
+            case ["--dry-run"]:
+                refuse_if_too_large(planned.memory, planned.device)
+            case ["--fast-dev-run"]:
+                fast_dev_run(planned, console, stop)
+            case ["--overfit-one-batch"]:
+                overfit_one_batch(planned, console, stop)
+            case _:
+                begin = resume if options else run
+                made = begin(planned, run_dir, console, stop)
+                console.print(f"run directory {made}", highlight=False, soft_wrap=True)

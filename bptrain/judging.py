@@ -12,9 +12,10 @@ from bptrain.experiment import Experiment, build, plan, serve
 from bptrain.monitor.console import figures
 from bptrain.monitor.exhibits import Shown, exhibits_of
 from bptrain.monitor.pictures import write_png
-from bptrain.saved_run import PICTURES, Choice, choose_checkpoint, load_model, read_config
+from bptrain.saved_run import Choice, choose_checkpoint, load_model, read_config
 from bptrain.train.evaluate import Watcher, evaluate
 from bptrain.train.memory import allocating
+from bptrain.train.own_files import PICTURES
 from bptrain.train.signals import StopRequest
 from bptrain.train.storage import storing
 

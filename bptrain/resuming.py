@@ -15,6 +15,7 @@ from bptrain.train.checkpoint import newest_sound
 from bptrain.train.prepared import refuse_other_data
 from bptrain.train.run_directory import environment
 from bptrain.train.run_lock import locked
+from bptrain.train.sealed import read_regular
 from bptrain.train.signals import StopRequest
 from bptrain.training import go_on
 
@@ -23,6 +24,7 @@ MAY_CHANGE = re.compile(  # without another meaning of what was saved
     r"|train\.(epochs|steps|early_stopping|l1|clip_.*)(\..*)?"
     r"|data\.(root|path|workers|worker_timeout_s|memory_bytes)"
 )
+LARGEST_ENVIRONMENT = 2**20  # bytes
 SAME_NUMBERS = re.compile(r"name|checkpoint\..*|data\..*")  # of those that may
 
 
@@ -80,8 +82,8 @@ def inexact(before: ExperimentConfig, plan: Plan, run_dir: Path) -> Iterator[str
         if not SAME_NUMBERS.fullmatch(key):
             yield f"{key} was {old}, is {new}"
     try:
-        then = json.loads((run_dir / "environment.json").read_text())
-    except (OSError, ValueError):
+        then = json.loads(read_regular(run_dir / "environment.json", LARGEST_ENVIRONMENT))
+    except (CheckpointError, ValueError, RecursionError):
         then = {}
     now = environment(plan.device)
     for what in ("device", "threads", "cpu_capability", "torch"):

@@ -9,18 +9,22 @@ from bptrain.config import load_config
 from bptrain.errors import CheckpointError, UsageError, shorten
 from bptrain.experiment import ExperimentConfig
 from bptrain.train.checkpoint import by_loss, last_first, read_checkpoint
-from bptrain.train.state import rest_of
+from bptrain.train.own_files import refuse_links_and_pipes
+from bptrain.train.state import refuse_other_tensors, rest_of
 
 CHECKPOINTS = "checkpoints"
-PICTURES = "pictures"
 
 Choice: TypeAlias = Literal["best", "last"]
 
 
 def read_config(run_dir: Path) -> ExperimentConfig:
-    """Return the resolved config of a run, or raise UsageError if the folder is none."""
+    """Return the resolved config of a run, or raise UsageError if the folder is none.
+
+    Raises CheckpointError if something else stands where the run's files should.
+    """
     if not (run_dir / "config.yaml").is_file():
         raise UsageError(f"{run_dir}: not a run directory", "it has no config.yaml")
+    refuse_links_and_pipes(run_dir)
     return load_config(ExperimentConfig, run_dir / "config.yaml", [])
 
 
@@ -44,10 +48,12 @@ def load_model(model: nn.Module, checkpoint: Path) -> None:
     Raises CheckpointError if they are another model's.
     """
     state = read_checkpoint(checkpoint)
-    average = rest_of(state).get("average")
     try:
-        model.load_state_dict(state.model if average is None else average["tensors"])
-    except RuntimeError as error:
+        average = rest_of(state).get("average")
+        weights = state.model if average is None else average["tensors"]
+        refuse_other_tensors(weights, model.state_dict())
+        model.load_state_dict(weights)
+    except (RuntimeError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(
             f"{checkpoint}: holds another model than the run's config.yaml",
             shorten(str(error)),

@@ -5,7 +5,9 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
+
+from torch import Tensor
 
 from bptrain.errors import CheckpointError, DataError, InterruptedRun, shorten
 from bptrain.experiment import Experiment
@@ -13,6 +15,7 @@ from bptrain.judging import evaluate_split
 from bptrain.monitor.run_log import RunLog
 from bptrain.non_finite import refuse_state, refuse_steps, refuse_weights
 from bptrain.optim import Plateau
+from bptrain.saved_values import truth, whole
 from bptrain.train.checkpoint import prune, write_checkpoint
 from bptrain.train.early_stopping import EarlyStopping
 from bptrain.train.evaluate import StepWindow
@@ -27,6 +30,7 @@ from bptrain.train.state import (
     capture,
     generators_state,
     optimizer_state,
+    refuse_other_tensors,
     rest_of,
     restore_generators,
     restore_optimizer,
@@ -242,6 +246,7 @@ class Session:
                 f"{values['samples']:,} when the run began",
                 "a run cannot go on with other data",
             )
+        refuse_other_tensors(state.model, model.state_dict())
         model.load_state_dict(state.model)
         restore_optimizer(update.optimizer, rest["optimizer"])
         update.precision.restore(rest["precision"])
@@ -253,10 +258,27 @@ class Session:
         if self.early_stopping is not None and "early_stopping" in rest:
             self.early_stopping.restore(rest["early_stopping"])
         if isinstance(model, CarriesState):
-            held = rest["carried"]
-            model.carry_on({name: each.to(experiment.device) for name, each in held.items()})
+            self._carry_on(model, rest["carried"])
         held = rest["window"]
         self.window.restore({name: each.to(experiment.device) for name, each in held.items()})
-        self.position = Position(*(int(values[name]) for name in Position._fields))
-        self.is_settled = bool(values["is_settled"])
+        self.position = self._position_of(values)
+        self.is_settled = truth(values["is_settled"])
+        is_begun = self.window.losses or not self.is_settled
+        # what cannot be read now could not be read at the next log line
+        if is_begun and len(self.window.read().norms[0]) != len(update.gradients.tags):
+            raise ValueError("the log line that is begun is of other layers")
         restore_generators(experiment.device, rest["generators"])
+
+    def _position_of(self, values: dict[str, Any]) -> Position:
+        """Return the saved position; raises ValueError for one that no run comes to."""
+        step, epoch, batch = position = Position(*(whole(values[n]) for n in Position._fields))
+        batches, group = len(self.experiment.batches), self.experiment.update.batches
+        if batch > batches or step != epoch * self.experiment.steps_per_epoch + -(-batch // group):
+            raise ValueError(f"there is no step {step} at batch {batch} of epoch {epoch}")
+        return position
+
+    def _carry_on(self, model: CarriesState, tensors: dict[str, Tensor]) -> None:
+        model.carry_on({name: each.to(self.experiment.device) for name, each in tensors.items()})
+        texts = self.experiment.config.data.batch_size
+        if any(each.shape[1] != texts for each in tensors.values()):  # [layers, B, H]
+            raise ValueError(f"a state is carried of other texts than the {texts} that are read")

@@ -111,7 +111,7 @@ def opened_log(
     experiment: Experiment, run_dir: Path, console: Console, saved: TrainingState | None
 ) -> Iterator[RunLog]:
     """Open what the run tells; what was told after the saved state is taken back first."""
-    told = Told() if saved is None else Told(**rest_of(saved)["log"])
+    told = Told() if saved is None else Told.of(rest_of(saved).get("log"))
     with ExitStack() as opened:
         metrics = MetricsFile(run_dir / "metrics.jsonl", told.metrics, told.elapsed_s)
         opened.enter_context(metrics)

@@ -9,7 +9,7 @@ import bptrain
 
 PACKAGE = Path(bptrain.__file__).parent
 FLOORS = [  # from the bottom up; rooms on one floor are strangers, except where a line says so
-    {"__init__", "errors", "free_memory", "problem"},
+    {"__init__", "errors", "free_memory", "problem", "saved_values"},
     {"yaml_tree"},
     {"config", "config_guide"},
     {"ops"},

@@ -1,5 +1,6 @@
 """Recurrent networks: what they read at a step, what they carry on, and when they answer."""
 
+from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -145,6 +146,7 @@ class LanguageModel(RecurrentNetwork):
                 f"{self.cell} carries {' and '.join(needed)}",
                 "take a checkpoint of this model",
             )
+        refuse_other_sizes(tensors, getattr(self, self.cell))
         self.carried.pop(True, None)
         if tensors:
             device = self.output.weight.device
@@ -160,6 +162,19 @@ class LanguageModel(RecurrentNetwork):
         output, state = self.walk(self.read(tokens), state)
         self.carried[self.training] = detached(state)
         return self.answer(output)
+
+
+def refuse_other_sizes(tensors: Mapping[str, Tensor], layers: RNNBase) -> None:
+    """Raise CheckpointError for a carried state [layers, B, H] that layers would stumble over."""
+    sizes = (layers.num_layers, layers.hidden_size)
+    for name, each in tensors.items():
+        fits = each.dim() == 3 and (each.shape[0], each.shape[2]) == sizes
+        if not fits or each.dtype != layers.weight_hh_l0.dtype:
+            raise CheckpointError(
+                f"the model's carried {name} is {tuple(each.shape)} of {each.dtype}",
+                f"it has {sizes[0]} layers of {sizes[1]} numbers",
+                "take a checkpoint of this model",
+            )
 
 
 def as_steps(input: Tensor, are_tokens: bool) -> Tensor:

@@ -1,10 +1,13 @@
 """What a run tells while it goes on, in three places: `metrics.jsonl`, the board, the terminal."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
+from bptrain.errors import CheckpointError
 from bptrain.monitor.console import TrainingConsole
 from bptrain.monitor.metrics_file import MetricsFile
 from bptrain.monitor.tensorboard import Board
+from bptrain.saved_values import mapping, number, whole
 
 
 class Told(NamedTuple):
@@ -17,7 +20,26 @@ class Told(NamedTuple):
 
     metrics: int | None = None
     elapsed_s: float = 0.0
-    board: dict[str, int] | None = None
+    board: Mapping[str, int] | None = None
+
+    @classmethod
+    def of(cls, state: Any) -> "Told":
+        """Return what `_asdict` made plain values of; raises CheckpointError for what is none.
+
+        The names and sizes are for those to judge who go on with the files.
+        """
+        try:
+            held = mapping(state)
+            metrics, elapsed_s = whole(held["metrics"]), number(held["elapsed_s"])
+            if elapsed_s < 0:
+                raise ValueError(f"{elapsed_s} seconds were taken")  # noqa: TRY301
+            return cls(metrics, elapsed_s, mapping(held["board"]))
+        except (KeyError, ValueError) as error:
+            raise CheckpointError(
+                "the checkpoint does not tell how far the run's log went",
+                f"{type(error).__name__}: {error}",
+                "take another checkpoint of the run",
+            ) from error
 
 
 class RunLog:

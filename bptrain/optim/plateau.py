@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from bptrain.optim.schedules import WarmUpConfig
+from bptrain.saved_values import number, number_or_none, whole
 
 
 class PlateauConfig(WarmUpConfig):
@@ -71,5 +72,8 @@ class Plateau:
         return {"share": self.share, "best": self.best, "bad": self.bad}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state` returned."""
-        self.share, self.best, self.bad = state["share"], state["best"], state["bad"]
+        """Go on from what `state` returned; raises ValueError for what is none."""
+        share, self.best = number(state["share"]), number_or_none(state["best"])
+        if not 0 <= share <= 1:
+            raise ValueError(f"{share} is no share of the learning rate")
+        self.share, self.bad = share, whole(state["bad"])

@@ -26,6 +26,8 @@ import torch
 from torch import Tensor, nn
 
 from bptrain.errors import CheckpointError
+from bptrain.saved_values import whole
+from bptrain.train.state import refuse_other_tensors
 
 
 class AveragedWeights:
@@ -79,17 +81,13 @@ class AveragedWeights:
     @torch.no_grad()
     def restore(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
         """Go on from `tensors` and `state`, or raise CheckpointError if they do not fit."""
-        given = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-        wanted = {name: tuple(tensor.shape) for name, tensor in self._averages.items()}
-        for name in sorted(given.keys() | wanted.keys()):
-            if given.get(name) != wanted.get(name):
-                raise CheckpointError(
-                    f"the averaged weights are of another model: {name} is "
-                    f"{given.get(name, 'missing')}, expected {wanted.get(name, 'none')}"
-                )
+        try:
+            refuse_other_tensors(tensors, self._averages)
+            self.updates = whole(state["updates"])
+        except (KeyError, ValueError) as error:
+            raise CheckpointError(f"the averaged weights are of another model: {error}") from error
         for name, average in self._averages.items():
             average.copy_(tensors[name])
-        self.updates = state["updates"]
 
     def _pairs(self, model: nn.Module) -> list[tuple[Tensor, Tensor]]:
         """Return each average once, beside the model's own tensor."""

@@ -23,7 +23,6 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load, save
 from torch import Tensor
 
 from bptrain.errors import CheckpointError
@@ -31,6 +30,7 @@ from bptrain.train.plain_json import decode, encode
 from bptrain.train.sealed import ANOTHER, read_manifest, read_verified, seal
 from bptrain.train.state import TrainingState
 from bptrain.train.storage import make_directory, remove, storing, sync_directory
+from bptrain.train.tensors_file import content_of, read
 
 FILES = ("model.safetensors", "optimizer.safetensors", "state.json")
 UNFINISHED, REPLACED, REMOVED = ".unfinished-", ".replaced-", ".removed-"
@@ -230,33 +230,15 @@ def _none_sound(directory: Path, errors: list[CheckpointError]) -> CheckpointErr
 
 def _contents(state: TrainingState, values: bytes) -> Iterator[tuple[str, bytes]]:
     """Yield each file's name and content, made when it is its turn: they are large."""
-    yield FILES[0], save(_writable(state.model))
-    yield FILES[1], save(_writable(state.optimizer))
+    yield FILES[0], content_of(state.model)
+    yield FILES[1], content_of(state.optimizer)
     yield FILES[2], values
-
-
-def _writable(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors as safetensors takes them: contiguous, none in the memory of another.
-
-    A weight that two layers share is written twice, so that every name is there to be read.
-    """
-    written: dict[str, Tensor] = {}
-    taken: set[int] = set()
-    for name, tensor in tensors.items():
-        alone = tensor.detach().contiguous()
-        if alone.untyped_storage().data_ptr() in taken:
-            alone = alone.clone()
-        taken.add(alone.untyped_storage().data_ptr())
-        written[name] = alone
-    return written
 
 
 def _tensors(path: Path, content: bytes) -> dict[str, Tensor]:
     try:
-        return load(content)
-    except MemoryError:
-        raise
-    except Exception as error:  # of bytes that anyone may have made: whatever a parser raises
+        return read(content)
+    except ValueError as error:
         raise CheckpointError(f"{path}: not of a checkpoint", str(error), ANOTHER) from error
 
 

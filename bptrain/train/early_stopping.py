@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import Field
 
 from bptrain.config import StrictConfig
+from bptrain.saved_values import number_or_none, whole
 
 
 class EarlyStoppingConfig(StrictConfig):
@@ -66,5 +67,5 @@ class EarlyStopping:
         return {"best": self.best, "waited": self.waited}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from a `state`."""
-        self.best, self.waited = state["best"], state["waited"]
+        """Go on from a `state`; raises ValueError for what is none."""
+        self.best, self.waited = number_or_none(state["best"]), whole(state["waited"])

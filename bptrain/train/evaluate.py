@@ -149,10 +149,18 @@ class StepWindow:
         return {name: torch.stack(steps) for name, steps in self._held().items() if steps}
 
     def restore(self, state: dict[str, Tensor]) -> None:
-        """Go on with the steps of a checkpoint."""
+        """Go on with the steps of a checkpoint; raises ValueError for what are none."""
         self.restart()
         for name, steps in self._held().items():
             steps.extend(state[name].unbind() if name in state else ())
+            axes = 1 if name in ("norms", "sums") else 0  # of each step
+            if any(each.dim() != axes or not each.is_floating_point() for each in steps):
+                raise ValueError(f"the {name} of a log line that is begun are {state[name].shape}")
+        counts = {name: len(steps) for name, steps in self._held().items()}
+        taken = counts["losses"]
+        wanted = {"norms": taken, "clipped": min(taken, 1), "sums": counts["sums"]}
+        if counts != {"losses": taken, **wanted} or bool(taken) != bool(counts["sums"]):
+            raise ValueError(f"a log line is begun with {counts}")
 
     def _held(self) -> dict[str, list[Tensor]]:
         held = {"losses": self.losses, "norms": self.norms}

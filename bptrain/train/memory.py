@@ -1,14 +1,19 @@
 """How much memory there is, and the refusal of what cannot fit, before it is allocated."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from errno import ENOMEM
 
 import psutil
 import torch
 
 from bptrain.errors import MemoryExhaustedError, UsageError
 from bptrain.free_memory import free_bytes, in_words
+
+ASKED_FOR = re.compile(r"tried to allocate (\d+) bytes")
+REFUSED = ("can't allocate memory", "bad_alloc")  # of a RuntimeError on the CPU
 
 
 @dataclass(frozen=True)
@@ -53,14 +58,20 @@ def allocating() -> Iterator[None]:
     """Turn an allocation that fails inside the block into a MemoryExhaustedError."""
     try:
         yield
-    except (MemoryError, RuntimeError) as error:
-        # torch has a class for the GPU's failure alone; the CPU's is a RuntimeError by its words
-        on_device = isinstance(error, (MemoryError, torch.OutOfMemoryError))
-        if not on_device and "can't allocate memory" not in str(error):
+    except (MemoryError, RuntimeError, OSError) as error:
+        if not _is_out_of_memory(error):
             raise
-        raise MemoryExhaustedError(
-            "out of memory", str(error).split(". ")[0], "a smaller data.batch_size or model"
-        ) from error
+        told = ASKED_FOR.search(str(error))
+        why = f"{in_words(int(told[1]))} could not be had" if told else str(error).split(". ")[0]
+        raise MemoryExhaustedError.of(why) from error
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Tell whether an allocation failed; torch has a class for the GPU's failure alone."""
+    if isinstance(error, OSError):
+        return error.errno == ENOMEM
+    is_told = any(words in str(error) for words in REFUSED)
+    return is_told or isinstance(error, (MemoryError, torch.OutOfMemoryError))
 
 
 def used_mb(device: torch.device) -> float:

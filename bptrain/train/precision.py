@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from bptrain.errors import NonFiniteError, UsageError
+from bptrain.saved_values import number, truth, whole
 
 PrecisionName = Literal["fp32", "bf16", "fp16"]
 
@@ -29,6 +30,7 @@ DTYPES: dict[PrecisionName, torch.dtype] = {
     "bf16": torch.bfloat16,
     "fp16": torch.float16,
 }
+TRACKED = "_growth_tracker"  # steps since the last one that was skipped
 SMALLEST_SCALE = 1.0  # below it the gradients overflow without any scaling
 
 
@@ -106,9 +108,11 @@ class Precision:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from a `state`; that of another precision has nothing to go on from."""
         if self._scaler is not None and state:
-            values = dict(state)
-            self._has_stepped = values.pop("has_stepped")
-            self._scaler.load_state_dict(values)
+            own = self._scaler.state_dict()
+            # what a scaler is told once, by its defaults, is not told again by a file
+            own |= {"scale": number(state["scale"]), TRACKED: whole(state[TRACKED])}
+            self._has_stepped = truth(state["has_stepped"])
+            self._scaler.load_state_dict(own)
 
 
 def refuse_lost_scale(scale: float, step: int) -> None:

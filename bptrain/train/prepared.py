@@ -15,9 +15,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from bptrain.errors import CheckpointError, DataError, shorten
 from bptrain.problem import Problem
+from bptrain.train.sealed import read_regular
 from bptrain.train.storage import storing, write_durably
 
 PREPARED = "prepared.json"
+LARGEST = 64 * 2**20  # bytes
 
 
 def write_prepared(run_dir: Path, problem: Problem, prepared: Mapping[str, Any]) -> None:
@@ -32,15 +34,17 @@ def read_prepared(run_dir: Path) -> tuple[Problem, dict[str, Any]]:
     """Return problem and fitted values of a run, or raise CheckpointError for a damaged file."""
     path = run_dir / PREPARED
     try:
-        content = json.loads(path.read_bytes())
+        text = read_regular(path, LARGEST)
+    except CheckpointError as error:
+        raise refusal(path, error.why) from error
+    try:
+        content = json.loads(text)
         signature = content.pop("sha256")
         if signature != checksum(content):
             raise refusal(path, "its content does not match its checksum")
         # json mode: a list of sizes becomes the tuple it was
         problem = TypeAdapter(Problem).validate_json(json.dumps(content["problem"]), strict=True)
         prepared: dict[str, Any] = dict(content["prepared"])
-    except OSError as error:
-        raise refusal(path, error.strerror or str(error)) from error
     except ValidationError as error:
         raise refusal(path, error.errors()[0]["msg"]) from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

@@ -51,7 +51,7 @@ def read_manifest(folder: Path, names: tuple[str, ...]) -> dict[str, Entry]:
     path = folder / MANIFEST
     if not S_ISDIR(_status(folder).st_mode):
         raise CheckpointError(f"{folder}: not a folder", hint=ANOTHER)
-    content = _read(path, LARGEST_MANIFEST)
+    content = read_regular(path, LARGEST_MANIFEST)
     try:
         manifest = decode(content)
         entries = _entries(manifest, names)
@@ -72,7 +72,7 @@ def read_verified(path: Path, entry: Entry, largest: int | None = None) -> bytes
             f"{path}: too large",
             f"{in_words(entry.bytes)}, at most {in_words(most)} can be read",
         )
-    content = _read(path, entry.bytes)
+    content = read_regular(path, entry.bytes)
     _refuse_size(path, len(content), entry.bytes)
     if sha256(content).hexdigest() != entry.sha256:
         raise CheckpointError(
@@ -93,8 +93,8 @@ def _entries(manifest: Any, names: tuple[str, ...]) -> dict[str, Entry]:
     return {name: Entry(**entry) for name, entry in manifest.items()}
 
 
-def _read(path: Path, most: int) -> bytes:
-    """Return the content of a regular file of at most `most` bytes."""
+def read_regular(path: Path, most: int) -> bytes:
+    """Return the content of a regular file of at most `most` bytes, or raise CheckpointError."""
     if _regular_size(path) > most:
         raise CheckpointError(f"{path}: damaged", f"larger than {most:,} bytes", ANOTHER)
     try:

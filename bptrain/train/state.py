@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from bptrain.errors import CheckpointError
+from bptrain.saved_values import mapping
+from bptrain.train.optimizer_entries import form_of, refuse_other_entries
 
 Tree: TypeAlias = Any  # dicts by string, lists, tensors and plain values
 
@@ -53,8 +55,8 @@ def capture(model: nn.Module, rest: Tree, values: Mapping[str, Any]) -> Training
 def rest_of(state: TrainingState) -> Tree:
     """Return the tree that was captured, or raise CheckpointError."""
     try:
-        return put_together(state.values["state"], state.optimizer)
-    except (KeyError, TypeError, RecursionError) as error:
+        return mapping(put_together(state.values["state"], state.optimizer))
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(
             "the checkpoint lacks a part of the state",
             f"{type(error).__name__}: {error}",
@@ -96,29 +98,21 @@ def optimizer_state(optimizer: torch.optim.Optimizer) -> Tree:
 def restore_optimizer(optimizer: torch.optim.Optimizer, state: Tree) -> None:
     """Put back what an optimizer over the same parameters remembered.
 
-    Its options, the learning rate among them, are the config's and stay.
+    Its options, the learning rate among them, are the config's and stay. Raises ValueError for what
+    it would not have remembered.
     """
     held = {int(number): each for number, each in state.items()}
     groups = optimizer.state_dict()["param_groups"]
-    refuse_other_shapes(optimizer, held)
+    refuse_other_entries(optimizer, held)
     optimizer.load_state_dict({"state": held, "param_groups": groups})
 
 
-def refuse_other_shapes(optimizer: torch.optim.Optimizer, state: Tree) -> None:
-    """Raise CheckpointError for a tensor that is neither a parameter's size nor a single number.
-
-    A fused kernel takes the sizes on trust and would read beyond the end of a smaller tensor.
-    """
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    every = sum(p.numel() for p in parameters)  # LBFGS remembers all of them as one vector
-    for number, entries in state.items():
-        sizes = {1, every, parameters[number].numel()}
-        for name, held in entries.items():
-            if isinstance(held, Tensor) and held.numel() not in sizes:
-                raise CheckpointError(
-                    f"the optimizer's {name} of parameter {number} has {held.numel():,} numbers, "
-                    f"the parameter {parameters[number].numel():,}"
-                )
+def refuse_other_tensors(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
+    """Raise ValueError unless the tensors are those wanted by name, shape and dtype."""
+    for name in sorted({*given, *wanted}):
+        found, expected = (form_of(each.get(name)) for each in (given, wanted))
+        if found != expected:
+            raise ValueError(f"{name} is {found}, expected {expected}")
 
 
 def generators_state(device: torch.device) -> Tree:

@@ -18,6 +18,8 @@ def storing(path: Path) -> Iterator[None]:
     except BrokenPipeError:  # a reader of the terminal's lines went away, the disk is well
         raise
     except OSError as error:
+        if error.errno == errno.ENOMEM:  # of the host's memory, the disk is well
+            raise
         raise StorageError.refused(path, error) from error
 
 

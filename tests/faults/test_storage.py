@@ -124,7 +124,7 @@ def try_refusals(whole: Run, golden: Path, tally: Tally, number: int, step: int)
         told = f"{names[at]}, number {at}{', and on' * lasting}: {wrong}"
         tally(kind, told * bool(wrong))
         found += [told] * bool(wrong)
-    assert len(names) > (60 if resumed else 130)
+    assert len(names) > (50 if resumed else 100)
     return found
 
 

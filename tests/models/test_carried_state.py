@@ -1,6 +1,7 @@
 """The state that a language model carries from window to window goes on with a resumed run."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import chain
 
 import pytest
@@ -15,7 +16,7 @@ from bptrain.errors import CheckpointError
 from bptrain.models.recurrent import LanguageModel
 from bptrain.models.rnn import RNNConfig
 from bptrain.problem import Problem
-from bptrain.train.state import capture, restore_optimizer
+from bptrain.train.state import capture, optimizer_state, rest_of, restore_optimizer
 
 TEXT = Problem("language_model", (5,), 11, 11, is_sequence=True)
 NAMES = {"rnn": {"h"}, "gru": {"h"}, "lstm": {"h", "c"}}
@@ -53,12 +54,14 @@ def test_a_run_stopped_in_mid_epoch_and_rebuilt_goes_on_bit_for_bit(cell: str) -
     stop = len(BATCHES) + 5
     first = list(chain(BATCHES.epoch(0), BATCHES.epoch(1)))[:stop]
     losses = train_on(stopped, optimizer, first)
-    state, carried = capture(stopped, optimizer, {}), save(stopped.carried_state())
+    state = capture(stopped, {"optimizer": optimizer_state(optimizer)}, {})
+    carried = save(stopped.carried_state())
     weights, tensors = save(state.model), save(state.optimizer)
 
     resumed, optimizer = built(cell, seed=9)
     resumed.load_state_dict(load(weights))
-    restore_optimizer(optimizer, type(state)(state.model, load(tensors), state.values))
+    saved = rest_of(replace(state, optimizer=load(tensors)))
+    restore_optimizer(optimizer, saved["optimizer"])
     resumed.carry_on(load(carried))
     losses += train_on(resumed, optimizer, BATCHES.epoch(1, 5))
 

@@ -1,0 +1,61 @@
+"""An audit hook in the process of a run: what it imports and starts, and changes elsewhere."""
+
+import atexit
+import json
+import os
+import sys
+from typing import Any
+
+FOR_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
+STARTING = (
+    "ctypes.dlopen",
+    "import",
+    "os.exec",
+    "os.fork",
+    "os.forkpty",
+    "os.posix_spawn",
+    "os.spawn",
+    "os.system",
+    "pickle.find_class",
+    "pty.spawn",
+    "socket.__new__",
+    "subprocess.Popen",
+)
+CHANGING = {  # and how many of the first arguments are paths; a descriptor of their folder is last
+    "os.chmod": 1,
+    "os.chown": 1,
+    "os.link": 2,
+    "os.mkdir": 1,
+    "os.remove": 1,
+    "os.rename": 2,
+    "os.rmdir": 1,
+    "os.symlink": 2,
+    "os.truncate": 1,
+    "shutil.rmtree": 1,
+}
+
+
+def watch(report: str) -> None:
+    """Write into a file what it did beyond reading, and writing below the run's folder."""
+    noted: set[str] = set()
+    end = os.open(report, os.O_WRONLY | os.O_CREAT)
+    below = os.path.realpath("run")
+
+    def is_outside(path: Any) -> bool:
+        if path is None or isinstance(path, int):  # opened already, and noted then
+            return False
+        # where it really is: a link leads elsewhere
+        whole = os.path.realpath(os.fsdecode(path))
+        return whole not in (below, os.devnull) and not whole.startswith(below + os.sep)
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        if event in STARTING:
+            noted.add(f"{event} {arguments[0] if arguments else ''!s:.200}")
+        elif event == "open" and int(arguments[2]) & FOR_WRITING:
+            noted.update(f"open {path}" for path in arguments[:1] if is_outside(path))
+        elif event in CHANGING and (len(arguments) == 1 or arguments[-1] in (-1, None)):
+            paths = arguments[: CHANGING[event]]
+            noted.update(f"{event} {path}" for path in paths if is_outside(path))
+
+    sys.addaudithook(hook)
+    atexit.register(lambda: os.write(end, json.dumps(sorted(noted)).encode()))
