@@ -1,125 +1,189 @@
-"""Loader workers and the images that they read."""
+"""Data-loader workers that are killed, hang, or meet a damaged image.
 
+A run decodes its images from disk in each epoch, by two worker processes. In the midst of an epoch,
+or while the images are looked at before the first step, a worker, all of them or their server are
+killed or stopped: exit code 8. Images are damaged or removed while it runs: exit code 3, also for
+the run that goes on before they are repaired. The training process itself is killed while a worker
+hangs: no process may stay behind, here as everywhere.
+"""
+
+import json
+import shutil
 import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import psutil
 import pytest
-from golden_runs import Run, wrong_words
-from image_sets import write_folder
+from golden_runs import Goldens, Run, wrong_words
 from launcher import Launcher
+from PIL import Image
 
-from bptrain.verify.same_run import compare_runs
+from bptrain.errors import CheckpointError
+from bptrain.train.checkpoint import list_checkpoints, read_checkpoint
 
-CONFIG = """\
-device: cpu
-data:
-  kind: image_folder
-  root: images
-  size: 16
-  batch_size: 4
-  memory_bytes: 0
-  workers: {workers}
-  worker_timeout_s: 2
-  augment: [{{kind: flip}}]
-model: {{kind: mlp, hidden: [8], dropout: 0.2}}
-train: {{epochs: 2}}
-monitor: {{log_every: 2}}
-checkpoint: {{every_steps: 5, keep_last: 2}}
-"""
-IMAGES = 48  # of each class: a worker has decoded some, and not yet all, when it is hurt
-STEPS = (2, 8, 24)  # of 38: before a checkpoint, behind it, and within the second epoch
+Tally = Callable[..., None]
 
-
-def run_of(launcher: Launcher, folder: Path, workers: int) -> Run:
-    """Return a run over a folder of images, not begun."""
-    run = Run(launcher, folder, "mlp")
-    (folder / "config.yaml").write_text(CONFIG.format(workers=workers))
-    write_folder(folder / "images", IMAGES)
-    return run
-
-
-@pytest.fixture
-def golden(launcher: Launcher, room: Path) -> Path:
-    """Return the run left alone; how many processes decode does not change its numbers."""
-    run = run_of(launcher, room / "golden", workers=0)
-    code, said = run.go()
-    assert code == 0, said
-    return run.run_dir
-
-
-def wrong(run: Run, golden: Path, code: int, said: str, expected: int) -> str:
-    """Return what is wrong with how a run ended, and with how it goes on; "" for nothing."""
-    if code != expected:
-        return f"exit {code}: {said}"
-    unclear = wrong_words(said) if expected > 0 else ""
-    code, said = run.go(resume=True)
-    if unclear or code:
-        return unclear or f"resume ended with {code}: {said}"
-    compared = compare_runs(golden, run.run_dir)
-    return "; ".join(f"{each.what}: {each.difference}" for each in compared if each.difference)
-
-
-@pytest.mark.parametrize(
-    ("number", "steps"),
-    [
-        (signal.SIGKILL, STEPS[1:2]),
-        pytest.param(signal.SIGKILL, STEPS, marks=pytest.mark.faults),
-        pytest.param(signal.SIGSTOP, STEPS, marks=pytest.mark.faults),
-    ],
+EVERY = pytest.mark.faults  # not by default
+DATA = (
+    "data={kind: image_folder, root: images, size: 16, batch_size: 4, memory_bytes: 0, workers: 2,"
+    " worker_timeout_s: 3.0}"
 )
-def test_a_run_whose_workers_die_or_hang_says_so_and_goes_on_when_resumed(
+CHANGES = ("cnn", "train.steps=28", DATA)
+IMAGES = 33  # of each of two classes: an epoch of 14 steps
+
+
+class Images(Run):
+    """A run that decodes its images by itself, to the same bits, where it is not to be hurt."""
+
+    def go(self, plant: str = "", *arguments: Any, resume: bool | None = None) -> tuple[int, str]:
+        """Begin or go on, to the end; return exit code and stderr."""
+        return super().go(plant or "worker_plants:without_workers", *arguments, resume=resume)
+
+
+def write_images(root: Path) -> None:
+    """Write noise with a bright bar, whose place tells the class."""
+    random = np.random.default_rng(0)
+    for bar, name in ((3, "cat"), (10, "dog")):
+        (root / name).mkdir(parents=True)
+        for number in range(IMAGES):
+            pixels = random.integers(0, 100, (20, 18, 3), np.uint8)
+            pixels[bar : bar + 4] += 140
+            Image.fromarray(pixels).save(root / name / f"{number:02}.png")
+
+
+@pytest.fixture(scope="module")
+def golden(goldens: Goldens) -> Path:
+    """Return the folder of a run whose workers do their work."""
+    write_images(goldens.folder / str(len(goldens.made)) / "images")
+    return goldens.of(*CHANGES).run_dir
+
+
+def run_in(launcher: Launcher, room: Path) -> Run:
+    """Return a run beside its images."""
+    write_images(room / "images")
+    return Images(launcher, room, *CHANGES[:1], CHANGES[1:])
+
+
+def left_behind(room: Path) -> str:
+    """Wait for the workers to end; return those that do not."""
+    pids = json.loads((room / "pids").read_text())
+    for _ in range(600):
+        left = [pid for pid in pids if is_alive(pid)]
+        if not left:
+            return ""
+        time.sleep(0.1)
+    return f"processes {left} of {pids} are left"
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def wrong_after(run: Run, golden: Path) -> str:
+    """Return what is wrong with what a failed run leaves, gone on with without workers."""
+    for path in list_checkpoints(run.checkpoints):
+        try:
+            read_checkpoint(path)
+        except CheckpointError as error:
+            return f"{path.name} is no checkpoint: {error.what}"
+    if not run.has_begun:
+        return "there is no checkpoint"
+    (run.run_dir / "error.log").unlink(missing_ok=True)
+    return run.wrong_end(golden)
+
+
+def wrong_error(ended: tuple[int, str], code: int, *named: str) -> str:
+    """Return what is wrong with how a run ended."""
+    if ended[0] != code or not all(each in ended[1] for each in named):
+        return f"exit {ended[0]}: {ended[1]}"
+    return wrong_words(ended[1])
+
+
+SIGNALS = [
+    pytest.param(to, number, step, marks=marks, id=f"{to}-{number.name}-{step}")
+    for to, number, step, marks in [
+        ("worker", signal.SIGKILL, 3, ()),
+        ("worker", signal.SIGSTOP, 16, ()),
+        *(("worker", signal.SIGKILL, step, EVERY) for step in (1, 2, 5, 8, 14, 15, 16)),
+        *(("worker", number, 4, EVERY) for number in (signal.SIGSEGV, signal.SIGTERM)),
+        *(("all workers", number, 4, EVERY) for number in (signal.SIGKILL, signal.SIGSTOP)),
+        ("worker", signal.SIGSTOP, 2, EVERY),
+    ]
+]
+
+
+@pytest.mark.parametrize(("to", "number", "step"), SIGNALS)
+def test_a_worker_that_dies_or_hangs_ends_a_run_that_can_be_gone_on_with(
     launcher: Launcher,
-    room: Path,
     golden: Path,
-    tally: Callable[..., None],
-    number: int,
-    steps: tuple[int, ...],
+    room: Path,
+    tally: Tally,
+    to: str,
+    number: signal.Signals,
+    step: int,
 ) -> None:
-    failures = []
-    for step in steps:
-        run = run_of(launcher, room / f"{number}-{step}", workers=1)
-        code, said = run.go("worker_plants:signal_workers_after", step, int(number))
-        what = wrong(run, golden, code, said, expected=8)
-        tally("a worker killed" if number == signal.SIGKILL else "a worker that hangs", what)
-        failures += [f"step {step}: {what}"] * bool(what)
-    assert failures == []
-
-
-@pytest.mark.parametrize(
-    "steps", [STEPS[1:2], pytest.param(STEPS, marks=pytest.mark.faults)], ids=["one", "all"]
-)
-def test_images_that_are_damaged_while_a_run_reads_them_end_it_until_they_are_whole_again(
-    launcher: Launcher, room: Path, golden: Path, tally: Callable[..., None], steps: tuple[int, ...]
-) -> None:
-    failures = []
-    for step in steps:
-        run = run_of(launcher, room / f"damaged-{step}", workers=0)
-        images = run.folder / "images"
-        code, said = run.go("worker_plants:damage_images_after", step, str(images))
-        for path in images.rglob("*.whole"):
-            path.rename(path.with_suffix(".png"))
-        what = wrong(run, golden, code, said, expected=3)
-        tally("images damaged after they were looked through", what)
-        failures += [f"step {step}: {what}"] * bool(what)
-    assert failures == []
+    run = run_in(launcher, room)
+    ended = run.go("worker_plants:send_at_step", step, number, to)
+    named = "worker_timeout_s" if number == signal.SIGSTOP else "worker"
+    wrong = wrong_error(ended, 8, named) or left_behind(room) or wrong_after(run, golden)
+    what = f"{to.replace('worker', 'a worker', 1) if to == 'worker' else to}: {number.name}"
+    tally(f"{what} in the midst of an epoch", wrong)
+    assert not wrong
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("step", STEPS)
-def test_workers_do_not_outlive_a_run_that_is_killed(
-    launcher: Launcher, room: Path, golden: Path, tally: Callable[..., None], step: int
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_worker_that_fails_before_the_first_step_leaves_no_run(
+    launcher: Launcher, room: Path, tally: Tally, number: signal.Signals
 ) -> None:
-    run = run_of(launcher, room / "killed", workers=2)
-    code, said = run.go("worker_plants:die_after", step, str(room / "workers"))
-    left = [int(number) for number in (room / "workers").read_text().split()]
-    for _ in range(300):
-        left = [number for number in left if psutil.pid_exists(number)]
-        if not left:
-            break
-        time.sleep(0.1)
-    what = f"{len(left)} processes are left" if left else wrong(run, golden, code, said, -9)
-    tally("a run with workers killed", what)
-    assert what == ""
+    run = run_in(launcher, room)
+    ended = run.go("worker_plants:send_in_scan", number)
+    wrong = wrong_error(ended, 8, "worker") or left_behind(room)
+    wrong = wrong or "it left a folder" * run.run_dir.exists()
+    tally(f"a worker: {number.name} while the images are looked at", wrong)
+    assert not wrong
+
+
+@pytest.mark.parametrize("step", [4, pytest.param(17, marks=EVERY)])
+def test_workers_end_with_a_run_that_is_killed(
+    launcher: Launcher, golden: Path, room: Path, tally: Tally, step: int
+) -> None:
+    run = run_in(launcher, room)
+    code, said = run.go("worker_plants:send_at_step", step, signal.SIGKILL, "itself")
+    wrong = f"exit {code}: {said}" * (code != -signal.SIGKILL)
+    wrong = wrong or left_behind(room) or wrong_after(run, golden)
+    tally("the run is killed while a worker hangs", wrong)
+    assert not wrong
+
+
+@pytest.mark.parametrize(
+    ("harm", "workers"),
+    [
+        ("garbage", 0),
+        ("cut", 0),
+        ("missing", 0),
+        pytest.param("garbage", 2, marks=EVERY),
+        pytest.param("cut", 2, marks=EVERY),
+        pytest.param("missing", 2, marks=EVERY),
+    ],
+)
+def test_an_image_damaged_while_it_is_trained_with_is_named_and_can_be_repaired(
+    launcher: Launcher, golden: Path, room: Path, tally: Tally, harm: str, workers: int
+) -> None:
+    run = run_in(launcher, room)
+    shutil.copytree(room / "images", room / "copy")
+    ended = run.go("worker_plants:damage_at_step", 5, harm, "images/dog", workers > 0)
+    wrong = wrong_error(ended, 3, "images/dog/")
+    if harm != "missing":  # fewer images are other data, which is told too, but otherwise
+        wrong = wrong or wrong_error(run.go(), 3, "images/dog/")
+    shutil.copytree(room / "copy", room / "images", dirs_exist_ok=True)
+    wrong = wrong or wrong_after(run, golden)
+    tally(f"images {harm} while it runs, {workers} workers", wrong)
+    assert not wrong

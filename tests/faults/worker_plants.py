@@ -1,67 +1,86 @@
-"""What happens to the processes that decode images, and to the images, in the midst of a run."""
+"""Worker processes that fail, for the process of a run: planted before it begins."""
 
+import json
 import os
 import shutil
 import signal
-import time
-from collections.abc import Callable, Iterator
 from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
 import psutil
+from kill_plants import at_call
 
-from bptrain import session
-from bptrain.data import worker_watch
-
-
-def after_step(step: int, happen: Callable[[], None]) -> None:
-    """Let something happen once a step is taken, before it is settled."""
-    whole = session.fit
-
-    def fit(*arguments: Any) -> Iterator[Any]:
-        for report in whole(*arguments):
-            if report.position.step == step:
-                happen()
-            yield report
-
-    session.fit = fit
+PIDS = "pids"  # a file: the fork server's number and its workers'
+SETTLE = "bptrain.session:Session.settle"
 
 
-def workers() -> list[psutil.Process]:
-    """Return the processes that decode."""
-    return psutil.Process(forkserver._forkserver._forkserver_pid).children()
+def send_at_step(step: int, number: int, to: str) -> None:
+    """Send a signal when a step is done: to a worker, to their server, or to the run itself."""
+
+    def send() -> None:
+        server, *workers = processes()
+        chosen = {"worker": workers[:1], "all workers": workers, "server": [server]}
+        if to == "itself":
+            workers[0].send_signal(signal.SIGSTOP)  # even one that hangs must end
+            os.kill(os.getpid(), number)
+        for each in chosen[to]:
+            each.send_signal(number)
+
+    warm_up()
+    at_call(SETTLE, step, send)
 
 
-def signal_workers_after(step: int, number: int) -> None:
-    """Send the workers a signal; a worker that stops is noticed after seconds, not minutes."""
-    worker_watch.LOOK_S = 0.5
-
-    def happen() -> None:
-        for worker in workers():
-            worker.send_signal(number)
-
-    after_step(step, happen)
+def send_in_scan(number: int) -> None:
+    """Send a signal to a worker while the images are looked at before the run."""
+    warm_up()
+    at_call(
+        "bptrain.data.image_folder:channel_counts", 1, lambda: processes()[1].send_signal(number)
+    )
 
 
-def die_after(step: int, report: str) -> None:
-    """Kill this process, its workers' numbers written into a file."""
+def damage_at_step(step: int, harm: str, folder: str, by_workers: bool) -> None:
+    """Damage all images of a folder when a step is done, whoever decodes them."""
 
-    def happen() -> None:
-        server = forkserver._forkserver._forkserver_pid
-        Path(report).write_text(" ".join(map(str, [server, *(each.pid for each in workers())])))
-        os.kill(os.getpid(), signal.SIGKILL)
-        time.sleep(60)
+    def act() -> None:
+        for path in Path(folder).glob("*.png"):
+            if harm == "garbage":
+                path.write_bytes(b"no image")
+            elif harm == "cut":
+                os.truncate(path, path.stat().st_size // 2)
+            else:
+                path.unlink()
 
-    after_step(step, happen)
+    if by_workers:
+        warm_up()
+    else:
+        without_workers()
+    at_call(SETTLE, step, act)
 
 
-def damage_images_after(step: int, root: str) -> None:
-    """Cut every image short, as a disk that fails does."""
+def without_workers() -> None:
+    """Let the run decode its images by itself, whatever its config says: that is quicker here."""
+    from bptrain.data import image_decoding, image_folder, image_splits
 
-    def happen() -> None:
-        for path in Path(root).rglob("*.png"):
-            shutil.copy(path, path.with_suffix(".whole"))
-            os.truncate(path, path.stat().st_size // 2)
+    def decoded(batches: Any, form: Any, workers: int, **options: Any) -> Any:
+        return image_decoding.decoded(batches, form, 0, **options)
 
-    after_step(step, happen)
+    image_folder.decoded = image_splits.decoded = decoded  # type: ignore[assignment]
+
+
+def processes() -> list[Any]:
+    """Return the fork server and its workers, and leave their numbers in a file."""
+    server = psutil.Process(forkserver._forkserver._forkserver_pid)
+    workers = server.children()
+    Path(PIDS).write_text(json.dumps([server.pid, *(worker.pid for worker in workers)]))
+    return [server, *workers]
+
+
+def warm_up() -> None:
+    """Have the fork server up: the seconds that it takes to import torch are no worker's."""
+    from bptrain.data.image_decoding import decoded
+    from bptrain.data.image_file import Form
+
+    shutil.copyfile(next(Path("images").glob("*/*.png")), "first.png")
+    for _ in decoded([["first.png"]], Form(16, 16, 3), workers=1):
+        pass
