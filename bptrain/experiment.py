@@ -159,7 +159,9 @@ class Plan:
     @property
     def steps_per_epoch(self) -> int:
         """Optimizer steps of an epoch."""
-        return -(-len(serve(self.config, self.dataset.train)) // self.config.train.grad_accum_steps)
+        # shuffled, as it is trained with: a text that is only read is cut otherwise
+        batches = len(serve(self.config, self.dataset.train, self.config.seed))
+        return -(-batches // self.config.train.grad_accum_steps)
 
     @property
     def total_steps(self) -> int:

@@ -96,7 +96,7 @@ def test_checkpoints_come_as_often_as_asked(bptrain: Callable, tmp_path: Path) -
     words = ["train.epochs=5", "checkpoint.every_epochs=2", "checkpoint.keep_last=9"]
     assert bptrain("fit", CONFIGS / "digits_mlp.yaml", *words, "--run-dir", "run").exit_code == 0
     kept = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
-    assert kept == ["step-000042", "step-000084", "step-000105"]
+    assert kept == ["step-000000", "step-000042", "step-000084", "step-000105"]
 
 
 def test_without_validation_the_last_state_is_tested(bptrain: Callable, tmp_path: Path) -> None:
