@@ -13,7 +13,12 @@ from bptrain.errors import MemoryExhaustedError, UsageError
 from bptrain.free_memory import free_bytes, in_words
 
 ASKED_FOR = re.compile(r"tried to allocate (\d+) bytes")
-REFUSED = ("can't allocate memory", "bad_alloc")  # of a RuntimeError on the CPU
+REFUSED = (  # words of a RuntimeError on the CPU; the last ones are oneDNN's
+    "can't allocate memory",
+    "bad_alloc",
+    "could not create a primitive",
+    "could not create a memory",
+)
 
 
 @dataclass(frozen=True)
