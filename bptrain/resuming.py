@@ -82,7 +82,7 @@ def inexact(before: ExperimentConfig, plan: Plan, run_dir: Path) -> Iterator[str
         if not SAME_NUMBERS.fullmatch(key):
             yield f"{key} was {old}, is {new}"
     try:
-        then = json.loads(read_regular(run_dir / "environment.json", LARGEST_ENVIRONMENT))
+        then = json.loads(read_regular(run_dir / "environment.json", LARGEST_ENVIRONMENT).decode())
     except (CheckpointError, ValueError, RecursionError):
         then = {}
     now = environment(plan.device)

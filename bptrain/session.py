@@ -273,7 +273,8 @@ class Session:
         """Return the saved position; raises ValueError for one that no run comes to."""
         step, epoch, batch = position = Position(*(whole(values[n]) for n in Position._fields))
         batches, group = len(self.experiment.batches), self.experiment.update.batches
-        if batch > batches or step != epoch * self.experiment.steps_per_epoch + -(-batch // group):
+        # of the batches that are trained with: a text that is only read is cut otherwise
+        if batch > batches or step != epoch * -(-batches // group) + -(-batch // group):
             raise ValueError(f"there is no step {step} at batch {batch} of epoch {epoch}")
         return position
 

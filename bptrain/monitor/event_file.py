@@ -18,6 +18,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 
 from bptrain.errors import CheckpointError
 from bptrain.monitor.appended_file import AppendedFile, cut_back
+from bptrain.saved_values import said
 
 PREFIX = "events.out.tfevents."
 NAME = re.compile(re.escape(PREFIX) + r"(\d+)\.[^/\0]*")  # the second that it was opened in
@@ -85,7 +86,7 @@ def cut_back_events(directory: Path, position: Mapping[str, int]) -> int:
         if not NAME.fullmatch(name) or (directory / name).is_symlink():
             raise CheckpointError(f"{name!r} in the checkpoint names no event file of {directory}")
         if type(size) is not int or size < 0:
-            raise CheckpointError(f"the checkpoint's size of {name} is {size!r}")
+            raise CheckpointError(f"the checkpoint's size of {name} is {said(size)}")
     for name, path in event_files(directory).items():
         if name not in position:
             cut_back(path, 0)

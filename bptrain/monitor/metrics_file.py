@@ -11,6 +11,7 @@ from types import TracebackType
 
 from bptrain.errors import CheckpointError
 from bptrain.monitor.appended_file import AppendedFile, cut_back
+from bptrain.saved_values import said
 
 
 class MetricsFile:
@@ -61,7 +62,7 @@ class MetricsFile:
 def _cut_back_to_a_line(path: Path, offset: int) -> int:
     """Cut the file back to the whole lines before `offset`, and return what is missing."""
     if type(offset) is not int or offset < 0:
-        raise CheckpointError(f"the checkpoint's position in {path.name} is {offset!r}")
+        raise CheckpointError(f"the checkpoint's position in {path.name} is {said(offset)}")
     kept = _whole_lines(path, offset)
     cut_back(path, kept)
     return offset - kept

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bptrain.saved_values import number, whole
+from bptrain.saved_values import mapping, number, whole
 
 Entries = Mapping[str, Any]  # of one parameter, by name
 
@@ -68,7 +68,7 @@ def _small(parameter: Tensor) -> Tensor:
 
 
 def _refuse_other_names(entries: Entries, wanted: Mapping[str, Any]) -> None:
-    if set(entries) != set(wanted):
+    if set(mapping(entries)) != set(wanted):
         raise ValueError(f"it remembers {sorted(entries)}, not {sorted(wanted)}")
 
 
@@ -80,11 +80,10 @@ def _refuse_other_search(entries: Entries, count: int, history: int) -> None:
         **dict.fromkeys(STARTED, whole),
         **dict.fromkeys(("d", "prev_flat_grad"), vector),
         **dict.fromkeys(("t", "H_diag", "prev_loss"), scalar),
-        "old_dirs": lambda held: [vector(each) for each in held],
-        "old_stps": lambda held: [vector(each) for each in held],
-        "ro": lambda held: [scalar(each) for each in held],
+        **dict.fromkeys(("old_dirs", "old_stps"), partial(_all, vector)),
+        "ro": partial(_all, scalar),
     }
-    if set(entries) == set(STARTED) and entries["n_iter"] == 0:
+    if set(mapping(entries)) == set(STARTED) and entries["n_iter"] == 0:
         wanted = dict.fromkeys(STARTED, whole)
     scratch = entries.get("al", [None] * history)  # written anew in every step
     _refuse_other_names({name: each for name, each in entries.items() if name != "al"}, wanted)
@@ -93,6 +92,14 @@ def _refuse_other_search(entries: Entries, count: int, history: int) -> None:
     lengths = {len(entries.get(name, ())) for name in ("old_dirs", "old_stps", "ro")}
     if not isinstance(scratch, list) or len(scratch) != history or len(lengths) > 1:
         raise ValueError(f"its history is of {lengths} directions, at most {history} are kept")
+
+
+def _all(check: Callable[[Any], object], held: Any) -> None:
+    """Raise ValueError for what is no list of what passes a check."""
+    if not isinstance(held, list):
+        raise ValueError(f"{form_of(held)} where the search has a list")  # noqa: TRY004
+    for each in held:
+        check(each)
 
 
 def _of_size(shape: tuple[int, ...], value: Any) -> None:

@@ -38,7 +38,7 @@ def read_prepared(run_dir: Path) -> tuple[Problem, dict[str, Any]]:
     except CheckpointError as error:
         raise refusal(path, error.why) from error
     try:
-        content = json.loads(text)
+        content = json.loads(text.decode())  # of bytes it would guess an encoding
         signature = content.pop("sha256")
         if signature != checksum(content):
             raise refusal(path, "its content does not match its checksum")

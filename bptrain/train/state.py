@@ -101,7 +101,7 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, state: Tree) -> None:
     Its options, the learning rate among them, are the config's and stay. Raises ValueError for what
     it would not have remembered.
     """
-    held = {int(number): each for number, each in state.items()}
+    held = {int(number): mapping(each) for number, each in mapping(state).items()}
     groups = optimizer.state_dict()["param_groups"]
     refuse_other_entries(optimizer, held)
     optimizer.load_state_dict({"state": held, "param_groups": groups})

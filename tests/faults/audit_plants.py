@@ -41,18 +41,21 @@ def watch(report: str) -> None:
     end = os.open(report, os.O_WRONLY | os.O_CREAT)
     below = os.path.realpath("run")
 
-    def is_outside(path: Any) -> bool:
+    def is_outside(path: Any, flags: int = 0) -> bool:
         if path is None or isinstance(path, int):  # opened already, and noted then
             return False
         # where it really is: a link leads elsewhere
-        whole = os.path.realpath(os.fsdecode(path))
+        folder, name = os.path.split(os.fsdecode(path))
+        whole = f"{os.path.realpath(folder)}{os.sep}{name}"
+        whole = whole if flags & os.O_NOFOLLOW else os.path.realpath(whole)
         return whole not in (below, os.devnull) and not whole.startswith(below + os.sep)
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         if event in STARTING:
             noted.add(f"{event} {arguments[0] if arguments else ''!s:.200}")
         elif event == "open" and int(arguments[2]) & FOR_WRITING:
-            noted.update(f"open {path}" for path in arguments[:1] if is_outside(path))
+            path, _, flags = arguments
+            noted.update([f"open {path}"] * is_outside(path, flags))
         elif event in CHANGING and (len(arguments) == 1 or arguments[-1] in (-1, None)):
             paths = arguments[: CHANGING[event]]
             noted.update(f"{event} {path}" for path in paths if is_outside(path))
