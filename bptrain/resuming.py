@@ -42,8 +42,8 @@ def resume(plan: Plan, chosen: Path | None, console: Console, stop: StopRequest)
     with locked(run_dir):
         before = read_config(run_dir)
         refuse_other_experiment(before, plan.config, run_dir)
-        refuse_other_data(run_dir, plan.dataset.problem, plan.dataset.prepared)
         path, state, damaged = newest_sound(run_dir / CHECKPOINTS)
+        refuse_other_data(run_dir, plan.dataset.problem, plan.dataset.prepared)
         step = state.values["step"]
         notes = [f"passed over: {shorten(error.what)}" for error in damaged]
         notes.append(f"resuming {run_dir} from {path.name}: step {step} of {plan.total_steps}")

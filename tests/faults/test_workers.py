@@ -111,7 +111,7 @@ SIGNALS = [
     for to, number, step, marks in [
         ("worker", signal.SIGKILL, 3, ()),
         ("worker", signal.SIGSTOP, 16, ()),
-        *(("worker", signal.SIGKILL, step, EVERY) for step in (1, 2, 5, 8, 14, 15, 16)),
+        *(("worker", signal.SIGKILL, step, EVERY) for step in (1, 2, 5, 8, 15, 16)),
         *(("worker", number, 4, EVERY) for number in (signal.SIGSEGV, signal.SIGTERM)),
         *(("all workers", number, 4, EVERY) for number in (signal.SIGKILL, signal.SIGSTOP)),
         ("worker", signal.SIGSTOP, 2, EVERY),
