@@ -8,19 +8,19 @@ Backward   writing x' for dL/dx, given L'; l' is L', or L' / A for the mean
     t' = -x'               because x and t enter through their difference alone
     w' = d^2 l'            because dl_m/dw_m = d_m^2
     w' = (d^2 - L) l'      for the mean, because w_m stands in A as well: dL/dA = -L / A
-Keeps      d alone, where keeping x and t would take twice the memory; with a weight w, and for the
+Saves      d alone, where saving x and t would take twice the memory; with a weight w, and for the
            mean the numbers A and L
 Cost       3M flops forward, 2M backward
 Source     derived here; under autocast on a CPU a weighted loss is float32 as one without weight
            is, where torch leaves it in 16 bits
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
-from bptrain.ops.autocast import first_derivative, loss_in_float32
+from bptrain.ops.operation import operation
+from bptrain.ops.precision import float32_loss
 from bptrain.ops.reduction import (
     Reduction,
     checked_reduction,
@@ -32,7 +32,7 @@ from bptrain.ops.reduction import (
 
 
 class Needs(NamedTuple):
-    """Which gradients are wanted."""
+    """Which gradients are needed."""
 
     x: bool
     t: bool
@@ -43,62 +43,45 @@ class Saved(NamedTuple):
     """What the backward pass reads."""
 
     d: Tensor
-    w: Tensor | None  # if x' or t' is wanted
-    A: Tensor | None  # for the weighted mean
-    L: Tensor | None  # for the weighted mean, if w' is wanted
+    w: Tensor | None  # if x' or t' is needed
+    A: Tensor | int | None  # what the mean divides by
+    L: Tensor | None  # for the weighted mean, if w' is needed
+    reduction: Reduction
 
 
 def forward(
     x: Tensor, t: Tensor, w: Tensor | None, reduction: Reduction, needs: Needs
 ) -> tuple[Tensor, Saved]:
-    """Return L, a scalar or for 'none' the shape of x, and what the backward pass reads."""
+    """Return L, a scalar or for 'none' the shape of x."""
     x, t = widened(x, t)
     d = x - t
     losses = d * d
     if w is None:
-        return reduced(losses, reduction, d.numel()), Saved(d, None, None, None)
+        return reduced(losses, reduction, d.numel()), Saved(d, None, d.numel(), None, reduction)
     A = w.sum(dtype=d.dtype) if reduction == "mean" else None
     L = reduced(losses * w, reduction, w if A is None else A)
-    is_pulled = needs.x or needs.t
-    return L, Saved(d, w if is_pulled else None, A, None if A is None or not needs.w else L)
+    saved_w = w if needs.x or needs.t else None
+    return L, Saved(d, saved_w, A, None if A is None or not needs.w else L, reduction)
 
 
 def backward(
-    grad_loss: Tensor, saved: Saved, reduction: Reduction, needs: Needs
+    grad_loss: Tensor, saved: Saved, needs: Needs
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """Return x', t' and w', each None if it is not wanted."""
-    d, w, A, L = saved
+    """Return x', t' and w', each None if it is not needed."""
+    d, w, A, L, reduction = saved
     grad_losses = spread(grad_loss, reduction, d.numel() if A is None else A)
     grad_x = grad_t = grad_w = None
     if needs.x or needs.t:
-        pull = 2 * grad_losses if w is None else 2 * w * grad_losses
-        grad_x = d * pull if needs.x else None
-        grad_t = d * -pull if needs.t else None
+        grad_d = d * (2 * grad_losses if w is None else 2 * w * grad_losses)
+        grad_x = grad_d if needs.x else None
+        grad_t = -grad_d if needs.t else None
     if needs.w:
         losses = d * d
         grad_w = (losses if L is None else losses - L) * grad_losses
     return grad_x, grad_t, grad_w
 
 
-class MSELossFunction(torch.autograd.Function):
-    """Glue between autograd and the two functions above."""
-
-    @staticmethod
-    @loss_in_float32("cpu", "cuda")
-    def forward(ctx: Any, x: Tensor, t: Tensor, w: Tensor | None, reduction: Reduction) -> Tensor:
-        """Run the forward pass and keep the difference."""
-        ctx.needs, ctx.reduction = Needs(*ctx.needs_input_grad[:3]), reduction
-        loss, saved = forward(x, t, w, reduction, ctx.needs)
-        ctx.save_for_backward(*saved)
-        return loss
-
-    @staticmethod
-    @first_derivative
-    def backward(
-        ctx: Any, grad_loss: Tensor
-    ) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
-        """Run the backward pass."""
-        return *backward(grad_loss, Saved(*ctx.saved_tensors), ctx.reduction, ctx.needs), None
+mse_loss_function = operation(forward, backward, precision=float32_loss("cpu", "cuda"))
 
 
 def mse_loss(
@@ -112,5 +95,4 @@ def mse_loss(
     """
     checked_reduction(reduction)
     checked_shapes(input=input, target=target, weight=weight)
-    loss: Tensor = MSELossFunction.apply(input, target, weight, reduction)
-    return loss
+    return mse_loss_function(input, target, weight, reduction)

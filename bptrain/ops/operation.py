@@ -1,0 +1,230 @@
+"""The contract of every operation, and the one place where it meets autograd.
+
+An operation is two pure functions:
+
+    forward(*inputs, needs) -> outputs, Saved
+    backward(*grad_outputs, saved, needs) -> gradients
+
+    inputs        tensors, None for an optional one that is missing, and plain values
+    outputs       a tensor, or a tuple of tensors; None for one that is not computed
+    Saved         a NamedTuple of all that the backward pass reads, tensors and plain values. What
+                  is saved is decided in `forward`, by `needs`, and nowhere else
+    grad_outputs  the loss's gradient by each differentiable output, zeros where it has none
+    needs         which gradients are needed: a NamedTuple of bools, its fields named as the inputs
+                  that have a gradient. An operation whose first input alone has one takes no
+                  `needs`; one that takes any number of tensors (`*tensors`, last) has a tuple
+    gradients     one for each field of `needs`, in order, None if it is not needed; without
+                  `needs` the one gradient itself
+
+The lines of both are the mathematics of the file's docstring. Where a library's kernel computes
+the same faster, it stands beside them as `fused_forward` or `fused_backward`, with the same
+arguments and results, and `kernels.py` chooses. Both use one Saved; if not both directions have a
+kernel, the formula serves the other.
+
+This file does the rest, once for all: saving tensors, autocast, gradients that are not needed,
+outputs that have no gradient, and the refusal of second derivatives.
+"""
+
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from bptrain.ops.kernels import Kernels, chosen_kernels
+from bptrain.ops.precision import AS_GIVEN, Precision, autocast_device
+
+Outputs = TypeVar("Outputs")
+Gradients = tuple[Tensor | None, ...]
+
+
+class Passes(NamedTuple):
+    """The two functions that compute an operation."""
+
+    forward: Callable[..., tuple[Any, Any]]
+    backward: Callable[..., Any]
+
+
+class Operation(Generic[Outputs]):
+    """A differentiable function, called with the inputs of its `forward` except `needs`.
+
+    name               of the file that holds it, and what follows "forward" in the function's name
+    formula, fused     the passes for each choice of kernels; equal where there is no kernel
+    precision          its policy under autocast
+    inputs             the names of its inputs
+    differentiable     the positions of the inputs that have a gradient
+    non_differentiable the positions of the outputs that have none
+    function           the torch.autograd.Function
+    """
+
+    def __init__(
+        self,
+        formula: Passes,
+        fused: Passes,
+        precision: Precision,
+        non_differentiable: tuple[int, ...],
+    ) -> None:
+        stem = formula.forward.__module__.rpartition(".")[2]
+        self.name = stem + formula.forward.__name__.removeprefix("forward")
+        self.formula, self.fused = formula, fused
+        self.precision, self.non_differentiable = precision, non_differentiable
+        parameters = inspect.signature(formula.forward).parameters
+        self.inputs = tuple(name for name in parameters if name != "needs")
+        self.is_variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters.values())
+        self.needs: type[Any] | None = None
+        self.differentiable: tuple[int, ...] = (0,)
+        if "needs" in parameters and not self.is_variadic:
+            self.needs = parameters["needs"].annotation
+            self.differentiable = tuple(map(self.inputs.index, self.needs._fields))
+        self.function = _autograd_function(self)
+
+    def __call__(self, *inputs: Any) -> Outputs:
+        """Return the outputs, differentiable by autograd."""
+        outputs: Outputs = self.function.apply(*inputs)
+        return outputs
+
+    def passes(self, kernels: Kernels) -> Passes:
+        """Return the two functions that compute it with these kernels."""
+        return self.fused if kernels == "fused" else self.formula
+
+    def run_forward(
+        self, passes: Passes, inputs: tuple[Any, ...], needed: tuple[bool, ...]
+    ) -> tuple[Any, Any]:
+        """Return outputs and Saved; `needed` tells of each input whether its gradient is needed."""
+        device_type = autocast_device(inputs)
+        if device_type is None:
+            outputs, saved = self._forward(passes, inputs, needed)
+        else:
+            with torch.autocast(device_type, enabled=False):
+                given = self.precision.inputs(inputs, device_type)
+                outputs, saved = self._forward(passes, given, needed)
+        if self.precision.is_loss:
+            outputs = self.precision.loss(outputs, inputs, device_type is not None)
+        return outputs, saved
+
+    def _forward(
+        self, passes: Passes, inputs: tuple[Any, ...], needed: tuple[bool, ...]
+    ) -> tuple[Any, Any]:
+        if self.is_variadic:
+            return passes.forward(*inputs, needs=needed[len(self.inputs) - 1 :])
+        if self.needs is None:
+            return passes.forward(*inputs)
+        return passes.forward(*inputs, self.needs(*[needed[k] for k in self.differentiable]))
+
+    def run_backward(
+        self, passes: Passes, grads: tuple[Tensor, ...], saved: Any, needed: tuple[bool, ...]
+    ) -> Gradients:
+        """Return the gradient by each input, None where it is not needed or there is none."""
+        device_type = autocast_device(grads)
+        if device_type is None:
+            return self._backward(passes, grads, saved, needed)
+        with torch.autocast(device_type, enabled=False):
+            return self._backward(passes, grads, saved, needed)
+
+    def _backward(
+        self, passes: Passes, grads: tuple[Tensor, ...], saved: Any, needed: tuple[bool, ...]
+    ) -> Gradients:
+        if self.is_variadic:
+            first = len(self.inputs) - 1
+            return (None,) * first + tuple(passes.backward(*grads, saved, needed[first:]))
+        gradients: list[Tensor | None] = [None] * len(needed)
+        if self.needs is None:
+            gradients[0] = passes.backward(*grads, saved)
+            return tuple(gradients)
+        needs = self.needs(*[needed[k] for k in self.differentiable])
+        found = passes.backward(*grads, saved, needs)
+        for position, gradient in zip(self.differentiable, found, strict=True):
+            gradients[position] = gradient
+        return tuple(gradients)
+
+
+def operation(
+    forward: Callable[..., tuple[Outputs, Any]],
+    backward: Callable[..., Any],
+    *,
+    fused_forward: Callable[..., tuple[Outputs, Any]] | None = None,
+    fused_backward: Callable[..., Any] | None = None,
+    precision: Precision = AS_GIVEN,
+    non_differentiable: tuple[int, ...] = (),
+) -> Operation[Outputs]:
+    """Return the operation that `forward` and `backward` define.
+
+    non_differentiable  positions of outputs that have no gradient, such as indices
+    """
+    formula = Passes(forward, backward)
+    fused = Passes(fused_forward or forward, fused_backward or backward)
+    return Operation(formula, fused, precision, non_differentiable)
+
+
+def _autograd_function(op: Operation[Any]) -> type[torch.autograd.Function]:
+    """Return the torch.autograd.Function that runs an operation."""
+
+    def forward(ctx: Any, *inputs: Any) -> Any:
+        # chosen here for both directions: the backward pass may run in a thread of autograd's
+        ctx.passes = op.passes(chosen_kernels())
+        outputs, saved = op.run_forward(ctx.passes, inputs, ctx.needs_input_grad)
+        _save(ctx, saved)
+        # undefined gradients come as None, so that none is made for an output without gradient
+        ctx.set_materialize_grads(False)
+        if isinstance(outputs, tuple):
+            ctx.mark_non_differentiable(*_present(outputs, op.non_differentiable))
+            ctx.likes = [None if each is None else _like(each) for each in outputs]
+        return outputs
+
+    def backward_once(ctx: Any, *grads: Tensor | None) -> Gradients:
+        if all(grad is None for grad in grads):
+            return (None,) * len(ctx.needs_input_grad)
+        upstream = grads if len(grads) == 1 else _defined(ctx.likes, grads, op.non_differentiable)
+        return op.run_backward(ctx.passes, upstream, _saved(ctx), ctx.needs_input_grad)  # type: ignore[arg-type]
+
+    refusing_seconds = once_differentiable(backward_once)
+
+    def backward(ctx: Any, *grads: Tensor | None) -> Gradients:
+        # Gradients are on here only when the caller asked for create_graph: the plain call saves
+        # 3 us, half of what a small layer's backward pass costs in Python.
+        run = refusing_seconds if torch.is_grad_enabled() else backward_once
+        return run(ctx, *grads)
+
+    body = {"forward": staticmethod(forward), "backward": staticmethod(backward)}
+    name = "".join(part.capitalize() for part in op.name.split("_"))
+    return type(f"{name}Function", (torch.autograd.Function,), body)
+
+
+def _save(ctx: Any, saved: Any) -> None:
+    """Give the tensors of a Saved to autograd, which frees them in time, and the rest to ctx."""
+    ctx.save_for_backward(*[each if isinstance(each, Tensor) else None for each in saved])
+    ctx.kind = type(saved)
+    ctx.values = [None if isinstance(each, Tensor) else each for each in saved]
+
+
+def _saved(ctx: Any) -> Any:
+    """Return the Saved again."""
+    pairs = zip(ctx.saved_tensors, ctx.values, strict=True)
+    return ctx.kind(*[value if tensor is None else tensor for tensor, value in pairs])
+
+
+def _present(outputs: tuple[Any, ...], positions: tuple[int, ...]) -> list[Tensor]:
+    return [outputs[position] for position in positions if outputs[position] is not None]
+
+
+def _like(output: Tensor) -> tuple[torch.Size, torch.dtype, torch.device]:
+    return output.shape, output.dtype, output.device
+
+
+def _defined(
+    likes: list[Any], grads: tuple[Tensor | None, ...], without: tuple[int, ...]
+) -> tuple[Tensor, ...]:
+    """Return the gradients of the differentiable outputs, zeros for those that have none."""
+
+    def defined() -> Iterator[Tensor]:
+        for position, (like, grad) in enumerate(zip(likes, grads, strict=True)):
+            if position in without:
+                continue
+            if grad is None and like is not None:
+                shape, dtype, device = like
+                grad = torch.zeros(shape, dtype=dtype, device=device)
+            yield grad  # type: ignore[misc]
+
+    return tuple(defined())
