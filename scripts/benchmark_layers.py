@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bptrain.bench.kept import LAYERS, Layer
 from bptrain.bench.paired import contest, machine, spread
-from bptrain.verify.case import named
+from bptrain.verify.named_tensors import named
 from bptrain.verify.parity import differentiable, upstream
 
 

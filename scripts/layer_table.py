@@ -6,10 +6,10 @@ python scripts/layer_table.py
 from pathlib import Path
 
 import torch
+from cases import CASES, REFUSED
 
 from bptrain import nn
 from bptrain.bench.kept import LAYERS, Layer
-from bptrain.verify.cases import CASES, REFUSED
 
 PAGE = Path(__file__).parent.parent / "docs" / "layers.md"
 HEAD = """# Layers

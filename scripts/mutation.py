@@ -26,10 +26,11 @@ from pathlib import Path
 from types import CodeType, FunctionType
 
 import torch
+from cases import CASES
+from cases.case import Case, wanted
 
 from bptrain import ops
-from bptrain.verify.case import Case, Tensors, wanted
-from bptrain.verify.cases import CASES
+from bptrain.verify.named_tensors import Tensors
 from bptrain.verify.parity import NOISE, outcomes, parity, same
 
 OPS = Path(ops.__file__).parent

@@ -9,6 +9,7 @@ from typing import get_args
 
 import pytest
 import torch
+from cases import MODULES, OPS
 
 import bptrain
 from bptrain import nn, ops
@@ -18,7 +19,6 @@ from bptrain.data.augment import Transform
 from bptrain.experiment import ExperimentConfig
 from bptrain.models import LossConfig, ModelConfig
 from bptrain.optim import OptimizerConfig, ScheduleConfig
-from bptrain.verify.cases import MODULES, OPS
 
 PACKAGE = Path(bptrain.__file__).parent
 CONFIGS = sorted((PACKAGE.parent / "configs").glob("*.yaml"))

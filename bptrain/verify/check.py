@@ -21,9 +21,9 @@ from torch import Tensor
 from torch.func import functional_call
 
 from bptrain.models.torch_twin import is_ours, torch_twin
-from bptrain.verify.case import PARAMETER, Tensors, named, reseed
 from bptrain.verify.comparison import SMALLEST, Comparison
 from bptrain.verify.gradcheck import TOLERANCE, Sampling, differences
+from bptrain.verify.named_tensors import PARAMETER, Tensors, named, reseed
 from bptrain.verify.nesting import put_together, take_apart
 from bptrain.verify.parity import outcomes, parity
 from bptrain.verify.report import WHOLE, Referee, Report, Row

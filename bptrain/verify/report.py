@@ -12,8 +12,8 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from bptrain.verify.case import PARAMETER
 from bptrain.verify.comparison import Comparison
+from bptrain.verify.named_tensors import PARAMETER
 from bptrain.verify.parity import GRADIENT
 
 Referee = Literal["finite differences", "torch autograd", "float32", "bfloat16", "float16"]

@@ -6,11 +6,12 @@ import typing
 
 import pytest
 import torch
+from cases import MODULES, REFUSED
+from cases.case import ModuleCase, Refusal
 from torch._inductor import config as inductor
 
 from bptrain import nn
-from bptrain.verify.case import PARAMETER, ModuleCase, Refusal, Tensors, named
-from bptrain.verify.cases import MODULES, REFUSED
+from bptrain.verify.named_tensors import PARAMETER, Tensors, named
 from bptrain.verify.parity import GRADIENT, differentiable, upstream
 
 every_case = pytest.mark.parametrize("case", MODULES, ids=lambda case: case.label)

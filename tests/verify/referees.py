@@ -2,9 +2,8 @@
 
 import pytest
 import torch
-
-from bptrain.verify.case import Case
-from bptrain.verify.cases import CASES
+from cases import CASES
+from cases.case import Case
 
 DEVICES = [
     "cpu",

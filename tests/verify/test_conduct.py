@@ -4,13 +4,14 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from cases import CASES
+from cases.case import Case, wanted
 from graphs import VIEWS, foreign_nodes, nodes_behind
 from referees import ALL, SMOOTH, every_case, every_device
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from bptrain.verify.case import Case, Tensors, wanted
-from bptrain.verify.cases import CASES
+from bptrain.verify.named_tensors import Tensors
 from bptrain.verify.parity import GRADIENT, differentiable, outcomes, upstream
 
 

@@ -6,8 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bptrain.verify.case import Call, Inputs, ModuleCase, Tensors
-from bptrain.verify.cases.attention import Draw, by_torchs_names, numbers
+from bptrain.verify.named_tensors import Tensors
+from cases.attention import Draw, by_torchs_names, numbers
+from cases.case import Call, Inputs, ModuleCase
 
 E = 4
 

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from math import inf, nan
 from typing import Any
 
-from bptrain.verify.case import Inputs, ModuleCase, OpCase, Tensors
+from bptrain.verify.named_tensors import Tensors
+from cases.case import Inputs, ModuleCase, OpCase
 
 Arguments = Callable[[Inputs], Tensors]
 

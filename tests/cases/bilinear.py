@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from math import nan
 
-from bptrain.verify.case import Inputs, ModuleCase, OpCase, Refusal, Tensors, in_order
+from bptrain.verify.named_tensors import Tensors
+from cases.case import Inputs, ModuleCase, OpCase, Refusal, in_order
 
 
 def _bilinear(

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bptrain.verify.case import Inputs, OpCase, Refusal, Tensors
-from bptrain.verify.cases.recurrent_modules import MODULES
+from bptrain.verify.named_tensors import Tensors
+from cases.case import Inputs, OpCase, Refusal
+from cases.recurrent_modules import MODULES
 
 __all__ = ["MODULES", "OPS", "REFUSED"]
 

@@ -13,16 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.func import functional_call
-from torch.nn.utils.rnn import PackedSequence
 
 from bptrain import nn, ops
+from bptrain.verify.named_tensors import PARAMETER, Tensors, named, reseed
 
 KINK_MARGIN = 0.1  # no input lies closer to a kink than this: far more than a finite difference
-PARAMETER = "self."
-RANDOM_SEED = 7  # of what an operation draws itself, such as dropout's mask
 NARROW = (torch.float32, torch.bfloat16, torch.float16)
 
-Tensors = dict[str, Tensor]
 Call = Callable[[Callable[..., Any], Tensors], Any]
 
 
@@ -246,17 +243,6 @@ def shift_buffers(module: torch.nn.Module) -> None:
             buffer.add_(drawn.to(buffer.device, buffer.dtype))
 
 
-def reseed(device: torch.device) -> None:
-    """Start the global generator that layers on `device` draw from at the same place.
-
-    Not torch.manual_seed: without a GPU in use that queues a call for each device, with a stack
-    trace, and takes half the time of a small layer's pass.
-    """
-    torch.default_generator.manual_seed(RANDOM_SEED)
-    if device.type == "cuda":
-        torch.cuda.manual_seed(RANDOM_SEED)
-
-
 def wanted(case: Case, tensors: Tensors) -> list[str]:
     """Return the names of the tensors that are differentiated."""
     return [
@@ -264,24 +250,6 @@ def wanted(case: Case, tensors: Tensors) -> list[str]:
         for name, tensor in tensors.items()
         if tensor.is_floating_point() and name not in case.constants
     ]
-
-
-def named(name: str, output: object) -> Tensors:
-    """Return each tensor of nested outputs under a name that tells where it stands."""
-    if isinstance(output, Tensor):
-        return {name: output}
-    if isinstance(output, PackedSequence):
-        return {f"{name}.data": output.data}
-    if isinstance(output, Mapping):
-        parts = list(output.items())
-    elif isinstance(output, tuple | list):
-        parts = list(enumerate(output))
-    else:
-        return {}  # None, where an output is not asked for
-    found: Tensors = {}
-    for key, part in parts:
-        found |= named(f"{name}.{key}", part)
-    return found
 
 
 def _inputs(

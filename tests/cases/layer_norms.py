@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from bptrain.verify.case import NARROW, Inputs, ModuleCase, OpCase, Tensors
+from bptrain.verify.named_tensors import Tensors
+from cases.case import NARROW, Inputs, ModuleCase, OpCase
 
 POOLED = (torch.float32,)  # from 4 axes on torch pools, which it cannot in 16 bits on the CPU
 BOTH = ("weight", "bias")

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bptrain.verify.case import Call, Inputs, ModuleCase, OpCase, Refusal, Tensors, by_name
+from bptrain.verify.named_tensors import Tensors
+from cases.case import Call, Inputs, ModuleCase, OpCase, Refusal, by_name
 
 Arguments = Callable[[Inputs], Tensors]
 

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bptrain.verify.case import Inputs, ModuleCase, OpCase, Tensors
+from bptrain.verify.named_tensors import Tensors
+from cases.case import Inputs, ModuleCase, OpCase
 
 Draw = Callable[[Inputs], Tensors]
 

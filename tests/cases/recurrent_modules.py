@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch.nn.utils.rnn import PackedSequence
 
-from bptrain.verify.case import Call, Inputs, ModuleCase, Tensors
+from bptrain.verify.named_tensors import Tensors
+from cases.case import Call, Inputs, ModuleCase
 
 SIZES = {"input_size": 3, "hidden_size": 2}
 RAGGED = (3, 2, 1)  # sequences of 3, 2 and 1 steps

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 
-from bptrain.verify.case import Inputs, ModuleCase, OpCase, Tensors
+from bptrain.verify.named_tensors import Tensors
+from cases.case import Inputs, ModuleCase, OpCase
 
 
 def _linear(*leading: int, bias: bool = True) -> Callable[[Inputs], Tensors]:

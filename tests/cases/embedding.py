@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from bptrain.verify.case import Inputs, ModuleCase, OpCase, Refusal, Tensors
+from bptrain.verify.named_tensors import Tensors
+from cases.case import Inputs, ModuleCase, OpCase, Refusal
 
 FAR = 1e3  # a max_norm that no row of the cases reaches: inputs are not to be modified
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from bptrain.verify.case import Inputs, ModuleCase, OpCase, Refusal, Tensors
+from bptrain.verify.named_tensors import Tensors
+from cases.case import Inputs, ModuleCase, OpCase, Refusal
 
 Draw = Callable[[Inputs], Tensors]
 EXTREMES = (-1e4, -100.0, -20.0, -5.0, 0.5, 5.0, 20.0, 100.0, 1e4)

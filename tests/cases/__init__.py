@@ -4,8 +4,7 @@ To add an operation, add its rows to its family's file: a test fails while an op
 module has none. Each odd shape says why it is there.
 """
 
-from bptrain.verify.case import Case, ModuleCase, OpCase, Refusal
-from bptrain.verify.cases import (
+from cases import (
     activations,
     attention,
     batch_norms,
@@ -27,6 +26,7 @@ from bptrain.verify.cases import (
     shapes,
     softmax,
 )
+from cases.case import Case, ModuleCase, OpCase, Refusal
 
 OPS: list[OpCase] = [
     *activations.OPS,

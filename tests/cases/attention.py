@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from bptrain.verify.case import Inputs, OpCase, Tensors
+from bptrain.verify.named_tensors import Tensors
+from cases.case import Inputs, OpCase
 
 Draw = Callable[[Inputs], Tensors]
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from bptrain.verify.case import Inputs, ModuleCase, OpCase, Refusal, Tensors
+from bptrain.verify.named_tensors import Tensors
+from cases.case import Inputs, ModuleCase, OpCase, Refusal
 
 Arguments = Callable[[Inputs], Tensors]
 CLASS_WEIGHTS = torch.tensor([0.5, 1.0, 2.0, 0.1, 1.5], dtype=torch.float64)
