@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from bptrain.data.digits import DigitsConfig
+from bptrain.data.images.digits import DigitsConfig
 from bptrain.experiment import ExperimentConfig, Plan
 from bptrain.free_memory import in_words
 from bptrain.models import LayerSummary, ModelConfig

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from bptrain.cli import app
 from bptrain.data.batches import Batch
-from bptrain.data.digits import DigitsConfig
+from bptrain.data.images.digits import DigitsConfig
 from bptrain.data.splits import Samples
 from bptrain.errors import CheckpointError, DataError, exit_code_of
 from bptrain.models.losses import CrossEntropyConfig

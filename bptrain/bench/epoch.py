@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
 from bptrain.data import BatchSource
-from bptrain.data.mnist import FILES, MNISTConfig, find
+from bptrain.data.images.mnist import FILES, MNISTConfig, find
 from bptrain.models.losses import CrossEntropyConfig
 from bptrain.models.mlp import MLPConfig
 from bptrain.optim.sgd import SGDConfig

@@ -4,16 +4,16 @@ from typing import Annotated
 
 from pydantic import Field
 
-from bptrain.data.audio_folder import AudioFolderConfig
+from bptrain.data.audio.audio_folder import AudioFolderConfig
 from bptrain.data.batches import Batch, BatchSource
-from bptrain.data.cifar import CIFAR10Config, CIFAR100Config
-from bptrain.data.digits import DigitsConfig
-from bptrain.data.emnist import EMNISTConfig
-from bptrain.data.image_folder import ImageFolderConfig
-from bptrain.data.memory_tasks import AddingConfig, CopyConfig, ParityConfig
-from bptrain.data.mnist import FashionMNISTConfig, KMNISTConfig, MNISTConfig
-from bptrain.data.points import SpiralsConfig, XorConfig
-from bptrain.data.sequence import SequenceConfig
+from bptrain.data.generated.memory_tasks import AddingConfig, CopyConfig, ParityConfig
+from bptrain.data.generated.points import SpiralsConfig, XorConfig
+from bptrain.data.images.cifar import CIFAR10Config, CIFAR100Config
+from bptrain.data.images.digits import DigitsConfig
+from bptrain.data.images.emnist import EMNISTConfig
+from bptrain.data.images.image_folder import ImageFolderConfig
+from bptrain.data.images.mnist import FashionMNISTConfig, KMNISTConfig, MNISTConfig
+from bptrain.data.sequences.sequence_config import SequenceConfig
 from bptrain.data.splits import Dataset, Split
 from bptrain.data.table import TableConfig
 from bptrain.data.text import TextConfig

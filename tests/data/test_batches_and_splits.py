@@ -8,8 +8,8 @@ from sklearn.datasets import load_digits
 from small_files import write_mnist
 
 from bptrain.data.batches import BatchSource, permutation
-from bptrain.data.digits import DigitsConfig
-from bptrain.data.mnist import MNISTConfig
+from bptrain.data.images.digits import DigitsConfig
+from bptrain.data.images.mnist import MNISTConfig
 from bptrain.data.splits import Parts, Samples, hold_out, standardize
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from broken_tables import SEQUENCES, TABLES, Broken, flat, table
 
-from bptrain.data.sequence import SequenceConfig
+from bptrain.data.sequences.sequence_config import SequenceConfig
 from bptrain.data.table import TableConfig
 from bptrain.errors import DataError
 

@@ -9,15 +9,15 @@ import torch
 from image_sets import write_folder
 from torch import Tensor
 
-from bptrain.data.augment.colour import ColourJitterConfig, NoiseConfig
+from bptrain.data.audio.spec_augment import SpecAugmentConfig
+from bptrain.data.augment.color import ColourJitterConfig, NoiseConfig
 from bptrain.data.augment.geometry import CropConfig, FlipConfig
 from bptrain.data.augment.mixing import MixupConfig
 from bptrain.data.batches import Batch, Batches, BatchSource, permutation
-from bptrain.data.digits import DigitsConfig
-from bptrain.data.image_folder import ImageFolderConfig
-from bptrain.data.image_splits import DecodedBatches
-from bptrain.data.memory_tasks import AddingConfig, CopyConfig
-from bptrain.data.spec_augment import SpecAugmentConfig
+from bptrain.data.generated.memory_tasks import AddingConfig, CopyConfig
+from bptrain.data.images.digits import DigitsConfig
+from bptrain.data.images.image_folder import ImageFolderConfig
+from bptrain.data.images.image_splits import DecodedBatches
 from bptrain.data.splits import Samples
 from bptrain.data.text_stream import TextStream
 

@@ -35,7 +35,9 @@ def send_in_scan(number: int) -> None:
     """Send a signal to a worker while the images are looked at before the run."""
     warm_up()
     at_call(
-        "bptrain.data.image_folder:channel_counts", 1, lambda: processes()[1].send_signal(number)
+        "bptrain.data.images.image_folder:channel_counts",
+        1,
+        lambda: processes()[1].send_signal(number),
     )
 
 
@@ -60,10 +62,10 @@ def damage_at_step(step: int, harm: str, folder: str, by_workers: bool) -> None:
 
 def without_workers() -> None:
     """Let the run decode its images by itself, whatever its config says: that is quicker here."""
-    from bptrain.data import image_decoding, image_folder, image_splits
+    from bptrain.data.images import decoding_workers, image_folder, image_splits
 
     def decoded(batches: Any, form: Any, workers: int, **options: Any) -> Any:
-        return image_decoding.decoded(batches, form, 0, **options)
+        return decoding_workers.decoded(batches, form, 0, **options)
 
     image_folder.decoded = image_splits.decoded = decoded  # type: ignore[assignment]
 
@@ -78,8 +80,8 @@ def processes() -> list[Any]:
 
 def warm_up() -> None:
     """Have the fork server up: the seconds that it takes to import torch are no worker's."""
-    from bptrain.data.image_decoding import decoded
-    from bptrain.data.image_file import Form
+    from bptrain.data.images.decoding_workers import decoded
+    from bptrain.data.images.image_file import Form
 
     shutil.copyfile(next(Path("images").glob("*/*.png")), "first.png")
     for _ in decoded([["first.png"]], Form(16, 16, 3), workers=1):

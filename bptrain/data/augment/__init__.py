@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from bptrain.data.augment.colour import ColourJitterConfig, NoiseConfig
+from bptrain.data.augment.color import ColourJitterConfig, NoiseConfig
 from bptrain.data.augment.erasing import ErasingConfig
 from bptrain.data.augment.geometry import CropConfig, FlipConfig, RotationConfig
 from bptrain.data.augment.mixing import CutMixConfig, MixupConfig

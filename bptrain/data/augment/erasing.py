@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from bptrain.data.augment.transform import Images, TransformConfig, by_channel, each
-from bptrain.data.random_numbers import Draws, whole
+from bptrain.data.hashed_random import Draws, whole
 
 ATTEMPTS = 10  # at a rectangle that fits: an image that none fits stays as it is
 

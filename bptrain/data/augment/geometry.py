@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from bptrain.data.augment.transform import Images, TransformConfig, by_channel, each
-from bptrain.data.random_numbers import Draws, whole
+from bptrain.data.hashed_random import Draws, whole
 
 Border: TypeAlias = Literal["black", "edge", "reflect"]
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bptrain.data.augment.erasing import Boxes
 from bptrain.data.augment.transform import Images, TransformConfig, each
-from bptrain.data.random_numbers import Draws, symmetric_beta, whole
+from bptrain.data.hashed_random import Draws, symmetric_beta, whole
 
 Alpha = Annotated[
     float,

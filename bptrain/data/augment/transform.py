@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from bptrain.config import StrictConfig
-from bptrain.data.random_numbers import Draws
+from bptrain.data.hashed_random import Draws
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Data sets of recordings, read as spectrograms."""

@@ -1,0 +1,59 @@
+"""Texts as the targets of a transcription: symbols are characters, and symbol 0 is the blank.
+
+The characters are those of the training texts, sorted; texts stay as they are but for spaces
+around them. Connectionist temporal classification lets each frame say a symbol or nothing, and
+needs a blank between two equal ones: a text takes its length and its repetitions in frames.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from bptrain.data.audio.recordings import Recording
+from bptrain.errors import DataError
+
+BLANK = "<blank>"
+
+
+def symbols_of(recordings: Sequence[Recording]) -> list[str]:
+    """Return the symbols of the texts, the blank first."""
+    return [BLANK, *sorted({symbol for each in recordings for symbol in each.answer.strip()})]
+
+
+def encoded(recordings: Sequence[Recording], symbols: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """Return the texts as symbols [N, S], padded with blanks, and their lengths [N].
+
+    Raises DataError for an empty text, and for a character that is no symbol.
+    """
+    numbers = {symbol: number for number, symbol in enumerate(symbols)}
+    texts = []
+    for each in recordings:
+        text = each.answer.strip()
+        if not text:
+            raise DataError(f"{each.place}: an empty text", hint="leave the recording out")
+        unknown = next((symbol for symbol in text if symbol not in numbers), None)
+        if unknown is not None:
+            raise DataError(
+                f"{each.place}: character {unknown!r} of its text is in no text to train with",
+                f"those have {len(symbols) - 1} characters",
+                "spell all texts alike",
+            )
+        texts.append(torch.tensor([numbers[symbol] for symbol in text]))
+    lengths = torch.tensor([len(text) for text in texts])
+    return pad_sequence(texts, batch_first=True), lengths
+
+
+def refuse_too_short(recordings: Sequence[Recording], frames: Sequence[int]) -> None:
+    """Raise DataError for a recording with fewer frames than its text takes."""
+    for each, given in zip(recordings, frames, strict=True):
+        text = each.answer.strip()
+        needed = len(text) + sum(one == other for one, other in pairwise(text))
+        if given < needed:
+            raise DataError(
+                f"{each.place}: {given} frames are too few for its text",
+                f"{needed} are needed: one for each character, and one between equal ones",
+                "a smaller data.features.hop, or leave the recording out",
+            )

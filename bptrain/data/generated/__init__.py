@@ -1,0 +1,1 @@
+"""Data sets that are drawn from a random generator instead of read from files."""

@@ -1,0 +1,149 @@
+"""MNIST and the sets in its format: images of 28 x 28, in torchvision's folder layout.
+
+All of them are white on black: 0 is the background, 255 the ink.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+from torchvision import datasets
+
+from bptrain.data.images.idx_file import read_idx
+from bptrain.data.images.image_file import Form, prepare_images
+from bptrain.data.images.images_config import ImagesConfig
+from bptrain.data.images.published_checksums import verify_official
+from bptrain.data.splits import Dataset, Parts, Samples, hold_out, standardize
+from bptrain.errors import DataError
+from bptrain.problem import Problem
+
+FORM = Form(28, 28, channels=1)
+FILES = {
+    "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
+    "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
+}
+
+
+class RawImagesConfig(ImagesConfig):
+    """What the data sets in MNIST's format share: `source` names the folder and the download."""
+
+    root: str = Field(default="data", min_length=1, description="folder of the data sets")
+
+    source: ClassVar[type[datasets.MNIST]]
+    names: ClassVar[tuple[str, ...]]
+    strokes: ClassVar[bool] = True  # drawn by a pen, so that a bright border can only be paper
+
+    def build(self, seed: int) -> Dataset:
+        """Return the data set, the validation samples drawn by `seed`."""
+        raw = Path(self.root) / self.source.__name__ / "raw"
+        files, names = self.files(), self.class_names()
+        if any(find(raw, name) is None for pair in files.values() for name in pair):
+            self.download()
+        train, test = (self.read(raw, *pair, classes=len(names)) for pair in files.values())
+        train, validation = hold_out(train, self.validation_fraction, seed)
+        parts, prepared = standardize(Parts(train, validation, test))
+        problem = Problem("classification", FORM.shape, len(names), names=names)
+        dataset = Dataset(problem, parts.train, parts.validation, parts.test, prepared)
+        return self.augmented(dataset)
+
+    def files(self) -> dict[str, tuple[str, str]]:
+        """Return the names of the image file and the label file of each split."""
+        return FILES
+
+    def class_names(self) -> tuple[str, ...]:
+        """Return the names of the classes, in the order of their labels."""
+        return self.names
+
+    def read(self, raw: Path, image_name: str, label_name: str, classes: int) -> Samples:
+        """Return a split of the folder `raw`."""
+        return read_split(raw, image_name, label_name, classes)
+
+    def prepare(self, words: Sequence[str], prepared: Mapping[str, Any]) -> Samples:
+        """Return image files as inputs: grey, their middle fitted to 28 x 28, white on black.
+
+        A picture that is bright at all four corners is ink on paper: its negative is taken. Of
+        Fashion-MNIST, whose clothes may fill the corners, no negative is taken.
+        """
+        return prepare_images(words, FORM, prepared, ink=self.strokes)
+
+    def download(self) -> None:
+        """Fetch the files into `root`, torchvision checking each one's checksum."""
+        try:
+            self.fetch()
+        except (OSError, RuntimeError) as error:
+            raise DataError(
+                f"{self.source.__name__} is not in {self.root} and could not be downloaded",
+                str(error),
+                f"put the four files, gzipped or not, into {self.root}/{self.source.__name__}/raw",
+            ) from error
+
+    def fetch(self) -> None:
+        """Have torchvision download the set."""
+        self.source(self.root, download=True)
+
+
+class MNISTConfig(RawImagesConfig):
+    """Handwritten digits: read from ROOT/MNIST/raw, or downloaded into it by torchvision."""
+
+    kind: Literal["mnist"] = "mnist"
+
+    source = datasets.MNIST
+    names = tuple("0123456789")
+
+
+class FashionMNISTConfig(RawImagesConfig):
+    """Images of clothes: read from ROOT/FashionMNIST/raw, or downloaded into it by torchvision."""
+
+    kind: Literal["fashion_mnist"] = "fashion_mnist"
+
+    source = datasets.FashionMNIST
+    names = tuple(datasets.FashionMNIST.classes)
+    strokes = False
+
+
+class KMNISTConfig(RawImagesConfig):
+    """Cursive Japanese letters: read from ROOT/KMNIST/raw, or downloaded into it by torchvision."""
+
+    kind: Literal["kmnist"] = "kmnist"
+
+    source = datasets.KMNIST
+    names = tuple(datasets.KMNIST.classes)
+
+
+def find(raw: Path, name: str) -> Path | None:
+    """Return the path of a raw file, plain or gzipped, or None."""
+    candidates = (raw / name, raw / f"{name}.gz")
+    return next((path for path in candidates if path.exists()), None)
+
+
+def read_split(
+    raw: Path, image_name: str, label_name: str, classes: int, first_label: int = 0
+) -> Samples:
+    """Return the images [N, 1, 28, 28] and labels [N] of a pair of files, checked.
+
+    first_label  what the file calls class 0
+    """
+    image_path, label_path = find(raw, image_name), find(raw, label_name)
+    if image_path is None or label_path is None:
+        raise DataError(f"{raw}: {image_name} or {label_name} is missing")
+    for path in (image_path, label_path):
+        verify_official(path, "/".join(raw.parts[-2:]))
+    images, labels = read_idx(image_path, 3), read_idx(label_path, 1)
+    if images.shape[1:] != (28, 28) or len(images) == 0:
+        raise DataError(
+            f"{image_path}: shape {list(images.shape)}, expected [N, 28, 28] with N > 0"
+        )
+    if len(images) != len(labels):
+        raise DataError(
+            f"{label_path}: {len(labels):,} labels for {len(images):,} images",
+            f"the images are in {image_path.name}",
+        )
+    numbers = labels.long() - first_label
+    wrong = ((numbers < 0) | (numbers >= classes)).nonzero().view(-1)
+    if len(wrong):
+        row, last = int(wrong[0]), first_label + classes - 1
+        raise DataError(
+            f"{label_path}: label {int(labels[row])} in row {row}, expected {first_label} to {last}"
+        )
+    return Samples(images.unsqueeze(1), numbers)

@@ -1,0 +1,201 @@
+"""What the arrays of a sequence file must be, and the samples made of them."""
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bptrain.data.sequences.npz_file import names_in, read_npz
+from bptrain.data.splits import IGNORED, Samples
+from bptrain.errors import DataError, shorten
+
+SequenceTask = Literal["classification", "regression", "tagging"]
+Array = NDArray[Any]
+
+WANTED = ("inputs", "values", "lengths", "targets")
+MOST_CLASSES = 1_000_000
+LARGEST = 3.4e38  # float32 holds no larger number
+LARGEST_BYTES = 2**33  # of the padded sequences
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """Samples, and what is asked of them."""
+
+    samples: Samples
+    task: SequenceTask
+    outputs: int
+
+
+def read_sequences(path: Path, task: SequenceTask | None) -> Sequences:
+    """Return the sequences and targets of a file, or raise DataError naming what is wrong."""
+    arrays = read_npz(path, WANTED)
+    if "targets" not in arrays:
+        raise DataError(f"{path}: no array 'targets'", *_found(path, "targets"))
+    values, lengths = _flat(path, arrays)
+    task, targets = _targets(path, arrays, lengths, task)
+    outputs = targets.shape[1] if task == "regression" else int(targets.max()) + 1
+    if task == "tagging":
+        targets = _padded(path, targets, lengths, IGNORED)
+    return Sequences(_samples(path, values, lengths, torch.from_numpy(targets)), task, outputs)
+
+
+def read_inputs(path: Path) -> Samples:
+    """Return the sequences of a file; targets are left unread, and zeros."""
+    values, lengths = _flat(path, read_npz(path, WANTED[:3]))
+    return _samples(path, values, lengths, torch.zeros(len(lengths), dtype=torch.int64))
+
+
+def _samples(path: Path, values: Array, lengths: Array, targets: Tensor) -> Samples:
+    inputs = torch.from_numpy(_padded(path, values, lengths, 0))
+    same = bool((lengths == lengths[0]).all())
+    return Samples(inputs, targets, None if same else torch.from_numpy(lengths))
+
+
+def _flat(path: Path, arrays: dict[str, Array]) -> tuple[Array, Array]:
+    """Return values [sum T, F] in float32 and lengths [N], checked."""
+    if ("inputs" in arrays) == ("values" in arrays):
+        both = "inputs and values are both there" if "inputs" in arrays else "no array 'inputs'"
+        raise DataError(f"{path}: {both}", *_found(path, "inputs"))
+    if "values" in arrays:
+        values = arrays["values"]
+        if "lengths" not in arrays:
+            raise DataError(f"{path}: values without an array 'lengths'", *_found(path, "lengths"))
+        if values.ndim not in (1, 2):
+            raise _shape(path, "values", values, "[steps, features] or [steps]")
+        lengths = _lengths(path, arrays["lengths"], len(values))
+        if int(lengths.sum()) != len(values):
+            total = int(lengths.sum())
+            raise DataError(
+                f"{path}: lengths add up to {total:,}, values has {len(values):,} steps"
+            )
+        return _numbers(path, "values", values.reshape(len(values), -1)), lengths
+    inputs = arrays["inputs"]
+    if inputs.ndim not in (2, 3):
+        raise _shape(path, "inputs", inputs, "[N, steps, features] or [N, steps]")
+    count, steps = inputs.shape[:2]
+    lengths = np.full(count, steps, np.int64)
+    if "lengths" in arrays:
+        lengths = _lengths(path, arrays["lengths"], steps)
+        if len(lengths) != count:
+            raise DataError(f"{path}: {len(lengths):,} lengths for {count:,} inputs")
+    if inputs.size == 0:
+        raise DataError(f"{path}: inputs {list(inputs.shape)} hold nothing")
+    valid = np.arange(steps) < lengths[:, None]  # what lies in the padding does not matter
+    return _numbers(path, "inputs", inputs.reshape(count, steps, -1)[valid]), lengths
+
+
+def _lengths(path: Path, lengths: Array, most: int) -> Array:
+    if lengths.dtype.kind not in "iu" or lengths.ndim != 1 or len(lengths) == 0:
+        raise _shape(path, "lengths", lengths, "[N] of integers")
+    wrong = np.flatnonzero((lengths < 1) | (lengths > most))
+    if len(wrong):
+        row = int(wrong[0])
+        raise DataError(
+            f"{path}: lengths[{row}] is {lengths[row]}, expected 1 to {most:,}",
+            "a sequence has a step at least, and no more than there are",
+        )
+    return lengths.astype(np.int64)
+
+
+def _numbers(path: Path, name: str, array: Array) -> Array:
+    """Return an array [M, F] as float32, or raise DataError for a number that it cannot hold."""
+    if array.size == 0:
+        raise DataError(f"{path}: {name} {list(array.shape)} hold nothing")
+    broken = ~(np.abs(array, dtype=np.float64) <= LARGEST)
+    if broken.any():
+        step, feature = (int(each) for each in np.argwhere(broken)[0])
+        raise DataError(
+            f"{path}: {name} hold {array[step, feature]} at step {step:,}, feature {feature:,}",
+            f"counted over all sequences; {int(broken.sum()):,} numbers are not finite",
+            "fill or leave out what is missing: there is no telling what it was",
+        )
+    return array.astype(np.float32)
+
+
+def _targets(
+    path: Path, arrays: dict[str, Array], lengths: Array, task: SequenceTask | None
+) -> tuple[SequenceTask, Array]:
+    """Return the task, and classes [N], numbers [N, D] or the classes of each step [sum T]."""
+    targets, count = arrays["targets"], len(lengths)
+    found = _task(path, arrays, count)
+    if task is not None and task != found:
+        raise DataError(
+            f"{path}: targets {_form(targets)} are for {found}, data.task says {task}",
+            "classes are integers [N], tags integers for each step, quantities floats",
+        )
+    if found == "regression":
+        return found, _numbers(path, "targets", targets.reshape(count, -1))
+    if found == "tagging" and "inputs" in arrays:
+        targets = targets[np.arange(targets.shape[1]) < lengths[:, None]]
+    allowed = targets >= 0
+    if found == "tagging":
+        allowed |= targets == IGNORED
+    wrong = np.flatnonzero(~allowed | (targets >= MOST_CLASSES))
+    if len(wrong):
+        extra = f", or {IGNORED} where a step does not count" if found == "tagging" else ""
+        raise DataError(
+            f"{path}: targets[{wrong[0]:,}] is {targets[wrong[0]]}",
+            f"classes are 0 to {MOST_CLASSES - 1:,}{extra}",
+            "number the classes from 0",
+        )
+    known = targets[targets >= 0]
+    if len(np.unique(known)) < 2:
+        raise DataError(
+            f"{path}: targets hold one class only", f"{len(known):,} targets; nothing to learn"
+        )
+    return found, targets.astype(np.int64)
+
+
+def _task(path: Path, arrays: dict[str, Array], count: int) -> SequenceTask:
+    """Return what type and shape of the targets say, or raise DataError if they fit nothing."""
+    targets = arrays["targets"]
+    integer = targets.dtype.kind in "iub"
+    if targets.ndim == 1 and len(targets) == count:
+        return "classification" if integer else "regression"
+    if targets.ndim == 2 and len(targets) == count and targets.shape[1] and not integer:
+        return "regression"
+    each_step = arrays["values"].shape[:1] if "values" in arrays else arrays["inputs"].shape[:2]
+    if integer and targets.shape == each_step:
+        return "tagging"
+    raise DataError(
+        f"{path}: targets {_form(targets)} do not fit {count:,} sequences",
+        f"expected [{count}], integers {list(each_step)}, or floats [{count}, D]",
+    )
+
+
+def _padded(path: Path, flat: Array, lengths: Array, filler: int) -> Array:
+    """Return what comes one behind the other [sum T, ...] as [N, T, ...]."""
+    shape = (len(lengths), int(lengths.max()), *flat.shape[1:])
+    # one long sequence among a million short ones pads them all
+    if int(np.prod([float(size) for size in shape])) * flat.itemsize > LARGEST_BYTES:
+        raise DataError(
+            f"{path}: padded to the longest, {list(shape)} numbers are too many to hold",
+            f"{shape[1]:,} steps in the longest, {float(lengths.mean()):,.1f} in the mean",
+            "cut or leave out the longest sequences",
+        )
+    padded = np.full(shape, filler, flat.dtype)
+    padded[np.arange(shape[1]) < lengths[:, None]] = flat
+    return padded
+
+
+def _shape(path: Path, name: str, array: Array, expected: str) -> DataError:
+    return DataError(f"{path}: {name} {_form(array)}, expected {expected}")
+
+
+def _form(array: Array) -> str:
+    return f"{list(array.shape)} of {array.dtype}"
+
+
+def _found(path: Path, name: str) -> tuple[str, str]:
+    """Return which arrays there are, and which was probably meant."""
+    names = names_in(path)
+    meant = get_close_matches(name, names, n=1)
+    shown = shorten(", ".join(names) or "none", 120)
+    hint = f"did you mean {name!r} where {meant[0]!r} stands" if meant else ""
+    return f"its arrays: {shown}; expected inputs or values, lengths, targets", hint

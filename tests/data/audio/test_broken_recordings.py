@@ -1,0 +1,395 @@
+"""Broken recordings: exit 3 before anything is trained, the file and the byte named."""
+
+import os
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from zipfile import ZIP_BZIP2, ZIP_LZMA
+
+import numpy as np
+import pytest
+from sounds import FLOAT, RATE, chunk, digits, encoded, fmt, riff, tone, wav, write_folder, zipped
+
+from bptrain.data.audio.audio_folder import AudioFolderConfig
+from bptrain.errors import DataError
+
+CONFIG = """
+data:
+  kind: audio_folder
+  path: 'PATH'
+  pattern: "{label}_{speaker}_{index}.wav"
+  sample_rate: 8000
+  seconds: 0.25
+  features: {n_fft: 256, hop: 80, mels: 20}
+model: {kind: mlp, hidden: []}
+"""
+BROKEN = "5_b_3.wav"  # what is broken, among sound ones
+
+
+@pytest.fixture
+def fit(bptrain: Callable, tmp_path: Path) -> Callable:
+    """Fit the recordings in a path and return what was said."""
+
+    def run(path: Path, *words: str) -> str:
+        config = tmp_path / "config.yaml"
+        config.write_text(CONFIG.replace("PATH", str(path)))
+        result = bptrain("fit", config, *words)
+        assert result.exit_code == 3, result.output
+        assert str(path) in result.stderr
+        assert len(result.stderr.strip().splitlines()) <= 6
+        assert "Traceback" not in result.stderr
+        assert not Path("runs").exists()
+        return str(result.stderr)
+
+    return run
+
+
+SOUND = tone(440)
+GOOD = wav(SOUND)
+DATA = chunk(b"data", encoded(SOUND))
+
+
+def coded(kind: int, bits: int = 8) -> bytes:
+    return riff(fmt(kind, bits=bits), DATA)
+
+
+def with_sample(value: float) -> bytes:
+    numbers = SOUND.copy()
+    numbers[100] = value
+    return wav(numbers, 32, FLOAT)
+
+
+FILES: dict[str, tuple[bytes, str]] = {
+    "zero bytes": (b"", "bytes 0-11 are missing"),
+    "four bytes": (b"RIFF", "bytes 0-11 are 52 49 46 46"),
+    "a RIFF header alone": (riff(), "no sound"),
+    "a header without sound": (riff(fmt()), "ends at byte 36"),
+    "a data chunk of nothing": (riff(fmt(), chunk(b"data", b"")), "0 bytes of sound"),
+    "half a fmt chunk": (riff(fmt())[:30], "cut off at byte 30"),
+    "a fmt chunk of 8 bytes": (riff(chunk(b"fmt ", bytes(8)), DATA), "of 8 bytes at byte 20"),
+    "sound before its format": (riff(DATA, fmt()), "no fmt chunk before the sound at byte 20"),
+    "half of the data": (GOOD[: len(GOOD) // 2], "declares 4,800 bytes, 2,378 are there"),
+    "a byte too few": (GOOD[:-1], "4,799 are there"),
+    "a declared size of 4 GB": (
+        riff(fmt(), chunk(b"data", encoded(SOUND), 2**32 - 1)),
+        "declares 4,294,967,295 bytes",
+    ),
+    "a chunk beyond the end": (riff(chunk(b"LIST", b"", 10**9), fmt(), DATA), "'LIST' chunk"),
+    "a frame cut in two": (riff(fmt(), chunk(b"data", bytes(401))), "401 bytes of sound"),
+    "two million empty chunks": (riff(*[chunk(b"junk", b"")] * 2_000_000), "more than 1024"),
+    "65,535 channels": (riff(fmt(channels=65_535), DATA), "65,535 channels at byte 22"),
+    "no channel": (riff(fmt(channels=0), DATA), "0 channels at byte 22"),
+    "six channels": (riff(fmt(channels=6), DATA), "-ac 1"),
+    "0 samples a second": (riff(fmt(rate=0), DATA), "0 samples a second at byte 24"),
+    "another sample rate": (wav(SOUND, rate=44_100), "44,100 samples a second"),
+    "4 billion samples a second": (wav(SOUND, rate=2**32 - 1), "4,294,967,295 samples"),
+    "frames of 0 bytes": (riff(fmt(frame=0), DATA), "frames of 0 bytes at byte 32"),
+    "frames of another size": (riff(fmt(frame=4), DATA), "1 channels of 16 bits take 2"),
+    "12 bits": (riff(fmt(bits=12), DATA), "PCM of 12 bits"),
+    "0 bits": (riff(fmt(bits=0), DATA), "PCM of 0 bits"),
+    "64-bit PCM": (riff(fmt(bits=64), DATA), "PCM of 64 bits"),
+    "64-bit floats": (riff(fmt(FLOAT, bits=64), DATA), "float of 64 bits"),
+    "mu-law": (coded(7), "mu-law of 8 bits at byte 20"),
+    "A-law": (coded(6), "A-law"),
+    "ADPCM": (coded(2, 4), "Microsoft ADPCM of 4 bits"),
+    "IMA ADPCM": (coded(0x11, 4), "IMA ADPCM"),
+    "GSM": (coded(0x31, 0), "GSM 6.10"),
+    "MP3 inside": (coded(0x55, 0), "MP3"),
+    "a format of its own": (coded(0x1234), "format 0x1234"),
+    "extensible, and no more": (coded(0xFFFE, 16), "format 0xfffe"),
+    "NaN": (with_sample(np.nan), "a sample of nan at byte 444"),
+    "infinity": (with_sample(-np.inf), "a sample of -inf at byte 444"),
+    "beyond any loudness": (with_sample(1e30), "full scale is 1"),
+    "a text": (b"This is no recording.\n" * 30, "not a WAV file"),
+    "an MP3": (b"ID3\4" + bytes(500), "ffmpeg -i"),
+    "big-endian": (b"RIFX" + GOOD[4:], "52 49 46 58"),
+    "64-bit sizes": (b"RF64" + GOOD[4:], "not a WAV file"),
+    "another RIFF": (GOOD[:8] + b"AVI " + GOOD[12:], "not a WAV file"),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("where", ["folder", "zip"])
+def test_a_broken_file_is_refused(fit: Callable, tmp_path: Path, name: str, where: str) -> None:
+    content, expected = FILES[name]
+    files = {**digits(4), BROKEN: content}
+    if where == "folder":
+        path = write_folder(tmp_path / "root", files)
+    else:
+        path = tmp_path / "root.zip"
+        path.write_bytes(zipped(files))
+    said = fit(path)
+    assert expected in said
+    assert BROKEN in said.splitlines()[0]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_broken_file_is_not_predicted(tmp_path: Path, name: str) -> None:
+    content, expected = FILES[name]
+    path = tmp_path / BROKEN
+    path.write_bytes(content)
+    settings = AudioFolderConfig(path=str(tmp_path), sample_rate=RATE)
+    with pytest.raises(DataError) as caught:
+        settings.prepare([str(path)], {"mean": [0.0] * 40, "deviation": [1.0] * 40})
+    assert expected in str(caught.value)
+    assert str(path) in caught.value.what
+
+
+@pytest.mark.parametrize("length", range(0, 44, 3))
+def test_a_file_cut_anywhere_in_its_header_is_refused(tmp_path: Path, length: int) -> None:
+    path = tmp_path / "cut.wav"
+    path.write_bytes(GOOD[:length])
+    settings = AudioFolderConfig(path=str(tmp_path), sample_rate=RATE)
+    with pytest.raises(DataError, match=r"cut\.wav"):
+        settings.prepare([str(path)], {})
+
+
+def as_folder(root: Path) -> str:
+    (root / "9_a_99.wav").mkdir()
+    return "9_a_99.wav: a folder where a file should be"
+
+
+def as_pipe(root: Path) -> str:
+    os.mkfifo(root / "9_a_99.wav")
+    return "9_a_99.wav: not a regular file"
+
+
+def as_link_to_nothing(root: Path) -> str:
+    (root / "9_a_99.wav").symlink_to(root / "gone")
+    return "9_a_99.wav: cannot be read"
+
+
+def as_huge_file(root: Path) -> str:
+    with (root / "9_a_99.wav").open("wb") as file:
+        file.truncate(10**12)  # sparse: it takes no room
+    return "9_a_99.wav: too large: 1.0 TB"
+
+
+def as_unmatched(root: Path) -> str:
+    (root / "noise.wav").write_bytes(GOOD)
+    return "noise.wav: does not match data.pattern"
+
+
+def as_one_class(root: Path) -> str:
+    for path in root.iterdir():
+        if not path.name.startswith("3_"):
+            path.unlink()
+    return "one class only among the recordings to train with: '3'"
+
+
+def as_no_recordings(root: Path) -> str:
+    for path in list(root.iterdir()):
+        path.rename(path.with_suffix(".flac"))
+    return "no recordings"
+
+
+def as_nothing(root: Path) -> str:
+    for path in list(root.iterdir()):
+        path.unlink()
+    return "none of 0 files is a .wav"
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        as_folder,
+        as_pipe,
+        as_link_to_nothing,
+        as_huge_file,
+        as_unmatched,
+        as_one_class,
+        as_no_recordings,
+        as_nothing,
+    ],
+)
+def test_a_broken_folder_is_refused(fit: Callable, tmp_path: Path, harm: Callable) -> None:
+    root = write_folder(tmp_path / "root", digits(4))
+    expected = harm(root)
+    assert expected in fit(root)
+
+
+def test_folders_that_link_in_a_circle_are_no_trap(tmp_path: Path) -> None:
+    root = write_folder(tmp_path / "root", {f"{c}/{n}.wav": GOOD for c in "ab" for n in range(9)})
+    (root / "a" / "again").symlink_to(root)
+    settings = AudioFolderConfig(path=str(root), sample_rate=RATE)
+    assert len(settings.build(0).train) == 14
+
+
+def entry_of(content: bytes, name: str = BROKEN) -> tuple[int, int]:
+    """Return where a name stands in a zip file's own list, and where its file begins."""
+    listed = content.rindex(name.encode()) - 46
+    return listed, struct.unpack_from("<I", content, listed + 42)[0]
+
+
+def flipped(content: bytes) -> bytes:
+    _, start = entry_of(content)
+    at = start + 30 + len(BROKEN) + 1000
+    return content[:at] + bytes([content[at] ^ 0xFF]) + content[at + 1 :]
+
+
+def with_field(offset: int, form: str, value: int) -> Callable[[bytes], bytes]:
+    def change(content: bytes) -> bytes:
+        changed = bytearray(content)
+        struct.pack_into(form, changed, entry_of(content)[0] + offset, value)
+        return bytes(changed)
+
+    return change
+
+
+ZIPS: dict[str, tuple[Callable[[bytes], bytes], str]] = {
+    "an entry with one byte flipped": (flipped, f"{BROKEN}: damaged"),
+    "a wrong checksum": (with_field(16, "<I", 1), f"{BROKEN}: damaged: Bad CRC-32"),
+    "a declared size of 4 GB": (with_field(24, "<I", 2**32 - 2), f"{BROKEN}: too large: 4.3 GB"),
+    "a declared size too small": (with_field(24, "<I", 100), f"{BROKEN}"),
+    "a declared size too large": (with_field(24, "<I", 10**6), "of 1,000,000"),
+    "an entry beyond the end": (with_field(42, "<I", 2**31), f"{BROKEN}: damaged"),
+    "an encrypted entry": (with_field(8, "<H", 1), f"{BROKEN}: encrypted"),
+    "an unknown method": (with_field(10, "<H", 99), "compressed by method 99"),
+    "its second half": (lambda content: content[len(content) // 2 :], "damaged"),
+    "its first half": (lambda content: content[: len(content) // 2], "sound zip file"),
+    "nothing": (lambda content: b"", "sound zip file"),
+    "a text": (lambda content: b"no zip file" * 9, "File is not a zip file"),
+    "a recording itself": (lambda content: GOOD, "neither a folder nor a sound zip file"),
+}
+
+
+@pytest.mark.parametrize("name", ZIPS)
+def test_a_broken_zip_file_is_refused(fit: Callable, tmp_path: Path, name: str) -> None:
+    harm, expected = ZIPS[name]
+    path = tmp_path / "root.zip"
+    path.write_bytes(harm(zipped(digits(4))))
+    assert expected in fit(path)
+
+
+@pytest.mark.parametrize("name", ["../../5_b_3.wav", "/etc/5_b_3.wav", "a/../5_b_3.wav"])
+def test_a_name_that_leads_out_of_the_zip_file_is_refused(
+    fit: Callable, tmp_path: Path, name: str
+) -> None:
+    path = tmp_path / "root.zip"
+    path.write_bytes(zipped({**digits(4), name: GOOD}))
+    assert "leads out of the zip file" in fit(path)
+
+
+@pytest.mark.parametrize("method", [ZIP_BZIP2, ZIP_LZMA])
+def test_methods_without_a_limit_are_refused(fit: Callable, tmp_path: Path, method: int) -> None:
+    path = tmp_path / "root.zip"
+    path.write_bytes(zipped(digits(4), method))
+    assert f"compressed by method {method}" in fit(path)
+
+
+def test_a_zip_bomb_is_never_unpacked(fit: Callable, tmp_path: Path) -> None:
+    path = tmp_path / "root.zip"
+    path.write_bytes(zipped({**digits(4), BROKEN: GOOD + bytes(140_000_000)}))
+    assert path.stat().st_size < 1_000_000
+    assert f"{BROKEN}: too large: 140.0 MB" in fit(path)
+
+
+def test_a_folder_entry_named_as_a_recording_is_refused(fit: Callable, tmp_path: Path) -> None:
+    path = tmp_path / "root.zip"
+    path.write_bytes(zipped({**digits(4), "9_a_99.wav/": b""}))
+    assert "9_a_99.wav: a folder where a file should be" in fit(path)
+
+
+def test_a_name_that_comes_twice_is_refused(fit: Callable, tmp_path: Path) -> None:
+    path = tmp_path / "root.zip"
+    other = BROKEN.replace("3", "1")  # as long: the name is changed in place
+    content = zipped(digits(4)).replace(other.encode(), BROKEN.encode())
+    path.write_bytes(content)
+    assert f"{BROKEN}: there twice" in fit(path)
+
+
+def test_what_is_not_there_is_named(fit: Callable, tmp_path: Path) -> None:
+    assert "cannot be read" in fit(tmp_path / "gone.zip")
+
+
+@pytest.mark.parametrize(
+    ("test", "expected"),
+    [
+        ("{kind: field, field: speaker, values: [c]}", "in the names it is a, b"),
+        ("{kind: field, field: speaker, values: [a, b]}", "all recordings are for the test"),
+        ("{kind: field, field: label, values: [7]}", "no recording to train with has the label"),
+    ],
+)
+def test_a_test_split_that_cannot_be_is_refused(
+    fit: Callable, tmp_path: Path, test: str, expected: str
+) -> None:
+    root = write_folder(tmp_path / "root", digits(4))
+    assert expected in fit(root, f"data.test={test}")
+
+
+TABLE = "file,text\n" + "".join(f"{name},some {name[0]}\n" for name in digits(4))
+TABLES: dict[str, tuple[bytes, str]] = {
+    "no text of a recording": (TABLE.replace("5_b_3.wav,some 5\n", "").encode(), "5_b_3.wav: no t"),
+    "a text of no recording": ((TABLE + "x.wav,some\n").encode(), "no recording 'x.wav'"),
+    "two texts of a recording": ((TABLE + "5_b_3.wav,5\n").encode(), "(line 42): a second text"),
+    "an empty text": (TABLE.replace("5_b_3.wav,some 5", "5_b_3.wav, ").encode(), "an empty text"),
+    "a text longer than its sound": (
+        TABLE.replace("5_b_3.wav,some 5", "5_b_3.wav," + "some" * 20).encode(),
+        "31 frames are too few for its text",
+    ),
+    "equal letters without room": (
+        TABLE.replace("5_b_3.wav,some 5", "5_b_3.wav," + "o" * 17).encode(),
+        "33 are needed",
+    ),
+    "other columns": (TABLE.replace("text", "said", 1).encode(), "no column 'text'"),
+    "a field too many": ((TABLE + "x.wav,some,5\n").encode(), "(line 42): 3 fields"),
+    "an open quote": ((TABLE + '"x.wav,some\n').encode(), "no CSV"),
+    "latin1": (TABLE.replace("some 9", "söme 9").encode("latin1"), "not UTF-8 text: byte"),
+    "nothing": (b"", "no header"),
+    "a header alone": (b"file,text\n", "no rows below the header"),
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_broken_table_of_texts_is_refused(fit: Callable, tmp_path: Path, name: str) -> None:
+    content, expected = TABLES[name]
+    root = write_folder(tmp_path / "root", {**digits(4, 2360), "said.csv": content})
+    words = ["data.task=transcription", "data.seconds=null", "data.transcripts=said.csv"]
+    assert expected in fit(root, *words)
+
+
+def test_unknown_letters_labels_and_tables_are_refused(fit: Callable, tmp_path: Path) -> None:
+    root = write_folder(tmp_path / "root", digits(4))
+    words = ["data.task=transcription", "data.seconds=null"]
+    assert "no such file" in fit(root, *words, "data.transcripts=said.csv")
+    assert "does not have the label '2'" in fit(root, *words, "data.spelling={0: zero, 1: one}")
+    held_out = "data.test={kind: field, field: label, values: [7]}"
+    assert "character '7' of its text is in no text to train with" in fit(root, *words, held_out)
+
+
+def test_sequences_that_take_too_long_or_too_much_memory_are_refused(
+    fit: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = write_folder(tmp_path / "root", digits(4))
+    monkeypatch.setattr("bptrain.data.audio.spectrograms.free_bytes", lambda: 1000)
+    assert "too large: its features take 249.6 kB" in fit(root)
+    long = riff(fmt(bits=8), chunk(b"data", bytes([128]) * (601 * RATE)))
+    (root / BROKEN).write_bytes(long)
+    assert f"{BROKEN}: 601 s long" in fit(root, "data.seconds=null", "data.test.fraction=0.0")
+
+
+CONFIGS = {
+    "pattern: '{label}{speaker}.wav'": "nothing tells {label} and {speaker} apart",
+    "pattern: '{label}_{label}.wav'": "the field {label} comes twice",
+    "pattern: '{speaker}.wav'": "pattern holds no {label}",
+    "pattern: '{label'": "a field is a word in braces",
+    "pattern: '{label}.mp3'": "pattern ends in .wav",
+    "test: {kind: field, field: who, values: [1]}": "test.field is 'who'",
+    "task: transcription": "needs seconds: null",
+    "transcripts: said.csv": "go with task: transcription",
+    "spelling: {'1': one}": "go with task: transcription",
+    "{task: transcription, seconds: null, transcripts: a, spelling: {'1': one}}": "exclude each",
+}
+
+
+@pytest.mark.parametrize("given", CONFIGS)
+def test_a_config_that_means_two_things_is_refused(
+    bptrain: Callable, tmp_path: Path, given: str
+) -> None:
+    path = tmp_path / "config.yaml"
+    inner = given.strip("{}") if given.startswith("{") else given
+    inner = inner + "}" if given.endswith("}}") else inner
+    path.write_text(f"data: {{kind: audio_folder, path: x, {inner}}}\nmodel: {{kind: mlp}}\n")
+    result = bptrain("validate", path)
+    assert result.exit_code == 2, result.output
+    assert CONFIGS[given] in result.stderr

@@ -1,0 +1,321 @@
+"""Transforms of training images: each against torchvision's, and what each sample gets of them."""
+
+from math import degrees
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms import functional as reference
+
+from bptrain.data.augment.color import ColourJitterConfig, NoiseConfig, hue_turned
+from bptrain.data.augment.erasing import Boxes, ErasingConfig
+from bptrain.data.augment.geometry import (
+    Border,
+    CropConfig,
+    FlipConfig,
+    RotationConfig,
+    shifted,
+    turned,
+)
+from bptrain.data.augment.mixing import CutMixConfig, MixingConfig, MixupConfig, partner_rows
+from bptrain.data.augment.transform import Images, TransformConfig
+from bptrain.data.hashed_random import Draws
+
+BATCH, CLASSES = 32, 5
+ABOUT = Images((3, 12, 10), CLASSES, (-2.0, -1.5, -1.0), (2.0, 2.5, 3.0))
+BLACK = torch.tensor(ABOUT.black).view(-1, 1, 1)
+WHITE = torch.tensor(ABOUT.white).view(-1, 1, 1)
+
+ALONE = [  # what a sample gets of these does not depend on the samples beside it
+    FlipConfig(),
+    FlipConfig(direction="vertical"),
+    CropConfig(padding=3),
+    CropConfig(padding=3, border="edge"),
+    CropConfig(padding=3, border="reflect"),
+    RotationConfig(degrees=30),
+    ColourJitterConfig(saturation=0.5, hue=0.1),
+    ErasingConfig(),
+    ErasingConfig(fill="black"),
+    ErasingConfig(fill="noise"),
+    NoiseConfig(),
+]
+MIXING = [MixupConfig(alpha=1.0), CutMixConfig()]
+
+
+def named(config: TransformConfig) -> str:
+    return "-".join(str(value) for value in config.model_dump().values())
+
+
+def pixels() -> Tensor:
+    return torch.rand(BATCH, *ABOUT.shape, generator=torch.Generator().manual_seed(0))
+
+
+def batch() -> tuple[Tensor, Tensor]:
+    return pixels() * (WHITE - BLACK) + BLACK, torch.arange(BATCH) % CLASSES
+
+
+def draws(epoch: int = 0, place: int = 0, rows: Tensor | None = None) -> Draws:
+    return Draws(1, epoch, torch.arange(100, 100 + BATCH) if rows is None else rows, place)
+
+
+def one_by_one(function: object, images: Tensor, *values: Tensor) -> Tensor:
+    """Return what torchvision makes of each image with its own parameters."""
+    rows = zip(images, *(value.tolist() for value in values), strict=True)
+    return torch.stack([function(*row) for row in rows])  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    ("direction", "mirror"), [("horizontal", reference.hflip), ("vertical", reference.vflip)]
+)
+def test_a_flip_is_torchvisions(direction: str, mirror: object) -> None:
+    images, targets = batch()
+    config = FlipConfig(direction=direction, chance=1.0)
+    flipped, same = config(images, targets, draws(), ABOUT)
+    assert flipped.equal(one_by_one(mirror, images))
+    assert same.equal(targets)
+
+
+@pytest.mark.parametrize(
+    ("border", "mode"), [("black", "constant"), ("edge", "edge"), ("reflect", "reflect")]
+)
+def test_a_crop_is_torchvisions(border: Border, mode: str) -> None:
+    images, padding = batch()[0] - BLACK, 4
+    down, right = torch.randint(-4, 5, (2, BATCH), generator=torch.Generator().manual_seed(1))
+
+    def crop(image: Tensor, down: int, right: int) -> Tensor:
+        padded = reference.pad(image, [padding] * 4, padding_mode=mode)
+        return reference.crop(padded, padding + down, padding + right, *image.shape[1:])
+
+    moved = shifted(images, down, right, border, torch.zeros(3, 1, 1))
+    assert moved.equal(one_by_one(crop, images, down, right))
+
+
+def test_a_crop_reaches_every_place_in_the_padding_and_shows_black_there() -> None:
+    image = torch.ones(1, 1, 4, 4).expand(4000, -1, -1, -1)
+    about = Images((1, 4, 4), 2, (-3.0,), (1.0,))
+    cropped = CropConfig(padding=2).changed(image, draws(rows=torch.arange(4000)), about)
+    assert set(cropped.unique().tolist()) == {-3.0, 1.0}
+    assert len(cropped.flatten(1).unique(dim=0)) == 25
+
+
+def test_a_rotation_is_torchvisions() -> None:
+    images = batch()[0]
+    angles = torch.linspace(-3.1, 3.1, BATCH)
+
+    def rotate(image: Tensor, angle: float) -> Tensor:
+        # its own fill weighs the image twice along the border: blended with 0, then with the fill
+        moved = reference.rotate(image - BLACK, degrees(angle), InterpolationMode.BILINEAR)
+        return moved + BLACK
+
+    # 1e-4: torchvision's angle and grid are rounded on other ways
+    expected = one_by_one(rotate, images, angles)
+    torch.testing.assert_close(turned(images, angles, BLACK), expected, rtol=0, atol=1e-4)
+
+
+def test_a_rotation_stays_within_its_degrees() -> None:
+    # a bright pixel far right of the middle: the row where it ends up tells the angle
+    images = torch.zeros(2000, 1, 41, 41)
+    images[:, 0, 20, 38] = 1
+    about = Images((1, 41, 41), 2, (0.0,), (1.0,))
+    turned_images = RotationConfig(degrees=20).changed(
+        images, draws(rows=torch.arange(2000)), about
+    )
+    weights = turned_images[:, 0].sum(2)
+    rows = (weights * torch.arange(41)).sum(1) / weights.sum(1) - 20
+    sines = rows / 18
+    limit = 0.342 + 0.02  # sin 20 degrees, and what interpolation blurs
+    assert sines.abs().max() < limit
+    assert sines.min() < -0.3 < 0.3 < sines.max()
+    assert abs(sines.mean()) < 0.02
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "adjust"),
+    [
+        ("brightness", 0, reference.adjust_brightness),
+        ("contrast", 1, reference.adjust_contrast),
+        ("saturation", 2, reference.adjust_saturation),
+    ],
+)
+def test_light_and_saturation_are_torchvisions(name: str, place: int, adjust: object) -> None:
+    strengths = {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0, name: 1.5}
+    images = batch()[0]
+    factors = (1 + 1.5 * (2 * draws().uniforms(4)[:, place] - 1)).clamp(min=0)
+    assert (factors == 0).any()
+    expected = one_by_one(adjust, pixels(), factors) * (WHITE - BLACK) + BLACK
+    changed = ColourJitterConfig(**strengths).changed(images, draws(), ABOUT)
+    torch.testing.assert_close(changed, expected, rtol=0, atol=1e-5)
+
+
+def test_contrast_of_grey_images_is_torchvisions() -> None:
+    grey = pixels()[:, :1]
+    about = Images((1, 12, 10), CLASSES, (0.0,), (1.0,))
+    factors = 1 + 0.8 * (2 * draws().uniforms(4)[:, 1] - 1)
+    expected = one_by_one(reference.adjust_contrast, grey, factors)
+    changed = ColourJitterConfig(brightness=0, contrast=0.8).changed(grey, draws(), about)
+    torch.testing.assert_close(changed, expected, rtol=0, atol=1e-5)
+
+
+def test_hue_is_torchvisions_and_grey_has_none() -> None:
+    images = pixels()
+    images[0] = images[0, :1]  # grey
+    images[1] = 0
+    images[2, 0] = images[2, 1]  # two largest values are equal
+    turns = torch.linspace(-0.5, 0.5, BATCH)
+    expected = one_by_one(reference.adjust_hue, images, turns)
+    torch.testing.assert_close(hue_turned(images, turns), expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(hue_turned(images, turns)[:2], images[:2])
+
+
+def test_noise_has_its_deviation() -> None:
+    images = torch.zeros(200, 3, 12, 10)
+    noise = NoiseConfig(deviation=0.25).changed(images, draws(rows=torch.arange(200)), ABOUT)
+    assert noise.std().item() == pytest.approx(0.25, rel=0.01)
+    assert noise.mean().item() == pytest.approx(0, abs=0.005)
+
+
+@pytest.mark.parametrize(("fill", "value"), [("mean", torch.zeros(3, 1, 1)), ("black", BLACK)])
+def test_erasing_is_torchvisions(fill: str, value: Tensor) -> None:
+    images = batch()[0]
+    config = ErasingConfig(chance=1.0, fill=fill)
+    erased = config.changed(images, draws(), ABOUT)
+    boxes = config.boxes(draws().uniforms(41)[:, 1:], 12, 10)
+
+    def erase(image: Tensor, top: int, left: int, height: int, width: int) -> Tensor:
+        return reference.erase(image, top, left, height, width, value)
+
+    assert erased.equal(one_by_one(erase, images, *boxes))
+
+
+def test_erased_rectangles_keep_their_bounds_and_cover_the_range() -> None:
+    config = ErasingConfig(area=(0.05, 0.3), ratio=(0.5, 2.0))
+    uniforms = draws(rows=torch.arange(5000)).uniforms(40)
+    top, left, height, width = config.boxes(uniforms, 100, 120)
+    assert (top >= 0).all()
+    assert (left >= 0).all()
+    assert (top + height <= 100).all()
+    assert (left + width <= 120).all()
+    area, ratio = height * width / 12_000, height / width
+    assert area.min().item() == pytest.approx(0.05, abs=0.005)
+    assert area.max().item() == pytest.approx(0.3, abs=0.005)
+    assert ratio.min().item() == pytest.approx(0.5, abs=0.03)
+    assert ratio.max().item() == pytest.approx(2, abs=0.1)
+    assert area.mean().item() == pytest.approx(0.175, abs=0.005)
+    assert ratio.log().mean().item() == pytest.approx(0, abs=0.03)
+
+
+def test_an_image_that_no_rectangle_fits_stays_as_it_is() -> None:
+    images, targets = batch()
+    config = ErasingConfig(chance=1.0, area=(1.0, 1.0))
+    assert config(images, targets, draws(), ABOUT)[0].equal(images)
+
+
+def test_erased_noise_is_like_standardized_images() -> None:
+    images = torch.full((64, 3, 32, 32), 9.0)
+    about = Images((3, 32, 32), 2, ABOUT.black, ABOUT.white)
+    config = ErasingConfig(chance=1.0, fill="noise")
+    changed = config.changed(images, draws(rows=torch.arange(64)), about)
+    noise = changed[changed != 9.0]
+    assert noise.mean().item() == pytest.approx(0, abs=0.02)
+    assert noise.std().item() == pytest.approx(1, abs=0.02)
+
+
+def test_a_box_covers_what_it_says() -> None:
+    boxes = Boxes(*torch.tensor([[1, 0], [2, 0], [2, 0], [3, 5]]))
+    mask = boxes.mask(4, 6)
+    expected = torch.zeros(2, 1, 4, 6, dtype=torch.bool)
+    expected[0, 0, 1:3, 2:5] = True
+    assert mask.equal(expected)
+
+
+def test_mixup_mixes_images_and_classes_in_the_same_shares() -> None:
+    images, targets = batch()
+    # images that spell their class: whatever is mixed, the image must still say the target
+    images = functional.one_hot(targets, CLASSES).float().view(BATCH, CLASSES, 1, 1)
+    mixed, probabilities = MixupConfig(alpha=1.0)(images, targets, draws(), ABOUT)
+    torch.testing.assert_close(mixed.view(BATCH, CLASSES), probabilities)
+    torch.testing.assert_close(probabilities.sum(1), torch.ones(BATCH))
+    assert ((probabilities > 0.01).sum(1) == 2).any()
+
+
+def test_cutmix_counts_the_pixels_of_each_class() -> None:
+    targets = batch()[1]
+    spelled = functional.one_hot(targets, CLASSES).float().view(BATCH, CLASSES, 1, 1)
+    images = spelled.expand(BATCH, CLASSES, 12, 10)
+    mixed, probabilities = CutMixConfig()(images, targets, draws(), ABOUT)
+    torch.testing.assert_close(mixed.mean((2, 3)), probabilities)
+    assert set(mixed.unique().tolist()) == {0.0, 1.0}
+    assert ((probabilities > 0).sum(1) == 2).any()
+
+
+def test_mixing_twice_starts_from_probabilities() -> None:
+    images, targets = batch()
+    images, once = MixupConfig()(images, targets, draws(), ABOUT)
+    _, twice = CutMixConfig()(images, once, draws(place=1), ABOUT)
+    torch.testing.assert_close(twice.sum(1), torch.ones(BATCH))
+    assert ((twice > 0).sum(1) >= 3).any()
+
+
+@pytest.mark.parametrize("rows", [2, 3, 100])
+def test_a_partner_is_another_row_each_of_them_alike(rows: int) -> None:
+    uniform = Draws(0, 0, torch.arange(rows * 500)).uniforms(1).view(500, rows)
+    steps = torch.stack([partner_rows(each) - torch.arange(rows) for each in uniform]) % rows
+    assert sorted(steps.unique().tolist()) == list(range(1, rows))
+    counts = steps.flatten().bincount(minlength=rows)[1:].double()
+    spread = (steps.numel() / (rows - 1)) ** 0.5
+    assert (counts - counts.mean()).abs().max() < 4.5 * spread
+
+
+@pytest.mark.parametrize("config", MIXING, ids=named)
+def test_a_batch_of_one_mixes_with_itself(config: MixingConfig) -> None:
+    images, targets = batch()
+    changed, probabilities = config(images[:1], targets[:1], draws(rows=torch.arange(1)), ABOUT)
+    torch.testing.assert_close(changed, images[:1])
+    assert probabilities.argmax(1).equal(targets[:1])
+
+
+@pytest.mark.parametrize(
+    "config",
+    [FlipConfig(chance=0), ErasingConfig(chance=0), MixupConfig(chance=0), CutMixConfig(chance=0)],
+    ids=named,
+)
+def test_at_a_chance_of_0_nothing_changes(config: TransformConfig) -> None:
+    images, targets = batch()
+    changed, same = config(images, targets, draws(), ABOUT)
+    assert changed.equal(images)
+    assert (same.argmax(1) if config.mixes else same).equal(targets)
+
+
+@pytest.mark.parametrize("config", [FlipConfig(chance=0.3), ErasingConfig(chance=0.3)], ids=named)
+def test_a_chance_is_the_share_of_changed_images(config: TransformConfig) -> None:
+    images = torch.rand(3000, 1, 8, 8) + 1
+    about = Images((1, 8, 8), 2, (0.0,), (2.0,))
+    changed = config.changed(images, draws(rows=torch.arange(3000)), about)
+    share = (changed != images).flatten(1).any(1).float().mean().item()
+    assert share == pytest.approx(0.3, abs=0.04)
+
+
+@pytest.mark.parametrize("config", ALONE, ids=named)
+def test_a_sample_gets_the_same_in_another_batch(config: TransformConfig) -> None:
+    images, targets = batch()
+    whole, _ = config(images, targets, draws(), ABOUT)
+    chosen = torch.tensor([7, 30, 3])
+    few, _ = config(images[chosen], targets[chosen], draws(rows=chosen + 100), ABOUT)
+    # a vector's last elements are rounded by other instructions than its first ones
+    torch.testing.assert_close(few, whole[chosen], rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("config", ALONE + MIXING, ids=named)
+def test_a_transform_is_served_again_and_is_another_one_elsewhere(config: TransformConfig) -> None:
+    images, targets = batch()
+    given = images.clone()
+    first = config(images, targets, draws(), ABOUT)
+    again = config(images, targets, draws(), ABOUT)
+    assert images.equal(given)  # the data set itself is left alone
+    assert all(one.equal(other) for one, other in zip(first, again, strict=True))
+    for other in (draws(epoch=1), draws(place=1)):
+        assert not config(images, targets, other, ABOUT)[0].equal(first[0])
+    assert first[0].dtype == torch.float32
+    assert not first[0].equal(images)

@@ -1,0 +1,135 @@
+"""Worker processes that die, hang or are left behind: the run ends, and so do they."""
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from multiprocessing import forkserver
+from pathlib import Path
+
+import psutil
+import pytest
+from image_sets import write_folder
+from torch import Tensor
+
+from bptrain.data import worker_watchdog
+from bptrain.data.images.decoding_workers import decoded
+from bptrain.data.images.image_file import Form
+from bptrain.data.images.image_folder import ImageFolderConfig
+from bptrain.errors import WorkerError
+
+SCRIPT = """\
+import signal, sys, time
+from multiprocessing import forkserver
+from pathlib import Path
+import psutil
+from bptrain.data.images.decoding_workers import decoded
+from bptrain.data.images.image_file import Form
+
+if __name__ == "__main__":
+    paths = [[str(path)] for path in sorted(Path(sys.argv[1]).iterdir())] * 50
+    images = decoded(paths, Form(16, 16, 3), workers=2)
+    next(images)
+    server = psutil.Process(forkserver._forkserver._forkserver_pid)
+    stopped, _ = workers = server.children()
+    stopped.send_signal(signal.SIGSTOP)
+    print(server.pid, *(worker.pid for worker in workers), flush=True)
+    time.sleep(600)
+"""
+
+
+def workers_of(root: Path, **options: float) -> tuple[Iterator[Tensor], list[psutil.Process]]:
+    """Return the batches of 600 images, begun, and the processes that decode them."""
+    paths = [[str(path)] for path in sorted((root / "cat").iterdir())] * 50
+    images = decoded(paths, Form(16, 16, 3), workers=2, **options)
+    next(images)
+    return images, psutil.Process(forkserver._forkserver._forkserver_pid).children()
+
+
+def are_gone(processes: list[psutil.Process]) -> bool:
+    """Wait for processes to end; one that nobody asks for its exit status has ended too."""
+    for _ in range(600):
+        if not any(map(is_alive, processes)):
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_a_worker_that_dies_ends_the_run_with_its_own_exit_code(tmp_path: Path) -> None:
+    images, workers = workers_of(write_folder(tmp_path))
+    workers[0].kill()
+    with pytest.raises(WorkerError, match="worker failed or is gone") as caught:
+        list(images)
+    assert caught.value.exit_code == 8
+    assert are_gone(workers)
+
+
+def test_an_interrupt_leaves_workers_at_work(tmp_path: Path) -> None:
+    images, workers = workers_of(write_folder(tmp_path))
+    assert workers
+    for worker in workers:
+        worker.send_signal(signal.SIGINT)
+    assert len(list(images)) == 599
+    assert are_gone(workers)
+
+
+def test_a_worker_that_hangs_ends_the_run_and_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_watchdog, "LOOK_S", 1.0)  # the last of three looks ends the run
+    images, workers = workers_of(write_folder(tmp_path), timeout_s=3)
+    workers[0].send_signal(signal.SIGSTOP)
+    with pytest.raises(WorkerError, match=r"no batch .* for 3 s[\s\S]*worker_timeout_s") as caught:
+        list(images)
+    assert caught.value.exit_code == 8
+    assert are_gone(workers)
+
+
+def test_a_stopped_worker_that_goes_on_in_time_loses_no_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_watchdog, "LOOK_S", 0.1)
+    images, workers = workers_of(write_folder(tmp_path), timeout_s=60)
+    workers[0].send_signal(signal.SIGSTOP)
+    script = f"import os, time; time.sleep(1); os.kill({workers[0].pid}, {signal.SIGCONT:d})"
+    with subprocess.Popen([sys.executable, "-c", script]):
+        assert len(list(images)) == 599
+
+
+def test_time_between_two_batches_is_not_the_workers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_watchdog, "LOOK_S", 0.05)
+    images, _ = workers_of(write_folder(tmp_path))
+    images.close()  # the server is up: the first batch comes at once
+    images, _ = workers_of(tmp_path, timeout_s=5)
+    time.sleep(6)
+    assert len(list(images)) == 599
+
+
+def test_the_folders_config_sets_the_timeout(tmp_path: Path) -> None:
+    root = str(write_folder(tmp_path))
+    config = ImageFolderConfig(root=root, memory_bytes=0, worker_timeout_s=7.5)
+    assert config.build(0).train.worker_timeout_s == 7.5
+
+
+def test_workers_end_with_a_training_process_that_is_killed(tmp_path: Path) -> None:
+    root = write_folder(tmp_path / "root")
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    words = [sys.executable, str(script), str(root / "cat")]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as training:
+        assert training.stdout is not None
+        children = [psutil.Process(int(pid)) for pid in training.stdout.readline().split()]
+        assert len(children) == 3
+        assert children[1].status() == psutil.STATUS_STOPPED
+        training.kill()
+        assert are_gone(children)
