@@ -33,7 +33,6 @@ app = typer.Typer(
     name="bptrain",
     help="Train networks whose backpropagation is written out by hand.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

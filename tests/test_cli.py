@@ -21,8 +21,11 @@ Usage: bptrain [OPTIONS] COMMAND [ARGS]...
   Train networks whose backpropagation is written out by hand.
 
 Options:
-  --version   print the version
-  -h, --help  Show this message and exit.
+  --version             print the version
+  --install-completion  Install completion for the current shell.
+  --show-completion     Show completion for the current shell, to copy it or
+                        customize the installation.
+  -h, --help            Show this message and exit.
 
 Commands:
   fit            Train the experiment of CONFIG and test it.
@@ -36,6 +39,17 @@ Commands:
 """
 
 
+COMPLETE = """
+import sys
+sys.argv[0] = "bptrain"  # the name that a shell completes
+from bptrain.cli import app
+try:
+    app()
+finally:
+    assert "torch" not in sys.modules, "completion must answer while somebody types"
+"""
+
+
 def test_help_reads_as_documented(bptrain: Callable) -> None:
     shown = bptrain("--help")
     assert shown.exit_code == 0
@@ -45,6 +59,34 @@ def test_help_reads_as_documented(bptrain: Callable) -> None:
 def test_importing_the_commands_leaves_torch_out() -> None:
     code = "import bptrain.cli, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [
+        ("bptrain va", ["validate"]),
+        ("bptrain fit --dr", ["--dry-run"]),
+        ("bptrain init s", ["sequential"]),
+        ("bptrain evaluate --checkpoint l", ["last"]),
+        ("bptrain fit exp", []),  # the shell completes file names itself
+    ],
+)
+def test_the_shell_completes_commands_options_and_choices(words: str, completed: list) -> None:
+    asked = {"_BPTRAIN_COMPLETE": "complete_bash", "COMP_WORDS": words}
+    asked["COMP_CWORD"] = str(len(words.split()) - 1)
+    shown = subprocess.run(
+        [sys.executable, "-c", COMPLETE], env=os.environ | asked, capture_output=True, text=True
+    )
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert shown.stdout.split() == completed
+
+
+def test_the_completion_script_names_bptrain() -> None:
+    asked = os.environ | {"_BPTRAIN_COMPLETE": "source_bash"}
+    shown = subprocess.run(
+        [sys.executable, "-c", COMPLETE], env=asked, capture_output=True, text=True, check=True
+    )
+    assert "complete -o default -F _bptrain_completion bptrain" in shown.stdout
 
 
 def test_fit_leaves_the_documented_run_directory(bptrain: Callable, tmp_path: Path) -> None:
