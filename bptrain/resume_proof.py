@@ -18,14 +18,14 @@ from bptrain.config import to_yaml
 from bptrain.errors import CheckpointError, shorten
 from bptrain.experiment import ExperimentConfig, plan
 from bptrain.train.checkpoint import list_checkpoints
-from bptrain.verify.same_run import Comparison, compare_runs
+from bptrain.verify.run_equality import RunPart, compare_runs
 
 STEPS = 60  # of the run that is compared, if it has no fewer
 PARTS = 8  # of which each ends in a checkpoint
 POLL_S = 0.005
 
 
-def verify_resume(config: ExperimentConfig, steps: int | None, kills: int) -> list[Comparison]:
+def verify_resume(config: ExperimentConfig, steps: int | None, kills: int) -> list[RunPart]:
     """Return how a run that is killed `kills` times compares with one that is not."""
     planned = plan(config)
     steps = min(steps or STEPS, planned.total_steps)

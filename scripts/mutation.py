@@ -27,7 +27,7 @@ from types import CodeType, FunctionType
 
 import torch
 from cases import CASES
-from cases.case import Case, wanted
+from cases.case import Case, differentiated
 
 from bptrain import ops
 from bptrain.verify.named_tensors import Tensors
@@ -260,8 +260,8 @@ def cases_by_file(references: dict[str, Tensors]) -> dict[str, list[Case]]:
     found: dict[str, list[Case]] = defaultdict(list)
     for case in CASES:
         tensors = case.draw(torch.float64, "cpu")
-        names = wanted(case, tensors)
-        references[case.label] = outcomes(case.twin, tensors, names, 1)
+        names = differentiated(case, tensors)
+        references[case.label] = outcomes(case.expected, tensors, names, 1)
         files: set[str] = set()
         sys.setprofile(lambda frame, *_, files=files: files.add(frame.f_code.co_filename))
         try:
@@ -278,7 +278,7 @@ def verdict(cases: list[Case], references: dict[str, Tensors]) -> str:
     for case in cases:
         tensors = case.draw(torch.float64, "cpu")
         try:
-            ours = outcomes(case.ours, tensors, wanted(case, tensors), 1)
+            ours = outcomes(case.ours, tensors, differentiated(case, tensors), 1)
             found = parity(ours, references[case.label], NOISE)
         except Exception:  # whatever a mutant raises, a test that meets it fails
             return "by error"

@@ -13,7 +13,7 @@ from bptrain.models.activations import Activation
 from bptrain.models.initialization import SMOOTH_RELUS, TORCHS_GAINS
 from bptrain.models.losses import CrossEntropyConfig, MSEConfig
 from bptrain.models.mlp import MLPConfig
-from bptrain.models.torch_twin import torch_twin
+from bptrain.nn.to_torch import to_torch
 from bptrain.problem import Problem
 
 
@@ -53,7 +53,7 @@ def test_a_residual_layer_is_added_to_what_it_reads() -> None:
     x = torch.randn(6, 4)
     hidden = torch.relu(x @ model.linear1.weight.T + model.linear1.bias) + x
     torch.testing.assert_close(model(x), model.output(hidden))
-    torch.testing.assert_close(torch_twin(model)(x), model(x))
+    torch.testing.assert_close(to_torch(model)(x), model(x))
 
 
 def test_a_residual_that_no_layer_can_have_is_refused() -> None:

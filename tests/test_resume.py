@@ -17,7 +17,7 @@ from typer.testing import Result
 
 from bptrain import judging, session
 from bptrain.train.checkpoint import list_checkpoints
-from bptrain.verify.same_run import compare_runs
+from bptrain.verify.run_equality import compare_runs
 
 Bptrain = Callable[..., Result]
 DIGITS = CONFIGS / "digits_mlp.yaml"

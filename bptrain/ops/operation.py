@@ -26,7 +26,7 @@ outputs that have no gradient, and the refusal of second derivatives.
 """
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
@@ -84,6 +84,11 @@ class Operation(Generic[Outputs]):
         """Return the outputs, differentiable by autograd."""
         outputs: Outputs = self.function.apply(*inputs)
         return outputs
+
+    @property
+    def has_kernel(self) -> bool:
+        """Whether a library's kernel computes one of its directions."""
+        return self.fused != self.formula
 
     def passes(self, kernels: Kernels) -> Passes:
         """Return the two functions that compute it with these kernels."""
@@ -158,6 +163,23 @@ def operation(
     return Operation(formula, fused, precision, non_differentiable)
 
 
+def operations_behind(outputs: Iterable[Tensor]) -> set[Operation[Any]]:
+    """Return the operations in the autograd graph that leads to these outputs."""
+    found: set[Operation[Any]] = set()
+    seen, waiting = set(), [output.grad_fn for output in outputs]
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        waiting += [following for following, _ in node.next_functions]
+        function = getattr(node, "_forward_cls", None)  # of a torch.autograd.Function
+        computed_by = getattr(function, "operation", None)
+        if computed_by is not None:
+            found.add(computed_by)
+    return found
+
+
 def _autograd_function(op: Operation[Any]) -> type[torch.autograd.Function]:
     """Return the torch.autograd.Function that runs an operation."""
 
@@ -187,7 +209,11 @@ def _autograd_function(op: Operation[Any]) -> type[torch.autograd.Function]:
         run = refusing_seconds if torch.is_grad_enabled() else backward_once
         return run(ctx, *grads)
 
-    body = {"forward": staticmethod(forward), "backward": staticmethod(backward)}
+    body = {
+        "forward": staticmethod(forward),
+        "backward": staticmethod(backward),
+        "operation": op,
+    }
     name = "".join(part.capitalize() for part in op.name.split("_"))
     return type(f"{name}Function", (torch.autograd.Function,), body)
 

@@ -1,4 +1,4 @@
-"""Referees: is the gradient right? `check` proves it on a module of the user's own.
+"""Is the gradient right? `check` proves it on a module of the user's own.
 
 from bptrain.verify import check
 report = check(module, inputs)
@@ -6,7 +6,7 @@ assert report.ok, report
 """
 
 from bptrain.verify.check import check
-from bptrain.verify.gradcheck import Sampling
+from bptrain.verify.finite_differences import Sampling
 from bptrain.verify.report import Report, Row
 
 __all__ = ["Report", "Row", "Sampling", "check"]

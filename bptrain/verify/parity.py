@@ -1,4 +1,4 @@
-"""Referee two: does the operation agree with its torch twin, forward and backward?"""
+"""The second test oracle: does it agree with its torch.nn counterpart, forward and backward?"""
 
 from collections.abc import Callable, Mapping
 
@@ -15,33 +15,33 @@ SAME = 1e-10  # in float64, where both round the same operations, in another ord
 def outcomes(
     function: Callable[[dict[str, Tensor]], Mapping[str, Tensor]],
     tensors: Mapping[str, Tensor],
-    wanted: list[str],
+    names: list[str],
     seed: int,
 ) -> dict[str, Tensor]:
-    """Return each output, and the gradient of each wanted tensor for random upstream gradients.
+    """Return each output, and the gradient of each named tensor for random upstream gradients.
 
     A tensor that no output depends on has no entry.
     """
     leaves = {name: tensor.detach() for name, tensor in tensors.items()}
-    for name in wanted:
+    for name in names:
         leaves[name].requires_grad_()
     outputs = function(leaves)
-    pulled = differentiable(outputs)
+    differentiated = differentiable(outputs)
     gradients: tuple[Tensor | None, ...] = torch.autograd.grad(
-        list(pulled.values()),
-        [leaves[name] for name in wanted],
-        list(upstream(pulled, seed).values()),
+        list(differentiated.values()),
+        [leaves[name] for name in names],
+        list(upstream(differentiated, seed).values()),
         allow_unused=True,
     )
     found = {name: output.detach() for name, output in outputs.items()}
-    for name, gradient in zip(wanted, gradients, strict=True):
+    for name, gradient in zip(names, gradients, strict=True):
         if gradient is not None:
             found[GRADIENT + name] = gradient
     return found
 
 
 def differentiable(outputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the outputs that a gradient flows back from."""
+    """Return the outputs that have a gradient."""
     return {name: output for name, output in outputs.items() if output.requires_grad}
 
 

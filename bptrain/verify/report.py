@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import StringIO
 from math import isfinite
 from typing import Literal
@@ -12,36 +12,37 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
+from bptrain.ops.kernels import Kernels
 from bptrain.verify.comparison import Comparison
 from bptrain.verify.named_tensors import PARAMETER
 from bptrain.verify.parity import GRADIENT
 
-Referee = Literal["finite differences", "torch autograd", "float32", "bfloat16", "float16"]
+Oracle = Literal["finite differences", "torch autograd", "float32", "bfloat16", "float16"]
 EXACT = ("finite differences", "torch autograd")
-SHORT: dict[Referee, str] = {
+SHORT: dict[Oracle, str] = {
     "finite differences": "numeric",
     "torch autograd": "torch",
     "float32": "float32",
     "bfloat16": "bfloat16",
     "float16": "float16",
 }
-WHOLE = "whole model"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One tensor's gradient, or an output, before one referee."""
+    """One tensor's gradient, or an output, against one oracle."""
 
     layer: str
     kind: str  # the layer's class
-    referee: Referee
+    kernels: Kernels  # what computed it: fused kernels, or the formulas alone
+    oracle: Oracle
     found: Comparison
     tolerance: float
     kinks: int = 0  # elements at a kink, where no derivative exists and none is compared
 
     @property
     def tensor(self) -> str:
-        """Whose gradient, or which output, in a person's words."""
+        """The tensor whose gradient this is, or the output."""
         return self.found.tensor.replace(GRADIENT, "").replace(PARAMETER, "")
 
     @property
@@ -58,8 +59,12 @@ class Row:
     def verdict(self) -> str:
         """The outcome in a word."""
         if not isfinite(self.tolerance):
-            return "shown"  # an error that nothing judges
+            return "no bound"  # an error that there is nothing to compare with
         return "ok" if self.is_right else "WRONG"
+
+    def by(self, kernels: Kernels) -> "Row":
+        """Return the row as computed by these kernels."""
+        return replace(self, kernels=kernels)
 
     def as_json(self) -> dict[str, object]:
         """Return the row as plain values; JSON has no infinity and no NaN, they are text."""
@@ -68,7 +73,8 @@ class Row:
             "layer": self.layer,
             "kind": self.kind,
             "tensor": self.tensor,
-            "referee": self.referee,
+            "kernels": self.kernels,
+            "against": self.oracle,
             "index": None if found.index is None else list(found.index),
             "ours": _plain(found.ours),
             "reference": _plain(found.reference),
@@ -111,10 +117,10 @@ class Report:
 
     @property
     def worst(self) -> list[Row]:
-        """Of each tensor's rows that one which is nearest to its tolerance, or beyond it."""
-        nearest: dict[tuple[str, str, bool], Row] = {}
+        """Of each tensor's rows the one nearest to its tolerance, or furthest beyond it."""
+        nearest: dict[tuple[str, str, Kernels, bool], Row] = {}
         for row in self.rows:
-            key = (row.layer, row.tensor, row.referee in EXACT)
+            key = (row.layer, row.tensor, row.kernels, row.oracle in EXACT)
             if key not in nearest or row.share > nearest[key].share:
                 nearest[key] = row
         return list(nearest.values())
@@ -123,6 +129,7 @@ class Report:
         """Return the worst rows as a table, each with its worst element, under their layers."""
         made = Table(box=SIMPLE, padding=(0, 1, 0, 0))
         made.add_column("layer and tensor", no_wrap=True)
+        made.add_column("by", no_wrap=True)
         made.add_column("against", no_wrap=True)
         for heading in ("index", "ours", "reference", "error", "verdict"):
             made.add_column(heading, justify="right")
@@ -134,8 +141,8 @@ class Report:
             found = row.found
             numbers = [f"{found.ours:.3g}", f"{found.reference:.3g}", f"{found.relative_error:.1e}"]
             verdict = row.verdict + (f", {row.kinks} at a kink" if row.kinks else "")
-            cells = [f"  {row.tensor}", SHORT[row.referee], _index(found), *numbers, verdict]
-            made.add_row(*cells, style=None if row.is_right else "bold red")
+            cells = [f"  {row.tensor}", row.kernels, SHORT[row.oracle], _index(found)]
+            made.add_row(*cells, *numbers, verdict, style=None if row.is_right else "bold red")
         return made
 
     def as_json(self) -> str:
@@ -151,10 +158,10 @@ class Report:
             failures=str(len(self.wrong)), errors="0",
         )  # fmt: skip
         for row in self.rows:
-            name = f"{row.tensor} against {row.referee}"
+            name = f"{row.tensor} by {row.kernels} against {row.oracle}"
             case = XML.SubElement(suite, "testcase", classname=row.layer, name=name)
             if not row.is_right:
-                XML.SubElement(case, "failure", message=_in_words(row.found))
+                XML.SubElement(case, "failure", message=_described(row.found))
         return XML.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
 
     def __str__(self) -> str:
@@ -165,7 +172,7 @@ class Report:
         return out.getvalue() + self.summary
 
 
-def _in_words(found: Comparison) -> str:
+def _described(found: Comparison) -> str:
     return (
         f"{found.tensor} [{_index(found)}]: ours {found.ours:.9g}, reference "
         f"{found.reference:.9g}, relative error {found.relative_error:.3g}"

@@ -1,7 +1,7 @@
-"""What a case is: one way to use an operation or a module, its inputs, its torch twin, and why.
+"""What a case is: one way to use an operation or a module, its inputs, what torch has, and why.
 
-Every referee sees a case as two functions of named tensors, ours and torch's. A module's
-parameters are among the tensors, under `self.`, so that one set of referees serves both; its
+Every test oracle sees a case as two functions of named tensors, ours and torch's. A module's
+parameters are among the tensors, under `self.`, so that one set of oracles serves both; its
 buffers come back among the outputs, so that running statistics are compared too.
 """
 
@@ -94,7 +94,7 @@ class OpCase:
     reference  torch's function, where torch.nn.functional has none of the same name
     random     whether it draws random numbers: then each run starts from the same seed
     dtypes     the narrow dtypes in which torch has the operation on the CPU
-    at_once    whether one kernel computes all gradients together where they are wanted together
+    at_once    whether one kernel computes all gradients together where they are needed together
                (counting what it makes does not tell what one gradient alone would cost)
     constraint maps the tensors onto those for which alone the gradient is defined, and leaves the
                drawn ones as they are: finite differences are taken through it
@@ -127,7 +127,7 @@ class OpCase:
         """Return the outputs of our function by name."""
         return self._run(getattr(ops, self.op), tensors)
 
-    def twin(self, tensors: Tensors) -> Tensors:
+    def expected(self, tensors: Tensors) -> Tensors:
         """Return the outputs of torch's function by name."""
         return self._run(self.reference or getattr(torch.nn.functional, self.op), tensors)
 
@@ -175,7 +175,7 @@ class ModuleCase:
         return found
 
     @property
-    def twin_class(self) -> type[torch.nn.Module]:
+    def torch_class(self) -> type[torch.nn.Module]:
         """Return torch's class of the same name."""
         found: type[torch.nn.Module] = self.reference or getattr(torch.nn, self.module)
         return found
@@ -192,7 +192,7 @@ class ModuleCase:
         factor, a bias of zeros a missing term.
         """
         draw = Inputs(torch.Generator().manual_seed(seed + 1), dtype, torch.device(device))
-        module = self.build(self.twin_class).to(device, dtype)
+        module = self.build(self.torch_class).to(device, dtype)
         parameters = {
             PARAMETER + name: parameter.detach() + draw.normal(*parameter.shape, scale=0.3)
             for name, parameter in module.named_parameters()
@@ -203,9 +203,9 @@ class ModuleCase:
         """Return the outputs and buffers of our module by name."""
         return self._run(self.our_class, tensors)
 
-    def twin(self, tensors: Tensors) -> Tensors:
+    def expected(self, tensors: Tensors) -> Tensors:
         """Return the outputs and buffers of torch's module by name."""
-        return self._run(self.twin_class, tensors)
+        return self._run(self.torch_class, tensors)
 
     def _run(self, kind: type[torch.nn.Module], tensors: Tensors) -> Tensors:
         example = next(each for each in tensors.values() if each.is_floating_point())
@@ -243,7 +243,7 @@ def shift_buffers(module: torch.nn.Module) -> None:
             buffer.add_(drawn.to(buffer.device, buffer.dtype))
 
 
-def wanted(case: Case, tensors: Tensors) -> list[str]:
+def differentiated(case: Case, tensors: Tensors) -> list[str]:
     """Return the names of the tensors that are differentiated."""
     return [
         name

@@ -15,7 +15,7 @@ from tensorboard.backend.event_processing.event_file_loader import EventFileLoad
 from bptrain.errors import CheckpointError
 from bptrain.monitor.event_file import event_files
 from bptrain.train.checkpoint import list_checkpoints, newest_sound
-from bptrain.verify.same_run import compare_runs, is_timed
+from bptrain.verify.run_equality import compare_runs, is_measured
 
 # saves fall within an epoch and at its end, beside log lines and between them
 CONFIGS = {
@@ -199,7 +199,7 @@ def board_of(run: Path) -> dict[tuple[str, int], str]:
     for path in event_files(run / "tensorboard").values():
         for event in EventFileLoader(str(path)).Load():
             for value in event.summary.value:
-                if not is_timed(value.tag):
+                if not is_measured(value.tag):
                     number = counts[value.tag] = counts.get(value.tag, 0) + 1
                     content = value.SerializeToString(deterministic=True)
                     shown[value.tag, number] = f"{event.step} {sha256(content).hexdigest()}"

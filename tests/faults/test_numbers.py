@@ -14,7 +14,7 @@ from poisoned_runs import CONFIGS, VARIANTS, places, write_config, write_data
 
 from bptrain.train.checkpoint import list_checkpoints, read_checkpoint
 from bptrain.train.finite import not_finite
-from bptrain.verify.same_run import Comparison, compare_runs, flat
+from bptrain.verify.run_equality import RunPart, compare_runs, flat
 
 PLANT = "numbers_plants:plant"
 STEP = re.compile(r"(at|after) step ([0-9]+)")
@@ -300,7 +300,7 @@ def test_a_measure_that_is_infinite_is_no_failure(bench: Bench, tally: Callable[
     tally("an infinite measure")
 
 
-def differences(first: Path, second: Path) -> list[Comparison]:
+def differences(first: Path, second: Path) -> list[RunPart]:
     return [each for each in compare_runs(first, second) if each.difference]
 
 

@@ -19,7 +19,7 @@ from bptrain.models.resnet import Block
 from bptrain.models.stages import StageConfig
 from bptrain.problem import Problem
 from bptrain.verify import check
-from bptrain.verify.gradcheck import Sampling
+from bptrain.verify.finite_differences import Sampling
 
 IMAGES = Problem("classification", (3, 32, 32), 10)
 SEQUENCES = Problem("classification", (20, 6), 4, is_sequence=True)

@@ -18,7 +18,7 @@ from bptrain.models.layer_table import INFERRED, LAYERS, arguments_of, required
 from bptrain.models.sequential import SequentialConfig
 from bptrain.problem import Problem
 from bptrain.verify import check
-from bptrain.verify.gradcheck import Sampling
+from bptrain.verify.finite_differences import Sampling
 
 IMAGES = Problem("classification", (3, 8, 8), 10)
 NUMBERS = Problem("classification", (6,), 10)

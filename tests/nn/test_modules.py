@@ -19,7 +19,7 @@ every_case = pytest.mark.parametrize("case", MODULES, ids=lambda case: case.labe
 
 def pair(case: ModuleCase) -> tuple[torch.nn.Module, torch.nn.Module]:
     """Return our module and torch's, each built from the same random state, in float64."""
-    return case.build(case.our_class).double(), case.build(case.twin_class).double()
+    return case.build(case.our_class).double(), case.build(case.torch_class).double()
 
 
 def inputs_of(case: ModuleCase, dtype: torch.dtype = torch.float64) -> Tensors:

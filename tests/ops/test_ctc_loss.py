@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from bptrain.ops import ctc_loss
-from bptrain.verify.gradcheck import TOLERANCE, gradcheck
+from bptrain.verify.finite_differences import TOLERANCE, gradcheck
 
 
 def log_probabilities(T: int, N: int = 1, K: int = 3) -> Tensor:

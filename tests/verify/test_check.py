@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from xml.etree import ElementTree as XML
 
@@ -12,7 +13,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from bptrain import nn
-from bptrain.ops import tanh as tanh_op
+from bptrain.ops.operation import Passes
 from bptrain.verify import Sampling, check
 
 
@@ -52,6 +53,9 @@ class TorchScale(Scale):
         return x * self.s
 
 
+tanh = import_module("bptrain.ops.tanh")
+
+
 def ten_layers(is_wrong: bool = False) -> torch.nn.Sequential:
     torch.manual_seed(0)
     return torch.nn.Sequential(
@@ -63,10 +67,10 @@ def ten_layers(is_wrong: bool = False) -> torch.nn.Sequential:
 BATCH = torch.randn(5, 6, generator=torch.Generator().manual_seed(1))
 
 
-def test_a_right_network_passes_before_every_referee() -> None:
+def test_a_right_network_passes_against_every_oracle() -> None:
     report = check(ten_layers(), BATCH)
     assert report.ok, report
-    assert {row.referee for row in report.rows} == {
+    assert {row.oracle for row in report.rows} == {
         "finite differences",
         "torch autograd",
         "float32",
@@ -80,40 +84,51 @@ def test_a_planted_error_is_found_in_its_layer_and_no_other_is_named() -> None:
     assert report.wrong_layers == ["5"]
     assert {row.tensor for row in report.wrong} == {"s"}
     assert "5" in str(report)
-    assert report.notes == ["the whole model is not judged while a layer is wrong"]
+    assert report.notes == ["the whole model is not checked while a layer is wrong"]
 
 
-def test_an_error_in_one_of_our_own_layers_is_found_by_both_referees(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("kernels", ["fused", "formula"])
+def test_an_error_in_one_of_our_own_layers_is_found_by_both_oracles(
+    monkeypatch: pytest.MonkeyPatch, kernels: str
 ) -> None:
-    module = __import__("bptrain.ops.tanh", fromlist=["backward"])
-    assert tanh_op.__module__ == module.__name__
-    monkeypatch.setattr(module, "backward", lambda grad_y, saved: grad_y * (1 - saved.y))
+    wrong = Passes(tanh.forward, lambda grad_y, saved: grad_y * (1 - saved.y))
+    monkeypatch.setattr(tanh.tanh_function, kernels, wrong)
     report = check(ten_layers(), BATCH)
     assert report.wrong_layers == ["3"]
-    assert {row.referee for row in report.wrong} >= {"finite differences", "torch autograd"}
+    assert {row.kernels for row in report.wrong} == {kernels}
+    assert {row.oracle for row in report.wrong} >= {"finite differences", "torch autograd"}
 
 
 @pytest.mark.parametrize("is_wrong", [False, True])
-def test_one_layer_alone_is_judged_by_itself(is_wrong: bool) -> None:
+def test_one_layer_alone_is_checked_by_itself(is_wrong: bool) -> None:
     report = check(Scale(6, is_wrong), BATCH)
     assert report.ok != is_wrong
-    assert {row.referee for row in report.rows} == {"finite differences", "float32"}
+    assert {row.oracle for row in report.rows} == {"finite differences", "float32"}
 
 
-def test_a_reference_of_the_users_own_takes_the_twins_place() -> None:
+def test_the_kernel_and_the_formula_each_have_their_rows() -> None:
+    report = check(ten_layers(), BATCH)
+    assert {row.kernels for row in report.rows if row.layer == "3"} == {"fused", "formula"}
+    assert {row.kernels for row in report.rows if row.layer == "0"} == {"formula"}
+    assert {row.kernels for row in report.rows if row.layer == "whole model"} == {
+        "fused",
+        "formula",
+    }
+
+
+def test_a_reference_of_the_users_own_takes_the_place_of_torch_nn() -> None:
     report = check(Scale(6), BATCH, reference=TorchScale(6))
     assert report.ok
-    assert "torch autograd" in {row.referee for row in report.rows}
+    assert "torch autograd" in {row.oracle for row in report.rows}
     wrong = check(Scale(6, is_wrong=True), BATCH, reference=TorchScale(6))
-    assert {row.referee for row in wrong.wrong} >= {"finite differences", "torch autograd"}
+    assert {row.oracle for row in wrong.wrong} >= {"finite differences", "torch autograd"}
 
 
-def test_a_wrong_element_among_those_not_sampled_is_felt() -> None:
+def test_a_wrong_element_among_those_not_sampled_shows() -> None:
     torch.manual_seed(0)
     x = torch.randn(3, 400)
-    assert check(Scale(400), x, sampling=Sampling(cells=2)).ok
-    assert not check(Scale(400, is_wrong=True), x, sampling=Sampling(cells=2)).ok
+    assert check(Scale(400), x, sampling=Sampling(elements=2)).ok
+    assert not check(Scale(400, is_wrong=True), x, sampling=Sampling(elements=2)).ok
 
 
 class AbsFunction(torch.autograd.Function):
@@ -168,10 +183,10 @@ def test_nothing_to_differentiate_is_an_error() -> None:
 
 
 @pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
-def test_training_under_autocast_is_judged_in_its_precision(precision: torch.dtype) -> None:
+def test_training_under_autocast_is_checked_in_its_precision(precision: torch.dtype) -> None:
     report = check(ten_layers(), BATCH, precision=precision)
     assert report.ok, report
-    errors = [row.found.relative_error for row in report.rows if row.referee == str(precision)[6:]]
+    errors = [row.found.relative_error for row in report.rows if row.oracle == str(precision)[6:]]
     assert max(errors) > torch.finfo(torch.float32).eps
 
 

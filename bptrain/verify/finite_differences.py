@@ -1,7 +1,7 @@
-"""Referee one: does the backward pass agree with what the forward pass does?
+"""The first test oracle: does the backward pass agree with what the forward pass does?
 
-The loss is L = sum_i u_i y_i with random u over every output, so that each pulls at once and in
-its own strength. An element x is moved a little both ways, and (L(x + h) - L(x - h)) / 2h is
+The loss is L = sum_i u_i y_i with random u over every output, so that each output has a gradient
+of its own size. An element x is moved a little both ways, and (L(x + h) - L(x - h)) / 2h is
 compared with x'. The truncation error is h^2 L'''/6 and the rounding error about 1e-16 |L| / h:
 h = 6e-6 |x|, the cube root of 1e-16, makes both about 1e-10.
 
@@ -38,18 +38,20 @@ class Slope:
 
 
 def numeric_slope(
-    loss: Callable[[], Tensor], cell: Tensor, ours: float, scale: float, terms: float
+    loss: Callable[[], Tensor], element: Tensor, ours: float, scale: float, terms: float
 ) -> Slope:
-    """Return the derivative of `loss` by `cell`, a float64 scalar view that is moved and restored.
+    """Return the derivative of `loss` by `element`, a float64 scalar view.
 
-    ours   the gradient to be judged: a smaller step is tried only while it disagrees
+    The element is moved and restored.
+
+    ours   the gradient to compare with: a smaller step is tried only while it disagrees
     scale  the size of the gradients around it, which errors are relative to
     terms  the size of what the loss sums up, of which each number has its rounding
     """
-    x = cell.item()
+    x = element.item()
 
     def at(value: float) -> float:
-        cell.fill_(value)
+        element.fill_(value)
         return loss().item()
 
     try:
@@ -70,7 +72,7 @@ def numeric_slope(
         middle = at(x)
         left, right = (middle - at(x - h)) / h, (at(x + h) - middle) / h
     finally:
-        cell.fill_(x)
+        element.fill_(x)
     low, high = sorted((left, right))
     margin = JUMP * scale
     is_kink = high - low > margin and low - margin <= ours <= high + margin
@@ -81,20 +83,20 @@ def numeric_gradient(
     loss: Callable[[], Tensor],
     tensor: Tensor,
     ours: Tensor,
-    cells: Iterable[int] | None = None,
+    elements: Iterable[int] | None = None,
     terms: float = 0.0,
 ) -> tuple[Tensor, int]:
     """Return the finite differences of `loss` by the elements of `tensor`, and how many are kinks.
 
-    tensor  float64 and contiguous; it is changed in place and restored
-    cells   flat indices of the elements to move, all of them by default; the others, and those at
-            a kink, where nothing can be compared, are given as ours
+    tensor    float64 and contiguous; it is changed in place and restored
+    elements  flat indices of the elements to move, all of them by default; the others, and those
+              at a kink, where nothing can be compared, are given as ours
     """
     gradient = ours.detach().clone(memory_format=torch.contiguous_format)
     flat, flat_gradient = tensor.detach().view(-1), gradient.view(-1)
     scale = max(float(gradient.abs().max()) if gradient.numel() else 0.0, 1e-300)
     kinks = 0
-    for i in range(flat.numel()) if cells is None else cells:
+    for i in range(flat.numel()) if elements is None else elements:
         slope = numeric_slope(loss, flat[i], flat_gradient[i].item(), scale, terms)
         kinks += slope.is_kink
         if not slope.is_kink:
@@ -106,78 +108,76 @@ def numeric_gradient(
 class Sampling:
     """Which elements are moved: in a large tensor a few by themselves, and all of them together.
 
-    cells       elements of each tensor that are moved one by one; None for all of them
+    elements    elements of each tensor that are moved one by one; None for all of them
     directions  random directions along which a sampled tensor is moved as a whole, so that a wrong
-                element among those not sampled is felt too
+                element among those not sampled shows too
     """
 
-    cells: int | None = 24
+    elements: int | None = 24
     directions: int = 2
 
     def of_a_whole_model(self) -> "Sampling":
         """Return fewer elements: each costs a pass of the whole model, whose layers are proven."""
-        return replace(
-            self,
-            cells=MOVED_THROUGH_ALL if self.cells is None else min(self.cells, MOVED_THROUGH_ALL),
-        )
+        each = MOVED_THROUGH_ALL if self.elements is None else min(self.elements, MOVED_THROUGH_ALL)
+        return replace(self, elements=each)
 
     def chosen(self, gradient: Tensor, generator: torch.Generator) -> list[int] | None:
         """Return the flat indices to move, the largest gradient's among them; None for all."""
-        if self.cells is None or gradient.numel() <= self.cells:
+        if self.elements is None or gradient.numel() <= self.elements:
             return None
-        drawn = torch.randperm(gradient.numel(), generator=generator)[: self.cells - 1].tolist()
+        drawn = torch.randperm(gradient.numel(), generator=generator)[: self.elements - 1].tolist()
         return [*drawn, int(gradient.abs().argmax())]
 
 
-ALL_CELLS = Sampling(cells=None)
+ALL_ELEMENTS = Sampling(elements=None)
 
 
 def gradcheck(
     function: Callable[[dict[str, Tensor]], Mapping[str, Tensor]],
     tensors: Mapping[str, Tensor],
-    wanted: list[str],
+    names: list[str],
     seed: int,
 ) -> list[Comparison]:
-    """Return a comparison for each wanted tensor's gradient with finite differences.
+    """Return a comparison for each named tensor's gradient with finite differences.
 
     function   takes the named tensors, in float64, and returns the named outputs
     """
-    return [found for found, _ in differences(function, tensors, wanted, seed, ALL_CELLS)]
+    return [found for found, _ in differences(function, tensors, names, seed, ALL_ELEMENTS)]
 
 
 def differences(
     function: Callable[[dict[str, Tensor]], Mapping[str, Tensor]],
     tensors: Mapping[str, Tensor],
-    wanted: list[str],
+    names: list[str],
     seed: int,
     sampling: Sampling,
 ) -> Iterator[tuple[Comparison, int]]:
-    """Yield the worst comparison of each wanted tensor's gradient, and how many were at a kink."""
+    """Yield the worst comparison of each named tensor's gradient, and how many were at a kink."""
     # own memory for each element: an expanded input cannot be moved one element at a time
     leaves = {
         name: tensor.detach().clone(memory_format=torch.contiguous_format)
         for name, tensor in tensors.items()
     }
-    for name in wanted:
+    for name in names:
         leaves[name].requires_grad_()
     outputs = differentiable(function(leaves))
-    pulls = upstream(outputs, seed)
-    torch.autograd.backward(list(outputs.values()), list(pulls.values()))
+    grads = upstream(outputs, seed)
+    torch.autograd.backward(list(outputs.values()), list(grads.values()))
 
     def loss() -> Tensor:
         with torch.no_grad():
             moved = function(leaves)
-            return torch.stack([(moved[name] * pull).sum() for name, pull in pulls.items()]).sum()
+            return torch.stack([(moved[name] * grad).sum() for name, grad in grads.items()]).sum()
 
-    terms = sum(float((outputs[name].detach() * pull).abs().sum()) for name, pull in pulls.items())
+    terms = sum(float((outputs[name].detach() * grad).abs().sum()) for name, grad in grads.items())
     generator = torch.Generator().manual_seed(seed)
-    for name in wanted:
+    for name in names:
         leaf = leaves[name]
         ours = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
-        cells = sampling.chosen(ours, generator)
-        numeric, kinks = numeric_gradient(loss, leaf, ours, cells, terms)
+        elements = sampling.chosen(ours, generator)
+        numeric, kinks = numeric_gradient(loss, leaf, ours, elements, terms)
         found = [compare(name, ours, numeric)]
-        if cells is not None:
+        if elements is not None:
             found += [
                 along_a_direction(name, loss, leaf, ours, generator, terms)
                 for _ in range(sampling.directions)
@@ -197,15 +197,15 @@ def along_a_direction(
     drawn = torch.randn(tensor.shape, generator=generator, dtype=torch.float64)
     v = (drawn / drawn.norm()).to(tensor.device)
     start = tensor.detach().clone()
-    way = torch.zeros((), dtype=torch.float64)
+    distance = torch.zeros((), dtype=torch.float64)
 
-    def loss_on_the_way() -> Tensor:
-        tensor.detach().copy_(start + way.item() * v)
+    def loss_along() -> Tensor:
+        tensor.detach().copy_(start + distance.item() * v)
         return loss()
 
     along = float((ours * v).sum())
     scale = float(ours.norm()) / max(ours.numel(), 1) ** 0.5  # what <x', v> amounts to
-    slope = numeric_slope(loss_on_the_way, way, along, max(scale, 1e-300), terms)
+    slope = numeric_slope(loss_along, distance, along, max(scale, 1e-300), terms)
     tensor.detach().copy_(start)
     numeric = along if slope.is_kink else slope.value
     error = abs(along - numeric) / max(scale, 1e-300)

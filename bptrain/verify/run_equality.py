@@ -1,6 +1,6 @@
 """Are two runs the same, bit for bit? Weights, optimizer, all other state, and every curve.
 
-What a clock or a meter says is left out: `time_s` and `perf/*`.
+What is measured is left out: `time_s` and `perf/*`.
 """
 
 import json
@@ -14,11 +14,11 @@ from torch import Tensor
 
 from bptrain.train.checkpoint import last_first, read_checkpoint
 
-OF_A_CLOCK = ("time_s", "perf/")
-OF_A_PLACE = ("log",)  # sizes of files, in which the times stand
+MEASURED = ("time_s", "perf/")
+POSITIONS = ("log",)  # sizes of files, which hold times
 
 
-class Comparison(NamedTuple):
+class RunPart(NamedTuple):
     """How much of one kind was compared, and what differs; "" for nothing."""
 
     what: str
@@ -26,13 +26,13 @@ class Comparison(NamedTuple):
     difference: str
 
 
-def compare_runs(first: Path, second: Path) -> list[Comparison]:
+def compare_runs(first: Path, second: Path) -> list[RunPart]:
     """Return how the last states and the curves of two runs compare.
 
-    Raises CheckpointError if one of them has no sound last checkpoint.
+    Raises CheckpointError if one of them has no valid last checkpoint.
     """
     states = [read_checkpoint(last_first(run / "checkpoints")[0]) for run in (first, second)]
-    plain = [flat({k: v for k, v in s.values.items() if not is_timed(k)}) for s in states]
+    plain = [flat({k: v for k, v in s.values.items() if not is_measured(k)}) for s in states]
     lines, scalars = ([read(run) for run in (first, second)] for read in (metrics_of, scalars_of))
     return [
         compare("weights and buffers", states[0].model, states[1].model),
@@ -43,16 +43,16 @@ def compare_runs(first: Path, second: Path) -> list[Comparison]:
     ]
 
 
-def compare(what: str, first: Mapping[str, Any], second: Mapping[str, Any]) -> Comparison:
+def compare(what: str, first: Mapping[str, Any], second: Mapping[str, Any]) -> RunPart:
     """Return the first difference of two mappings."""
     names = sorted({*first, *second})
-    return Comparison(what, len(names), next(differing(names, first, second), ""))
+    return RunPart(what, len(names), next(differing(names, first, second), ""))
 
 
 def differing(
     names: list[str], first: Mapping[str, Any], second: Mapping[str, Any]
 ) -> Iterator[str]:
-    """Yield what differs, in words."""
+    """Yield a description of each difference."""
     for name in names:
         if name not in first or name not in second:
             yield f"{name} is in {'the first' if name in first else 'the second'} alone"
@@ -73,14 +73,14 @@ def same(first: Tensor, second: Tensor) -> bool:
 
 
 def by_how_much(first: Tensor, second: Tensor) -> str:
-    """Return the largest difference in words, if there is a number for it."""
+    """Return the largest difference as text, if there is a number for it."""
     if first.shape != second.shape or not first.is_floating_point():
         return ""
     return f" by up to {float((first.double() - second.double()).abs().max()):.3g}"
 
 
 def metrics_of(run: Path) -> dict[str, float]:
-    """Return the numbers of `metrics.jsonl` by line, step and name; a line too many is seen."""
+    """Return the numbers of `metrics.jsonl` by line, step and name; an extra line shows."""
     found: dict[str, float] = {}
     for number, line in enumerate((run / "metrics.jsonl").read_text().splitlines(), start=1):
         record = json.loads(line)
@@ -90,21 +90,21 @@ def metrics_of(run: Path) -> dict[str, float]:
 
 
 def scalars_of(run: Path) -> dict[str, float]:
-    """Return the scalars on the board by tag and place in its curve; a point twice is seen."""
+    """Return the scalars on the board by tag and place in its curve; a repeated point shows."""
     board = EventAccumulator(str(run / "tensorboard"), size_guidance={"scalars": 0})
     board.Reload()
     return {
         f"{tag}, point {number}, step {event.step}": event.value
         for tag in board.Tags()["scalars"]
-        if not is_timed(tag)
+        if not is_measured(tag)
         for number, event in enumerate(board.Scalars(tag), start=1)
     }
 
 
 def flat(tree: Any, path: str = "") -> dict[str, Any]:
-    """Return the plain values of a tree by path, but for what a clock or a place decides."""
+    """Return the plain values of a tree by path, but for measured values and file positions."""
     if isinstance(tree, dict):
-        items = [(k, v) for k, v in tree.items() if not is_timed(k) and k not in OF_A_PLACE]
+        items = [(k, v) for k, v in tree.items() if not is_measured(k) and k not in POSITIONS]
     elif isinstance(tree, list):
         items = [(str(number), each) for number, each in enumerate(tree)]
     else:
@@ -112,6 +112,6 @@ def flat(tree: Any, path: str = "") -> dict[str, Any]:
     return {k: v for name, each in items for k, v in flat(each, f"{path}/{name}").items()}
 
 
-def is_timed(name: str) -> bool:
-    """Tell whether a clock or a meter decides a value."""
-    return name.startswith(OF_A_CLOCK)
+def is_measured(name: str) -> bool:
+    """Tell whether a value is measured: a time, a rate, an amount of memory."""
+    return name.startswith(MEASURED)

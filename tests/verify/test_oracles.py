@@ -1,4 +1,4 @@
-"""The three referees over the whole table: finite differences, torch's twin, form."""
+"""The three test oracles over the whole table: finite differences, torch's reference, form."""
 
 import statistics
 from collections.abc import Callable
@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 from cases import CASES
-from cases.case import Case, wanted
-from referees import ALL, SMOOTH, every_case, every_device
+from cases.case import Case, differentiated
+from every_case import ALL, SMOOTH, every_case, every_device
 from torch import Tensor
 
 from bptrain import ops
 from bptrain.ops.kernels import use_kernels
-from bptrain.verify.gradcheck import TOLERANCE, gradcheck
+from bptrain.verify.finite_differences import TOLERANCE, gradcheck
 from bptrain.verify.named_tensors import Tensors
 from bptrain.verify.parity import GRADIENT, NOISE, SAME, outcomes, parity, same
 
@@ -32,7 +32,7 @@ MORE_DRAWS = 24
 @SMOOTH
 def test_gradients_agree_with_finite_differences(case: Case, device: str) -> None:
     tensors = case.draw(torch.float64, device)
-    names = wanted(case, tensors)
+    names = differentiated(case, tensors)
     found = gradcheck(lambda moved: case.ours(case.constraint(moved)), tensors, names, seed=1)
     assert len(found) == len(names) > 0
     assert [each for each in found if each.relative_error > TOLERANCE] == []
@@ -44,8 +44,10 @@ def test_float64_agrees_with_torch(case: Case, device: str) -> None:
     if case.random and device != "cpu":
         pytest.skip("torch's CUDA kernels draw their masks in another order")
     tensors = case.draw(torch.float64, device)
-    ours, twin = (outcomes(f, tensors, wanted(case, tensors), 1) for f in (case.ours, case.twin))
-    assert [each for each in parity(ours, twin) if each.relative_error > SAME] == []
+    ours, reference = (
+        outcomes(f, tensors, differentiated(case, tensors), 1) for f in (case.ours, case.expected)
+    )
+    assert [each for each in parity(ours, reference) if each.relative_error > SAME] == []
 
 
 @every_device
@@ -59,10 +61,10 @@ def test_narrow_dtypes_err_no_more_than_torch(case: Case, dtype: torch.dtype, de
     @cache
     def both(seed: int) -> tuple[Tensors, Tensors, Tensors]:
         tensors = case.draw(dtype, device, seed)
-        return judged(case, tensors, case.ours, case.twin)
+        return outcomes_of_all(case, tensors, case.ours, case.expected)
 
-    ours, twin, _ = both(0)
-    assert {k: v.dtype for k, v in ours.items()} == {k: v.dtype for k, v in twin.items()}
+    ours, reference, _ = both(0)
+    assert {k: v.dtype for k, v in ours.items()} == {k: v.dtype for k, v in reference.items()}
     assert_no_worse(both, dtype)
 
 
@@ -82,10 +84,12 @@ def test_autocast_gives_torchs_dtypes_and_errs_no_more(case: Case, device: str) 
     @cache
     def both(seed: int) -> tuple[Tensors, Tensors, Tensors]:
         tensors = case.draw(torch.float32, device, seed)
-        return judged(case, tensors, under_autocast(case.ours), under_autocast(case.twin))
+        return outcomes_of_all(
+            case, tensors, under_autocast(case.ours), under_autocast(case.expected)
+        )
 
-    ours, twin, _ = both(0)
-    assert {k: v.dtype for k, v in ours.items()} == {k: v.dtype for k, v in twin.items()}
+    ours, reference, _ = both(0)
+    assert {k: v.dtype for k, v in ours.items()} == {k: v.dtype for k, v in reference.items()}
     if not case.random:
         assert_no_worse(both, torch.bfloat16)
 
@@ -99,8 +103,8 @@ def test_gradients_have_their_tensors_shape_dtype_and_device(
     if dtype not in (torch.float64, *case.dtypes):
         pytest.skip("torch has no such kernel either")
     tensors = case.draw(dtype, device)
-    ours = outcomes(case.ours, tensors, wanted(case, tensors), 1)
-    for name in wanted(case, tensors):
+    ours = outcomes(case.ours, tensors, differentiated(case, tensors), 1)
+    for name in differentiated(case, tensors):
         gradient, tensor = ours.get(GRADIENT + name), tensors[name]
         if gradient is not None:
             assert form(gradient) == form(tensor), name
@@ -110,15 +114,15 @@ def widened(tensors: Tensors) -> Tensors:
     return {k: v.double() if v.is_floating_point() else v for k, v in tensors.items()}
 
 
-def judged(
+def outcomes_of_all(
     case: Case,
     tensors: Tensors,
     ours: Callable[[Tensors], Tensors],
-    twin: Callable[[Tensors], Tensors],
+    reference: Callable[[Tensors], Tensors],
 ) -> tuple[Tensors, Tensors, Tensors]:
     """Return the outcomes of ours, of torch's and of torch's in float64."""
-    given = ((ours, tensors), (twin, tensors), (case.twin, widened(tensors)))
-    mine, theirs, exact = (outcomes(f, t, wanted(case, tensors), 1) for f, t in given)
+    given = ((ours, tensors), (reference, tensors), (case.expected, widened(tensors)))
+    mine, theirs, exact = (outcomes(f, t, differentiated(case, tensors), 1) for f, t in given)
     return mine, theirs, exact
 
 
@@ -133,15 +137,15 @@ def assert_no_worse(
         """Return the tensors whose mean error over the draws is too large, and both errors."""
         errors: dict[str, list[tuple[float, float]]] = {}
         for seed in seeds:
-            ours, twin, exact = both(seed)
-            for mine, theirs in zip(parity(ours, exact), parity(twin, exact), strict=True):
+            ours, reference, exact = both(seed)
+            for mine, theirs in zip(parity(ours, exact), parity(reference, exact), strict=True):
                 pair = (mine.relative_error, theirs.relative_error)
                 errors.setdefault(mine.tensor, []).append(pair)
         means = {k: tuple(map(statistics.fmean, zip(*v, strict=True))) for k, v in errors.items()}
         return {k: pair for k, pair in means.items() if not pair[0] <= 1.5 * pair[1] + floor}
 
-    # Where many roundings follow one another, as in a walk over time, one draw of a few elements is
-    # a lottery between two equally good formulas; the worse formula is worse in the mean, too.
+    # Where many roundings follow one another, as in a scan over time, one draw of a few elements
+    # says little about two equally good formulas; the worse formula is worse in the mean, too.
     if worse(range(1)):
         assert worse(range(MORE_DRAWS)) == {}
 
@@ -151,17 +155,30 @@ def form(tensor: Tensor) -> tuple[torch.Size, torch.dtype, torch.device]:
 
 
 @ALL
-def test_what_is_written_out_is_what_the_kernels_compute(
+def test_the_formulas_compute_what_the_kernels_do(
     case: Case, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # the formulas stand in the place of the fused kernels that carry them out
     for module in map(import_module, WITH_KERNELS):
         for name, function in list(vars(module).items()):
             if hasattr(function, "written_out"):
                 monkeypatch.setattr(module, name, function.written_out)
     tensors = case.draw(torch.float64, "cpu")
+    names = differentiated(case, tensors)
+    reference = outcomes(case.expected, tensors, names, 1)
     with use_kernels("formula"):
-        ours = outcomes(case.ours, tensors, wanted(case, tensors), 1)
-    twin = outcomes(case.twin, tensors, wanted(case, tensors), 1)
-    found = parity(ours, twin, NOISE)
-    assert [each for each in found if each.relative_error > same(twin)] == []
+        ours = outcomes(case.ours, tensors, names, 1)
+    found = parity(ours, reference, NOISE)
+    assert [each for each in found if each.relative_error > same(reference)] == []
+
+
+@SMOOTH
+def test_the_formulas_agree_with_finite_differences(case: Case) -> None:
+    tensors = case.draw(torch.float64, "cpu")
+    with use_kernels("formula"):
+        found = gradcheck(
+            lambda moved: case.ours(case.constraint(moved)),
+            tensors,
+            differentiated(case, tensors),
+            seed=1,
+        )
+    assert [each for each in found if each.relative_error > TOLERANCE] == []

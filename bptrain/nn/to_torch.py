@@ -1,4 +1,4 @@
-"""The same network in plain torch.nn: what a model's gradients are compared with."""
+"""The same network in plain torch.nn: the reference that gradients are compared with."""
 
 import copy
 import inspect
@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 OURS = "bptrain.nn"
-TORCHS = "torch.nn.modules"
 
 
 class TorchAdd(torch.nn.Module):
@@ -26,11 +25,11 @@ class TorchConcat(torch.nn.Module):
         self.dim = dim
 
     def forward(self, *tensors: Tensor) -> Tensor:
-        """Return the tensors one behind the other."""
+        """Return the tensors concatenated along `dim`."""
         return torch.cat(tensors, self.dim)
 
 
-WITHOUT_NAMESAKE = {"Add": TorchAdd, "Concat": TorchConcat}  # torch.nn has no such modules
+WITHOUT_COUNTERPART = {"Add": TorchAdd, "Concat": TorchConcat}  # torch.nn has no such modules
 
 
 def is_ours(module: torch.nn.Module) -> bool:
@@ -41,27 +40,27 @@ def is_ours(module: torch.nn.Module) -> bool:
 def torch_class(kind: type[torch.nn.Module]) -> type[torch.nn.Module]:
     """Return the class that torch, or this file, has in place of one of bptrain.nn."""
     name = kind.__name__
-    return WITHOUT_NAMESAKE.get(name) or getattr(torch.nn, name)
+    return WITHOUT_COUNTERPART.get(name) or getattr(torch.nn, name)
 
 
-def torch_twin(module: torch.nn.Module) -> torch.nn.Module:
+def to_torch(module: torch.nn.Module) -> torch.nn.Module:
     """Return a copy in which each layer of bptrain.nn is torch.nn's, with the same state.
 
     Modules of other origin stay what they are.
     """
-    twin = copy.deepcopy(module)
-    return _replaced(twin)
+    counterpart = copy.deepcopy(module)
+    return _replaced(counterpart)
 
 
 def _replaced(module: torch.nn.Module) -> torch.nn.Module:
     if is_ours(module):
-        return _namesake(module)
+        return _counterpart(module)
     for name, child in module.named_children():
         setattr(module, name, _replaced(child))
     return module
 
 
-def _namesake(module: torch.nn.Module) -> torch.nn.Module:
+def _counterpart(module: torch.nn.Module) -> torch.nn.Module:
     kind = torch_class(type(module))
     if isinstance(module, kind):
         module.__class__ = kind  # ours differs from its base in `forward` alone
@@ -70,9 +69,9 @@ def _namesake(module: torch.nn.Module) -> torch.nn.Module:
     # as attributes, under the same names, as in torch.
     names = inspect.signature(type(module)).parameters
     options = {name: getattr(module, name) for name in names if hasattr(module, name)}
-    twin = kind(**options)
-    twin.load_state_dict(module.state_dict())
+    counterpart = kind(**options)
+    counterpart.load_state_dict(module.state_dict())
     example = next(iter(module.parameters()), None)
     if example is not None:
-        twin = twin.to(example.device, example.dtype)
-    return twin.train(module.training)
+        counterpart = counterpart.to(example.device, example.dtype)
+    return counterpart.train(module.training)

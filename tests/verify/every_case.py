@@ -1,4 +1,4 @@
-"""What the tests of the referees share: the table as parameters, the devices there are."""
+"""What the tests of every case share: the table as parameters, the devices there are."""
 
 import pytest
 import torch

@@ -5,9 +5,9 @@ from collections.abc import Callable
 import pytest
 import torch
 from cases import CASES
-from cases.case import Case, wanted
+from cases.case import Case, differentiated
+from every_case import ALL, SMOOTH, every_case, every_device
 from graphs import VIEWS, foreign_nodes, nodes_behind
-from referees import ALL, SMOOTH, every_case, every_device
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -20,7 +20,13 @@ def same(mine: Tensor, theirs: Tensor) -> None:
 
 
 def run(case: Case, tensors: Tensors, names: list[str] | None = None) -> Tensors:
-    return outcomes(case.ours, tensors, wanted(case, tensors) if names is None else names, 1)
+    return outcomes(
+        case.ours, tensors, differentiated(case, tensors) if names is None else names, 1
+    )
+
+
+def names_drawn(case: Case) -> list[str]:
+    return differentiated(case, case.draw(torch.float64, "cpu"))
 
 
 @ALL
@@ -36,15 +42,17 @@ def test_inputs_are_never_modified(case: Case) -> None:
 def test_any_subset_of_gradients_equals_the_whole(case: Case) -> None:
     tensors = case.draw(torch.float64, "cpu")
     whole = run(case, tensors)
-    for name in wanted(case, tensors):
+    for name in differentiated(case, tensors):
         if GRADIENT + name in whole:
             same(run(case, tensors, [name])[GRADIENT + name], whole[GRADIENT + name])
 
 
-@every_case([case for case in CASES if len(wanted(case, case.draw(torch.float64, "cpu"))) > 1])
-def test_a_gradient_nobody_wants_is_not_computed(case: Case) -> None:
+@every_case(
+    [case for case in CASES if len(differentiated(case, case.draw(torch.float64, "cpu"))) > 1]
+)
+def test_a_gradient_that_is_not_needed_is_not_computed(case: Case) -> None:
     tensors = case.draw(torch.float64, "cpu")
-    names = wanted(case, tensors)
+    names = differentiated(case, tensors)
     whole = elements_made_backward(case, tensors, names)
     alone = [elements_made_backward(case, tensors, [name]) for name in names]
     if case.at_once:
@@ -55,7 +63,7 @@ def test_a_gradient_nobody_wants_is_not_computed(case: Case) -> None:
 
 
 def elements_made_backward(case: Case, tensors: Tensors, names: list[str]) -> int:
-    """Run a backward pass, check that no unwanted gradient is returned, count what it makes."""
+    """Run a backward pass, check that no unneeded gradient is returned, count what it makes."""
     leaves = {k: v.detach().requires_grad_(k in names) for k, v in tensors.items()}
     outputs = differentiable(case.ours(leaves))
     if not outputs:
@@ -73,9 +81,9 @@ def elements_made_backward(case: Case, tensors: Tensors, names: list[str]) -> in
     for node in nodes_behind(outputs.values()):
         if node.name() != "torch::autograd::AccumulateGrad":
             node.register_hook(no_more_than_asked(node))
-    pulls = list(upstream(outputs, 1).values())
+    upstream_grads = list(upstream(outputs, 1).values())
     with Counting() as counting:
-        torch.autograd.backward(list(outputs.values()), pulls)
+        torch.autograd.backward(list(outputs.values()), upstream_grads)
     return counting.elements
 
 
@@ -95,63 +103,63 @@ class Counting(TorchDispatchMode):
 @ALL
 def test_every_node_of_the_graph_is_ours_or_a_view(case: Case) -> None:
     tensors = case.draw(torch.float64, "cpu")
-    names = wanted(case, tensors)
+    names = differentiated(case, tensors)
     leaves = {k: v.detach().requires_grad_(k in names) for k, v in tensors.items()}
     assert foreign_nodes(differentiable(case.ours(leaves)).values()) == set()
 
 
 @SMOOTH
-def test_nothing_is_kept_that_no_gradient_reads(case: Case) -> None:
+def test_nothing_is_saved_that_no_gradient_reads(case: Case) -> None:
     tensors = case.draw(torch.float64, "cpu")
-    names = wanted(case, tensors)
+    names = differentiated(case, tensors)
     for subset in [names, *([name] for name in names)] if len(names) > 1 else [names]:
         whole = run(case, tensors, subset)
         if not any(name.startswith(GRADIENT) and whole[name].any() for name in whole):
             continue
-        for number, kept in enumerate(kept_by(case, tensors, subset)):
-            if can_be_spoiled(kept):
-                assert spoiling_shows(case, tensors, subset, number, whole), (
-                    f"for the gradients of {subset}, kept tensor {number} of shape "
-                    f"{list(kept.shape)} and dtype {kept.dtype} is read by none"
+        for number, saved in enumerate(saved_by(case, tensors, subset)):
+            if can_be_corrupted(saved):
+                assert corruption_shows(case, tensors, subset, number, whole), (
+                    f"for the gradients of {subset}, saved tensor {number} of shape "
+                    f"{list(saved.shape)} and dtype {saved.dtype} is read by none"
                 )
 
 
-def kept_by(case: Case, tensors: Tensors, names: list[str]) -> list[Tensor]:
-    kept: list[Tensor] = []
+def saved_by(case: Case, tensors: Tensors, names: list[str]) -> list[Tensor]:
+    saved: list[Tensor] = []
 
     def pack(tensor: Tensor) -> Tensor:
-        kept.append(tensor)
+        saved.append(tensor)
         return tensor
 
     leaves = {k: v.detach().requires_grad_(k in names) for k, v in tensors.items()}
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         case.ours(leaves)
-    return kept
+    return saved
 
 
-def can_be_spoiled(tensor: Tensor) -> bool:
+def can_be_corrupted(tensor: Tensor) -> bool:
     if tensor.is_floating_point() or tensor.dtype == torch.bool:
         return tensor.numel() > 0
     return tensor.numel() > 0 and int(tensor.max()) > 0
 
 
-def spoiled(tensor: Tensor, filling: float) -> Tensor:
+def corrupted(tensor: Tensor, filling: float) -> Tensor:
     if tensor.is_floating_point():
         return torch.full_like(tensor, filling)
     return ~tensor if tensor.dtype == torch.bool else (tensor + 1) % (tensor.max() + 1)
 
 
-def spoiling_shows(
+def corruption_shows(
     case: Case, tensors: Tensors, names: list[str], number: int, whole: Tensors
 ) -> bool:
-    """Tell whether other values in a kept tensor change a gradient: NaN, or a gate shut or open."""
+    """Tell whether NaN, 0 or 1 in a saved tensor's place change a gradient."""
     return any(
-        gradients_differ(run_with_spoiled(case, tensors, names, number, filling), whole)
+        gradients_differ(run_with_corrupted(case, tensors, names, number, filling), whole)
         for filling in (torch.nan, 0.0, 1.0)
     )
 
 
-def run_with_spoiled(
+def run_with_corrupted(
     case: Case, tensors: Tensors, names: list[str], number: int, filling: float
 ) -> Tensors:
     count = -1
@@ -159,7 +167,7 @@ def run_with_spoiled(
     def pack(tensor: Tensor) -> Tensor:
         nonlocal count
         count += 1
-        return spoiled(tensor, filling) if count == number else tensor
+        return corrupted(tensor, filling) if count == number else tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         return run(case, tensors, names)
@@ -178,7 +186,7 @@ def test_strided_inputs_give_the_same(case: Case) -> None:
     tensors = case.draw(torch.float64, "cpu")
     apart = {
         name: torch.stack([tensor, torch.full_like(tensor, 7)], -1)[..., 0]
-        if name in wanted(case, tensors)
+        if name in differentiated(case, tensors)
         else tensor
         for name, tensor in tensors.items()
     }
@@ -191,7 +199,7 @@ def test_expanded_inputs_give_the_same(case: Case) -> None:
     tensors = case.draw(torch.float64, "cpu")
     shared = {
         name: tensor[:1].expand_as(tensor)
-        if name in wanted(case, tensors) and tensor.dim() > 1 and len(tensor) > 0
+        if name in differentiated(case, tensors) and tensor.dim() > 1 and len(tensor) > 0
         else tensor
         for name, tensor in tensors.items()
     }
@@ -207,14 +215,16 @@ def first(tensors: Tensors) -> tuple[str, Tensor]:
 
 @every_device
 @every_case([case for case in CASES if first(case.draw(torch.float64, "cpu"))[1].dim() == 4])
-def test_channels_last_is_kept_as_torch_keeps_it(case: Case, device: str) -> None:
+def test_channels_last_stays_where_torch_keeps_it(case: Case, device: str) -> None:
     if case.random and device != "cpu":
         pytest.skip("torch's CUDA kernels draw their masks in another order")
     tensors = case.draw(torch.float64, device)
     name, tensor = first(tensors)
     tensors[name] = tensor.to(memory_format=torch.channels_last)
-    ours, twin = (outcomes(f, tensors, wanted(case, tensors), 1) for f in (case.ours, case.twin))
-    for name, theirs in twin.items():
+    ours, reference = (
+        outcomes(f, tensors, differentiated(case, tensors), 1) for f in (case.ours, case.expected)
+    )
+    for name, theirs in reference.items():
         same(ours[name], theirs)
         if theirs.dim() == 4 and theirs.is_contiguous(memory_format=torch.channels_last):
             assert ours[name].is_contiguous(memory_format=torch.channels_last), name
@@ -223,11 +233,11 @@ def test_channels_last_is_kept_as_torch_keeps_it(case: Case, device: str) -> Non
 @ALL
 def test_second_derivatives_are_refused_clearly(case: Case) -> None:
     tensors = case.draw(torch.float64, "cpu")
-    name = wanted(case, tensors)[0]
+    name = differentiated(case, tensors)[0]
     tensors[name] = tensors[name].clone().requires_grad_()
     output = next(iter(differentiable(case.ours(tensors)).values()))
-    pull = torch.ones_like(output, requires_grad=True)
-    (gradient,) = torch.autograd.grad(output, tensors[name], pull, create_graph=True)
+    grad = torch.ones_like(output, requires_grad=True)
+    (gradient,) = torch.autograd.grad(output, tensors[name], grad, create_graph=True)
     if gradient.grad_fn is None or output.grad_fn.name() in VIEWS:
         pytest.skip("a view: its gradient is a view too")
     with pytest.raises(RuntimeError, match="once_differentiable"):

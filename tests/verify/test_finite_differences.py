@@ -1,4 +1,4 @@
-"""The referees can fail: a planted error is found, and named."""
+"""The oracles can fail: a planted error is found, and named."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from bptrain.verify.comparison import compare
-from bptrain.verify.gradcheck import TOLERANCE, gradcheck, numeric_gradient
+from bptrain.verify.finite_differences import TOLERANCE, gradcheck, numeric_gradient
 
 
 class Wrong(torch.autograd.Function):
