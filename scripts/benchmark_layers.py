@@ -10,8 +10,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from bptrain.bench.kept import LAYERS, Layer
-from bptrain.bench.paired import contest, machine, spread
+from bptrain.bench.paired import machine, median_and_quartiles, time_in_turns
+from bptrain.bench.saved_bytes import LAYERS, Layer
 from bptrain.verify.named_tensors import named
 from bptrain.verify.parity import differentiable, upstream
 
@@ -19,12 +19,12 @@ from bptrain.verify.parity import differentiable, upstream
 def step(layer: Layer, kind: type[torch.nn.Module]) -> Callable[[], None]:
     """Return a function that runs the layer forward and backward."""
     module, inputs = layer.call(kind)
-    pulls: dict[str, Tensor] = {}
+    upstream_grads: dict[str, Tensor] = {}
 
     def run() -> None:
         outputs = differentiable(named("output", module(*inputs)))
-        pulls.update({} if pulls else upstream(outputs, seed=0))
-        torch.autograd.backward(list(outputs.values()), list(pulls.values()))
+        upstream_grads.update({} if upstream_grads else upstream(outputs, seed=0))
+        torch.autograd.backward(list(outputs.values()), list(upstream_grads.values()))
 
     return run
 
@@ -40,10 +40,12 @@ def main() -> None:
     for layer in LAYERS:
         if given.names and layer.name not in given.names:
             continue
-        rivals = {"ours": step(layer, layer.ours), "torch": step(layer, layer.torchs)}
-        measured = contest(rivals, given.turns)
-        milliseconds = spread([1e3 * each for each in measured.seconds["ours"]]).split()[0]
-        ratio = spread(measured.ratios("ours", "torch")).rpartition(",")[0] + ")"
+        alternatives = {"ours": step(layer, layer.ours), "torch": step(layer, layer.torchs)}
+        measured = time_in_turns(alternatives, given.turns)
+        milliseconds = median_and_quartiles(
+            [1e3 * each for each in measured.seconds["ours"]]
+        ).split()[0]
+        ratio = median_and_quartiles(measured.ratios("ours", "torch")).rpartition(",")[0] + ")"
         name = f"`{layer.name}({layer.arguments})`"
         print(f"| {name} | {layer.size} | {milliseconds} | {ratio} |", flush=True)
 

@@ -7,12 +7,12 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from bptrain.bench.epoch import contestants
-from bptrain.bench.paired import contest, machine, spread
+from bptrain.bench.epoch import epochs
+from bptrain.bench.paired import machine, median_and_quartiles, time_in_turns
 
 
 def main() -> None:
-    """Time the contestants and print a line for each."""
+    """Time the alternatives and print a line for each."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("root", type=Path)
     parser.add_argument("--hidden", type=int, nargs="*", default=[512, 256])
@@ -21,14 +21,16 @@ def main() -> None:
     parser.add_argument("--workers", type=int, nargs="*", default=[0, 2])
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        epochs = contestants(
+        alternatives = epochs(
             given.root, Path(scratch), given.hidden, given.batch_size, given.workers
         )
-        measured = contest(epochs, given.turns)
+        measured = time_in_turns(alternatives, given.turns)
     print(f"{machine()}; MLP 784-{'-'.join(map(str, given.hidden))}-10, batch {given.batch_size}")
     for name, seconds in measured.seconds.items():
-        times_faster = spread(measured.ratios("bptrain", name))
-        print(f"{name:32} {spread(seconds)} s an epoch; bptrain is {times_faster} times faster")
+        times_faster = median_and_quartiles(measured.ratios("bptrain", name))
+        print(
+            f"{name:32} {median_and_quartiles(seconds)} s an epoch; bptrain is {times_faster} times faster"
+        )
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from bptrain.bench.paired import machine, spread
+from bptrain.bench.paired import machine, median_and_quartiles
 from bptrain.config import load_config
 from bptrain.experiment import Experiment, ExperimentConfig, build, plan
 from bptrain.monitor.metrics import Unmeasured
@@ -149,7 +149,7 @@ def main() -> None:
         pairs = measure(training, given.seconds)
         step_s = median(without for _, without in pairs)
         alone_s = training.check_alone_s()
-        ratio = spread([checked / without for checked, without in pairs])
+        ratio = median_and_quartiles([checked / without for checked, without in pairs])
         share = f"{alone_s / step_s:.2%}"
         finding.append(f"| {name} | {1e3 * step_s:.3g} | {1e6 * alone_s:.3g} | {share} | {ratio} |")
         took = {what: median(each) for what, each in saving_s(experiment, given.saves).items()}

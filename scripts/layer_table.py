@@ -1,6 +1,6 @@
-"""Write docs/layers.md: every layer, what it keeps for its backward pass, what it refuses.
+"""Write docs/layers.md: every layer, what it saves for its backward pass, what it refuses.
 
-python scripts/layer_table.py
+scripts/layers
 """
 
 from pathlib import Path
@@ -9,20 +9,20 @@ import torch
 from cases import CASES, REFUSED
 
 from bptrain import nn
-from bptrain.bench.kept import LAYERS, Layer
+from bptrain.bench.saved_bytes import LAYERS, Layer
 
 PAGE = Path(__file__).parent.parent / "docs" / "layers.md"
 HEAD = """# Layers
 
 `bptrain.nn` has these modules under torch.nn's names, with its constructor arguments, defaults,
-initialisation, parameter names and state_dict keys; each computes with a forward and backward of
+initialization, parameter names and state_dict keys; each computes with a forward and backward of
 `bptrain/ops/`, where the derivation stands. They are proven on {cases} cases ({runs} with dtypes)
-against finite differences and torch.nn. This page is made by `scripts/layer_table.py`.
+against finite differences and torch.nn. This page is made by `scripts/layers`.
 
-## Kept for the backward pass
+## Saved for the backward pass
 
 In kB (1000 bytes), at the size given, in training mode, in float32 on the CPU, torch {version};
-inputs that are kept count, parameters do not. A tensor that the next layer keeps as its input
+inputs that are saved count, parameters do not. A tensor that the next layer saves as its input
 anyway (ReLU's output) counts here all the same.
 
 | layer | input | bptrain | torch.nn | share |
@@ -40,7 +40,7 @@ The constructor raises `NotImplementedError` and names the option.
 
 def row(layer: Layer) -> str:
     """Return a layer's line."""
-    ours, torchs = layer.kept_bytes(layer.ours), layer.kept_bytes(layer.torchs)
+    ours, torchs = layer.saved_bytes(layer.ours), layer.saved_bytes(layer.torchs)
     share = f"{ours / torchs:.2f}" if torchs else "1.00" if not ours else "-"
     name = f"`{layer.name}({layer.arguments})`"
     return f"| {name} | {layer.size} | {ours / 1e3:,.1f} | {torchs / 1e3:,.1f} | {share} |"

@@ -1,8 +1,8 @@
 """An epoch of MNIST: bptrain against the same network in torch.nn, fed by a DataLoader.
 
 The baseline is what the tutorials write: torchvision's MNIST with ToTensor and Normalize, a
-shuffling DataLoader, torch.nn layers, torch.optim at its defaults. A third contestant, torch.nn
-fed by bptrain's batches, tells how much of the difference the data path makes.
+shuffling DataLoader, torch.nn layers, torch.optim at its defaults. A third alternative, torch.nn
+fed by bptrain's batches, shows how much of the difference the data path makes.
 """
 
 import gzip
@@ -25,31 +25,31 @@ from bptrain.train.loop import fit
 from bptrain.train.precision import Precision
 from bptrain.train.update import Update
 
-MEAN, DEVIATION = 0.1307, 0.3081  # MNIST's training pixels, as the tutorials have them
+MEAN, STD = 0.1307, 0.3081  # MNIST's training pixels, as the tutorials have them
 SMOOTHING = 0.1
 PROBLEM = Problem("classification", (1, 28, 28), 10)
 OPTIMIZER = SGDConfig(lr=0.05, momentum=0.9, nesterov=True, weight_decay=5e-4)
 
 
-def contestants(
+def epochs(
     root: Path, scratch: Path, hidden: list[int], batch_size: int, workers: list[int]
 ) -> dict[str, Callable[[], object]]:
-    """Return each contestant's epoch: bptrain, torch.nn on its batches, and on DataLoaders.
+    """Return an epoch of each alternative: bptrain, torch.nn on its batches, and on DataLoaders.
 
     root     holds MNIST/raw, gzipped or not
     scratch  a folder to unpack the files into: torchvision does not read them gzipped
     """
     batches = mnist_batches(root, batch_size)
     data = unpacked(root, scratch)
-    epochs: dict[str, Callable[[], object]] = {"bptrain": bptrain_epoch(hidden, batches)}
+    found: dict[str, Callable[[], object]] = {"bptrain": bptrain_epoch(hidden, batches)}
     in_memory = torch_epoch(hidden)
-    epochs["torch.nn, bptrain's batches"] = lambda: in_memory(pairs(batches))
+    found["torch.nn, bptrain's batches"] = lambda: in_memory(pairs(batches))
     for count in workers:
         loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(
             data, batch_size, shuffle=True, num_workers=count, persistent_workers=count > 0
         )
-        epochs[f"torch.nn, DataLoader of {count} workers"] = _over(torch_epoch(hidden), loader)
-    return epochs
+        found[f"torch.nn, DataLoader of {count} workers"] = _over(torch_epoch(hidden), loader)
+    return found
 
 
 def mnist_batches(root: Path, batch_size: int) -> BatchSource:
@@ -115,7 +115,7 @@ def unpacked(root: Path, scratch: Path) -> datasets.MNIST:
             raise FileNotFoundError(f"{root}/MNIST/raw/{name}")
         content = path.read_bytes()
         (folder / name).write_bytes(gzip.decompress(content) if path.suffix == ".gz" else content)
-    steps = transforms.Compose([transforms.ToTensor(), transforms.Normalize(MEAN, DEVIATION)])
+    steps = transforms.Compose([transforms.ToTensor(), transforms.Normalize(MEAN, STD)])
     return datasets.MNIST(str(scratch), train=True, transform=steps)
 
 

@@ -1,4 +1,4 @@
-"""Paired timing on a noisy machine: contestants take turns, and ratios are taken within a turn."""
+"""Paired timing on a noisy machine: the alternatives alternate, ratios are taken within a turn."""
 
 import platform
 import time
@@ -10,8 +10,8 @@ import torch
 
 
 @dataclass(frozen=True)
-class Contest:
-    """Seconds of each contestant by turn; ratios are to the first contestant's turn."""
+class Timings:
+    """Seconds of each alternative, turn by turn."""
 
     seconds: Mapping[str, list[float]]
 
@@ -20,22 +20,22 @@ class Contest:
         return [b / a for a, b in zip(self.seconds[name], self.seconds[to], strict=True)]
 
 
-def contest(contestants: Mapping[str, Callable[[], object]], turns: int) -> Contest:
-    """Time each contestant once a turn, after one turn of warm-up that does not count."""
-    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+def time_in_turns(alternatives: Mapping[str, Callable[[], object]], turns: int) -> Timings:
+    """Time each alternative once a turn, after one turn of warm-up that does not count."""
+    seconds: dict[str, list[float]] = {name: [] for name in alternatives}
     for turn in range(turns + 1):
-        for name, work in contestants.items():
+        for name, work in alternatives.items():
             started_s = time.perf_counter()
             work()
             if torch.cuda.is_available():
                 torch.cuda.synchronize()
             if turn > 0:
                 seconds[name].append(time.perf_counter() - started_s)
-    return Contest(seconds)
+    return Timings(seconds)
 
 
-def spread(values: list[float]) -> str:
-    """Return the median and the quartiles in words."""
+def median_and_quartiles(values: list[float]) -> str:
+    """Return the median and the quartiles as text."""
     low, _, high = quantiles(values, n=4)
     return f"{median(values):.3g} ({low:.3g} to {high:.3g}, n = {len(values)})"
 

@@ -1,4 +1,4 @@
-"""What each layer keeps for its backward pass, ours beside torch.nn's, at a usual size."""
+"""What each layer saves for its backward pass, ours beside torch.nn's, at a usual size."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,8 +18,8 @@ Shape = tuple[int, ...]
 class Layer:
     """A layer at a usual size: its class, its options, the inputs of a training step.
 
-    A shape stands for normally distributed numbers that want a gradient, as inside a network; a
-    function makes any other input, which wants one if it comes first.
+    A shape stands for normally distributed numbers that need a gradient, as inside a network; a
+    function makes any other input, which needs one if it comes first.
     """
 
     name: str
@@ -33,16 +33,16 @@ class Layer:
         made = []
         for place, each in enumerate(self.inputs):
             drawn = torch.randn(each) if isinstance(each, tuple) else each()
-            wants = drawn.is_floating_point() and (place == 0 or isinstance(each, tuple))
-            made.append(drawn.requires_grad_(wants))
+            needs_grad = drawn.is_floating_point() and (place == 0 or isinstance(each, tuple))
+            made.append(drawn.requires_grad_(needs_grad))
         return module, made
 
-    def kept_bytes(self, kind: type[torch.nn.Module]) -> int:
-        """Return the bytes that a forward pass keeps, inputs included, parameters not."""
+    def saved_bytes(self, kind: type[torch.nn.Module]) -> int:
+        """Return the bytes that a forward pass saves, inputs included, parameters not."""
         module, inputs = self.call(kind)
-        with KeptBytes(module) as kept:
+        with KeptBytes(module) as saved:
             output = module(*inputs)
-            counted = kept.take()
+            counted = saved.take()
         del output
         return counted
 
@@ -64,7 +64,7 @@ class Layer:
 
     @property
     def size(self) -> str:
-        """The shape of the first input, in words."""
+        """The shape of the first input, as text."""
         first = self.inputs[0]
         shape = first if isinstance(first, tuple) else tuple(first().shape)
         return " x ".join(map(str, shape))
