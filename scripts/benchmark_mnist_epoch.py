@@ -28,9 +28,8 @@ def main() -> None:
     print(f"{machine()}; MLP 784-{'-'.join(map(str, given.hidden))}-10, batch {given.batch_size}")
     for name, seconds in measured.seconds.items():
         times_faster = median_and_quartiles(measured.ratios("bptrain", name))
-        print(
-            f"{name:32} {median_and_quartiles(seconds)} s an epoch; bptrain is {times_faster} times faster"
-        )
+        epoch_s = median_and_quartiles(seconds)
+        print(f"{name:32} {epoch_s} s an epoch; bptrain is {times_faster} times faster")
 
 
 if __name__ == "__main__":

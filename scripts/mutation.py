@@ -99,7 +99,7 @@ def read_for_form_alone(function: ast.FunctionDef) -> Iterator[int]:
 
 
 def plain_values(tree: ast.Module, function: ast.FunctionDef) -> Iterator[int]:
-    """Yield the nodes that read a field of Saved which is no tensor: zeros cannot take its place."""
+    """Yield the nodes that read a field of Saved which is no tensor."""
     plain = plain_fields(tree)
     for node in ast.walk(function):
         if isinstance(node, ast.Attribute) and node.attr in plain:
