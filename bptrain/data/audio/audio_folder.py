@@ -1,8 +1,8 @@
-"""Your own recordings: WAV files in a folder or a zip file, as log-mel spectrograms.
+"""Your own recordings, in a folder or a zip file, as log-mel spectrograms.
 
-`folder_or_zip` finds and reads the files, `recordings` says what each one is for, `spectrograms`
-turns sound into features (by `wav` and `mel`), `transcripts` texts into symbols. Features are
-computed once and held in memory.
+`folder_or_zip` finds and reads the files, `recordings` assigns labels and splits, `spectrograms`
+turns sound into features (with `sound_file` and `mel`), `transcripts` turns texts into symbols.
+Features are computed once and held in memory.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,13 +23,14 @@ from bptrain.data.audio.recordings import (
     FractionConfig,
     Recording,
     TestConfig,
-    drawn,
     labelled,
     spelled,
+    split_by_label,
     transcribed,
 )
+from bptrain.data.audio.sound_file import ENDINGS
 from bptrain.data.audio.spec_augment import SpecAugmentConfig
-from bptrain.data.audio.spectrograms import LONGEST_S, Form, constants_of
+from bptrain.data.audio.spectrograms import LONGEST_S, AudioPreprocessing, band_statistics
 from bptrain.data.audio.transcripts import encoded, refuse_too_short, symbols_of
 from bptrain.data.splits import Dataset, InMemoryConfig, Samples
 from bptrain.errors import DataError
@@ -37,78 +38,99 @@ from bptrain.problem import Problem
 
 
 class AudioFolderConfig(InMemoryConfig):
-    """WAV files whose names say what is heard, in a folder or a zip file.
+    """WAV, FLAC, OGG or MP3 files whose names hold their label, in a folder or a zip file.
 
-    Each file is decoded before the first step. Files that do not end in .wav are left out.
+    Every file is decoded before the first step. A model reads each recording as a sequence of
+    frames, the log-mel spectrogram.
     """
 
     kind: Literal["audio_folder"] = "audio_folder"
-    path: str = Field(min_length=1, description="a folder, or a .zip file, which is read in place")
+    path: str = Field(
+        min_length=1,
+        description="folder of the recordings, or a .zip file, which is read without unpacking it",
+    )
     pattern: str = Field(
         default="{label}/{name}.wav",
         max_length=1000,
-        description="of every name below path; {label} is the class, other fields are named freely",
+        description="what file names below path look like: {label} is the class, other fields in "
+        "braces are named freely; the ending (.wav, .flac, .ogg, .oga, .opus, .mp3) selects the "
+        "files that are read, all others are ignored",
     )
     test: TestConfig = Field(
-        default=FractionConfig(), description="which recordings are the test split"
+        default=FractionConfig(),
+        description="recordings of the test split: a fraction of each label, or those with given "
+        "values of a field in their names (such as a speaker)",
     )
     task: Literal["classification", "transcription"] = Field(
-        default="classification", description="transcription learns what is said, letter by letter"
+        default="classification",
+        description="classification predicts the label; transcription predicts the spoken text, "
+        "character by character (CTC loss; needs seconds: null)",
     )
     transcripts: str | None = Field(
-        default=None, description="of transcription: a CSV file below path, columns file and text"
+        default=None,
+        description="for transcription: name of a CSV file below path with the columns file and "
+        "text; null takes the texts from the labels",
     )
     spelling: dict[str, str] | None = Field(
-        default=None, description="of transcription: what is said under each label; null: itself"
+        default=None,
+        description="for transcription without transcripts: the spoken text of each label, such "
+        "as {'0': zero}; null takes the label itself",
     )
     sample_rate: int = Field(
-        default=16_000, ge=1, le=1_000_000, description="of every file; no file is resampled"
+        default=16_000,
+        ge=1,
+        le=1_000_000,
+        description="samples per second (Hz) that every file must have; files are not resampled",
     )
     seconds: float | None = Field(
         default=1.0,
         gt=0,
         le=LONGEST_S,
-        description="the middle that is kept, or silence put around it; null keeps each length",
+        description="length of every model input in seconds: longer recordings are cropped to "
+        "their middle, shorter ones padded with silence on both sides; null keeps each "
+        "recording's own length",
     )
-    features: LogMelConfig = Field(default=LogMelConfig(), description="what a model reads")
+    features: LogMelConfig = Field(
+        default=LogMelConfig(), description="how the spectrograms are computed"
+    )
     augment: SpecAugmentConfig | None = Field(
-        default=None, description="masks on the training features"
+        default=None,
+        description="SpecAugment: random masks on the training spectrograms; null masks nothing",
     )
 
     @model_validator(mode="after")
-    def _means_one_thing(self) -> "AudioFolderConfig":
+    def _keys_fit_together(self) -> "AudioFolderConfig":
         fields = NamePattern(self.pattern).fields
-        if not self.pattern.endswith(".wav"):
-            raise ValueError("pattern ends in .wav, as the files do")
+        if not self.pattern.endswith(ENDINGS):
+            raise ValueError(f"pattern must end as the files do, in one of {' '.join(ENDINGS)}")
         if isinstance(self.test, FieldConfig) and self.test.field not in fields:
             raise ValueError(f"test.field is {self.test.field!r}, the pattern has no such field")
         if self.transcripts is None and "label" not in fields:
-            raise ValueError("pattern holds no {label}, which says what is heard")
+            raise ValueError("pattern holds no {label}, which names the class")
         if self.task == "classification" and (self.transcripts or self.spelling):
             raise ValueError("transcripts and spelling go with task: transcription")
         if self.transcripts is not None and self.spelling is not None:
-            raise ValueError("transcripts and spelling exclude each other")
+            raise ValueError("transcripts and spelling exclude each other: give one")
         if self.task == "transcription" and self.seconds is not None:
-            raise ValueError(
-                "seconds would cut off what is said: transcription needs seconds: null"
-            )
+            raise ValueError("seconds would cut off spoken text: transcription needs seconds: null")
         return self
 
     def build(self, seed: int) -> Dataset:
         """Return the data set, every file decoded; the validation samples are drawn by `seed`."""
-        form = self.form
-        form.features.filter_bank(form.rate)  # what cannot be is said before any file is read
+        preprocessing = self.preprocessing
+        # raises an error about impossible features before any file is read
+        preprocessing.features.filter_bank(preprocessing.rate)
         with opened(Path(self.path)) as files:
             train, validation, test = self.divided(files, seed)
             everyone = [*train, *validation, *test]
             names = self.names_of(train)
             targets, target_lengths = self.targets(everyone, names)
-            sounds = (form.sound(files.read(each.name), each.place) for each in everyone)
-            features = form.spectrograms(sounds, len(everyone), self.path)
+            sounds = (preprocessing.sound(files.read(each.name), each.place) for each in everyone)
+            features = preprocessing.spectrograms(sounds, len(everyone), self.path)
         if target_lengths is not None:
             refuse_too_short(everyone, [len(each) for each in features])
-        constants = constants_of(features[: len(train)])
-        inputs, lengths = form.inputs(features, **constants)
+        statistics = band_statistics(features[: len(train)])
+        inputs, lengths = preprocessing.inputs(features, **statistics)
         whole = Samples(inputs, targets, lengths, target_lengths)
         problem = Problem(
             self.task,
@@ -118,41 +140,42 @@ class AudioFolderConfig(InMemoryConfig):
             varies=lengths is not None,
             names=tuple(names),
         )
-        learnt, held_out, tested = _cut(whole, [len(train), len(validation), len(test)])
-        assert learnt is not None
-        prepared = {**constants, self.named: names}
-        return Dataset(problem, replace(learnt, augment=self.augment), held_out, tested, prepared)
+        training, held_out, tested = _consecutive(whole, [len(train), len(validation), len(test)])
+        assert training is not None
+        prepared = {**statistics, self.names_key: names}
+        training = replace(training, augment=self.augment)
+        return Dataset(problem, training, held_out, tested, prepared)
 
     @property
-    def form(self) -> Form:
-        """Return what every recording is brought to."""
-        return Form(self.sample_rate, self.seconds, self.features)
+    def preprocessing(self) -> AudioPreprocessing:
+        """Return the steps from a file's content to a model's input."""
+        return AudioPreprocessing(self.sample_rate, self.seconds, self.features)
 
     @property
-    def named(self) -> str:
-        """Return what the outputs' names are called in `prepared`."""
+    def names_key(self) -> str:
+        """Return the key of the outputs' names in `prepared`."""
         return "classes" if self.task == "classification" else "symbols"
 
     def divided(self, files: Files, seed: int) -> tuple[list[Recording], ...]:
-        """Return the recordings to train with, to validate and to test."""
+        """Return the training, validation and test recordings."""
         found = labelled(files, NamePattern(self.pattern), self.path)
         if self.transcripts is not None:
             found = transcribed(found, files, self.transcripts)
         else:
             found = spelled(found, self.spelling or {})
         train, test = self.test.divide(found)
-        return *drawn(train, self.validation_fraction, seed), test
+        return *split_by_label(train, self.validation_fraction, seed), test
 
     def names_of(self, train: Sequence[Recording]) -> list[str]:
-        """Return the classes or symbols of the recordings to train with."""
+        """Return the classes or symbols of the training recordings."""
         if self.task == "transcription":
             return symbols_of(train)
-        classes = sorted({each.answer for each in train})
+        classes = sorted({each.label for each in train})
         if len(classes) < 2:
             raise DataError(
-                f"{self.path}: one class only among the recordings to train with: {classes[0]!r}",
+                f"{self.path}: the training recordings have a single class: {classes[0]!r}",
                 f"data.pattern is {self.pattern}",
-                "a pattern whose {label} tells them apart",
+                "a pattern whose {label} differs between classes",
             )
         return classes
 
@@ -164,30 +187,30 @@ class AudioFolderConfig(InMemoryConfig):
             return encoded(recordings, names)
         numbers = {name: number for number, name in enumerate(names)}
         for each in recordings:
-            if each.answer not in numbers:
+            if each.label not in numbers:
                 raise DataError(
-                    f"{each.place}: no recording to train with has the label {each.answer!r}",
-                    f"those have {len(names)} classes",
-                    "more recordings of this class, or none",
+                    f"{each.place}: no training recording has the label {each.label!r}",
+                    f"the training recordings have {len(names)} classes",
+                    "add training recordings of this class, or leave it out",
                 )
-        return torch.tensor([numbers[each.answer] for each in recordings]), None
+        return torch.tensor([numbers[each.label] for each in recordings]), None
 
     def prepare(self, words: Sequence[str], prepared: Mapping[str, Any]) -> Samples:
-        """Return WAV files, by their paths, as inputs; their targets mean nothing.
+        """Return the recordings in files, given by path, as inputs; their targets are zeros.
 
-        Raises DataError for a file that cannot be read or is not as the training files were.
+        Raises DataError for a file that cannot be read or differs from the training files.
         """
-        form = self.form
-        sounds = (form.sound(read_file(Path(word)), word) for word in words)
-        features = form.spectrograms(sounds, len(words), "the recordings")
-        inputs, lengths = form.inputs(features, prepared["mean"], prepared["deviation"])
-        nothing = torch.zeros(len(words), dtype=torch.int64)
+        preprocessing = self.preprocessing
+        sounds = (preprocessing.sound(read_file(Path(word)), word) for word in words)
+        features = preprocessing.spectrograms(sounds, len(words), "the recordings")
+        inputs, lengths = preprocessing.inputs(features, prepared["mean"], prepared["std"])
+        zeros = torch.zeros(len(words), dtype=torch.int64)
         if self.task == "classification":
-            return Samples(inputs, nothing, lengths)
-        return Samples(inputs, nothing.unsqueeze(1), lengths, nothing)
+            return Samples(inputs, zeros, lengths)
+        return Samples(inputs, zeros.unsqueeze(1), lengths, zeros)
 
 
-def _cut(samples: Samples, sizes: Sequence[int]) -> list[Samples | None]:
+def _consecutive(samples: Samples, sizes: Sequence[int]) -> list[Samples | None]:
     """Return consecutive parts of these sizes, without a copy; None for no samples."""
     bounds = accumulate(sizes, initial=0)
     return [

@@ -1,7 +1,7 @@
-"""What file names say: `{label}_{speaker}_{index}.wav`, or `{label}/{name}.wav` for folders.
+"""Patterns of file names: `{label}_{speaker}_{index}.wav`, or `{label}/{name}.wav` for folders.
 
-A field in braces is one or more characters without a slash; it ends where the text behind it first
-comes, so that a name is read from left to right without trying twice.
+A field in braces matches one or more characters but no slash. It ends at the first occurrence of
+the text that follows it, so that matching never backtracks.
 """
 
 import re
@@ -12,7 +12,7 @@ FIELD = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 class NamePattern:
-    """A pattern of fields and the texts around them; ValueError if it can mean two things."""
+    """A pattern of fields and the texts around them; raises ValueError if it is ambiguous."""
 
     def __init__(self, pattern: str) -> None:
         self.pattern = pattern
@@ -25,7 +25,7 @@ class NamePattern:
             raise ValueError(f"the field {{{min(repeated)}}} comes twice")
         for before, after in pairwise(self.fields):
             if not self.texts[self.fields.index(after)]:
-                raise ValueError(f"nothing tells {{{before}}} and {{{after}}} apart")
+                raise ValueError(f"nothing separates {{{before}}} and {{{after}}}")
 
     def read(self, name: str) -> Mapping[str, str] | None:
         """Return the fields of a name, or None if it does not match."""

@@ -1,7 +1,7 @@
 """Files below a folder, or in a zip file, read in place: nothing is unpacked to disk.
 
-Names are paths below the root with slashes. Left out are hidden files and folders, whose names
-begin with a dot, and links to folders, which could lead in circles.
+Names are paths below the root with slashes. Hidden files and folders, whose names begin with a
+dot, are left out, and so are links to folders, which could form a circle.
 """
 
 import os
@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Protocol
 from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
+from bptrain.data.audio.sound_file import ENDINGS
 from bptrain.errors import DataError
 from bptrain.free_memory import in_words
 
-LARGEST_BYTES = 2**27  # of one file: a quarter of an hour of stereo, and no bomb
+LARGEST_BYTES = 2**27  # of one file: a quarter of an hour of stereo; no zip bomb fits
 ENCRYPTED = 1  # bit of a zip entry's flags
 AGAIN = "fetch the file again"
 
@@ -30,7 +31,7 @@ class Files(Protocol):
         ...
 
     def place(self, name: str) -> str:
-        """Return how an error names a file."""
+        """Return what error messages call a file."""
         ...
 
     def read(self, name: str) -> bytes:
@@ -54,7 +55,7 @@ def opened(path: Path) -> Iterator[Files]:
         archive = ZipFile(path)
     except (BadZipFile, NotImplementedError, OSError, ValueError) as error:
         raise DataError(
-            f"{path}: neither a folder nor a sound zip file", str(error), AGAIN
+            f"{path}: neither a folder nor a valid zip file", str(error), AGAIN
         ) from error
     with archive:
         yield Archive(path, archive)
@@ -105,7 +106,7 @@ class Archive:
                     hint="a zip file from a source that you trust",
                 )
             if name in entries:
-                raise DataError(f"{self.place(name)}: there twice")
+                raise DataError(f"{self.place(name)}: the zip file holds this name twice")
             entries[name] = entry
         return entries
 
@@ -120,11 +121,11 @@ class Archive:
             raise DataError(f"{place}: a folder where a file should be")
         if entry.flag_bits & ENCRYPTED:
             raise DataError(f"{place}: encrypted", hint="unpack it and give data.path the folder")
-        # the other methods' decompressors know no limit: a bomb would go off
+        # the decompressors of other methods have no size limit: a zip bomb would fill the memory
         if entry.compress_type not in (ZIP_STORED, ZIP_DEFLATED):
             raise DataError(
                 f"{place}: compressed by method {entry.compress_type}",
-                "stored and deflated entries are read",
+                "only stored and deflated entries are read",
                 "zip the files again",
             )
         refuse_if_too_large(entry.file_size, place)
@@ -143,7 +144,7 @@ class Archive:
 
 
 def read_file(path: Path) -> bytes:
-    """Return what a regular file holds, or raise DataError: a pipe would be waited for."""
+    """Return what a regular file holds, or raise DataError: reading a pipe could block for ever."""
     try:
         found = path.stat()
         if stat.S_ISDIR(found.st_mode):
@@ -162,14 +163,14 @@ def refuse_if_too_large(size: int, place: str) -> None:
     if size > LARGEST_BYTES:
         raise DataError(
             f"{place}: too large: {in_words(size)}",
-            f"a file of up to {in_words(LARGEST_BYTES)} is read",
+            f"a file may have {in_words(LARGEST_BYTES)}",
             "cut it into shorter ones",
         )
 
 
 def is_recording(name: str) -> bool:
-    """Tell whether a file counts as a recording."""
-    return name.lower().endswith(".wav")
+    """Tell whether a name has the ending of a recording."""
+    return name.lower().endswith(ENDINGS)
 
 
 def is_hidden(name: str) -> bool:
@@ -178,7 +179,7 @@ def is_hidden(name: str) -> bool:
 
 
 def unreadable(place: str, error: OSError | ValueError) -> DataError:
-    """Return the error for what the file system refuses."""
+    """Return the error for a file that the file system does not let us read."""
     return DataError(f"{place}: cannot be read", getattr(error, "strerror", None) or str(error))
 
 

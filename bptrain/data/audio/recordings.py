@@ -1,7 +1,8 @@
-"""Which recordings a data set is made of, what each one's answer is, and who is tested on it."""
+"""Which recordings a data set consists of, their labels, and which are for testing."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
@@ -9,7 +10,7 @@ from pydantic import Field
 
 from bptrain.config import StrictConfig
 from bptrain.data.audio.file_name_pattern import NamePattern
-from bptrain.data.audio.folder_or_zip import Files, is_recording
+from bptrain.data.audio.folder_or_zip import Files
 from bptrain.data.csv_columns import columns_of
 from bptrain.data.splits import Samples, hold_out
 from bptrain.data.text_file import decoded
@@ -20,45 +21,53 @@ TEST_SEED = 0  # fixed: every run, whatever its seed, is tested on the same reco
 
 @dataclass(frozen=True)
 class Recording:
-    """A WAV file, what its name says, and its class or the text that is said in it."""
+    """A file, the fields of its name, and its class or the text that is spoken in it."""
 
     name: str
-    place: str  # how an error names it
+    place: str  # what error messages call it
     fields: Mapping[str, str]
-    answer: str
+    label: str
 
 
 class FractionConfig(StrictConfig):
-    """A share of the recordings, of each answer the same one."""
+    """Test on a random fraction of the recordings, the same fraction of each label."""
 
     kind: Literal["fraction"] = "fraction"
-    fraction: float = Field(default=0.1, ge=0, le=0.5, description="of all recordings")
-
-    def divide(self, recordings: Sequence[Recording]) -> tuple[list[Recording], list[Recording]]:
-        """Return the recordings to train with, and those to test."""
-        return drawn(recordings, self.fraction, TEST_SEED)
-
-
-class FieldConfig(StrictConfig):
-    """The recordings in whose names a field has one of some values."""
-
-    kind: Literal["field"] = "field"
-    field: str = Field(min_length=1, description="a field of the pattern")
-    values: list[Annotated[str, Field(min_length=1)] | int] = Field(
-        min_length=1, max_length=100_000, description="values of the recordings that are tested"
+    fraction: float = Field(
+        default=0.1,
+        ge=0,
+        le=0.5,
+        description="fraction of all recordings; 0 for no test split. The same recordings are "
+        "drawn whatever the seed",
     )
 
     def divide(self, recordings: Sequence[Recording]) -> tuple[list[Recording], list[Recording]]:
-        """Return the recordings to train with, and those to test; both hold one at least."""
+        """Return the training and the test recordings."""
+        return split_by_label(recordings, self.fraction, TEST_SEED)
+
+
+class FieldConfig(StrictConfig):
+    """Test on the recordings whose names have given values of a field, such as some speakers."""
+
+    kind: Literal["field"] = "field"
+    field: str = Field(min_length=1, description="a field of data.pattern, such as speaker")
+    values: list[Annotated[str, Field(min_length=1)] | int] = Field(
+        min_length=1,
+        max_length=100_000,
+        description="values of the field: recordings with one of these are the test split",
+    )
+
+    def divide(self, recordings: Sequence[Recording]) -> tuple[list[Recording], list[Recording]]:
+        """Return the training and the test recordings, or raise DataError if one has none."""
         values = set(map(str, self.values))
         train = [each for each in recordings if each.fields[self.field] not in values]
         test = [each for each in recordings if each.fields[self.field] in values]
         if not train or not test:
             found = sorted({each.fields[self.field] for each in recordings})
             raise DataError(
-                f"{recordings[0].place}: {'all' if test else 'no'} recordings are for the test",
-                f"data.test takes those whose {self.field} is {', '.join(sorted(values))}",
-                f"in the names it is {', '.join(found)}",
+                f"{recordings[0].place}: {'all' if test else 'no'} recordings are for testing",
+                f"data.test selects those whose {self.field} is {', '.join(sorted(values))}",
+                f"use some of the values in the names: {', '.join(found)}",
             )
         return train, test
 
@@ -66,21 +75,21 @@ class FieldConfig(StrictConfig):
 TestConfig = Annotated[FractionConfig | FieldConfig, Field(discriminator="kind")]
 
 
-def drawn(
+def split_by_label(
     recordings: Sequence[Recording], fraction: float, seed: int
 ) -> tuple[list[Recording], list[Recording]]:
-    """Return the recordings in two, the second with `fraction` of each answer, drawn by `seed`."""
-    numbers = {answer: n for n, answer in enumerate({each.answer: 0 for each in recordings})}
-    answers = torch.tensor([numbers[each.answer] for each in recordings])
-    first, second = hold_out(Samples(torch.arange(len(recordings)), answers), fraction, seed)
+    """Return the recordings in two parts, the second with `fraction` of each label, by `seed`."""
+    numbers = {label: n for n, label in enumerate({each.label: 0 for each in recordings})}
+    labels = torch.tensor([numbers[each.label] for each in recordings])
+    first, second = hold_out(Samples(torch.arange(len(recordings)), labels), fraction, seed)
     chosen = [] if second is None else second.inputs.tolist()
     return [recordings[n] for n in first.inputs.tolist()], [recordings[n] for n in chosen]
 
 
 def labelled(files: Files, pattern: NamePattern, root: str) -> list[Recording]:
-    """Return the recordings, the pattern's `label` their answer; other files are left out.
+    """Return the files with the pattern's ending, each with the label in its name.
 
-    Raises DataError for a recording that does not match, and if there is none.
+    Raises DataError for a name that does not match the pattern, and if there is no recording.
     """
     return [
         Recording(name, files.place(name), fields, fields.get("label", ""))
@@ -91,31 +100,36 @@ def labelled(files: Files, pattern: NamePattern, root: str) -> list[Recording]:
 def _matched(
     files: Files, pattern: NamePattern, root: str
 ) -> Iterator[tuple[str, Mapping[str, str]]]:
-    names = [name for name in files.names if is_recording(name)]
+    ending = Path(pattern.pattern).suffix
+    names = [name for name in files.names if name.lower().endswith(ending)]
     if not names:
-        raise DataError(f"{root}: no recordings", f"none of {len(files.names):,} files is a .wav")
+        raise DataError(
+            f"{root}: no recordings",
+            f"none of {len(files.names):,} files is a {ending}",
+            "a data.pattern with the ending of the files",
+        )
     for name in names:
-        fields = pattern.read(name[:-4] + ".wav")  # .WAV is the same kind of file
+        fields = pattern.read(name[: -len(ending)] + ending)  # .WAV means .wav
         if fields is None:
             raise DataError(
                 f"{files.place(name)}: does not match data.pattern",
                 f"the name below {root} should look like {pattern.pattern}",
-                "another pattern, or only recordings that are named alike",
+                "a pattern that fits all names, or only recordings that are named alike",
             )
         yield name, fields
 
 
 def spelled(recordings: Sequence[Recording], spelling: Mapping[str, str]) -> list[Recording]:
-    """Return the recordings with their answers spelled out; without a spelling, as they are."""
+    """Return the recordings with the spoken text of each label; without a spelling, unchanged."""
     if not spelling:
         return list(recordings)
     for each in recordings:
-        if each.answer not in spelling:
+        if each.label not in spelling:
             raise DataError(
-                f"{each.place}: data.spelling does not have the label {each.answer!r}",
+                f"{each.place}: data.spelling does not have the label {each.label!r}",
                 f"it has {', '.join(spelling)}",
             )
-    return [replace(each, answer=spelling[each.answer]) for each in recordings]
+    return [replace(each, label=spelling[each.label]) for each in recordings]
 
 
 def transcribed(recordings: Sequence[Recording], files: Files, table: str) -> list[Recording]:
@@ -138,5 +152,5 @@ def transcribed(recordings: Sequence[Recording], files: Files, table: str) -> li
             raise DataError(f"{each.place}: no text in {table}", "each recording needs one")
     unknown = next(iter(texts.keys() - {each.name for each in recordings}), None)
     if unknown is not None:
-        raise DataError(f"{place}: no recording {unknown!r}", "a row has its text")
-    return [replace(each, answer=texts[each.name]) for each in recordings]
+        raise DataError(f"{place}: no recording {unknown!r}", "a row names it")
+    return [replace(each, label=texts[each.name]) for each in recordings]

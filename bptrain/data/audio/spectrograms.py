@@ -1,4 +1,4 @@
-"""Recordings as the spectrograms that a model reads: of one length, or each of its own."""
+"""From the content of recordings to spectrograms, of one length or each of its own."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,23 +10,23 @@ from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
 
 from bptrain.data.audio.mel import LogMelConfig, frames_of, log_mel
-from bptrain.data.audio.wav import decode_wav
+from bptrain.data.audio.sound_file import decode_sound
 from bptrain.errors import DataError
 from bptrain.free_memory import free_bytes, in_words
 
 LONGEST_S = 600.0
-TOGETHER = 2**20  # samples whose spectra are computed at once: some 30 MB
-LEAST_DEVIATION = 1e-5  # of a log: less is what rounding leaves
-COPIES = 3  # of the features while they are standardized and divided
+GROUP_SAMPLES = 2**20  # whose spectra are computed together: some 30 MB
+LEAST_STD = 1e-5  # of a logarithm: less is rounding
+COPIES = 3  # of the features while they are standardized and split
 
 
 @dataclass(frozen=True)
-class Form:
-    """What every recording is brought to.
+class AudioPreprocessing:
+    """The steps from a recording to a model's input.
 
-    rate      samples a second that it must have
-    seconds   length that its middle is cut to or that silence around it fills up; None keeps it
-    features  what is computed
+    rate      samples per second that every recording must have
+    seconds   length that recordings are cropped or padded to; None keeps their own lengths
+    features  settings of the spectrogram
     """
 
     rate: int
@@ -34,38 +34,38 @@ class Form:
     features: LogMelConfig
 
     def sound(self, content: bytes, place: str) -> Tensor:
-        """Return the samples [S] of a WAV file, or raise DataError."""
-        rate, samples = decode_wav(content, place)
+        """Return the samples [S] of a file's content, cropped or padded, or raise DataError."""
+        rate, samples = decode_sound(content, place)
         if rate != self.rate:
             raise DataError(
-                f"{place}: {rate:,} samples a second, data.sample_rate is {self.rate:,}",
-                "pitch and pace would be heard wrongly",
+                f"{place}: {rate:,} samples per second, data.sample_rate is {self.rate:,}",
+                "its pitch and speed would differ from the other recordings",
                 f"data.sample_rate={rate} if all files agree, or "
                 f"ffmpeg -i FILE -ar {self.rate} NEW.wav",
             )
         if self.seconds is not None:
-            return _centred(samples, max(1, round(self.seconds * rate)))
+            return _cropped_or_padded(samples, max(1, round(self.seconds * rate)))
         if len(samples) > LONGEST_S * rate:
             raise DataError(
                 f"{place}: {len(samples) / rate:,.0f} s long",
-                f"a sequence of up to {LONGEST_S:g} s is read whole",
-                "cut it into shorter ones, or give data.seconds",
+                f"with data.seconds: null a recording may have {LONGEST_S:g} s",
+                "cut it into shorter ones, or set data.seconds",
             )
         return samples
 
     def spectrograms(self, sounds: Iterable[Tensor], count: int, source: str) -> list[Tensor]:
         """Return the features [T, F] of each of `count` sounds.
 
-        Raises DataError naming `source` as soon as memory would not hold them.
+        Raises DataError, which names `source`, as soon as memory would not hold them.
         """
         bank = self.features.filter_bank(self.rate)
         features: list[Tensor] = []
-        for together in _groups(sounds):
-            longest = max(len(each) for each in together)
+        for group in _groups(sounds):
+            longest = max(len(each) for each in group)
             self._refuse_what_does_not_fit(longest, count, source)
-            spectra = log_mel(pad_sequence(together, batch_first=True), self.features, bank)
-            for each, spectrum in zip(together, spectra, strict=True):
-                # a copy: a view would keep the whole group's memory
+            spectra = log_mel(pad_sequence(group, batch_first=True), self.features, bank)
+            for each, spectrum in zip(group, spectra, strict=True):
+                # a copy: a view would hold on to the whole group's memory
                 features.append(spectrum[: frames_of(len(each), self.features.hop)].clone())
         return features
 
@@ -82,42 +82,42 @@ class Form:
             )
 
     def inputs(
-        self, features: Sequence[Tensor], mean: Sequence[float], deviation: Sequence[float]
+        self, features: Sequence[Tensor], mean: Sequence[float], std: Sequence[float]
     ) -> tuple[Tensor, Tensor | None]:
-        """Return the standardized features [N, T, F], and their lengths [N] where they differ.
+        """Return the standardized features [N, T, F], and their lengths [N] if these vary.
 
-        Padding is 0: the mean of each band.
+        Padding is 0, which is the mean of each band.
         """
-        centre, width = torch.tensor(mean), torch.tensor(deviation)
-        scaled = [(each - centre) / width for each in features]
+        center, scale = torch.tensor(mean), torch.tensor(std)
+        scaled = [(each - center) / scale for each in features]
         lengths = (
             None if self.seconds is not None else torch.tensor([len(each) for each in features])
         )
         return pad_sequence(scaled, batch_first=True), lengths
 
 
-def constants_of(features: Sequence[Tensor]) -> dict[str, list[float]]:
-    """Return each band's mean and deviation over all frames."""
+def band_statistics(features: Sequence[Tensor]) -> dict[str, list[float]]:
+    """Return each band's mean and standard deviation over all frames."""
     frames = torch.cat(list(features)).numpy()
     mean = frames.mean(0, dtype=np.float64)
-    deviation = frames.std(0, dtype=np.float64)
-    deviation[deviation < LEAST_DEVIATION] = 1.0  # a constant band stays constant
-    return {"mean": mean.tolist(), "deviation": deviation.tolist()}
+    std = frames.std(0, dtype=np.float64)
+    std[std < LEAST_STD] = 1.0  # a constant band stays constant
+    return {"mean": mean.tolist(), "std": std.tolist()}
 
 
-def _centred(samples: Tensor, size: int) -> Tensor:
-    """Return the middle `size` samples, or all of them with silence on both sides."""
-    before = (size - len(samples)) // 2  # negative: what is cut off
+def _cropped_or_padded(samples: Tensor, size: int) -> Tensor:
+    """Return the middle `size` samples, or all of them with zeros on both sides."""
+    before = (size - len(samples)) // 2  # negative where it is cropped
     return pad(samples, (before, size - len(samples) - before))
 
 
 def _groups(sounds: Iterable[Tensor]) -> Iterator[list[Tensor]]:
-    """Yield sounds in their order, as many together as are computed at once."""
+    """Yield sounds in their order, in groups whose spectra are computed together."""
     group: list[Tensor] = []
     longest = 0
     for sound in sounds:
         longest = max(longest, len(sound))
-        if group and longest * (len(group) + 1) > TOGETHER:
+        if group and longest * (len(group) + 1) > GROUP_SAMPLES:
             yield group
             group, longest = [], len(sound)
         group.append(sound)

@@ -1,8 +1,9 @@
 """Texts as the targets of a transcription: symbols are characters, and symbol 0 is the blank.
 
-The characters are those of the training texts, sorted; texts stay as they are but for spaces
-around them. Connectionist temporal classification lets each frame say a symbol or nothing, and
-needs a blank between two equal ones: a text takes its length and its repetitions in frames.
+The symbols are the sorted characters of the training texts; spaces around a text are removed.
+Connectionist temporal classification (CTC) predicts a symbol or the blank in each frame and needs
+a blank between two equal symbols: a text needs as many frames as it has characters, and one more
+for each repeated character.
 """
 
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ BLANK = "<blank>"
 
 def symbols_of(recordings: Sequence[Recording]) -> list[str]:
     """Return the symbols of the texts, the blank first."""
-    return [BLANK, *sorted({symbol for each in recordings for symbol in each.answer.strip()})]
+    return [BLANK, *sorted({symbol for each in recordings for symbol in each.label.strip()})]
 
 
 def encoded(recordings: Sequence[Recording], symbols: Sequence[str]) -> tuple[Tensor, Tensor]:
@@ -31,14 +32,14 @@ def encoded(recordings: Sequence[Recording], symbols: Sequence[str]) -> tuple[Te
     numbers = {symbol: number for number, symbol in enumerate(symbols)}
     texts = []
     for each in recordings:
-        text = each.answer.strip()
+        text = each.label.strip()
         if not text:
             raise DataError(f"{each.place}: an empty text", hint="leave the recording out")
         unknown = next((symbol for symbol in text if symbol not in numbers), None)
         if unknown is not None:
             raise DataError(
-                f"{each.place}: character {unknown!r} of its text is in no text to train with",
-                f"those have {len(symbols) - 1} characters",
+                f"{each.place}: no training text has the character {unknown!r} of its text",
+                f"the training texts have {len(symbols) - 1} different characters",
                 "spell all texts alike",
             )
         texts.append(torch.tensor([numbers[symbol] for symbol in text]))
@@ -47,9 +48,9 @@ def encoded(recordings: Sequence[Recording], symbols: Sequence[str]) -> tuple[Te
 
 
 def refuse_too_short(recordings: Sequence[Recording], frames: Sequence[int]) -> None:
-    """Raise DataError for a recording with fewer frames than its text takes."""
+    """Raise DataError for a recording with fewer frames than its text needs."""
     for each, given in zip(recordings, frames, strict=True):
-        text = each.answer.strip()
+        text = each.label.strip()
         needed = len(text) + sum(one == other for one, other in pairwise(text))
         if given < needed:
             raise DataError(

@@ -1,11 +1,13 @@
 """Recordings: what a model hears, who is tested, and what is drawn anew each epoch."""
 
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from struct import pack
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from sounds import FLOAT, PCM, RATE, chunk, digits, encoded, fmt, riff, tone, wav, write_folder
 from sounds import zipped as zip_of
@@ -14,12 +16,13 @@ from bptrain.data.audio.audio_folder import AudioFolderConfig
 from bptrain.data.audio.file_name_pattern import NamePattern
 from bptrain.data.audio.mel import LogMelConfig, frames_of, log_mel, mel
 from bptrain.data.audio.recordings import FieldConfig, FractionConfig
+from bptrain.data.audio.sound_file import decode_sound
 from bptrain.data.audio.spec_augment import SpecAugmentConfig
-from bptrain.data.audio.wav import decode_wav
 from bptrain.data.hashed_random import Draws
 from bptrain.errors import UsageError
 
 PATTERN = "{label}_{speaker}_{index}.wav"
+GUID = bytes.fromhex("000000001000800000aa00389b71")  # of every standard subformat
 SMALL = LogMelConfig(n_fft=256, hop=80, mels=20, fmin=50)
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
@@ -48,7 +51,7 @@ def folder(tmp_path: Path) -> Path:
 )
 def test_every_width_of_sample_holds_the_same_sound(bits: int, kind: int, error: float) -> None:
     sound = tone(440)
-    rate, samples = decode_wav(wav(sound, bits, kind), "x.wav")
+    rate, samples = decode_sound(wav(sound, bits, kind), "x.wav")
     assert rate == RATE
     assert samples.dtype == torch.float32
     assert samples.numpy() == pytest.approx(sound, abs=error)
@@ -57,31 +60,89 @@ def test_every_width_of_sample_holds_the_same_sound(bits: int, kind: int, error:
 def test_the_extremes_of_each_width_are_full_scale() -> None:
     least = {8: b"\0", 16: b"\0\x80", 24: b"\0\0\x80", 32: b"\0\0\0\x80"}
     for bits, content in least.items():
-        _, samples = decode_wav(riff(fmt(bits=bits), chunk(b"data", content)), "x.wav")
+        _, samples = decode_sound(riff(fmt(bits=bits), chunk(b"data", content)), "x.wav")
         assert samples.tolist() == [-1.0]
 
 
-def test_of_two_channels_the_mean_is_heard() -> None:
+def test_two_channels_are_averaged() -> None:
     both = np.stack([tone(440), -tone(440)], 1).ravel()
-    _, samples = decode_wav(riff(fmt(channels=2), chunk(b"data", encoded(both))), "x.wav")
+    _, samples = decode_sound(riff(fmt(channels=2), chunk(b"data", encoded(both))), "x.wav")
     assert samples.shape == (2400,)
     assert samples.abs().max() < 1e-4
 
 
-def test_other_chunks_odd_sizes_and_a_streamed_header_are_passed_over() -> None:
+def test_other_chunks_odd_sizes_and_streamed_headers_are_read() -> None:
     sound = chunk(b"data", encoded(tone(440)))
     plain = riff(fmt(), sound)
     around = riff(chunk(b"LIST", b"odd"), fmt(), chunk(b"bext", b""), sound, chunk(b"id3 ", b"x"))
     streamed = b"RIFF" + b"\xff" * 4 + plain[8:]
+    piped = riff(fmt(), chunk(b"data", encoded(tone(440)), 2**32 - 1))
     padded = plain + b"\0"
-    for content in (around, streamed, padded):
-        assert decode_wav(content, "x.wav").samples.equal(decode_wav(plain, "x.wav").samples)
+    for content in (around, streamed, piped, padded):
+        assert decode_sound(content, "x.wav").samples.equal(decode_sound(plain, "x.wav").samples)
 
 
-def test_an_extensible_format_is_what_it_says_behind() -> None:
+def test_an_extensible_format_is_read_by_its_subformat() -> None:
     true = pack("<HHIIHH", 0xFFFE, 1, RATE, RATE * 4, 4, 32) + pack("<HHIH", 22, 32, 4, FLOAT)
-    content = riff(chunk(b"fmt ", true + bytes(14)), chunk(b"data", encoded(tone(440), kind=FLOAT)))
-    assert decode_wav(content, "x.wav").samples.numpy() == pytest.approx(tone(440), abs=1e-6)
+    content = riff(chunk(b"fmt ", true + GUID), chunk(b"data", encoded(tone(440), kind=FLOAT)))
+    assert decode_sound(content, "x.wav").samples.numpy() == pytest.approx(tone(440), abs=1e-6)
+
+
+FORMATS = [  # ending, format, subtype, and what its loss of detail may change
+    (".wav", "WAV", "ULAW", 0.05),
+    (".wav", "WAV", "DOUBLE", 1e-6),
+    (".wav", "RF64", "PCM_16", 1e-4),
+    (".flac", "FLAC", "PCM_16", 1e-4),
+    (".ogg", "OGG", "VORBIS", 0.1),
+    (".opus", "OGG", "OPUS", 0.2),
+    (".mp3", "MP3", "MPEG_LAYER_III", 0.1),
+]
+
+
+def in_format(sound: np.ndarray, format: str, subtype: str) -> bytes:
+    buffer = BytesIO()
+    soundfile.write(buffer, sound, RATE, format=format, subtype=subtype)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(("ending", "format", "subtype", "error"), FORMATS)
+def test_every_format_holds_the_same_sound(
+    ending: str, format: str, subtype: str, error: float
+) -> None:
+    sound = tone(440)
+    rate, samples = decode_sound(in_format(sound, format, subtype), "x")
+    assert rate == RATE
+    assert len(samples) == len(sound)
+    middle = slice(400, 2000)  # lossy formats smear the ends
+    assert samples[middle].numpy() == pytest.approx(sound[middle], abs=error)
+
+
+@pytest.mark.parametrize(("ending", "format", "subtype", "error"), FORMATS[3:])
+def test_the_ending_of_the_pattern_selects_the_files(
+    tmp_path: Path, ending: str, format: str, subtype: str, error: float
+) -> None:
+    files = {
+        f"{word}/{n}{ending}": in_format(tone(frequency), format, subtype)
+        for word, frequency in (("no", 300), ("yes", 900))
+        for n in range(4)
+    }
+    path = write_folder(tmp_path, {**files, "no/other.wav": wav(tone(300))})
+    test = FractionConfig(fraction=0.5)
+    dataset = config(path, pattern=f"{{label}}/{{name}}{ending}", test=test).build(0)
+    assert len(dataset.train) + len(dataset.validation or []) + len(dataset.test) == 8
+
+
+def test_an_mp3_file_without_a_length_is_read_to_its_end() -> None:
+    buffer = BytesIO()
+    sound = tone(440, 80_000) * (np.arange(80_000) > 40_000)
+    options = {"bitrate_mode": "VARIABLE", "compression_level": 0.5}
+    soundfile.write(buffer, sound, RATE, format="MP3", subtype="MPEG_LAYER_III", **options)
+    whole = buffer.getvalue()
+    without_length = whole[whole.index(whole[:2], 10) :]  # the first frame tells the length
+    assert b"Xing" in whole
+    assert b"Xing" not in without_length
+    assert len(decode_sound(whole, "x.mp3").samples) == 80_000
+    assert len(decode_sound(without_length, "x.mp3").samples) >= 80_000
 
 
 def test_a_tone_is_loudest_in_the_band_of_its_pitch() -> None:
@@ -197,11 +258,11 @@ def test_each_band_is_standardized_by_the_training_split(folder: Path) -> None:
 
 def test_the_middle_is_kept_and_silence_put_around(tmp_path: Path) -> None:
     loud, silence = np.full(800, 0.5), np.zeros(400)
-    settings = config(tmp_path, seconds=0.1).form
-    both = settings.sound(wav(np.concatenate([silence, loud, silence])), "x.wav")
+    preprocessing = config(tmp_path, seconds=0.1).preprocessing
+    both = preprocessing.sound(wav(np.concatenate([silence, loud, silence])), "x.wav")
     assert both.shape == (800,)
     assert both.min() > 0.49
-    padded = settings.sound(wav(loud[:401]), "x.wav")
+    padded = preprocessing.sound(wav(loud[:401]), "x.wav")
     assert padded.nonzero().flatten().tolist() == list(range(199, 600))
 
 

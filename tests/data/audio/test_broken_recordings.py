@@ -1,13 +1,15 @@
-"""Broken recordings: exit 3 before anything is trained, the file and the byte named."""
+"""Broken recordings: exit 3 before anything is trained, and the file is named."""
 
 import os
 import struct
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from zipfile import ZIP_BZIP2, ZIP_LZMA
 
 import numpy as np
 import pytest
+import soundfile
 from sounds import FLOAT, RATE, chunk, digits, encoded, fmt, riff, tone, wav, write_folder, zipped
 
 from bptrain.data.audio.audio_folder import AudioFolderConfig
@@ -23,7 +25,7 @@ data:
   features: {n_fft: 256, hop: 80, mels: 20}
 model: {kind: mlp, hidden: []}
 """
-BROKEN = "5_b_3.wav"  # what is broken, among sound ones
+BROKEN = "5_b_3.wav"  # the broken file among valid ones
 
 
 @pytest.fixture
@@ -59,52 +61,85 @@ def with_sample(value: float) -> bytes:
     return wav(numbers, 32, FLOAT)
 
 
+def compressed(format: str, subtype: str, sound: np.ndarray = SOUND) -> bytes:
+    buffer = BytesIO()
+    soundfile.write(buffer, sound, RATE, format=format, subtype=subtype)
+    return buffer.getvalue()
+
+
+def flipped_at(content: bytes, at: int) -> bytes:
+    return content[:at] + bytes([content[at] ^ 0xFF]) + content[at + 1 :]
+
+
+FLAC = compressed("FLAC", "PCM_16")
+UNREADABLE = "damaged, or of a kind that is not read"
+DOUBLE = struct.pack("<d", 1e300)
+ULAW = riff(fmt(7, bits=8), chunk(b"data", bytes(9), 10))[:-1]
+HALVES = [  # name, content, words of the error
+    ("FLAC file", FLAC, UNREADABLE),
+    ("Vorbis file", compressed("OGG", "VORBIS", tone(440, 24_000)), ""),
+    ("Opus file", compressed("OGG", "OPUS", tone(440, 240_000)), ""),
+    ("MP3 file", compressed("MP3", "MPEG_LAYER_III", tone(440, 24_000)), "24,000 samples declared"),
+]
 FILES: dict[str, tuple[bytes, str]] = {
-    "zero bytes": (b"", "bytes 0-11 are missing"),
-    "four bytes": (b"RIFF", "bytes 0-11 are 52 49 46 46"),
-    "a RIFF header alone": (riff(), "no sound"),
-    "a header without sound": (riff(fmt()), "ends at byte 36"),
-    "a data chunk of nothing": (riff(fmt(), chunk(b"data", b"")), "0 bytes of sound"),
+    "zero bytes": (b"", "the file is empty"),
+    "four bytes": (b"RIFF", "Format not recognised"),
+    "a RIFF header alone": (riff(), "No 'data' chunk marker"),
+    "a header without sound": (riff(fmt()), "No 'data' chunk marker"),
+    "a data chunk of nothing": (riff(fmt(), chunk(b"data", b"")), "no sound"),
     "half a fmt chunk": (riff(fmt())[:30], "cut off at byte 30"),
-    "a fmt chunk of 8 bytes": (riff(chunk(b"fmt ", bytes(8)), DATA), "of 8 bytes at byte 20"),
-    "sound before its format": (riff(DATA, fmt()), "no fmt chunk before the sound at byte 20"),
+    "a fmt chunk of 8 bytes": (riff(chunk(b"fmt ", bytes(8)), DATA), "Short 'fmt ' chunk"),
+    "sound before its format": (riff(DATA, fmt()), "No 'data' chunk marker"),
     "half of the data": (GOOD[: len(GOOD) // 2], "declares 4,800 bytes, 2,378 are there"),
     "a byte too few": (GOOD[:-1], "4,799 are there"),
     "a declared size of 4 GB": (
-        riff(fmt(), chunk(b"data", encoded(SOUND), 2**32 - 1)),
-        "declares 4,294,967,295 bytes",
+        riff(fmt(), chunk(b"data", encoded(SOUND), 2**32 - 2)),
+        "declares 4,294,967,294 bytes",
     ),
     "a chunk beyond the end": (riff(chunk(b"LIST", b"", 10**9), fmt(), DATA), "'LIST' chunk"),
     "a frame cut in two": (riff(fmt(), chunk(b"data", bytes(401))), "401 bytes of sound"),
     "two million empty chunks": (riff(*[chunk(b"junk", b"")] * 2_000_000), "more than 1024"),
-    "65,535 channels": (riff(fmt(channels=65_535), DATA), "65,535 channels at byte 22"),
-    "no channel": (riff(fmt(channels=0), DATA), "0 channels at byte 22"),
+    "65,535 channels": (riff(fmt(channels=65_535), DATA), "Too many channels"),
+    "no channel": (riff(fmt(channels=0), DATA), "Channel count is zero"),
     "six channels": (riff(fmt(channels=6), DATA), "-ac 1"),
-    "0 samples a second": (riff(fmt(rate=0), DATA), "0 samples a second at byte 24"),
-    "another sample rate": (wav(SOUND, rate=44_100), "44,100 samples a second"),
-    "4 billion samples a second": (wav(SOUND, rate=2**32 - 1), "4,294,967,295 samples"),
-    "frames of 0 bytes": (riff(fmt(frame=0), DATA), "frames of 0 bytes at byte 32"),
-    "frames of another size": (riff(fmt(frame=4), DATA), "1 channels of 16 bits take 2"),
-    "12 bits": (riff(fmt(bits=12), DATA), "PCM of 12 bits"),
-    "0 bits": (riff(fmt(bits=0), DATA), "PCM of 0 bits"),
-    "64-bit PCM": (riff(fmt(bits=64), DATA), "PCM of 64 bits"),
-    "64-bit floats": (riff(fmt(FLOAT, bits=64), DATA), "float of 64 bits"),
-    "mu-law": (coded(7), "mu-law of 8 bits at byte 20"),
-    "A-law": (coded(6), "A-law"),
-    "ADPCM": (coded(2, 4), "Microsoft ADPCM of 4 bits"),
-    "IMA ADPCM": (coded(0x11, 4), "IMA ADPCM"),
-    "GSM": (coded(0x31, 0), "GSM 6.10"),
-    "MP3 inside": (coded(0x55, 0), "MP3"),
-    "a format of its own": (coded(0x1234), "format 0x1234"),
-    "extensible, and no more": (coded(0xFFFE, 16), "format 0xfffe"),
-    "NaN": (with_sample(np.nan), "a sample of nan at byte 444"),
-    "infinity": (with_sample(-np.inf), "a sample of -inf at byte 444"),
+    "0 samples a second": (riff(fmt(rate=0), DATA), UNREADABLE),
+    "another sample rate": (wav(SOUND, rate=44_100), "44,100 samples per second"),
+    "4 billion samples a second": (
+        wav(SOUND, rate=2**32 - 1),
+        UNREADABLE,
+    ),
+    "frames of 0 bytes": (riff(fmt(frame=0), DATA), "in frames of 0 bytes"),
+    "frames of another size": (riff(fmt(frame=4), DATA), "in frames of 4 bytes"),
+    "12 bits": (riff(fmt(bits=12), DATA), "in frames of 1 bytes"),
+    "0 bits": (riff(fmt(bits=0), DATA), "unimplemented format"),
+    "64-bit PCM": (riff(fmt(bits=64), DATA), "unimplemented format"),
+    "64-bit floats of 1e300": (
+        riff(fmt(FLOAT, bits=64), chunk(b"data", DOUBLE)),
+        "inf",
+    ),
+    "mu-law cut off": (
+        riff(fmt(7, bits=8), chunk(b"data", bytes(9), 10))[:-1],
+        "declares 10 bytes",
+    ),
+    "ADPCM": (coded(2, 4), "Malformed 'fmt ' chunk"),
+    "IMA ADPCM": (coded(0x11, 4), "Malformed 'fmt ' chunk"),
+    "GSM": (coded(0x31, 0), "Invalid format chunk"),
+    "MP3 inside": (coded(0x55, 0), "Malformed 'fmt ' chunk"),
+    "a format of its own": (coded(0x1234), "Malformed 'fmt ' chunk"),
+    "extensible, and no more": (coded(0xFFFE, 16), "unimplemented format"),
+    "NaN": (with_sample(np.nan), "a sample of nan after 0.0125 s"),
+    "infinity": (with_sample(-np.inf), "a sample of -inf after 0.0125 s"),
     "beyond any loudness": (with_sample(1e30), "full scale is 1"),
-    "a text": (b"This is no recording.\n" * 30, "not a WAV file"),
-    "an MP3": (b"ID3\4" + bytes(500), "ffmpeg -i"),
-    "big-endian": (b"RIFX" + GOOD[4:], "52 49 46 58"),
-    "64-bit sizes": (b"RF64" + GOOD[4:], "not a WAV file"),
-    "another RIFF": (GOOD[:8] + b"AVI " + GOOD[12:], "not a WAV file"),
+    "a text": (b"This is no recording.\n" * 30, "not a WAV, FLAC, OGG or MP3 file"),
+    "an ID3 tag and nothing else": (b"ID3\4" + bytes(500), "ffmpeg -i"),
+    "little-endian sizes behind a big-endian name": (b"RIFX" + GOOD[4:], "cut off"),
+    "another RIFF": (GOOD[:8] + b"AVI " + GOOD[12:], "Format not recognised"),
+    "a MATLAB file": (b"MATLAB 5.0 MAT-file" + bytes(500), "not a WAV, FLAC, OGG or MP3 file"),
+    **{
+        f"half of a {name}": (whole[: len(whole) // 2], expected)
+        for name, whole, expected in HALVES
+    },
+    "FLAC with one byte flipped": (flipped_at(FLAC, len(FLAC) // 2), UNREADABLE),
 }
 
 
@@ -130,7 +165,7 @@ def test_a_broken_file_is_not_predicted(tmp_path: Path, name: str) -> None:
     path.write_bytes(content)
     settings = AudioFolderConfig(path=str(tmp_path), sample_rate=RATE)
     with pytest.raises(DataError) as caught:
-        settings.prepare([str(path)], {"mean": [0.0] * 40, "deviation": [1.0] * 40})
+        settings.prepare([str(path)], {"mean": [0.0] * 40, "std": [1.0] * 40})
     assert expected in str(caught.value)
     assert str(path) in caught.value.what
 
@@ -174,7 +209,7 @@ def as_one_class(root: Path) -> str:
     for path in root.iterdir():
         if not path.name.startswith("3_"):
             path.unlink()
-    return "one class only among the recordings to train with: '3'"
+    return "the training recordings have a single class: '3'"
 
 
 def as_no_recordings(root: Path) -> str:
@@ -246,10 +281,10 @@ ZIPS: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "an encrypted entry": (with_field(8, "<H", 1), f"{BROKEN}: encrypted"),
     "an unknown method": (with_field(10, "<H", 99), "compressed by method 99"),
     "its second half": (lambda content: content[len(content) // 2 :], "damaged"),
-    "its first half": (lambda content: content[: len(content) // 2], "sound zip file"),
-    "nothing": (lambda content: b"", "sound zip file"),
+    "its first half": (lambda content: content[: len(content) // 2], "valid zip file"),
+    "nothing": (lambda content: b"", "valid zip file"),
     "a text": (lambda content: b"no zip file" * 9, "File is not a zip file"),
-    "a recording itself": (lambda content: GOOD, "neither a folder nor a sound zip file"),
+    "a recording itself": (lambda content: GOOD, "neither a folder nor a valid zip file"),
 }
 
 
@@ -277,6 +312,16 @@ def test_methods_without_a_limit_are_refused(fit: Callable, tmp_path: Path, meth
     assert f"compressed by method {method}" in fit(path)
 
 
+def test_a_compression_bomb_is_decoded_no_further_than_the_limit(
+    fit: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bptrain.data.audio.sound_file.MOST_SAMPLES", 2**22)
+    bomb = compressed("FLAC", "PCM_16", np.zeros(2**23))
+    assert len(bomb) < 100_000
+    root = write_folder(tmp_path / "root", {**digits(4), BROKEN: bomb})
+    assert f"{BROKEN}: too large: more than 4,194,304 samples" in fit(root)
+
+
 def test_a_zip_bomb_is_never_unpacked(fit: Callable, tmp_path: Path) -> None:
     path = tmp_path / "root.zip"
     path.write_bytes(zipped({**digits(4), BROKEN: GOOD + bytes(140_000_000)}))
@@ -295,7 +340,7 @@ def test_a_name_that_comes_twice_is_refused(fit: Callable, tmp_path: Path) -> No
     other = BROKEN.replace("3", "1")  # as long: the name is changed in place
     content = zipped(digits(4)).replace(other.encode(), BROKEN.encode())
     path.write_bytes(content)
-    assert f"{BROKEN}: there twice" in fit(path)
+    assert f"{BROKEN}: the zip file holds this name twice" in fit(path)
 
 
 def test_what_is_not_there_is_named(fit: Callable, tmp_path: Path) -> None:
@@ -305,9 +350,9 @@ def test_what_is_not_there_is_named(fit: Callable, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("test", "expected"),
     [
-        ("{kind: field, field: speaker, values: [c]}", "in the names it is a, b"),
-        ("{kind: field, field: speaker, values: [a, b]}", "all recordings are for the test"),
-        ("{kind: field, field: label, values: [7]}", "no recording to train with has the label"),
+        ("{kind: field, field: speaker, values: [c]}", "the values in the names: a, b"),
+        ("{kind: field, field: speaker, values: [a, b]}", "all recordings are for testing"),
+        ("{kind: field, field: label, values: [7]}", "no training recording has the label"),
     ],
 )
 def test_a_test_split_that_cannot_be_is_refused(
@@ -354,7 +399,7 @@ def test_unknown_letters_labels_and_tables_are_refused(fit: Callable, tmp_path: 
     assert "no such file" in fit(root, *words, "data.transcripts=said.csv")
     assert "does not have the label '2'" in fit(root, *words, "data.spelling={0: zero, 1: one}")
     held_out = "data.test={kind: field, field: label, values: [7]}"
-    assert "character '7' of its text is in no text to train with" in fit(root, *words, held_out)
+    assert "no training text has the character '7'" in fit(root, *words, held_out)
 
 
 def test_sequences_that_take_too_long_or_too_much_memory_are_refused(
@@ -369,11 +414,11 @@ def test_sequences_that_take_too_long_or_too_much_memory_are_refused(
 
 
 CONFIGS = {
-    "pattern: '{label}{speaker}.wav'": "nothing tells {label} and {speaker} apart",
+    "pattern: '{label}{speaker}.wav'": "nothing separates {label} and {speaker}",
     "pattern: '{label}_{label}.wav'": "the field {label} comes twice",
     "pattern: '{speaker}.wav'": "pattern holds no {label}",
     "pattern: '{label'": "a field is a word in braces",
-    "pattern: '{label}.mp3'": "pattern ends in .wav",
+    "pattern: '{label}.mp4'": "pattern must end as the files do",
     "test: {kind: field, field: who, values: [1]}": "test.field is 'who'",
     "task: transcription": "needs seconds: null",
     "transcripts: said.csv": "go with task: transcription",
