@@ -1,4 +1,4 @@
-"""Broken tables and sequence files: the documented exit code, words that tell what and where."""
+"""Broken tables: the documented exit code, words that tell what and where."""
 
 import os
 import random
@@ -7,26 +7,21 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from broken_tables import SEQUENCES, TABLES, Broken, flat, table
+from broken_tables import TABLES, Broken, table
 
-from bptrain.data.sequences.sequence_config import SequenceConfig
 from bptrain.data.table import TableConfig
 from bptrain.errors import DataError
 
 CONFIG = """
-data: {{kind: {kind}, path: {path}, {rest}}}
+data: {{kind: table, path: {path}, target: y}}
 model: {{kind: mlp, hidden: [4]}}
 train: {{steps: 1}}
 """
-KEYS = {"table": "target: y", "sequence": "batch_size: 4"}
-SUFFIX = {"table": "csv", "sequence": "npz"}
 
 
-def refused(
-    bptrain: Callable, kind: str, path: str, words: tuple[str, ...] = (), code: int = 3
-) -> str:
+def refused(bptrain: Callable, path: str, words: tuple[str, ...] = (), code: int = 3) -> str:
     """Train on a file, see that it is refused as errors are, and return what was said."""
-    Path("c.yaml").write_text(CONFIG.format(kind=kind, path=path, rest=KEYS[kind]))
+    Path("c.yaml").write_text(CONFIG.format(path=path))
     result = bptrain("fit", "c.yaml", *words)
     assert result.exit_code == code, result.output
     assert len(result.stderr.strip().splitlines()) <= 6
@@ -35,35 +30,28 @@ def refused(
     return str(result.stderr)
 
 
-def check(bptrain: Callable, kind: str, broken: Broken) -> None:
-    name = f"t.{SUFFIX[kind]}"
-    for path, content in {name: broken.content, **broken.files}.items():
+def check(bptrain: Callable, broken: Broken) -> None:
+    for path, content in {"t.csv": broken.content, **broken.files}.items():
         Path(path).write_bytes(content)
-    said = refused(bptrain, kind, name, broken.words, broken.code)
+    said = refused(bptrain, "t.csv", broken.words, broken.code)
     assert broken.said in said
     assert broken.also in said
     if broken.code == 3:
-        assert said.startswith((f"error: {name}: ", f"error: other.{SUFFIX[kind]}: "))
+        assert said.startswith(("error: t.csv: ", "error: other.csv: "))
 
 
 @pytest.mark.parametrize("name", TABLES)
 def test_a_broken_table_is_refused(bptrain: Callable, name: str) -> None:
-    check(bptrain, "table", TABLES[name])
+    check(bptrain, TABLES[name])
 
 
-@pytest.mark.parametrize("name", SEQUENCES)
-def test_a_broken_sequence_file_is_refused(bptrain: Callable, name: str) -> None:
-    check(bptrain, "sequence", SEQUENCES[name])
-
-
-@pytest.mark.parametrize("kind", ["table", "sequence"])
-def test_what_is_no_file_is_refused_without_waiting_for_it(bptrain: Callable, kind: str) -> None:
+def test_what_is_no_file_is_refused_without_waiting_for_it(bptrain: Callable) -> None:
     Path("folder").mkdir()
     os.mkfifo("pipe")
-    assert "is a directory" in refused(bptrain, kind, "folder")
-    assert "is no file" in refused(bptrain, kind, "pipe")
-    assert "is no file" in refused(bptrain, kind, "/dev/zero")
-    assert "not found" in refused(bptrain, kind, "nowhere")
+    assert "is a directory" in refused(bptrain, "folder")
+    assert "is no file" in refused(bptrain, "pipe")
+    assert "is no file" in refused(bptrain, "/dev/zero")
+    assert "not found" in refused(bptrain, "nowhere")
 
 
 def harmed(content: bytes, draw: random.Random) -> bytes:
@@ -76,23 +64,15 @@ def harmed(content: bytes, draw: random.Random) -> bytes:
     return bytes(data)
 
 
-@pytest.mark.parametrize(
-    ("content", "config"),
-    [(table(), TableConfig(path="t", target="y")), (flat(), SequenceConfig(path="t"))],
-    ids=["table", "sequence"],
-)
 def test_whatever_harms_a_file_it_is_read_or_refused(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    content: bytes,
-    config: TableConfig | SequenceConfig,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     draw = random.Random(0)
     read = 0
     for _ in range(400):
-        Path("t").write_bytes(harmed(content, draw))
+        Path("t").write_bytes(harmed(table(), draw))
         with suppress(DataError):  # whatever else is raised fails the test
-            config.build(0)
+            TableConfig(path="t", target="y").build(0)
             read += 1
     assert 0 < read < 200

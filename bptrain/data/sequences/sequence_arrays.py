@@ -1,4 +1,4 @@
-"""What the arrays of a sequence file must be, and the samples made of them."""
+"""Checks the arrays of a sequence file and turns them into samples."""
 
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -19,13 +19,13 @@ Array = NDArray[Any]
 
 WANTED = ("inputs", "values", "lengths", "targets")
 MOST_CLASSES = 1_000_000
-LARGEST = 3.4e38  # float32 holds no larger number
+LARGEST = 3.4e38  # float32 overflows beyond
 LARGEST_BYTES = 2**33  # of the padded sequences
 
 
 @dataclass(frozen=True)
 class Sequences:
-    """Samples, and what is asked of them."""
+    """Samples and their task."""
 
     samples: Samples
     task: SequenceTask
@@ -46,7 +46,7 @@ def read_sequences(path: Path, task: SequenceTask | None) -> Sequences:
 
 
 def read_inputs(path: Path) -> Samples:
-    """Return the sequences of a file; targets are left unread, and zeros."""
+    """Return the sequences of a file; its targets are not read, zeros take their place."""
     values, lengths = _flat(path, read_npz(path, WANTED[:3]))
     return _samples(path, values, lengths, torch.zeros(len(lengths), dtype=torch.int64))
 
@@ -60,14 +60,14 @@ def _samples(path: Path, values: Array, lengths: Array, targets: Tensor) -> Samp
 def _flat(path: Path, arrays: dict[str, Array]) -> tuple[Array, Array]:
     """Return values [sum T, F] in float32 and lengths [N], checked."""
     if ("inputs" in arrays) == ("values" in arrays):
-        both = "inputs and values are both there" if "inputs" in arrays else "no array 'inputs'"
+        both = "it holds both inputs and values" if "inputs" in arrays else "no array 'inputs'"
         raise DataError(f"{path}: {both}", *_found(path, "inputs"))
     if "values" in arrays:
         values = arrays["values"]
         if "lengths" not in arrays:
             raise DataError(f"{path}: values without an array 'lengths'", *_found(path, "lengths"))
         if values.ndim not in (1, 2):
-            raise _shape(path, "values", values, "[steps, features] or [steps]")
+            raise _wrong_shape(path, "values", values, "[steps, features] or [steps]")
         lengths = _lengths(path, arrays["lengths"], len(values))
         if int(lengths.sum()) != len(values):
             total = int(lengths.sum())
@@ -77,7 +77,7 @@ def _flat(path: Path, arrays: dict[str, Array]) -> tuple[Array, Array]:
         return _numbers(path, "values", values.reshape(len(values), -1)), lengths
     inputs = arrays["inputs"]
     if inputs.ndim not in (2, 3):
-        raise _shape(path, "inputs", inputs, "[N, steps, features] or [N, steps]")
+        raise _wrong_shape(path, "inputs", inputs, "[N, steps, features] or [N, steps]")
     count, steps = inputs.shape[:2]
     lengths = np.full(count, steps, np.int64)
     if "lengths" in arrays:
@@ -85,35 +85,35 @@ def _flat(path: Path, arrays: dict[str, Array]) -> tuple[Array, Array]:
         if len(lengths) != count:
             raise DataError(f"{path}: {len(lengths):,} lengths for {count:,} inputs")
     if inputs.size == 0:
-        raise DataError(f"{path}: inputs {list(inputs.shape)} hold nothing")
-    valid = np.arange(steps) < lengths[:, None]  # what lies in the padding does not matter
+        raise DataError(f"{path}: inputs {list(inputs.shape)} hold no number")
+    valid = np.arange(steps) < lengths[:, None]  # values in the padding are ignored
     return _numbers(path, "inputs", inputs.reshape(count, steps, -1)[valid]), lengths
 
 
 def _lengths(path: Path, lengths: Array, most: int) -> Array:
     if lengths.dtype.kind not in "iu" or lengths.ndim != 1 or len(lengths) == 0:
-        raise _shape(path, "lengths", lengths, "[N] of integers")
+        raise _wrong_shape(path, "lengths", lengths, "[N] of integers")
     wrong = np.flatnonzero((lengths < 1) | (lengths > most))
     if len(wrong):
         row = int(wrong[0])
         raise DataError(
             f"{path}: lengths[{row}] is {lengths[row]}, expected 1 to {most:,}",
-            "a sequence has a step at least, and no more than there are",
+            "a sequence has at least one step, and no more than the file holds",
         )
     return lengths.astype(np.int64)
 
 
 def _numbers(path: Path, name: str, array: Array) -> Array:
-    """Return an array [M, F] as float32, or raise DataError for a number that it cannot hold."""
+    """Return an array [M, F] as float32, or raise DataError for a number that does not fit."""
     if array.size == 0:
-        raise DataError(f"{path}: {name} {list(array.shape)} hold nothing")
+        raise DataError(f"{path}: {name} {list(array.shape)} hold no number")
     broken = ~(np.abs(array, dtype=np.float64) <= LARGEST)
     if broken.any():
         step, feature = (int(each) for each in np.argwhere(broken)[0])
         raise DataError(
             f"{path}: {name} hold {array[step, feature]} at step {step:,}, feature {feature:,}",
             f"counted over all sequences; {int(broken.sum()):,} numbers are not finite",
-            "fill or leave out what is missing: there is no telling what it was",
+            "fill in missing numbers, or leave out their sequences",
         )
     return array.astype(np.float32)
 
@@ -121,13 +121,13 @@ def _numbers(path: Path, name: str, array: Array) -> Array:
 def _targets(
     path: Path, arrays: dict[str, Array], lengths: Array, task: SequenceTask | None
 ) -> tuple[SequenceTask, Array]:
-    """Return the task, and classes [N], numbers [N, D] or the classes of each step [sum T]."""
+    """Return the task, and classes [N], numbers [N, D] or a class for each step [sum T]."""
     targets, count = arrays["targets"], len(lengths)
     found = _task(path, arrays, count)
     if task is not None and task != found:
         raise DataError(
-            f"{path}: targets {_form(targets)} are for {found}, data.task says {task}",
-            "classes are integers [N], tags integers for each step, quantities floats",
+            f"{path}: targets {_shape_and_type(targets)} are for {found}, data.task says {task}",
+            "classification: integers [N]; tagging: an integer for each step; regression: floats",
         )
     if found == "regression":
         return found, _numbers(path, "targets", targets.reshape(count, -1))
@@ -138,7 +138,7 @@ def _targets(
         allowed |= targets == IGNORED
     wrong = np.flatnonzero(~allowed | (targets >= MOST_CLASSES))
     if len(wrong):
-        extra = f", or {IGNORED} where a step does not count" if found == "tagging" else ""
+        extra = f", or {IGNORED} where a step is ignored" if found == "tagging" else ""
         raise DataError(
             f"{path}: targets[{wrong[0]:,}] is {targets[wrong[0]]}",
             f"classes are 0 to {MOST_CLASSES - 1:,}{extra}",
@@ -147,13 +147,13 @@ def _targets(
     known = targets[targets >= 0]
     if len(np.unique(known)) < 2:
         raise DataError(
-            f"{path}: targets hold one class only", f"{len(known):,} targets; nothing to learn"
+            f"{path}: the targets have a single class", f"all {len(known):,} are the same"
         )
     return found, targets.astype(np.int64)
 
 
 def _task(path: Path, arrays: dict[str, Array], count: int) -> SequenceTask:
-    """Return what type and shape of the targets say, or raise DataError if they fit nothing."""
+    """Return the task that type and shape of the targets imply, or raise DataError."""
     targets = arrays["targets"]
     integer = targets.dtype.kind in "iub"
     if targets.ndim == 1 and len(targets) == count:
@@ -164,13 +164,13 @@ def _task(path: Path, arrays: dict[str, Array], count: int) -> SequenceTask:
     if integer and targets.shape == each_step:
         return "tagging"
     raise DataError(
-        f"{path}: targets {_form(targets)} do not fit {count:,} sequences",
+        f"{path}: targets {_shape_and_type(targets)} do not fit {count:,} sequences",
         f"expected [{count}], integers {list(each_step)}, or floats [{count}, D]",
     )
 
 
 def _padded(path: Path, flat: Array, lengths: Array, filler: int) -> Array:
-    """Return what comes one behind the other [sum T, ...] as [N, T, ...]."""
+    """Return concatenated sequences [sum T, ...] as [N, T, ...], padded with `filler`."""
     shape = (len(lengths), int(lengths.max()), *flat.shape[1:])
     # one long sequence among a million short ones pads them all
     if int(np.prod([float(size) for size in shape])) * flat.itemsize > LARGEST_BYTES:
@@ -184,18 +184,18 @@ def _padded(path: Path, flat: Array, lengths: Array, filler: int) -> Array:
     return padded
 
 
-def _shape(path: Path, name: str, array: Array, expected: str) -> DataError:
-    return DataError(f"{path}: {name} {_form(array)}, expected {expected}")
+def _wrong_shape(path: Path, name: str, array: Array, expected: str) -> DataError:
+    return DataError(f"{path}: {name} {_shape_and_type(array)}, expected {expected}")
 
 
-def _form(array: Array) -> str:
+def _shape_and_type(array: Array) -> str:
     return f"{list(array.shape)} of {array.dtype}"
 
 
 def _found(path: Path, name: str) -> tuple[str, str]:
-    """Return which arrays there are, and which was probably meant."""
+    """Return which arrays the file has, and which of them was probably meant."""
     names = names_in(path)
     meant = get_close_matches(name, names, n=1)
     shown = shorten(", ".join(names) or "none", 120)
-    hint = f"did you mean {name!r} where {meant[0]!r} stands" if meant else ""
+    hint = f"rename {meant[0]!r} to {name!r}" if meant else ""
     return f"its arrays: {shown}; expected inputs or values, lengths, targets", hint

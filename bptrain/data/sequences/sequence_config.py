@@ -1,11 +1,11 @@
-"""Sequences of numbers from .npz files: a class, numbers, or a class at each step for each.
+"""Sequences of numbers from .npz files, to classify, to tag step by step, or for regression.
 
-inputs   [N, T, F] or [N, T]   sequences of one length; with `lengths` the rest is padding
-values   [sum T, F] or [sum T] in place of inputs: all sequences, one behind the other
-lengths  [N]                   steps of each; needed with values
+inputs   [N, T, F] or [N, T]   sequences of one length; with `lengths`, what lies beyond is padding
+values   [sum T, F] or [sum T] instead of inputs: all sequences, concatenated
+lengths  [N]                   steps of each sequence; needed with values
 targets  [N] integer                   classification, classes from 0
          [N] or [N, D] float           regression
-         [N, T] or, with values, [sum T] integer   tagging, -100 where a step does not count
+         [N, T] or, with values, [sum T] integer   tagging, -100 where a step is ignored
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,25 +32,37 @@ TEST_SEED = 0  # fixed: every run, whatever its seed, is tested on the same sequ
 
 
 class SequenceConfig(InMemoryConfig):
-    """Sequences of numbers, of one length or many, from an .npz file of numpy's savez.
+    """Sequences of numbers from an .npz file written by numpy.savez.
 
-    Its arrays: inputs [N, T, F], or values [sum T, F] with lengths [N]; targets [N] of integers
-    (classes), [N, D] of floats (numbers) or [N, T] of integers (a class each step, -100 for none).
+    Its arrays: inputs [N, T, F], or values [sum T, F] with lengths [N]; targets are integers [N]
+    (classes), floats [N, D] (regression) or integers [N, T] (a class at each step, -100 ignored).
     """
 
     kind: Literal["sequence"] = "sequence"
-    path: str = Field(min_length=1, description=".npz file with inputs, or values, and targets")
+    path: str = Field(
+        min_length=1,
+        description=".npz file with the arrays inputs (or values and lengths) and targets",
+    )
     task: SequenceTask | None = Field(
-        default=None, description="null: what the targets' type and shape say"
+        default=None,
+        description="null infers the task from the type and shape of the targets; a value makes "
+        "targets of another kind an error",
     )
     standardize: bool = Field(
-        default=True, description="scale each feature by its mean and deviation in training"
+        default=True,
+        description="scale each feature to mean 0 and standard deviation 1 over the training "
+        "sequences",
     )
     test_path: str | None = Field(
-        default=None, min_length=1, description=".npz file with the test sequences"
+        default=None,
+        min_length=1,
+        description=".npz file with the test sequences, in the same form; null holds out a part "
+        "of the training file",
     )
     test_fraction: Annotated[float, Field(ge=0, le=0.5)] | None = Field(
-        default=None, description="share of them for the test; null: 0.2 without a test_path"
+        default=None,
+        description="fraction of the sequences held out as the test split, the same ones whatever "
+        "the seed; null means 0.2, or 0 with a test_path",
     )
 
     @model_validator(mode="after")
@@ -60,7 +72,7 @@ class SequenceConfig(InMemoryConfig):
         return self
 
     def build(self, seed: int) -> Dataset:
-        """Return the data set, the validation sequences drawn by `seed`."""
+        """Return the data set; `seed` selects the validation sequences."""
         whole = read_sequences(Path(self.path), self.task)
         fraction = self.test_fraction
         if fraction is None:
@@ -75,9 +87,9 @@ class SequenceConfig(InMemoryConfig):
         parts = Parts(train, validation, test)
         prepared: dict[str, Any] = {"length": longest, "varies": varies}
         if self.standardize:
-            constants = feature_constants(train)
-            parts = parts.map(lambda samples: scale(samples, **constants))
-            prepared |= constants
+            statistics = feature_statistics(train)
+            parts = parts.map(lambda samples: scaled(samples, **statistics))
+            prepared |= statistics
         prepared["features"] = whole.samples.inputs.shape[2]
         problem = Problem(
             whole.task,
@@ -89,7 +101,7 @@ class SequenceConfig(InMemoryConfig):
         return Dataset(problem, parts.train, parts.validation, parts.test, prepared)
 
     def prepare(self, words: Sequence[str], prepared: Mapping[str, Any]) -> Samples:
-        """Return the sequences of .npz files; they need no targets."""
+        """Return the sequences of .npz files, which need no targets."""
         made = []
         for word in words:
             samples = read_inputs(Path(word))
@@ -101,12 +113,12 @@ class SequenceConfig(InMemoryConfig):
             made.append(fit_length(Path(word), samples, prepared["length"], prepared["varies"]))
         whole = joined(made)
         if "mean" in prepared:
-            whole = scale(whole, prepared["mean"], prepared["deviation"])
+            whole = scaled(whole, prepared["mean"], prepared["std"])
         return whole
 
 
 def refuse_mismatch(path: Path, training: Sequences, test: Sequences) -> None:
-    """Raise DataError for test sequences of another form than the training ones."""
+    """Raise DataError for test sequences that do not have the form of the training ones."""
     features = [each.samples.inputs.shape[2] for each in (training, test)]
     if features[0] != features[1]:
         raise DataError(f"{path}: {features[1]} features, the training file has {features[0]}")
@@ -117,22 +129,23 @@ def refuse_mismatch(path: Path, training: Sequences, test: Sequences) -> None:
 
 
 def fit_length(path: Path, samples: Samples, length: int, varies: bool) -> Samples:
-    """Return samples in the form of the training ones: of their one length, or with lengths."""
+    """Return samples of the training samples' one length, or with lengths if those vary."""
     steps = samples.inputs.shape[1]
     if varies:
         lengths = torch.full((len(samples),), steps) if samples.lengths is None else samples.lengths
         return replace(samples, lengths=lengths)
     if steps != length or samples.lengths is not None:
+        found = f"{steps} steps" if samples.lengths is None else "various lengths"
         raise DataError(
-            f"{path}: sequences of {'many lengths' if samples.lengths is not None else steps}",
+            f"{path}: sequences of {found}",
             f"all training sequences have {length} steps",
-            "cut or pad them; or train on sequences of many lengths",
+            "crop or pad them, or train on sequences of various lengths",
         )
     return samples
 
 
 def joined(parts: Sequence[Samples]) -> Samples:
-    """Return the samples one behind the other, padded to the longest."""
+    """Return the samples concatenated, padded to the longest."""
     longest = max(part.inputs.shape[1] for part in parts)
     padded = [
         torch.nn.functional.pad(part.inputs, (0, 0, 0, longest - part.inputs.shape[1]))
@@ -147,26 +160,25 @@ def joined(parts: Sequence[Samples]) -> Samples:
 
 
 def valid_steps(samples: Samples) -> Tensor:
-    """Return which steps are no padding [N, T]."""
+    """Return a mask [N, T] that is true where a step is not padding."""
     steps = torch.arange(samples.inputs.shape[1])
     if samples.lengths is None:
         return torch.ones(len(samples), len(steps), dtype=torch.bool)
     return steps < samples.lengths.unsqueeze(1)
 
 
-def feature_constants(training: Samples) -> dict[str, list[float]]:
-    """Return mean and deviation of each feature over the training samples' valid steps."""
+def feature_statistics(training: Samples) -> dict[str, list[float]]:
+    """Return mean and standard deviation of each feature over the samples' valid steps."""
     values = training.inputs[valid_steps(training)].double()
-    # the mean of equal numbers may be another, by rounding
+    # rounding can make the mean of equal numbers differ from them
     constant = values.amin(0) == values.amax(0)
     mean = torch.where(constant, values[0], values.mean(0))
-    deviation = torch.where(constant, 1.0, values.std(0, correction=0))
-    return {"mean": mean.tolist(), "deviation": deviation.tolist()}
+    std = torch.where(constant, 1.0, values.std(0, correction=0))
+    return {"mean": mean.tolist(), "std": std.tolist()}
 
 
-def scale(samples: Samples, mean: Sequence[float], deviation: Sequence[float]) -> Samples:
-    """Return the samples less `mean` and over `deviation`; padding stays 0."""
-    double = torch.float64
-    center, spread = torch.tensor(mean, dtype=double), torch.tensor(deviation, dtype=double)
-    scaled = ((samples.inputs - center) / spread).float()
-    return replace(samples, inputs=scaled.masked_fill_(~valid_steps(samples).unsqueeze(2), 0.0))
+def scaled(samples: Samples, mean: Sequence[float], std: Sequence[float]) -> Samples:
+    """Return the samples as (x - mean) / std for each feature; padding stays 0."""
+    center, scale = (torch.tensor(each, dtype=torch.float64) for each in (mean, std))
+    inputs = ((samples.inputs - center) / scale).float()
+    return replace(samples, inputs=inputs.masked_fill_(~valid_steps(samples).unsqueeze(2), 0.0))

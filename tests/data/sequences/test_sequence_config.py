@@ -1,4 +1,4 @@
-"""Sequences from .npz files: padded or flat they are the same, and padding tells nothing."""
+"""Sequences from .npz files: padded and concatenated ones are the same, padding is ignored."""
 
 import json
 from pathlib import Path
@@ -37,12 +37,12 @@ def whole(path: str, **keys: Any) -> Any:
     return SequenceConfig(path=path, test_fraction=0.0, validation_fraction=0.0, **keys).build(0)
 
 
-def test_flat_values_and_padded_inputs_are_the_same_sequences(tmp_path: Path) -> None:
+def test_concatenated_values_and_padded_inputs_are_the_same_sequences(tmp_path: Path) -> None:
     sequences, targets = some_sequences(), np.arange(8) % 3
     flat = save(
         tmp_path / "a.npz", values=np.concatenate(sequences), lengths=LENGTHS, targets=targets
     )
-    # what stands in the padding, be it NaN, does not matter
+    # values in the padding are ignored, even NaN
     square = save(
         tmp_path / "b.npz", inputs=padded(sequences), lengths=LENGTHS.astype("u1"), targets=targets
     )
@@ -55,7 +55,7 @@ def test_flat_values_and_padded_inputs_are_the_same_sequences(tmp_path: Path) ->
     assert one.problem.outputs == 3
 
 
-def test_features_are_scaled_by_the_steps_that_count(tmp_path: Path) -> None:
+def test_features_are_scaled_by_the_valid_steps(tmp_path: Path) -> None:
     sequences = some_sequences()
     path = save(
         tmp_path / "a.npz", values=np.concatenate(sequences), lengths=LENGTHS, targets=LENGTHS % 2
@@ -63,15 +63,15 @@ def test_features_are_scaled_by_the_steps_that_count(tmp_path: Path) -> None:
     samples = whole(path).train
     valid = torch.arange(5) < samples.lengths.unsqueeze(1)
     torch.testing.assert_close(samples.inputs[valid].mean(0), torch.zeros(2), atol=1e-6, rtol=0)
-    deviation = samples.inputs[valid].std(0, correction=0)
-    torch.testing.assert_close(deviation, torch.ones(2))
+    std = samples.inputs[valid].std(0, correction=0)
+    torch.testing.assert_close(std, torch.ones(2))
     assert samples.inputs[~valid].abs().sum() == 0
     plain = whole(path, standardize=False).train
     expected = torch.from_numpy(np.concatenate(sequences)).float()
     assert plain.inputs[valid].equal(expected)
 
 
-def test_constants_come_from_the_training_sequences_alone(tmp_path: Path) -> None:
+def test_mean_and_std_are_those_of_the_training_sequences(tmp_path: Path) -> None:
     inputs = np.ones((4, 3, 1))
     train = save(
         tmp_path / "a.npz", inputs=inputs * [[[1]], [[2]], [[3]], [[2]]], targets=[0, 1] * 2
@@ -94,7 +94,7 @@ def test_constants_come_from_the_training_sequences_alone(tmp_path: Path) -> Non
     ],
     ids=["int64", "uint16", "bool", "float", "float16", "tags"],
 )
-def test_the_targets_tell_the_task(
+def test_the_task_is_inferred_from_the_targets(
     tmp_path: Path, targets: np.ndarray, task: str, outputs: int
 ) -> None:
     path = save(tmp_path / "a.npz", inputs=np.ones((8, 5)), targets=targets)
@@ -103,7 +103,7 @@ def test_the_targets_tell_the_task(
     assert (problem.input_shape, problem.is_sequence, problem.varies) == ((5, 1), True, False)
 
 
-def test_tags_are_padded_by_what_does_not_count(tmp_path: Path) -> None:
+def test_tags_are_padded_with_the_ignored_class(tmp_path: Path) -> None:
     values, tags = np.arange(23.0), np.arange(1, 24) % 4
     tags[1] = -100
     lengths = np.array([10, 13])
@@ -151,5 +151,5 @@ def test_sequences_to_predict_have_the_form_of_training(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"3 features[\s\S]*trained on 2"):
         config.prepare([wide], prepared)
     long = save(tmp_path / "c.npz", inputs=np.ones((8, 6, 2)))
-    with pytest.raises(DataError, match=r"sequences of 6[\s\S]*have 5 steps"):
+    with pytest.raises(DataError, match=r"sequences of 6 steps[\s\S]*have 5 steps"):
         config.prepare([long], prepared)
