@@ -18,12 +18,12 @@ import torch
 from torch import Tensor
 
 from bptrain.ops.kernels import Kernels, use_kernels
-from bptrain.ops.operation import operations_behind
 from bptrain.verify.comparison import SMALLEST, Comparison
 from bptrain.verify.finite_differences import TOLERANCE, Sampling, differences
+from bptrain.verify.kernels_used import kernels_used
 from bptrain.verify.layer_calls import WHOLE, LayerCall, layer_calls
 from bptrain.verify.named_tensors import Tensors
-from bptrain.verify.parity import differentiable, outcomes, parity
+from bptrain.verify.parity import outcomes, parity
 from bptrain.verify.report import Oracle, Report, Row
 
 SAME = 1e-9  # relative: two orders of summation in float64
@@ -77,26 +77,8 @@ def _checked(call: LayerCall, precision: torch.dtype, sampling: Sampling) -> lis
     """Return the rows of a call against each oracle, for the kernels and for the formulas."""
     if not call.differentiable:
         return []
-    rows = _checked_with("fused", call, precision, sampling)
-    if _has_kernel(call):
-        rows += _checked_with("formula", call, precision, sampling)
-        return rows
-    return [row.by("formula") for row in rows]
-
-
-def _has_kernel(call: LayerCall) -> bool:
-    """Tell whether the call computes anything by a kernel that has a formula beside it."""
-    leaves = {
-        name: each.detach().requires_grad_(name in call.differentiable)
-        for name, each in call.tensors.items()
-    }
-    found = []
-    for kernels in ("fused", "formula"):
-        with use_kernels(kernels):
-            outputs = differentiable(call.as_function(call.module)(leaves))
-            found.append(operations_behind(outputs.values()))
-    fused, formula = found
-    return fused != formula or any(operation.has_kernel for operation in fused)
+    choices = kernels_used(call.as_function(call.module), call.tensors, call.differentiable)
+    return [row for kernels in choices for row in _checked_with(kernels, call, precision, sampling)]
 
 
 def _checked_with(

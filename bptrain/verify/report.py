@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from io import StringIO
 from math import isfinite
 from typing import Literal
@@ -61,10 +61,6 @@ class Row:
         if not isfinite(self.tolerance):
             return "no bound"  # an error that there is nothing to compare with
         return "ok" if self.is_right else "WRONG"
-
-    def by(self, kernels: Kernels) -> "Row":
-        """Return the row as computed by these kernels."""
-        return replace(self, kernels=kernels)
 
     def as_json(self) -> dict[str, object]:
         """Return the row as plain values; JSON has no infinity and no NaN, they are text."""
