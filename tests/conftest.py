@@ -6,10 +6,46 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from quick_tests import is_in_quick_file, is_quick_function, mark_quick
 from small_files import idx_bytes
 from typer.testing import CliRunner, Result
 
 from bptrain.cli import app
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # several processes that each use every core would wait for one another
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Return the number of processes for `-n auto`: each holds a torch, about 0.5 GB."""
+    usable = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))
+    return min(max(2, len(usable(0))), 8)
+
+
+def is_asked_for_quick(config: pytest.Config) -> bool:
+    """Tell whether only quick tests will run: then collecting others would take longest of all."""
+    return bool(config.option.markexpr == "quick")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out files without a quick test under `-m quick`."""
+    if not is_asked_for_quick(config) or not collection_path.name.startswith("test_"):
+        return None
+    return None if is_in_quick_file(collection_path) else True
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest makes an item of each case
+def pytest_pycollect_makeitem(collector: pytest.Module | pytest.Class, name: str) -> list | None:
+    """Leave out functions that are not quick under `-m quick`."""
+    is_left_out = name.startswith("test_") and not is_quick_function(collector.path, name)
+    return [] if is_left_out and is_asked_for_quick(collector.config) else None
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest looks at the marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the quick tests."""
+    mark_quick(items)
 
 
 @pytest.fixture
