@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from bptrain.data import Batch
 from bptrain.data.splits import Samples
-from bptrain.data.text import TextConfig
+from bptrain.data.text.text_config import TextConfig
 from bptrain.errors import DataError, UsageError, shorten
 from bptrain.experiment import ExperimentConfig, resolve_device
 from bptrain.models.losses import default_loss

@@ -8,7 +8,7 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from bptrain.config import to_yaml
-from bptrain.data.text import TextConfig
+from bptrain.data.text.text_config import TextConfig
 from bptrain.errors import InterruptedRun
 from bptrain.experiment import Experiment, ExperimentConfig, Plan, build, plan, serve
 from bptrain.judging import judge, save_pictures

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bptrain.data.text import TextConfig
+from bptrain.data.text.text_config import TextConfig
 from bptrain.models.sampling import generate
 from bptrain.train.storage import storing
 
@@ -64,11 +64,11 @@ def write_sample(
     """Write a text by the model into the run's `sample.txt`, and return it.
 
     It begins as after the end of a line; where the text has no lines, as after its first symbol in
-    the order of the alphabet.
+    the order of the vocabulary.
     """
     symbols = prepared["symbols"]
     opening = LINE_END if data.unit == "byte" or LINE_END in symbols else symbols[1]
-    tokens = data.alphabet(prepared).encode(opening).long().unsqueeze(0)
+    tokens = data.vocabulary(prepared).encode(opening).long().unsqueeze(0)
     text = written(data, model, tokens, prepared, Manner(seed=seed))
     with storing(run_dir):
         (run_dir / SAMPLE).write_text(text, encoding="utf-8")
@@ -82,4 +82,4 @@ def written(
     device = next(model.parameters()).device
     generator = torch.Generator().manual_seed(manner.seed)
     drawn = generate(model, tokens.to(device), manner.length, manner.temperature, generator)
-    return data.alphabet(prepared).decode(drawn[0].tolist())
+    return data.vocabulary(prepared).decode(drawn[0].tolist())

@@ -24,7 +24,7 @@ from sklearn.neural_network import MLPClassifier, MLPRegressor
 from write_tables import write_tables
 
 from bptrain.config import load_config
-from bptrain.data.table import TableConfig
+from bptrain.data.tables.table_config import TableConfig
 from bptrain.experiment import ExperimentConfig
 
 CONFIGS = Path(__file__).parent.parent / "configs"

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bptrain.data.text import TextConfig
+from bptrain.data.text.text_config import TextConfig
 from bptrain.errors import DataError, NonFiniteError, StorageError, UsageError
 from bptrain.models.sampling import drawn, generate
 from bptrain.writing import Manner, continued, write_sample

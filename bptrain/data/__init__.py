@@ -15,9 +15,9 @@ from bptrain.data.images.image_folder import ImageFolderConfig
 from bptrain.data.images.mnist import FashionMNISTConfig, KMNISTConfig, MNISTConfig
 from bptrain.data.sequences.sequence_config import SequenceConfig
 from bptrain.data.splits import Dataset, Split
-from bptrain.data.table import TableConfig
-from bptrain.data.text import TextConfig
-from bptrain.data.text_table import TextTableConfig
+from bptrain.data.tables.table_config import TableConfig
+from bptrain.data.text.text_config import TextConfig
+from bptrain.data.text.text_table_config import TextTableConfig
 
 DataConfig = Annotated[
     DigitsConfig

@@ -19,7 +19,7 @@ from bptrain.data.images.digits import DigitsConfig
 from bptrain.data.images.image_folder import ImageFolderConfig
 from bptrain.data.images.image_splits import DecodedBatches
 from bptrain.data.splits import Samples
-from bptrain.data.text_stream import TextStream
+from bptrain.data.text.text_stream import TextStream
 
 CHANGED = [FlipConfig(), CropConfig(padding=2), ColourJitterConfig(), NoiseConfig(), MixupConfig()]
 

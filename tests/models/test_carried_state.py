@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from bptrain.data.batches import Batch
-from bptrain.data.text_stream import TextStream
+from bptrain.data.text.text_stream import TextStream
 from bptrain.errors import CheckpointError
 from bptrain.models.recurrent import LanguageModel
 from bptrain.models.rnn import RNNConfig

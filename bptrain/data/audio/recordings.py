@@ -11,9 +11,9 @@ from pydantic import Field
 from bptrain.config import StrictConfig
 from bptrain.data.audio.file_name_pattern import NamePattern
 from bptrain.data.audio.folder_or_zip import Files
-from bptrain.data.csv_columns import columns_of
 from bptrain.data.splits import Samples, hold_out
-from bptrain.data.text_file import decoded
+from bptrain.data.tables.csv_columns import columns_of
+from bptrain.data.text.text_file import decoded
 from bptrain.errors import DataError
 
 TEST_SEED = 0  # fixed: every run, whatever its seed, is tested on the same recordings

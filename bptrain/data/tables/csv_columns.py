@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from io import StringIO
 from pathlib import Path
 
-from bptrain.data.text_file import read_text
+from bptrain.data.text.text_file import read_text
 from bptrain.errors import DataError
 
 TABULATED = (".tsv", ".tab")

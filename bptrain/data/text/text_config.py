@@ -1,10 +1,9 @@
-"""A language model's data: any text, the next character or byte asked for at every step.
+"""A language model's data: any text, where every step predicts the next character or byte.
 
-Splits      in reading order: training, validation, test. What follows a text is not like what
-            stands beside it in it, so that a split by chance would flatter the model
-Alphabet    the characters of the training part. Characters that only the other parts have, or a
-            prompt, become one reserved symbol, token 0, which training never shows: a model is
-            surprised by it, as it should be
+Splits      in reading order: training, validation, test. A random split would put neighboring
+            passages into different splits and overstate how well the model generalizes
+Vocabulary  the characters of the training part. Characters that occur only in the other parts or
+            in a prompt become token 0, which is never seen in training
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,10 +16,10 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from bptrain.config import StrictConfig
-from bptrain.data.alphabet import Alphabet, Bytes, Characters
 from bptrain.data.splits import Dataset, Samples
-from bptrain.data.text_file import given_text, read_texts
-from bptrain.data.text_stream import TextStream
+from bptrain.data.text.text_file import given_text, read_texts
+from bptrain.data.text.text_stream import TextStream
+from bptrain.data.text.vocabulary import ByteVocabulary, CharacterVocabulary, Vocabulary
 from bptrain.errors import DataError
 from bptrain.problem import Problem
 
@@ -51,12 +50,12 @@ class TextConfig(StrictConfig):
         text = read_texts(Path(self.path))
         if not text:
             raise DataError(f"{self.path}: no text: it is empty")
-        alphabet = self.alphabet_of(text)
-        train, validation, test = self.parts(alphabet.encode(text))
+        vocabulary = self.vocabulary_of(text)
+        train, validation, test = self.parts(vocabulary.encode(text))
         if bool((train.tokens == train.tokens[:1]).all()):
             why = f"one {self.unit} throughout: there is nothing to predict"
             raise DataError(f"{train.name}: {len(train.tokens):,} {self.unit}s", why)
-        names = alphabet.names
+        names = vocabulary.names
         problem = Problem(
             "language_model",
             (self.window,),
@@ -67,9 +66,13 @@ class TextConfig(StrictConfig):
         )
         return Dataset(problem, train, validation, test, {"symbols": list(names)})
 
-    def alphabet_of(self, text: str) -> Alphabet:
-        """Return the alphabet of the training part of a text."""
-        return Bytes() if self.unit == "byte" else Characters.of(text[: self.ends(len(text))[0]])
+    def vocabulary_of(self, text: str) -> Vocabulary:
+        """Return the vocabulary of the training part of a text."""
+        return (
+            ByteVocabulary()
+            if self.unit == "byte"
+            else CharacterVocabulary.of(text[: self.ends(len(text))[0]])
+        )
 
     def parts(self, tokens: Tensor) -> tuple[TextStream, TextStream | None, TextStream | None]:
         """Return the training, validation and test part, the last two a window long at least."""
@@ -99,8 +102,8 @@ class TextConfig(StrictConfig):
 
         Where they differ in length they are padded at the end. Raises DataError for an empty one.
         """
-        alphabet = self.alphabet(prepared)
-        prompts = [alphabet.encode(given_text(word)).long() for word in words]
+        vocabulary = self.vocabulary(prepared)
+        prompts = [vocabulary.encode(given_text(word)).long() for word in words]
         for number, (word, prompt) in enumerate(zip(words, prompts, strict=True), start=1):
             if len(prompt) == 0:
                 raise DataError(
@@ -113,6 +116,10 @@ class TextConfig(StrictConfig):
         tokens = pad_sequence(prompts, batch_first=True)
         return Samples(tokens, targets, lengths if differ else None)
 
-    def alphabet(self, prepared: Mapping[str, Any]) -> Alphabet:
-        """Return the alphabet that was fitted on the training part."""
-        return Bytes() if self.unit == "byte" else Characters(tuple(prepared["symbols"]))
+    def vocabulary(self, prepared: Mapping[str, Any]) -> Vocabulary:
+        """Return the vocabulary that was fitted on the training part."""
+        return (
+            ByteVocabulary()
+            if self.unit == "byte"
+            else CharacterVocabulary(tuple(prepared["symbols"]))
+        )

@@ -11,8 +11,8 @@ import torch
 from sklearn.compose import ColumnTransformer
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from bptrain.data.table import TableConfig
-from bptrain.data.table_file import read_table
+from bptrain.data.tables.table_config import TableConfig
+from bptrain.data.tables.table_file import read_table
 from bptrain.errors import DataError
 
 

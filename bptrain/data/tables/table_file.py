@@ -13,8 +13,8 @@ from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from bptrain.data.parquet_file import SUFFIXES, read_parquet
-from bptrain.data.table_header import checked_names, listed, number, quoted, refuse_if_huge
+from bptrain.data.tables.parquet_file import SUFFIXES, read_parquet
+from bptrain.data.tables.table_header import checked_names, listed, number, quoted, refuse_if_huge
 from bptrain.errors import DataError
 
 Delimiter = Literal["auto", ",", ";", "|", "tab"]

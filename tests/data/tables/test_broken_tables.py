@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from broken_tables import TABLES, Broken, table
 
-from bptrain.data.table import TableConfig
+from bptrain.data.tables.table_config import TableConfig
 from bptrain.errors import DataError
 
 CONFIG = """

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from bptrain.data.table_header import checked_names, listed, quoted, refuse_if_huge
+from bptrain.data.tables.table_header import checked_names, listed, quoted, refuse_if_huge
 from bptrain.errors import DataError, UsageError, shorten
 
 SUFFIXES = (".parquet", ".pq")

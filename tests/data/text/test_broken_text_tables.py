@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bptrain.data.text_table import TextTableConfig
+from bptrain.data.text.text_table_config import TextTableConfig
 from bptrain.errors import DataError
 
 CONFIG = """

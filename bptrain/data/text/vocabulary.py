@@ -1,4 +1,4 @@
-"""The symbols of a text, a token for each: the characters of the training text, or all bytes."""
+"""The vocabulary of a language model: a token for each character of a text, or for each byte."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ CODE_POINTS = 0x110000
 DTYPES = (np.uint8, np.int16, np.int32)  # the smallest that holds all tokens is taken
 
 
-class Alphabet(Protocol):
+class Vocabulary(Protocol):
     """Turns text into tokens and back."""
 
     @property
     def names(self) -> tuple[str, ...]:
-        """A name of each token, in print."""
+        """The printable name of each token."""
         ...
 
     def encode(self, text: str) -> Tensor:
@@ -31,14 +31,14 @@ class Alphabet(Protocol):
 
 
 @dataclass(frozen=True)
-class Characters:
+class CharacterVocabulary:
     """A token for each character in `names`, which begins with the unknown one."""
 
     names: tuple[str, ...]
 
     @classmethod
-    def of(cls, text: str) -> "Characters":
-        """Return the alphabet of a text, in the order of the code points."""
+    def of(cls, text: str) -> "CharacterVocabulary":
+        """Return the vocabulary of a text, in the order of the code points."""
         return cls((UNKNOWN, *sorted(set(text) - {UNKNOWN})))
 
     def encode(self, text: str) -> Tensor:
@@ -54,8 +54,8 @@ class Characters:
         return "".join(self.names[token] for token in tokens)
 
 
-class Bytes:
-    """A token for each of the 256 values of a byte of UTF-8: no text is foreign to it."""
+class ByteVocabulary:
+    """A token for each of the 256 values of a byte of UTF-8: it has a token for every text."""
 
     names = tuple(chr(byte) if 32 <= byte < 127 else f"0x{byte:02x}" for byte in range(256))
 

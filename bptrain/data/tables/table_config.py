@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from bptrain.data.splits import Dataset, InMemoryConfig, Parts, Samples, hold_out
-from bptrain.data.table_columns import (
+from bptrain.data.tables.column_encoding import (
     as_plain,
     encode,
     fit_columns,
@@ -18,9 +18,9 @@ from bptrain.data.table_columns import (
     refuse_missing,
     without_missing,
 )
-from bptrain.data.table_file import Delimiter, Table, read_table
-from bptrain.data.table_header import listed
-from bptrain.data.table_target import (
+from bptrain.data.tables.table_file import Delimiter, Table, read_table
+from bptrain.data.tables.table_header import listed
+from bptrain.data.tables.target_column import (
     TableTask,
     class_targets,
     classes_of,

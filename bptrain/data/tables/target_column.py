@@ -6,9 +6,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from bptrain.data.table_columns import numbers_of
-from bptrain.data.table_file import Table
-from bptrain.data.table_header import listed, number, quoted
+from bptrain.data.tables.column_encoding import numbers_of
+from bptrain.data.tables.table_file import Table
+from bptrain.data.tables.table_header import listed, number, quoted
 from bptrain.errors import DataError
 
 TableTask = Literal["classification", "regression"]

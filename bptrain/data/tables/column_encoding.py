@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bptrain.data.table_file import Table
-from bptrain.data.table_header import listed, number, quoted
+from bptrain.data.tables.table_file import Table
+from bptrain.data.tables.table_header import listed, number, quoted
 from bptrain.errors import DataError
 
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "?"})  # cells, in lower case, without a value

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from bptrain.data.splits import Dataset
-from bptrain.data.text_table import RESERVED, TextTableConfig
+from bptrain.data.text.text_table_config import RESERVED, TextTableConfig
 
 
 def table(folder: Path, rows: Sequence[Sequence[str]], name: str = "rows.csv") -> str:

@@ -16,9 +16,9 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from bptrain.data import parquet_file
-from bptrain.data.table import TableConfig
-from bptrain.data.table_file import read_table
+from bptrain.data.tables import parquet_file
+from bptrain.data.tables.table_config import TableConfig
+from bptrain.data.tables.table_file import read_table
 from bptrain.errors import DataError
 
 HOUR = datetime.datetime(2024, 2, 29, 12, 30, tzinfo=datetime.UTC)

@@ -19,9 +19,9 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from bptrain.data.csv_columns import SUFFIXES, Row, read_columns
 from bptrain.data.splits import Dataset, InMemoryConfig, Parts, Samples, hold_out
-from bptrain.data.text_file import given_text, names_file, refuse_what_does_not_fit
+from bptrain.data.tables.csv_columns import SUFFIXES, Row, read_columns
+from bptrain.data.text.text_file import given_text, names_file, refuse_what_does_not_fit
 from bptrain.errors import DataError
 from bptrain.problem import Problem
 

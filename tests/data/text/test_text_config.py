@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from bptrain.data.alphabet import UNKNOWN, Bytes, Characters
 from bptrain.data.batches import Batch
-from bptrain.data.text import TextConfig
-from bptrain.data.text_stream import TextStream
+from bptrain.data.text.text_config import TextConfig
+from bptrain.data.text.text_stream import TextStream
+from bptrain.data.text.vocabulary import UNKNOWN, ByteVocabulary, CharacterVocabulary
 from bptrain.errors import DataError
 
 
@@ -100,26 +100,26 @@ def test_the_window_of_truncated_backpropagation_takes_the_place_of_the_texts_ow
 @pytest.mark.parametrize("symbols", [3, 255, 256, 300, 40_000])
 def test_characters_come_back_from_their_tokens(symbols: int) -> None:
     text = "".join(map(chr, range(0x10000, 0x10000 + symbols)))
-    alphabet = Characters.of(text)
-    tokens = alphabet.encode(text)
+    vocabulary = CharacterVocabulary.of(text)
+    tokens = vocabulary.encode(text)
     assert tokens.tolist() == list(range(1, symbols + 1))
-    assert alphabet.decode(tokens.tolist()) == text
+    assert vocabulary.decode(tokens.tolist()) == text
     assert tokens.element_size() == (1 if symbols < 256 else 2 if symbols < 2**15 else 4)
 
 
 def test_a_character_that_training_never_saw_is_the_reserved_symbol() -> None:
-    alphabet = Characters.of("abca")
-    assert alphabet.names == (UNKNOWN, "a", "b", "c")
-    assert alphabet.encode("bé\udcffa😀").tolist() == [2, 0, 0, 1, 0]
-    assert Characters.of(f"a{UNKNOWN}").names == (UNKNOWN, "a")
+    vocabulary = CharacterVocabulary.of("abca")
+    assert vocabulary.names == (UNKNOWN, "a", "b", "c")
+    assert vocabulary.encode("bé\udcffa😀").tolist() == [2, 0, 0, 1, 0]
+    assert CharacterVocabulary.of(f"a{UNKNOWN}").names == (UNKNOWN, "a")
 
 
 def test_no_text_is_foreign_to_bytes() -> None:
-    assert len(Bytes.names) == 256
-    assert Bytes.names[65] == "A"
-    assert Bytes().encode("é").tolist() == [0xC3, 0xA9]
-    assert Bytes().decode([0xC3, 0xA9, 0xC3]) == f"é{UNKNOWN}"
-    assert Bytes().encode("\udcff").tolist() == [0xFF]
+    assert len(ByteVocabulary.names) == 256
+    assert ByteVocabulary.names[65] == "A"
+    assert ByteVocabulary().encode("é").tolist() == [0xC3, 0xA9]
+    assert ByteVocabulary().decode([0xC3, 0xA9, 0xC3]) == f"é{UNKNOWN}"
+    assert ByteVocabulary().encode("\udcff").tolist() == [0xFF]
 
 
 def test_the_parts_follow_each_other_in_the_text(tmp_path: Path) -> None:
@@ -168,7 +168,7 @@ def test_a_folders_texts_are_read_in_the_order_of_their_names(tmp_path: Path) ->
         written(tmp_path, text, name)
     config = TextConfig(path=str(tmp_path), window=2, validation_fraction=0.0)
     built = config.build(0)
-    text = config.alphabet(built.prepared).decode(built.train.tokens.tolist())
+    text = config.vocabulary(built.prepared).decode(built.train.tokens.tolist())
     assert text == "first second"
 
 
@@ -178,13 +178,15 @@ def test_line_ends_stay_as_they_are(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("unit", ["character", "byte"])
-def test_prompts_are_texts_or_files_in_the_alphabet_of_training(tmp_path: Path, unit: str) -> None:
+def test_prompts_are_texts_or_files_in_the_vocabulary_of_training(
+    tmp_path: Path, unit: str
+) -> None:
     config = TextConfig(path=written(tmp_path, "hello there"), unit=unit)
     prepared = {"symbols": [UNKNOWN, *"ehlor t"]}
     prompt = written(tmp_path, "the", "prompt.txt")
     samples = config.prepare(["hello!", prompt], prepared)
     texts = [
-        config.alphabet(prepared).decode(row[:end].tolist())
+        config.vocabulary(prepared).decode(row[:end].tolist())
         for row, end in zip(samples.inputs, samples.lengths, strict=True)
     ]
     assert texts == [f"hello{UNKNOWN if unit == 'character' else '!'}", "the"]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bptrain.data.text import TextConfig
+from bptrain.data.text.text_config import TextConfig
 from bptrain.errors import DataError
 
 CONFIG = """

@@ -1,0 +1,1 @@
+"""Tables of numbers and categories: CSV and Parquet files with a column to predict."""
