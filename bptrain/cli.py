@@ -104,8 +104,8 @@ def fit_command(
     }
     with errors_to_exit_codes(), naming_lines(config, overrides or []), StopRequest() as stop:
         with stop.noted():  # raised inside an import, it is swallowed or leaves half a module
-            from bptrain.experiment import ExperimentConfig
-            from bptrain.fitting import fit
+            from bptrain.commands.fit import fit
+            from bptrain.experiment.config import ExperimentConfig
 
         loaded = load_config(ExperimentConfig, config, overrides or [])
         given = [option for option, is_given in options.items() if is_given]
@@ -120,7 +120,8 @@ def evaluate(
 ) -> None:
     """Print a run's loss and metrics on the test split."""
     with errors_to_exit_codes():
-        from bptrain.judging import evaluate_run, save_pictures
+        from bptrain.commands.evaluate import evaluate_run
+        from bptrain.experiment.evaluation import save_pictures
         from bptrain.monitor.console import lines_of
 
         judged = evaluate_run(run, checkpoint.value)
@@ -156,9 +157,9 @@ def predict_command(
 ) -> None:
     """Print what a run's model says of each INPUT, or writes on from it."""
     with errors_to_exit_codes():
-        from bptrain import predicting
+        from bptrain.commands import predict as predicting
         from bptrain.monitor.console import lines_of
-        from bptrain.writing import Manner
+        from bptrain.tasks.writing import Manner
 
         if as_json and as_csv:
             raise UsageError("--json and --csv exclude each other")
@@ -183,9 +184,9 @@ def check_command(
 ) -> None:
     """Prove every hand-written gradient of CONFIG's model."""
     with errors_to_exit_codes(), naming_lines(config, overrides or []):
-        from bptrain.experiment import ExperimentConfig
-        from bptrain.train.storage import storing
-        from bptrain.training import check_gradients
+        from bptrain.commands.check import check_gradients
+        from bptrain.experiment.config import ExperimentConfig
+        from bptrain.rundir.storage import storing
 
         report = check_gradients(load_config(ExperimentConfig, config, overrides or []))
         if junit is not None:
@@ -213,9 +214,9 @@ def verify_resume_command(
 ) -> None:
     """Kill CONFIG's run, resume it, and compare it bit for bit with one left alone."""
     with errors_to_exit_codes(), naming_lines(config, overrides or []), StopRequest():
-        from bptrain.experiment import ExperimentConfig
+        from bptrain.commands.verify_resume import verify_resume
+        from bptrain.experiment.config import ExperimentConfig
         from bptrain.monitor.console import lines_of
-        from bptrain.resume_proof import verify_resume
 
         compared = verify_resume(
             load_config(ExperimentConfig, config, overrides or []), steps, kills
@@ -242,7 +243,7 @@ def validate(
 ) -> None:
     """Check CONFIG and report every error in it; run nothing."""
     with errors_to_exit_codes():
-        from bptrain.experiment import ExperimentConfig
+        from bptrain.experiment.config import ExperimentConfig
 
         if schema:
             print(json.dumps(json_schema(ExperimentConfig), indent=2))
@@ -259,7 +260,7 @@ def init(
 ) -> None:
     """Print a commented starter config."""
     with errors_to_exit_codes():
-        from bptrain.overview import starter_config
+        from bptrain.commands.init import starter_config
 
         print(starter(starter_config(kind.value)), end="")
 
@@ -268,7 +269,7 @@ def init(
 def doctor() -> None:
     """Show the torch build, devices, threads, shared memory and versions."""
     with errors_to_exit_codes():
-        from bptrain.overview import print_machine
+        from bptrain.commands.doctor import print_machine
 
         print_machine(Output())
 

@@ -20,15 +20,17 @@ from torch import Tensor
 
 from bptrain.bench.paired import machine, median_and_quartiles
 from bptrain.config import load_config
-from bptrain.experiment import Experiment, ExperimentConfig, build, plan
-from bptrain.monitor.metrics import Unmeasured
-from bptrain.non_finite import refuse_state, refuse_steps
-from bptrain.session import Session
+from bptrain.experiment.build import Experiment, build
+from bptrain.experiment.config import ExperimentConfig
+from bptrain.experiment.non_finite import refuse_state, refuse_steps
+from bptrain.experiment.plan import plan
+from bptrain.experiment.session import Session
+from bptrain.experiment.training import opened_log
+from bptrain.tasks.metrics import Unmeasured
 from bptrain.train.evaluate import StepWindow
 from bptrain.train.gradients import LayerGradients
 from bptrain.train.loop import Position, StepReport, fit
 from bptrain.train.signals import StopRequest
-from bptrain.training import opened_log
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 MEASURED = {  # config: where its data is, and the steps of a turn

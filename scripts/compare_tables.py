@@ -25,7 +25,7 @@ from write_tables import write_tables
 
 from bptrain.config import load_config
 from bptrain.data.tables.table_config import TableConfig
-from bptrain.experiment import ExperimentConfig
+from bptrain.experiment.config import ExperimentConfig
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 SEEDS = range(10)

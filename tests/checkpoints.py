@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 
 from bptrain.errors import CheckpointError
-from bptrain.train.checkpoint import read_checkpoint
-from bptrain.train.state import TrainingState
+from bptrain.rundir.checkpoint import read_checkpoint
+from bptrain.rundir.training_state import TrainingState
 
 
 def state_at(step: int, loss: float | None = None) -> TrainingState:

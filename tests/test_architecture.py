@@ -1,4 +1,7 @@
-"""The house's floors, as data: a room imports from lower floors alone."""
+"""The architecture as data: a package imports only from layers below its own.
+
+A new row, or a package on another layer, is a decision about the design: it needs a reason.
+"""
 
 import ast
 from pathlib import Path
@@ -8,27 +11,22 @@ import pytest
 import bptrain
 
 PACKAGE = Path(bptrain.__file__).parent
-FLOORS = [  # from the bottom up; rooms on one floor are strangers, except where a line says so
-    {"__init__", "errors", "free_memory", "problem", "saved_values"},
-    {"yaml_tree"},
-    {"config", "config_guide"},
-    {"ops"},
-    {"nn"},
-    {"models", "data", "optim", "train", "monitor"},
-    {"verify", "bench"},
-    {"experiment", "writing"},
-    {"saved_run"},
-    {"judging"},
-    {"non_finite"},
-    {"session"},
-    {"training", "predicting", "overview"},
-    {"resuming", "resume_proof", "rehearsal"},
-    {"fitting"},
-    {"cli"},
-    {"__main__"},
+LAYERS = [  # from the bottom up; packages of one layer do not import each other
+    {"errors", "problem", "free_memory", "saved_values"},  # errors, protocols and values
+    {"ops", "config"},  # the mathematics; strict configuration and YAML
+    {"nn", "rundir"},  # modules that mirror torch.nn; the run's folder on disk
+    {"models", "losses", "tasks", "data", "optim", "train", "monitor"},
+    {"verify", "bench"},  # is the gradient right? is it fast?
+    {"experiment"},  # config, plan, build, session, evaluation
+    {"commands"},  # one file a command
+    {"cli"},  # words typed by a person: one call each
 ]
-FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
-ONE_FLOOR_IS_ONE_ROOM = {"config", "config_guide"}  # the strict config and what it tells users
+EVERYONE_MAY_IMPORT = "__init__"  # the version
+STARTS_THE_COMMAND_LINE = "__main__"
+LAYER = {package: number for number, packages in enumerate(LAYERS) for package in packages}
+MOST_LAYERS = 8
+MOST_MODULES = 6  # directly under bptrain/
+MAY_IMPORT_NN = {"nn", "models", "losses", "verify", "bench"}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -37,7 +35,7 @@ def module_of(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 2 else parts)
 
 
-def room_of(module: str) -> str:
+def package_of(module: str) -> str:
     return module.split(".")[1] if "." in module else "__init__"
 
 
@@ -57,19 +55,56 @@ def imports_of(path: Path) -> set[str]:
     return {name for name in found if name.split(".")[0] == "bptrain"}
 
 
-def test_every_room_has_a_floor() -> None:
-    assert {room_of(module_of(path)) for path in FILES} == set(FLOOR)
+def may_import(importer: str, imported: str) -> bool:
+    """Tell whether a package may import from another one."""
+    if importer == imported or imported == EVERYONE_MAY_IMPORT:
+        return True
+    if importer == STARTS_THE_COMMAND_LINE:
+        return imported == "cli"
+    if importer == EVERYONE_MAY_IMPORT:
+        return False
+    return LAYER[imported] < LAYER[importer]
+
+
+def test_every_package_is_on_one_layer() -> None:
+    there = {package_of(module_of(path)) for path in FILES}
+    assert there == {*LAYER, EVERYONE_MAY_IMPORT, STARTS_THE_COMMAND_LINE}
+    assert sum(map(len, LAYERS)) == len(LAYER)
+
+
+def test_there_are_few_layers_and_few_modules_outside_of_packages() -> None:
+    alone = [path.stem for path in PACKAGE.glob("*.py") if not path.stem.startswith("__")]
+    assert len(LAYERS) <= MOST_LAYERS
+    assert len(alone) <= MOST_MODULES, alone
 
 
 @pytest.mark.parametrize("path", FILES, ids=module_of)
-def test_imports_run_downwards(path: Path) -> None:
-    room = room_of(module_of(path))
+def test_imports_lead_to_lower_layers(path: Path) -> None:
+    package = package_of(module_of(path))
     for imported in imports_of(path):
-        below = room_of(imported)
-        if below == room or {room, below} <= ONE_FLOOR_IS_ONE_ROOM:
-            continue
-        allowed = FLOOR[below] < FLOOR[room]
-        assert allowed, f"{module_of(path)} imports {imported}, which is not on a lower floor"
+        allowed = may_import(package, package_of(imported))
+        assert allowed, f"{module_of(path)} imports {imported}, which is not on a lower layer"
+
+
+@pytest.mark.parametrize(
+    ("importer", "imported", "is_allowed"),
+    [
+        ("cli", "commands", True),
+        ("train", "rundir", True),
+        ("train", "train", True),
+        ("train", "data", False),  # peers
+        ("rundir", "train", False),  # upwards
+        ("errors", "config", False),
+        ("__init__", "cli", False),
+        ("__main__", "cli", True),
+        ("__main__", "commands", False),
+        ("verify", "__init__", True),
+    ],
+)
+def test_peers_and_higher_layers_are_refused(
+    importer: str, imported: str, is_allowed: bool
+) -> None:
+    assert may_import(importer, imported) == is_allowed
 
 
 @pytest.mark.parametrize("path", FILES, ids=module_of)
@@ -94,9 +129,11 @@ def test_there_is_no_cycle() -> None:
         visit(module, ())
 
 
-def test_only_models_and_what_is_above_know_nn() -> None:
-    users = {room_of(module_of(p)) for p in FILES if any("bptrain.nn" in i for i in imports_of(p))}
-    assert users <= {"nn", "models", "verify", "bench"}
+def test_only_what_builds_or_checks_modules_knows_nn() -> None:
+    users = {
+        package_of(module_of(p)) for p in FILES if any("bptrain.nn" in i for i in imports_of(p))
+    }
+    assert users <= MAY_IMPORT_NN
 
 
 @pytest.mark.parametrize("path", FILES, ids=module_of)
@@ -122,7 +159,7 @@ RUNS_WHAT_IT_READS = {  # modules and functions for which a file is, or may hold
     *("yaml.UnsafeLoader", "yaml.FullLoader", "yaml.CFullLoader", "yaml.CUnsafeLoader"),
     *("yaml.dump", "yaml.Dumper"),  # they write what only those read
 }
-STARTS_BPTRAIN = {"bptrain.resume_proof"}  # as processes to be killed, by a list of words
+STARTS_BPTRAIN = {"bptrain.commands.verify_resume"}  # as processes to be killed, by a list of words
 KEYWORDS_THAT_RUN = {"allow_pickle", "weights_only"}
 
 

@@ -225,7 +225,7 @@ def test_an_unforeseen_error_is_exit_1_with_its_traceback_in_a_file(
     def fail(config: object) -> None:
         raise KeyError("a bug")
 
-    monkeypatch.setattr("bptrain.fitting.plan", fail)
+    monkeypatch.setattr("bptrain.commands.fit.plan", fail)
     result = bptrain("fit", DIGITS)
     assert result.exit_code == 1
     assert "Traceback" not in result.stderr

@@ -16,8 +16,9 @@ from bptrain import nn, ops
 from bptrain.config import StrictConfig, load_config
 from bptrain.data import DataConfig
 from bptrain.data.augment import Transform
-from bptrain.experiment import ExperimentConfig
-from bptrain.models import LossConfig, ModelConfig
+from bptrain.experiment.config import ExperimentConfig
+from bptrain.losses import LossConfig
+from bptrain.models import ModelConfig
 from bptrain.optim import OptimizerConfig, ScheduleConfig
 
 PACKAGE = Path(bptrain.__file__).parent

@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 from bptrain.errors import CheckpointError
 from bptrain.monitor.console import TrainingConsole
-from bptrain.monitor.metrics_file import MetricsFile
 from bptrain.monitor.tensorboard import Board
+from bptrain.rundir.metrics_file import MetricsFile
 from bptrain.saved_values import mapping, number, whole
 
 

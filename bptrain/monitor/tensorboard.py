@@ -4,13 +4,33 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from textwrap import indent
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
 from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard.summary import custom_scalars, image, scalar, text
 
-from bptrain.monitor.event_file import EventFile, cut_back_events, event_files, next_path
-from bptrain.monitor.exhibits import Shown
+from bptrain.rundir.event_file import EventFile, cut_back_events, event_files, next_path
+
+
+class Exhibit(Protocol):
+    """What a task shows of a model's answers: a picture, or a table, or both."""
+
+    @property
+    def name(self) -> str:
+        """Last part of its tag."""
+        ...
+
+    @property
+    def picture(self) -> NDArray[np.uint8] | None:
+        """Pixels [H, W, 3]."""
+        ...
+
+    @property
+    def rows(self) -> Sequence[Sequence[str]]:
+        """The table, its heading first; empty for none."""
+        ...
 
 
 class Board:
@@ -49,7 +69,7 @@ class Board:
         scalars = [scalar(tag, value).value[0] for tag, value in values.items()]
         self._file.add(Summary(value=scalars), step)
 
-    def show(self, step: int, split: str, shown: Sequence[Shown]) -> None:
+    def show(self, step: int, split: str, shown: Sequence[Exhibit]) -> None:
         """Write pictures and tables of a split's answers under `<split>/<name>`."""
         for each in shown:
             tag = f"{split}/{each.name}"

@@ -12,7 +12,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
-from bptrain.train.checkpoint import last_first, read_checkpoint
+from bptrain.rundir.checkpoint import last_first, read_checkpoint
 
 MEASURED = ("time_s", "perf/")
 POSITIONS = ("log",)  # sizes of files, which hold times

@@ -13,8 +13,8 @@ from launcher import Launcher
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
 from bptrain.errors import CheckpointError
-from bptrain.monitor.event_file import event_files
-from bptrain.train.checkpoint import list_checkpoints, newest_sound
+from bptrain.rundir.checkpoint import list_checkpoints, newest_sound
+from bptrain.rundir.event_file import event_files
 from bptrain.verify.run_equality import compare_runs, is_measured
 
 # saves fall within an epoch and at its end, beside log lines and between them

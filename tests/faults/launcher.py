@@ -138,7 +138,11 @@ def serve() -> None:
     """Fork a child for each line of standard input."""
     from PIL import Image
 
-    from bptrain import cli, fitting, judging, predicting  # noqa: F401  # cli alone lacks torch
+    # the command line alone leaves torch out
+    import bptrain.cli
+    import bptrain.commands.evaluate
+    import bptrain.commands.fit
+    import bptrain.commands.predict  # noqa: F401
 
     Image.preinit()
     gc.freeze()  # or the first collection in a child would copy every page

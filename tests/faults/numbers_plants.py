@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-import bptrain.monitor.metrics
-import bptrain.session
+import bptrain.experiment.session
+import bptrain.tasks.metrics
 from bptrain.train.update import Update
 
 Place = Callable[["Target"], Iterator[None]]
@@ -159,7 +159,7 @@ def once(register: Callable[[Any], Any], hook: Callable[..., Any]) -> Iterator[N
 
 def plant(fault: dict[str, Any], steps: int = 1) -> None:
     """Let the run meet the fault at its step, or at so many steps from there on."""
-    real_fit = bptrain.session.fit
+    real_fit = bptrain.experiment.session.fit
     place = contextmanager(PLACES[fault["place"]])
 
     def fit(model: nn.Module, loss: nn.Module, batches: Any, update: Update, *rest: Any) -> Any:
@@ -176,12 +176,12 @@ def plant(fault: dict[str, Any], steps: int = 1) -> None:
                 return
             yield report
 
-    bptrain.session.fit = fit
+    bptrain.experiment.session.fit = fit
 
 
 def measure_infinity() -> None:
     """Let the accuracy come out as infinite, in training and evaluation."""
-    for metric in (bptrain.monitor.metrics.Accuracy, bptrain.monitor.metrics.Classification):
+    for metric in (bptrain.tasks.metrics.Accuracy, bptrain.tasks.metrics.Classification):
         real = metric.figures
 
         def figures(self: Any, sums: list[float], real: Any = real) -> dict[str, float]:

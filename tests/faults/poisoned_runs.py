@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from bptrain.config import load_config
-from bptrain.experiment import ExperimentConfig, build, plan
+from bptrain.experiment.build import build
+from bptrain.experiment.config import ExperimentConfig
+from bptrain.experiment.plan import plan
 from bptrain.train.loop import fit
 
 LENGTH = """\

@@ -49,7 +49,7 @@ def mount(*words: str) -> None:
 
 def at_step(step: int, action: str, *arguments: str) -> None:
     """Do something to the file system when a step is done, before it is logged and saved."""
-    at_call("bptrain.session:Session.settle", step, lambda: ACTIONS[action](*arguments))
+    at_call("bptrain.experiment.session:Session.settle", step, lambda: ACTIONS[action](*arguments))
 
 
 def remove(path: str) -> None:

@@ -27,7 +27,7 @@ from launcher import Launcher
 from malicious_checkpoints import HARMS
 from PIL import Image
 
-from bptrain.train.checkpoint import list_checkpoints
+from bptrain.rundir.checkpoint import list_checkpoints
 
 Tally = Callable[..., None]
 Harm = Callable[[Path], object]

@@ -18,9 +18,9 @@ from launcher import Launcher
 from PIL import Image
 
 from bptrain.errors import CheckpointError, MemoryExhaustedError, StorageError
-from bptrain.train.checkpoint import list_checkpoints, read_checkpoint
+from bptrain.rundir.checkpoint import list_checkpoints, read_checkpoint
+from bptrain.rundir.storage import storing
 from bptrain.train.memory import allocating
-from bptrain.train.storage import storing
 
 Tally = Callable[..., None]
 
@@ -33,11 +33,11 @@ KINDS = {
 }
 PLACES: dict[str, tuple[object, ...]] = {
     "when it begins": (),
-    "when its model is built": ("bptrain.training:build", 1),
+    "when its model is built": ("bptrain.experiment.training:build", 1),
     "after its second step": ("bptrain.train.update:Update.__call__", 3),
-    "when it evaluates": ("bptrain.session:Session.evaluate", 1),
-    "when it saves": ("bptrain.session:Session.save", 2),
-    "when it judges its best state": ("bptrain.training:judge", 1),
+    "when it evaluates": ("bptrain.experiment.session:Session.evaluate", 1),
+    "when it saves": ("bptrain.experiment.session:Session.save", 2),
+    "when it judges its best state": ("bptrain.experiment.training:judge", 1),
 }
 SPARE_KB = (0, 50, 200, 500, 1000, 2000, 3000, 4000, 6000, 8000, 10_000, 13_000, 16_000)
 SPARE_KB += (20_000, 25_000, 32_000, 40_000, 50_000)

@@ -12,7 +12,7 @@ import pytest
 from launcher import Launcher
 from poisoned_runs import CONFIGS, VARIANTS, places, write_config, write_data
 
-from bptrain.train.checkpoint import list_checkpoints, read_checkpoint
+from bptrain.rundir.checkpoint import list_checkpoints, read_checkpoint
 from bptrain.train.finite import not_finite
 from bptrain.verify.run_equality import RunPart, compare_runs, flat
 

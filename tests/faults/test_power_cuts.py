@@ -19,7 +19,7 @@ from golden_runs import Goldens, Run, fresh, operations_of
 from launcher import Launcher
 
 from bptrain.errors import CheckpointError
-from bptrain.train.checkpoint import list_checkpoints, newest_sound
+from bptrain.rundir.checkpoint import list_checkpoints, newest_sound
 
 EVERY = pytest.mark.faults  # not by default
 SPREAD = 8  # operations that are tried by default

@@ -30,45 +30,45 @@ ONCE = (SIGTERM,)
 SIGNALS = (ONCE, (SIGINT,), (SIGTERM, SIGTERM), (SIGTERM, SIGINT), (SIGINT, SIGTERM))
 BEFORE_THE_FOLDER = {
     "data are read": ("bptrain.data.images.digits:load_digits", 1),
-    "the model is inspected": ("bptrain.experiment:summarize", 1),
-    "the model is built": ("bptrain.experiment:update_of", 1),
+    "the model is inspected": ("bptrain.experiment.plan:summarize", 1),
+    "the model is built": ("bptrain.experiment.build:update_of", 1),
 }
 BEGINNING = {
-    "the folder is made": ("bptrain.training:create_run_directory", 1, True),
-    "the folder is locked": ("bptrain.train.run_lock:_acquire", 1, True),
-    "the config is written": ("bptrain.training:write_description", 1, True),
-    "prepared.json is written": ("bptrain.training:write_prepared", 1, True),
+    "the folder is made": ("bptrain.experiment.training:create_run_directory", 1, True),
+    "the folder is locked": ("bptrain.rundir.run_lock:_acquire", 1, True),
+    "the config is written": ("bptrain.experiment.training:write_description", 1, True),
+    "prepared.json is written": ("bptrain.experiment.training:write_prepared", 1, True),
     "the board is opened": ("bptrain.monitor.tensorboard:Board.__init__", 1, True),
-    "the first checkpoint is written": ("bptrain.train.checkpoint:seal", 1),
-    "the first checkpoint is there": ("bptrain.session:write_checkpoint", 1, True),
+    "the first checkpoint is written": ("bptrain.rundir.checkpoint:seal", 1),
+    "the first checkpoint is there": ("bptrain.experiment.session:write_checkpoint", 1, True),
 }
 TRAINING = {
     "the first step begins": ("bptrain.train.loop:backpropagate", 1),
     "gradients are computed": ("torch:Tensor.backward", 7),
     "weights are changed": ("bptrain.train.update:Update.__call__", 9, True),
     "a line is logged": ("bptrain.monitor.run_log:RunLog.write", 3),
-    "the validation split is evaluated": ("bptrain.judging:evaluate", 2),
-    "a checkpoint is written": ("bptrain.train.checkpoint:seal", 3),
-    "a checkpoint gets its name": ("bptrain.train.checkpoint:sync_directory", 4),
-    "older checkpoints are removed": ("bptrain.train.checkpoint:remove", 2),
+    "the validation split is evaluated": ("bptrain.experiment.evaluation:evaluate", 2),
+    "a checkpoint is written": ("bptrain.rundir.checkpoint:seal", 3),
+    "a checkpoint gets its name": ("bptrain.rundir.checkpoint:sync_directory", 4),
+    "older checkpoints are removed": ("bptrain.rundir.checkpoint:remove", 2),
     "the last step is done": ("bptrain.train.update:Update.__call__", 18, True),
-    "the last checkpoint is written": ("bptrain.train.checkpoint:seal", 7),
+    "the last checkpoint is written": ("bptrain.rundir.checkpoint:seal", 7),
 }
 CONCLUDING = {
-    "nothing is left to train": ("bptrain.session:Session.run", 1, True),
-    "the best state is looked for": ("bptrain.training:best_checkpoint", 1),
-    "the test split is evaluated": ("bptrain.training:judge", 1),
+    "nothing is left to train": ("bptrain.experiment.session:Session.run", 1, True),
+    "the best state is looked for": ("bptrain.experiment.training:best_checkpoint", 1),
+    "the test split is evaluated": ("bptrain.experiment.training:judge", 1),
     "the test is logged": ("bptrain.monitor.tensorboard:Board.show", 1),
-    "pictures are written": ("bptrain.training:save_pictures", 1),
-    "all is done": ("bptrain.training:conclude", 1, True),
+    "pictures are written": ("bptrain.experiment.training:save_pictures", 1),
+    "all is done": ("bptrain.experiment.training:conclude", 1, True),
 }
 RESUMING = {
     "data are read": ("bptrain.data.images.digits:load_digits", 1),
-    "the newest checkpoint is read": ("bptrain.resuming:newest_sound", 1),
-    "the config is written": ("bptrain.training:write_description", 1),
-    "metrics.jsonl is cut back": ("bptrain.monitor.metrics_file:cut_back", 1),
+    "the newest checkpoint is read": ("bptrain.experiment.resuming:newest_sound", 1),
+    "the config is written": ("bptrain.experiment.training:write_description", 1),
+    "metrics.jsonl is cut back": ("bptrain.rundir.metrics_file:cut_back", 1),
     "the board is cut back": ("bptrain.monitor.tensorboard:cut_back_events", 1, True),
-    "the state is put back": ("bptrain.session:Session.restore", 1),
+    "the state is put back": ("bptrain.experiment.session:Session.restore", 1),
     "the next step begins": ("bptrain.train.loop:backpropagate", 1),
 }
 
@@ -177,7 +177,7 @@ def test_a_language_model_stopped_while_it_writes_ends_as_the_golden_run(
     launcher: Launcher, goldens: Goldens, room: Path, tally: Callable[..., None], phase: str
 ) -> None:
     target = {
-        "a text is written": "bptrain.writing:written",
+        "a text is written": "bptrain.tasks.writing:written",
         "the board gets it": "bptrain.monitor.tensorboard:Board.write_text",
     }[phase]
     run = Run(launcher, room / "stopped", "lstm")
@@ -295,7 +295,7 @@ def test_a_second_starter_of_a_new_run_leaves_the_firsts_folder_alone(
     second_starter: Callable[..., tuple[int, str]],
 ) -> None:
     run = Run(launcher, room / "first", "mlp")
-    with stalled(run, "bptrain.training:write_description") as process:
+    with stalled(run, "bptrain.experiment.training:write_description") as process:
         code, said = second_starter(run)
         wrong = wrong_words(said) if code == 2 else f"{code}: {said}"
         (run.folder / GO).touch()
@@ -313,7 +313,7 @@ def test_a_starter_that_was_overtaken_leaves_the_others_folder_alone(
     second_starter: Callable[..., tuple[int, str]],
 ) -> None:
     run = Run(launcher, room / "first", "mlp")
-    with stalled(run, "bptrain.training:locked") as process:
+    with stalled(run, "bptrain.experiment.training:locked") as process:
         assert second_starter(run)[0] == 0
         (run.folder / GO).touch()
         code = process.wait()

@@ -21,7 +21,7 @@ from golden_runs import Goldens, Run, difference, fresh, operations_of, wrong_wo
 from launcher import Launcher
 
 from bptrain.errors import CheckpointError
-from bptrain.train.checkpoint import list_checkpoints, read_checkpoint
+from bptrain.rundir.checkpoint import list_checkpoints, read_checkpoint
 
 Tally = Callable[..., None]
 

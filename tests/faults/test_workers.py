@@ -23,7 +23,7 @@ from launcher import Launcher
 from PIL import Image
 
 from bptrain.errors import CheckpointError
-from bptrain.train.checkpoint import list_checkpoints, read_checkpoint
+from bptrain.rundir.checkpoint import list_checkpoints, read_checkpoint
 
 Tally = Callable[..., None]
 

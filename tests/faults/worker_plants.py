@@ -12,7 +12,7 @@ import psutil
 from kill_plants import at_call
 
 PIDS = "pids"  # a file: the fork server's number and its workers'
-SETTLE = "bptrain.session:Session.settle"
+SETTLE = "bptrain.experiment.session:Session.settle"
 
 
 def send_at_step(step: int, number: int, to: str) -> None:

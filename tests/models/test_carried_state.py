@@ -16,7 +16,8 @@ from bptrain.errors import CheckpointError
 from bptrain.models.recurrent import LanguageModel
 from bptrain.models.rnn import RNNConfig
 from bptrain.problem import Problem
-from bptrain.train.state import capture, optimizer_state, rest_of, restore_optimizer
+from bptrain.rundir.training_state import capture, rest_of
+from bptrain.train.state import optimizer_state, restore_optimizer
 
 TEXT = Problem("language_model", (5,), 11, 11, is_sequence=True)
 NAMES = {"rnn": {"h"}, "gru": {"h"}, "lstm": {"h", "c"}}

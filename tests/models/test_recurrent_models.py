@@ -12,8 +12,8 @@ from torch import Tensor
 
 from bptrain import nn
 from bptrain.errors import ConfigKeyError, UsageError
+from bptrain.losses.losses import default_loss
 from bptrain.models import summarize
-from bptrain.models.losses import default_loss
 from bptrain.models.packing import Packing, max_over_time, mean_over_time
 from bptrain.models.rnn import RNNConfig
 from bptrain.problem import Problem

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from bptrain import nn
 from bptrain.config import load_config, to_yaml
 from bptrain.errors import ConfigKeyError, UsageError
-from bptrain.experiment import ExperimentConfig
+from bptrain.experiment.config import ExperimentConfig
 from bptrain.models import summarize
 from bptrain.models.layer_table import INFERRED, LAYERS, arguments_of, required
 from bptrain.models.sequential import SequentialConfig

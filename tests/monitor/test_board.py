@@ -10,9 +10,9 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from bptrain.errors import CheckpointError, StorageError
-from bptrain.monitor.event_file import PREFIX
-from bptrain.monitor.exhibits import Shown
 from bptrain.monitor.tensorboard import Board
+from bptrain.rundir.event_file import PREFIX
+from bptrain.tasks.exhibits import Shown
 
 PICTURE = np.zeros((4, 5, 3), np.uint8)
 ALL = {"scalars": 0, "images": 0, "tensors": 0}

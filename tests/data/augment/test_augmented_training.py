@@ -21,8 +21,8 @@ from bptrain.data.images.images_config import Augmentation
 from bptrain.data.images.mnist import MNISTConfig
 from bptrain.data.splits import Dataset, Samples
 from bptrain.errors import UsageError
-from bptrain.experiment import ExperimentConfig
-from bptrain.models.losses import CrossEntropyConfig, TaskLossConfig
+from bptrain.experiment.config import ExperimentConfig
+from bptrain.losses.losses import CrossEntropyConfig, TaskLossConfig
 from bptrain.problem import Problem
 
 EVERY_KIND = """

@@ -1,0 +1,90 @@
+"""`fit --overfit-one-batch`: train on the first batch alone; can the model learn it?"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from math import isfinite
+
+from rich.console import Console
+
+from bptrain.data import Batch
+from bptrain.experiment.build import build
+from bptrain.experiment.evaluation import refuse_non_finite
+from bptrain.experiment.plan import Plan
+from bptrain.monitor.console import figures
+from bptrain.train.loop import fit
+from bptrain.train.memory import allocating
+from bptrain.train.signals import StopRequest
+
+BY_HEART_STEPS = 200  # where train.steps does not say
+
+
+LEARNT = 0.1  # of the first loss, where there is no accuracy to judge by
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """One batch, again and again."""
+
+    batch: Batch
+    times: int
+
+    def __len__(self) -> int:
+        """Return the number of batches in an epoch."""
+        return self.times
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """Yield the batch as often as is left."""
+        for _ in range(start, self.times):
+            yield self.batch
+
+
+def overfit_one_batch(plan: Plan, console: Console, stop: StopRequest) -> None:
+    """Train on the first batch alone, and say whether the model can learn it by heart.
+
+    A model that cannot has a bug or a learning rate that is far off: more data will not help it.
+    """
+    steps = plan.config.train.steps or BY_HEART_STEPS
+    train = plan.config.train.model_copy(update={"steps": steps})  # which the schedule spans
+    with allocating():
+        experiment = build(replace(plan, config=plan.config.model_copy(update={"train": train})))
+        experiment.update.batches = 1
+        batch = next(iter(experiment.batches.epoch(0)))
+        metric = experiment.training_metric
+        model, loss_function = experiment.model, experiment.loss_function
+        first = last = float("nan")
+        measured: dict[str, float] = {}
+        repeated = Repeated(batch, steps)
+        for report in fit(model, loss_function, repeated, experiment.update, steps):
+            step = report.position.step
+            if step > 1 and step % max(1, steps // 10) and step < steps:
+                continue
+            last = float(report.loss)
+            first = last if step == 1 else first
+            if not isfinite(last):
+                refuse_non_finite(f"the loss is {last} at step {step}")
+            sums = metric.sums(report.answers[0].outputs, batch.targets)
+            measured = {f"train/{k}": v for k, v in metric.figures(sums.tolist()).items()}
+            shown = figures({"train/loss": last, **measured})
+            console.print(f"step {step}/{steps}  {shown}", highlight=False, soft_wrap=True)
+    said = f"one batch of {len(batch.targets[0]):,}: loss {first:.4g} -> {last:.4g}"
+    is_learnt = is_by_heart(first, last, measured.get("train/accuracy"))
+    console.print(verdict(f"{said} in {steps:,} steps", is_learnt), highlight=False, soft_wrap=True)
+
+
+def is_by_heart(first: float, last: float, accuracy: float | None) -> bool:
+    """Tell whether a batch is learnt: every answer right, or next to nothing left of the loss.
+
+    Label smoothing leaves a fifth of the first loss even where every answer is right.
+    """
+    return accuracy == 1 or last < LEARNT * first
+
+
+def verdict(fall: str, is_learnt: bool) -> str:
+    """Return in a sentence or two what came of it."""
+    if is_learnt:
+        return f"{fall}. Learnt by heart."
+    return (
+        f"{fall}. Not learnt by heart: try another optimizer.lr, more train.steps, and without "
+        "what keeps a loss up (dropout, mixup, weight decay). If that does not help, look at the "
+        "model, and at the labels."
+    )

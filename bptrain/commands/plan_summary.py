@@ -1,0 +1,37 @@
+"""What `fit` prints before it trains: the layers, the memory of a step, the data."""
+
+from rich.console import Console
+
+from bptrain.experiment.plan import Plan
+from bptrain.free_memory import in_words
+from bptrain.models import LayerSummary
+from bptrain.monitor.console import table
+from bptrain.rundir.run_directory import device_name
+from bptrain.train.memory import available_bytes
+
+
+def print_plan(plan: Plan, console: Console) -> None:
+    """Print the layers, the memory of a training step, the data and the length of the run."""
+    rows = [
+        [layer.name, layer.kind, _shape(layer), f"{layer.parameters:,}", in_words(layer.kept_bytes)]
+        for layer in plan.layers
+    ]
+    columns = ["layer", "kind", "output shape", "parameters", "kept for backward"]
+    console.print(table(plan.config.name, columns, rows))
+    memory, dataset = plan.memory, plan.dataset
+    parameters = sum(layer.parameters for layer in plan.layers)
+    console.print(
+        f"parameters {parameters:,}   memory {in_words(memory.total)}: "
+        f"parameters {in_words(memory.parameters)}, gradients {in_words(memory.gradients)}, "
+        f"optimizer {in_words(memory.optimizer)}, kept {in_words(memory.kept_for_backward)}, "
+        f"data {in_words(memory.data)} ({in_words(available_bytes(plan.device))} free)\n"
+        f"samples {len(dataset.train):,} train, {len(dataset.validation or ()):,} validation, "
+        f"{len(dataset.test or ()):,} test   steps {plan.total_steps:,} "
+        f"({plan.steps_per_epoch:,} an epoch)   device {device_name(plan.device)}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _shape(layer: LayerSummary) -> str:
+    return " x ".join(str(size) for size in layer.output_shape)

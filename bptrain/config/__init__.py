@@ -1,0 +1,21 @@
+"""Strict configuration: read from YAML with every error at once, written back, explained."""
+
+from bptrain.config.strict import (
+    ConfigErrors,
+    StrictConfig,
+    json_schema,
+    load_config,
+    naming_lines,
+    starter,
+    to_yaml,
+)
+
+__all__ = [
+    "ConfigErrors",
+    "StrictConfig",
+    "json_schema",
+    "load_config",
+    "naming_lines",
+    "starter",
+    "to_yaml",
+]

@@ -1,0 +1,74 @@
+"""Build what is trained from its plan: data, model, loss, metrics and update on their device."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from bptrain.data import BatchSource, Dataset
+from bptrain.experiment.config import ExperimentConfig
+from bptrain.experiment.plan import Plan, serve
+from bptrain.tasks.metrics import evaluation_metric, training_metric
+from bptrain.train.averaging import AveragedWeights
+from bptrain.train.evaluate import Metric
+from bptrain.train.gradients import LayerGradients
+from bptrain.train.memory import refuse_if_too_large
+from bptrain.train.precision import Precision
+from bptrain.train.update import Update
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything that `fit` is handed, built from a plan and lying on its device."""
+
+    config: ExperimentConfig
+    device: torch.device
+    dataset: Dataset
+    model: nn.Module
+    loss_function: nn.Module
+    training_metric: Metric
+    evaluation_metric: Metric
+    update: Update
+    batches: BatchSource
+    steps_per_epoch: int
+    total_steps: int
+
+
+def build(plan: Plan) -> Experiment:
+    """Build the experiment, or raise before the model is allocated if it cannot fit."""
+    config, device = plan.config, plan.device
+    refuse_if_too_large(plan.memory, device)
+    dataset = plan.dataset.to(device)
+    problem = dataset.problem
+    torch.manual_seed(config.seed)
+    # drawn on the CPU: the same weights on every device
+    model = config.model.build(problem, torch.device("cpu")).to(device)
+    return Experiment(
+        config,
+        device,
+        dataset,
+        model,
+        loss_function=plan.loss_function.to(device),
+        training_metric=training_metric(problem),
+        evaluation_metric=evaluation_metric(problem),
+        update=update_of(plan, model),
+        batches=serve(config, dataset.train, config.seed),
+        steps_per_epoch=plan.steps_per_epoch,
+        total_steps=plan.total_steps,
+    )
+
+
+def update_of(plan: Plan, model: nn.Module) -> Update:
+    """Return how the config changes the weights of its model."""
+    config, train = plan.config, plan.config.train
+    return Update(
+        config.optimizer.build(model),
+        config.schedule.build(plan.total_steps, plan.steps_per_epoch),
+        LayerGradients(model),
+        Precision.of(config.precision, plan.device),
+        batches=train.grad_accum_steps,
+        searches=config.optimizer.searches,
+        clipping=train.clipping,
+        l1=train.l1,
+        average=AveragedWeights(model, train.ema_decay) if train.ema_decay else None,
+    )

@@ -1,0 +1,102 @@
+"""What no run goes on with, and no checkpoint holds: NaN and infinities in a step or a state.
+
+A step shows them in its loss or in a gradient, and both are recorded for every step. Some stay
+out of sight there: in an optimizer's running means, in the statistics that only evaluation reads,
+in an embedding's row whose token does not come again, in an average of the weights. A run resumed
+from such a state would fail later, or be wrong without failing, as an infinite mean square stops
+a weight for good. So the whole state is looked at before it is saved.
+"""
+
+from collections.abc import Iterator
+from math import isfinite
+
+import torch
+
+from bptrain.experiment.build import Experiment
+from bptrain.experiment.evaluation import CAUSES, refuse_non_finite
+from bptrain.rundir.training_state import TrainingState, Tree
+from bptrain.train.evaluate import Reading
+from bptrain.train.finite import not_finite
+from bptrain.train.update import Update
+
+AVERAGE = "average/tensors/"  # as `Session.state` lays them down
+OPTIMIZER = "optimizer/"
+WINDOW = "window/"  # what steps showed: in fp16 the norms of a skipped one are no error
+
+
+def refuse_steps(update: Update, reading: Reading, last_step: int) -> None:
+    """Raise NonFiniteError for the first step whose loss or gradient is not finite.
+
+    A gradient scaler skips a step whose gradients overflow; they are then no error, as long
+    as there is a scale left to try.
+    """
+    causes = CAUSES
+    first = last_step - len(reading.losses) + 1
+    steps = zip(reading.losses, reading.norms, strict=True)
+    for step, (loss, (total, *layers)) in enumerate(steps, start=first):
+        if not isfinite(loss):
+            refuse_non_finite(f"the loss is {loss} at step {step}", causes)
+        bad = [(n, norm) for n, norm in enumerate(layers) if not isfinite(norm)]
+        if bad and update.precision.dtype != torch.float16:
+            # blame flows backwards: the layer nearest to the loss had it first
+            layer, norm = bad[-1]
+            name = update.gradients.names[layer]
+            refuse_non_finite(f"the gradient of {name} is {norm} at step {step}", causes)
+        before = f"one step before, the loss was {loss:.4g} and the gradient norm {total:.4g}"
+        causes = f"{before}; {CAUSES}"
+
+
+def refuse_weights(experiment: Experiment, step: int) -> None:
+    """Raise NonFiniteError if a weight or buffer, or an average of them, is not finite.
+
+    For a look before an evaluation: an infinite running variance makes a loss that is finite and
+    wrong, and a NaN one that does not say where it is from.
+    """
+    tensors = dict(experiment.model.state_dict())
+    if experiment.update.average is not None:
+        averages = experiment.update.average.tensors().items()
+        tensors |= {AVERAGE + name: tensor for name, tensor in averages}
+    _refuse(experiment, not_finite(tensors), step)
+
+
+def refuse_state(experiment: Experiment, state: TrainingState) -> None:
+    """Raise NonFiniteError if anything that a later step reads is not finite."""
+    later = {path: each for path, each in state.optimizer.items() if not path.startswith(WINDOW)}
+    found = not_finite({**state.model, **later})
+    found += plain_not_finite(state.values["state"])
+    _refuse(experiment, found, state.values["step"])
+
+
+def plain_not_finite(tree: Tree, path: str = "") -> Iterator[str]:
+    """Yield the paths of the plain numbers in a tree that are not finite."""
+    if isinstance(tree, dict):
+        for name, each in tree.items():
+            yield from plain_not_finite(each, f"{path}/{name}" if path else name)
+    elif isinstance(tree, list):
+        for number, each in enumerate(tree):
+            yield from plain_not_finite(each, f"{path}/{number}")
+    elif isinstance(tree, float) and not isfinite(tree):
+        yield path
+
+
+def _refuse(experiment: Experiment, found: list[str], step: int) -> None:
+    if found:
+        more = f", nor are {len(found) - 1} others," if found[1:] else ""
+        refuse_non_finite(
+            f"{_in_words(experiment, found[0])} is not finite{more} after step {step}"
+        )
+
+
+def _in_words(experiment: Experiment, path: str) -> str:
+    """Return what a path of a state means to a user."""
+    if path.startswith(AVERAGE):
+        return f"the average of {path.removeprefix(AVERAGE)}"
+    if not path.startswith(OPTIMIZER):
+        return path
+    number, _, entry = path.removeprefix(OPTIMIZER).partition("/")
+    update = experiment.update
+    if update.searches:  # it remembers all parameters as one vector
+        return f"the optimizer's {entry}"
+    parameters = [p for group in update.optimizer.param_groups for p in group["params"]]
+    names = {parameter: name for name, parameter in experiment.model.named_parameters()}
+    return f"the optimizer's {entry} of {names[parameters[int(number)]]}"

@@ -1,0 +1,155 @@
+"""Plan a run: what will be trained, known before any of the model is allocated."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import nn
+
+from bptrain.data import BatchSource, Dataset, Split
+from bptrain.errors import ConfigKeyError, UsageError
+from bptrain.experiment.config import ExperimentConfig, TrainConfig
+from bptrain.losses.losses import default_loss
+from bptrain.models import LayerSummary, summarize
+from bptrain.problem import Problem
+from bptrain.train.memory import MemoryEstimate
+
+
+def resolve_device(name: str) -> torch.device:
+    """Return the device of the config, or raise UsageError if the machine lacks it."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UsageError(
+            f"device is {name}, this machine has {torch.cuda.device_count()} CUDA devices",
+            hint="device: auto takes what there is; `bptrain doctor` lists it",
+        )
+    return device
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be trained, known before any of the model is allocated.
+
+    config  resolved: it names the loss
+    """
+
+    config: ExperimentConfig
+    loss_function: nn.Module
+    device: torch.device
+    dataset: Dataset
+    layers: list[LayerSummary]
+    memory: MemoryEstimate
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps of an epoch."""
+        # shuffled, as it is trained with: a text that is only read is cut otherwise
+        batches = len(serve(self.config, self.dataset.train, self.config.seed))
+        return -(-batches // self.config.train.grad_accum_steps)
+
+    @property
+    def total_steps(self) -> int:
+        """Optimizer steps of the run."""
+        return self.config.train.steps or self.config.train.epochs * self.steps_per_epoch
+
+
+def plan(config: ExperimentConfig) -> Plan:
+    """Read the data and inspect the model on the meta device, allocating none of it."""
+    device = resolve_device(config.device)
+    dataset = config.data.build(config.seed)
+    problem = dataset.problem
+    loss = config.loss or default_loss(problem)
+    config = config.model_copy(update={"loss": loss})
+    serve(config, dataset.train)  # refuses a train.bptt that this data has no use for
+    refuse_what_cannot_work(config, dataset)
+    batch_size = min(config.data.batch_size, len(dataset.train))
+    model = config.model.build(problem, torch.device("meta"))
+    refuse_lone_sample(config, dataset, model)
+    layers = summarize(model, as_served(problem, config.train), batch_size)
+    parameters = sum(p.numel() * p.element_size() for p in model.parameters())
+    outputs = batch_size * problem.outputs * 4  # the loss keeps its input
+    # the average, and the live weights while it is evaluated in their place
+    averaged = 2 * (config.train.ema_decay is not None)
+    memory = MemoryEstimate(
+        parameters,
+        gradients=parameters,
+        optimizer=parameters * (config.optimizer.states + averaged),
+        kept_for_backward=sum(layer.kept_bytes for layer in layers) + outputs,
+        data=dataset.bytes,
+    )
+    return Plan(config, loss.build(problem), device, dataset, layers, memory)
+
+
+def refuse_what_cannot_work(config: ExperimentConfig, dataset: Dataset) -> None:
+    """Raise ConfigKeyError for parts of a config that exclude each other."""
+    watching = {("schedule", "kind"): config.schedule.watches_validation}
+    watching["train", "early_stopping"] = config.train.early_stopping is not None
+    for key, watches in watching.items():
+        if watches and dataset.validation is None:
+            raise ConfigKeyError(
+                key,
+                "it watches the validation loss, and there are no validation samples",
+                hint="a data.validation_fraction above 0",
+            )
+    if config.optimizer.searches:
+        refuse_what_no_search_can(config, dataset.problem)
+
+
+def refuse_what_no_search_can(config: ExperimentConfig, problem: Problem) -> None:
+    """Raise ConfigKeyError for what an optimizer that searches along its loss cannot be beside."""
+    refused = {
+        "in fp16": (
+            config.precision == "fp16",
+            "the gradient scaler of fp16 cannot skip a step in the middle of a search",
+            "precision=bf16",
+        ),
+        "with clipping": (
+            config.train.clipping is not None,
+            "it searches along the loss's own gradients, and clipped ones are no longer its slope",
+            "leave train.clip_grad_norm and its like out",
+        ),
+        "with train.l1": (
+            config.train.l1 > 0,
+            "the penalty is no part of the loss that it searches along, and has a kink at 0",
+            "another optimizer, or leave train.l1 out",
+        ),
+        "with a language model": (
+            problem.task == "language_model",
+            "it asks for the loss of a window several times, and the state that the model carries "
+            "would go on each time",
+            "optimizer.kind=adamw",
+        ),
+    }
+    for what, (is_so, why, hint) in refused.items():
+        if is_so:
+            raise ConfigKeyError(("optimizer", "kind"), f"cannot be used {what}", why, hint)
+
+
+def refuse_lone_sample(config: ExperimentConfig, dataset: Dataset, model: nn.Module) -> None:
+    """Raise ConfigKeyError if a batch is a single sample, and the model cannot train on one."""
+    samples, batch_size = len(dataset.train), config.data.batch_size
+    last = samples % batch_size or min(samples, batch_size)
+    if last != 1 or config.train.bptt is not None:
+        return
+    try:
+        summarize(model, dataset.problem, last)
+    except ValueError as error:
+        raise ConfigKeyError(
+            ("data", "batch_size"),
+            f"of {samples:,} samples in batches of {batch_size:,} the last is alone",
+            f"batch normalization measures a spread, and one sample has none: {error}",
+            "another batch_size, or a normalization of each sample by itself",
+        ) from error
+
+
+def as_served(problem: Problem, train: TrainConfig) -> Problem:
+    """Return the problem with the time steps that a batch has where train.bptt cuts sequences."""
+    if train.bptt is None or not problem.is_sequence:
+        return problem
+    return replace(problem, input_shape=(train.bptt, *problem.input_shape[1:]))
+
+
+def serve(config: ExperimentConfig, split: Split, seed: int | None = None) -> BatchSource:
+    """Return the batches of a split as the config cuts them, shuffled if a seed is given."""
+    return split.serve(config.data.batch_size, seed, config.train.bptt)

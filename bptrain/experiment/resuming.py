@@ -1,0 +1,114 @@
+"""Going on with a run: which one, from which state, and what will not be exactly as it was."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from bptrain.errors import CheckpointError, UsageError, shorten
+from bptrain.experiment.config import ExperimentConfig
+from bptrain.experiment.plan import Plan
+from bptrain.experiment.saved_run import CHECKPOINTS, read_config
+from bptrain.experiment.training import go_on
+from bptrain.rundir.checkpoint import newest_sound
+from bptrain.rundir.manifest import read_regular
+from bptrain.rundir.prepared import refuse_other_data
+from bptrain.rundir.run_directory import environment
+from bptrain.rundir.run_lock import locked
+from bptrain.train.signals import StopRequest
+
+MAY_CHANGE = re.compile(  # without another meaning of what was saved
+    r"name|device|monitor\..*|checkpoint\..*|schedule\..*|optimizer\.(lr|adamw_lr|weight_decay)"
+    r"|train\.(epochs|steps|early_stopping|l1|clip_.*)(\..*)?"
+    r"|data\.(root|path|workers|worker_timeout_s|memory_bytes)"
+)
+LARGEST_ENVIRONMENT = 2**20  # bytes
+SAME_NUMBERS = re.compile(r"name|checkpoint\..*|data\..*")  # of those that may
+
+
+def resume(plan: Plan, chosen: Path | None, console: Console, stop: StopRequest) -> Path:
+    """Go on with the newest sound checkpoint of a run to its end, and return the run's folder.
+
+    Raises UsageError if the config is another experiment's, CheckpointError if no checkpoint
+    verifies, RunInUseError if the run is going on elsewhere.
+    """
+    run_dir = chosen or newest_run(plan.config.name)
+    if not (run_dir / "config.yaml").is_file():
+        raise CheckpointError(
+            f"{run_dir}: no run to resume", "it has no config.yaml", "leave --resume out"
+        )
+    with locked(run_dir):
+        before = read_config(run_dir)
+        refuse_other_experiment(before, plan.config, run_dir)
+        path, state, damaged = newest_sound(run_dir / CHECKPOINTS)
+        refuse_other_data(run_dir, plan.dataset.problem, plan.dataset.prepared)
+        step = state.values["step"]
+        notes = [f"passed over: {shorten(error.what)}" for error in damaged]
+        notes.append(f"resuming {run_dir} from {path.name}: step {step} of {plan.total_steps}")
+        notes += [f"not bit for bit: {each}" for each in inexact(before, plan, run_dir)]
+        for note in notes:
+            console.print(note, highlight=False, markup=False, soft_wrap=True)
+        go_on(plan, state, run_dir, console, stop)
+    return run_dir
+
+
+def newest_run(name: str, root: Path = Path("runs")) -> Path:
+    """Return runs/<name>, or the <name>-N of the highest number; raise CheckpointError for none."""
+    numbered = re.compile(re.escape(name) + r"(-[0-9]+)?")
+    found = [path for path in root.glob(f"{name}*") if numbered.fullmatch(path.name)]
+    if not found:
+        raise CheckpointError(
+            f"{root / name}: no run to resume", hint="leave --resume out, or name it by --run-dir"
+        )
+    return max(found, key=lambda path: (len(path.name), path.name))
+
+
+def refuse_other_experiment(before: ExperimentConfig, now: ExperimentConfig, run_dir: Path) -> None:
+    """Raise UsageError if the configs differ in what a saved state stands on."""
+    keys = [key for key, _, _ in differences(before, now) if not MAY_CHANGE.fullmatch(key)]
+    if keys:
+        raise UsageError(
+            f"{run_dir}: the run has another {', '.join(keys)}",
+            "its saved state stands on it",
+            f"bptrain fit {run_dir / 'config.yaml'} --resume --run-dir {run_dir}",
+        )
+
+
+def inexact(before: ExperimentConfig, plan: Plan, run_dir: Path) -> Iterator[str]:
+    """Yield what keeps the run from ending as it would have without a stop."""
+    for key, old, new in differences(before, plan.config):
+        if not SAME_NUMBERS.fullmatch(key):
+            yield f"{key} was {old}, is {new}"
+    try:
+        then = json.loads(read_regular(run_dir / "environment.json", LARGEST_ENVIRONMENT).decode())
+    except (CheckpointError, ValueError, RecursionError):
+        then = {}
+    now = environment(plan.device)
+    for what in ("device", "threads", "cpu_capability", "torch"):
+        was = then.get(what) if isinstance(then, dict) else None
+        if was != now[what]:
+            yield f"{what.replace('_', ' ')} was {was}, is {now[what]}"
+    if plan.device.type == "cuda":
+        yield "some of a GPU's sums are taken in an order that is not fixed"
+
+
+def differences(before: ExperimentConfig, now: ExperimentConfig) -> Iterator[tuple[str, Any, Any]]:
+    """Yield the keys whose values differ, with both values."""
+    old, new = flat(before.model_dump()), flat(now.model_dump())
+    for key in sorted({*old, *new}):
+        if old.get(key) != new.get(key):
+            yield key, old.get(key), new.get(key)
+
+
+def flat(tree: Any, path: str = "") -> dict[str, Any]:
+    """Return the values of nested dicts by their keys, joined by dots; lists are values."""
+    if not isinstance(tree, dict):
+        return {path: tree}
+    return {
+        key: value
+        for name, each in tree.items()
+        for key, value in flat(each, f"{path}.{name}" if path else name).items()
+    }

@@ -1,0 +1,62 @@
+"""A run read back from its folder: its config, and the state that was chosen."""
+
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from torch import nn
+
+from bptrain.config import load_config
+from bptrain.errors import CheckpointError, UsageError, shorten
+from bptrain.experiment.config import ExperimentConfig
+from bptrain.rundir.checkpoint import by_loss, last_first, read_checkpoint
+from bptrain.rundir.own_files import refuse_links_and_pipes
+from bptrain.rundir.training_state import rest_of
+from bptrain.train.state import refuse_other_tensors
+
+CHECKPOINTS = "checkpoints"
+
+Choice: TypeAlias = Literal["best", "last"]
+
+
+def read_config(run_dir: Path) -> ExperimentConfig:
+    """Return the resolved config of a run, or raise UsageError if the folder is none.
+
+    Raises CheckpointError if something else stands where the run's files should.
+    """
+    if not (run_dir / "config.yaml").is_file():
+        raise UsageError(f"{run_dir}: not a run directory", "it has no config.yaml")
+    refuse_links_and_pipes(run_dir)
+    return load_config(ExperimentConfig, run_dir / "config.yaml", [])
+
+
+def choose_checkpoint(run_dir: Path, which: Choice) -> Path:
+    """Return the folder of a run's best or last state.
+
+    Raises CheckpointError if one of the states that it is chosen from is damaged: nobody should be
+    shown another in its place unsaid.
+    """
+    if which == "last":
+        return last_first(run_dir / CHECKPOINTS)[0]
+    paths, damaged = by_loss(run_dir / CHECKPOINTS)
+    if damaged:
+        raise damaged[0]
+    return paths[0]
+
+
+def load_model(model: nn.Module, checkpoint: Path) -> None:
+    """Load a checkpoint's weights, the averaged ones of a run that averages them.
+
+    Raises CheckpointError if they are another model's.
+    """
+    state = read_checkpoint(checkpoint)
+    try:
+        average = rest_of(state).get("average")
+        weights = state.model if average is None else average["tensors"]
+        refuse_other_tensors(weights, model.state_dict())
+        model.load_state_dict(weights)
+    except (RuntimeError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(
+            f"{checkpoint}: holds another model than the run's config.yaml",
+            shorten(str(error)),
+            "restore the config.yaml the run was trained with",
+        ) from error

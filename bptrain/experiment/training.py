@@ -1,0 +1,143 @@
+"""A run from its folder to its verdict: begin or go on, train, and judge the best state."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from rich.console import Console
+
+from bptrain.config import to_yaml
+from bptrain.data.text.text_config import TextConfig
+from bptrain.errors import InterruptedRun
+from bptrain.experiment.build import Experiment, build
+from bptrain.experiment.evaluation import judge, save_pictures
+from bptrain.experiment.plan import Plan
+from bptrain.experiment.saved_run import CHECKPOINTS
+from bptrain.experiment.session import Session
+from bptrain.monitor.console import TrainingConsole
+from bptrain.monitor.run_log import RunLog, Told
+from bptrain.monitor.tensorboard import Board
+from bptrain.rundir.checkpoint import best_checkpoint
+from bptrain.rundir.metrics_file import MetricsFile
+from bptrain.rundir.prepared import write_prepared
+from bptrain.rundir.run_directory import (
+    create_run_directory,
+    forget_error_log,
+    refuse_if_begun,
+    write_description,
+    write_error_log,
+)
+from bptrain.rundir.run_lock import locked
+from bptrain.rundir.storage import storing
+from bptrain.rundir.training_state import TrainingState, rest_of
+from bptrain.tasks.writing import write_sample
+from bptrain.train.memory import allocating
+from bptrain.train.signals import StopRequest
+
+
+def run(plan: Plan, chosen_dir: Path | None, console: Console, stop: StopRequest) -> Path:
+    """Train the plan's experiment, test its best state, and return the run's folder."""
+    with allocating():
+        experiment = build(plan)
+        with stop.noted():  # or a folder might be left that no checkpoint lies in
+            run_dir = create_run_directory(plan.config.name, chosen_dir)
+            with locked(run_dir):
+                refuse_if_begun(run_dir)
+                with leaving_an_error_log(run_dir):
+                    write_description(run_dir, to_yaml(plan.config), plan.device)
+                    write_prepared(run_dir, plan.dataset.problem, plan.dataset.prepared)
+                    train(experiment, run_dir, console, stop)
+    return run_dir
+
+
+def go_on(
+    plan: Plan, saved: TrainingState, run_dir: Path, console: Console, stop: StopRequest
+) -> None:
+    """Train a run's experiment from a saved state to its end, and test its best state."""
+    with allocating(), leaving_an_error_log(run_dir):
+        forget_error_log(run_dir)
+        experiment = build(plan)
+        write_description(run_dir, to_yaml(plan.config), plan.device)
+        train(experiment, run_dir, console, stop, saved)
+
+
+def train(
+    experiment: Experiment,
+    run_dir: Path,
+    console: Console,
+    stop: StopRequest,
+    saved: TrainingState | None = None,
+) -> None:
+    """Run the loop from its start or from a saved state, and judge the best state at the end."""
+    with storing(run_dir), opened_log(experiment, run_dir, console, saved) as log:
+        session = Session(experiment, run_dir / CHECKPOINTS, log, stop)
+        with stop.noted():
+            if saved is None:
+                session.save({})  # a run that is killed before its first checkpoint has one
+            else:
+                session.restore(saved)
+            if session.is_finished and session.is_settled:
+                log.shown.say("the run is finished: no step is left to take")
+            session.run()
+        if session.early_stopping is not None and session.early_stopping.is_over:
+            log.shown.say(f"stopped early: {session.early_stopping.reason}")
+        with stop.at_once():
+            conclude(session, run_dir)
+
+
+def conclude(session: Session, run_dir: Path) -> None:
+    """Judge the best state of a run that has ended, and show what became of it."""
+    experiment, log, (step, epoch, _) = session.experiment, session.log, session.position
+    judged = judge(experiment, best_checkpoint(run_dir / CHECKPOINTS))
+    if judged is not None:
+        if judged.split == "test":
+            log.metrics.write(step, epoch, judged.values)
+            log.board.write(step, judged.values)
+        log.board.show(step, judged.split, judged.shown)
+        save_pictures(run_dir, judged)
+        log.shown.say(judged.summary)
+    config = experiment.config
+    if isinstance(config.data, TextConfig):
+        prepared = experiment.dataset.prepared
+        text = write_sample(run_dir, config.data, experiment.model, prepared, config.seed)
+        log.board.write_text(step, "sample", text)
+
+
+@contextmanager
+def opened_log(
+    experiment: Experiment, run_dir: Path, console: Console, saved: TrainingState | None
+) -> Iterator[RunLog]:
+    """Open what the run tells; what was told after the saved state is taken back first."""
+    told = Told() if saved is None else Told.of(rest_of(saved).get("log"))
+    with ExitStack() as opened:
+        metrics = MetricsFile(run_dir / "metrics.jsonl", told.metrics, told.elapsed_s)
+        opened.enter_context(metrics)
+        board = Board(
+            run_dir / "tensorboard",
+            to_yaml(experiment.config),
+            experiment.update.gradients.tags,
+            experiment.evaluation_metric.names,
+            told.board,
+            0 if saved is None else saved.values["step"],
+        )
+        opened.enter_context(board)
+        shown = TrainingConsole(console, experiment.total_steps, experiment.steps_per_epoch)
+        opened.enter_context(shown)
+        for what, missing in (("metrics.jsonl", metrics), ("tensorboard/", board)):
+            if missing.missing_bytes:
+                shown.say(
+                    f"{what} lacks {missing.missing_bytes:,} bytes that it had: lines are lost"
+                )
+        yield RunLog(metrics, board, shown)
+
+
+@contextmanager
+def leaving_an_error_log(run_dir: Path) -> Iterator[None]:
+    """Put the traceback of what fails inside the block into the run's folder."""
+    try:
+        yield
+    except (InterruptedRun, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        write_error_log(run_dir, error)
+        raise

@@ -1,0 +1,269 @@
+"""Checkpoints: safetensors and JSON, written under another name and renamed once complete.
+
+    checkpoints/step-000500/
+        model.safetensors  optimizer.safetensors  state.json
+        manifest.json       size and SHA-256 of each of the others, written last
+
+At whatever point a run is killed, every checkpoint that was there is still there and whole:
+
+    .unfinished-step-000500   being written; the name step-000500 comes last, by one rename
+    .replaced-step-000500     the older one of that step, while a newer one takes its name; without
+                              a step-000500 beside it, it still counts
+    .removed-step-000400      being removed
+
+The next save clears up what a killed run left under such names. Neither format of the files can
+hold code, and reading trusts none of them: see `sealed`.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from math import inf
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from bptrain.errors import CheckpointError
+from bptrain.rundir.manifest import ANOTHER, read_manifest, read_verified, seal
+from bptrain.rundir.plain_json import decode, encode
+from bptrain.rundir.storage import make_directory, remove, storing, sync_directory
+from bptrain.rundir.tensors_file import content_of, read
+from bptrain.rundir.training_state import TrainingState
+
+FILES = ("model.safetensors", "optimizer.safetensors", "state.json")
+UNFINISHED, REPLACED, REMOVED = ".unfinished-", ".replaced-", ".removed-"
+STEP = re.compile(r"step-([0-9]{6,})")
+LARGEST_STATE = 16 * 2**20  # bytes of state.json
+
+
+def write_checkpoint(directory: Path, state: TrainingState) -> Path:
+    """Write `state` into a new folder of `directory` and return it; all of it or nothing.
+
+    An older checkpoint of the same step is replaced, and stays until the new one is complete.
+    """
+    path = directory / name_of(state.values["step"])
+    values = encode(state.values)
+    if len(values) > LARGEST_STATE:
+        raise ValueError(f"{len(values):,} bytes of values, at most {LARGEST_STATE:,} are read")
+    decode(values)  # raises ValueError for what could not be read back
+    with storing(path):
+        make_directory(directory)
+        _clear_up(directory)
+        unfinished = directory / (UNFINISHED + path.name)
+        try:
+            unfinished.mkdir()
+            seal(unfinished, _contents(state, values))
+            _give_name(unfinished, path)
+        except BaseException:
+            with suppress(OSError):
+                remove(unfinished)  # a full disk gets its space back
+            raise
+    return path
+
+
+def read_checkpoint(path: Path) -> TrainingState:
+    """Return the verified state of a checkpoint folder, or raise CheckpointError."""
+    manifest = read_manifest(path, FILES)
+    values = read_values(path)
+    model, optimizer = (
+        _tensors(path / name, read_verified(path / name, manifest[name])) for name in FILES[:2]
+    )
+    return TrainingState(model, optimizer, values)
+
+
+def read_values(path: Path) -> dict[str, Any]:
+    """Return the verified `state.json` of a checkpoint folder, or raise CheckpointError.
+
+    Of the tensors only the sizes of their files are verified.
+    """
+    file = path / FILES[2]
+    content = read_verified(file, read_manifest(path, FILES)[FILES[2]], LARGEST_STATE)
+    try:
+        values: dict[str, Any] = decode(content)
+        name = name_of(values.get("step"))
+    except (ValueError, AttributeError) as error:
+        raise CheckpointError(f"{file}: not of a checkpoint", str(error), ANOTHER) from error
+    if STEP.fullmatch(_own_name(path)) and name != _own_name(path):
+        raise CheckpointError(f"{path}: holds {name}, not what its own name says", hint=ANOTHER)
+    return values
+
+
+def list_checkpoints(directory: Path) -> list[Path]:
+    """Return the checkpoint folders, oldest step first, sound or not."""
+    try:
+        there = {path.name: path for path in directory.iterdir()}
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise CheckpointError(f"{directory}: cannot be read", error.strerror or "") from error
+    found = {}
+    for path in there.values():
+        step = STEP.fullmatch(_own_name(path))
+        if step and (path.name == _own_name(path) or _own_name(path) not in there):
+            found[path] = int(step[1])
+    return sorted(found, key=found.__getitem__)
+
+
+def last_first(directory: Path) -> list[Path]:
+    """Return the checkpoint folders, newest first, or raise CheckpointError if there is none."""
+    paths = list_checkpoints(directory)[::-1]
+    if not paths:
+        raise CheckpointError(f"{directory}: no checkpoint", hint="was the run stopped early?")
+    return paths
+
+
+def newest_sound(directory: Path) -> tuple[Path, TrainingState, list[CheckpointError]]:
+    """Return the newest checkpoint that verifies, its state, and what is wrong with newer ones.
+
+    Raises CheckpointError if none verifies.
+    """
+    errors: list[CheckpointError] = []
+    for path in last_first(directory):
+        try:
+            return path, read_checkpoint(path), errors
+        except CheckpointError as error:
+            errors.append(error)
+    raise _none_sound(directory, errors)
+
+
+def by_loss(directory: Path) -> tuple[list[Path], list[CheckpointError]]:
+    """Return the checkpoints by validation loss, the least first, and what is wrong with others.
+
+    Those without a loss come last; of equals the newest is first. Only `state.json` is verified.
+    """
+    errors: list[CheckpointError] = []
+    losses: dict[Path, float] = {}
+    for path in last_first(directory):
+        try:
+            loss = read_values(path).get("val/loss")
+        except CheckpointError as error:
+            errors.append(error)
+        else:
+            losses[path] = float(loss) if isinstance(loss, int | float) else inf
+    return sorted(losses, key=losses.__getitem__), errors
+
+
+def best_checkpoint(directory: Path, written: Path | None = None) -> Path:
+    """Return the sound checkpoint of least validation loss, the newest if none was validated.
+
+    written  one that is sound because this process has just written it: it is not read again
+
+    Raises CheckpointError if none verifies.
+    """
+    paths, errors = by_loss(directory)
+    for path in paths:
+        try:
+            if path != written:
+                read_checkpoint(path)
+        except CheckpointError as error:
+            errors.append(error)
+        else:
+            return path
+    raise _none_sound(directory, errors)
+
+
+def prune(directory: Path, keep_last: int, written: Path | None = None) -> None:
+    """Remove all checkpoints but the newest `keep_last` sound ones and the best one.
+
+    written  the one that this process has just written, which is thereby known to be sound
+
+    A damaged one takes no sound one's place, and goes once it is older than all that stay. To hash
+    every file of every checkpoint at each save would cost more than the save. So the best one and
+    those newer than `written`, left by a run that was resumed before them, are read in full; of
+    older ones the manifest, the sizes and state.json are. What this leaves open is a bit that
+    turns on the disk in an older one: it may take the place of a sound one, never of `written`.
+    Without `written` all that count are read in full.
+    """
+    _clear_up(directory)
+    kept = set() if written is None else {written}
+    sound, older = 0, False
+    for path in last_first(directory):
+        if sound == keep_last:
+            break
+        kept.add(path)
+        sound += path == written or _is_sound(path, in_full=not older)
+        older = older or path == written
+    outdated = [path for path in list_checkpoints(directory) if path not in kept]
+    if not outdated:
+        return
+    best = best_checkpoint(directory, written)
+    with storing(directory):
+        # renamed first: no killed run leaves half a checkpoint under a checkpoint's name
+        removed = [
+            path.rename(path.with_name(REMOVED + path.name)) for path in outdated if path != best
+        ]
+        if removed:
+            sync_directory(directory)
+        for path in removed:
+            remove(path)
+
+
+def name_of(step: Any) -> str:
+    """Return the name of a step's folder."""
+    if type(step) is not int or step < 0:
+        raise ValueError(f"the step is {step!r}")
+    return f"step-{step:06d}"
+
+
+def _own_name(path: Path) -> str:
+    return path.name.removeprefix(REPLACED)
+
+
+def _is_sound(path: Path, in_full: bool) -> bool:
+    try:
+        (read_checkpoint if in_full else read_values)(path)
+    except CheckpointError:
+        return False
+    return True
+
+
+def _none_sound(directory: Path, errors: list[CheckpointError]) -> CheckpointError:
+    newest = errors[0]
+    return CheckpointError(
+        f"{directory}: none of {len(errors)} checkpoints can be used",
+        f"{newest.what}: {newest.why}" if newest.why else newest.what,
+        "restore the folder from a copy, or train the run anew",
+    )
+
+
+def _contents(state: TrainingState, values: bytes) -> Iterator[tuple[str, bytes]]:
+    """Yield each file's name and content, made when it is its turn: they are large."""
+    yield FILES[0], content_of(state.model)
+    yield FILES[1], content_of(state.optimizer)
+    yield FILES[2], values
+
+
+def _tensors(path: Path, content: bytes) -> dict[str, Tensor]:
+    try:
+        return read(content)
+    except ValueError as error:
+        raise CheckpointError(f"{path}: not of a checkpoint", str(error), ANOTHER) from error
+
+
+def _give_name(finished: Path, path: Path) -> None:
+    """Rename a complete folder to a checkpoint's name; an older one of that name makes way."""
+    replaced = path.with_name(REPLACED + path.name)
+    if os.path.lexists(path):
+        path.rename(replaced)
+    finished.rename(path)
+    sync_directory(path.parent)
+    _clear_up(path.parent)
+
+
+def _clear_up(directory: Path) -> None:
+    """Remove what is neither finished nor needed, as far as the file system lets it."""
+    leftovers: list[Path] = []
+    with suppress(OSError):
+        leftovers += directory.glob(".*-step-*")
+    for path in leftovers:
+        with suppress(OSError):
+            if path.name.startswith((UNFINISHED, REMOVED)):
+                remove(path)
+            elif path.name.startswith(REPLACED):
+                original = path.with_name(_own_name(path))
+                if os.path.lexists(original):
+                    remove(path)
+                else:
+                    path.rename(original)

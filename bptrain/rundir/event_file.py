@@ -1,0 +1,93 @@
+"""TensorBoard's event files, written record by record, and cut back by a run that is resumed.
+
+torch's SummaryWriter leaves writing to a thread of its own: nobody can tell how far it has come,
+and what the disk refuses is printed as the thread's traceback. Here `add` returns when the record
+is stored.
+"""
+
+import os
+import re
+import socket
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.summary.writer.record_writer import RecordWriter
+
+from bptrain.errors import CheckpointError
+from bptrain.rundir.appended_file import AppendedFile, cut_back
+from bptrain.saved_values import said
+
+PREFIX = "events.out.tfevents."
+NAME = re.compile(re.escape(PREFIX) + r"(\d+)\.[^/\0]*")  # the second that it was opened in
+
+
+class EventFile:
+    """A new event file.
+
+    purge_step  a TensorBoard that is running forgets what it has read of this step and later ones
+    """
+
+    def __init__(self, path: Path, purge_step: int | None = None) -> None:
+        self._file = AppendedFile(path)
+        self._records = RecordWriter(self._file)
+        self._write(Event(file_version="brain.Event:2"))
+        if purge_step is not None:
+            start = SessionLog(status=SessionLog.START)
+            self._write(Event(step=purge_step, session_log=start))
+
+    def add(self, summary: Summary, step: int = 0) -> None:
+        """Append what is shown at a step."""
+        self._write(Event(step=step, summary=summary))
+
+    def _write(self, event: Event) -> None:
+        event.wall_time = time.time()
+        self._records.write(event.SerializeToString())
+
+    def position(self) -> int:
+        """Return the size in bytes, once the disk holds them."""
+        return self._file.position()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def event_files(directory: Path) -> dict[str, Path]:
+    """Return the event files of a directory by name, in TensorBoard's order; a link is none."""
+    return {
+        path.name: path
+        for path in sorted(directory.glob("*"))
+        if NAME.fullmatch(path.name) and not path.is_symlink()
+    }
+
+
+def next_path(directory: Path) -> Path:
+    """Return the path of a new event file, which TensorBoard reads after all that are there.
+
+    It reads by name, and goes on to later names only: neither two runs in one second nor a clock
+    that was put back may change the order.
+    """
+    names = (NAME.fullmatch(name) for name in event_files(directory))
+    second = max([int(time.time()), *(int(name[1]) + 1 for name in names if name)])
+    return directory / f"{PREFIX}{second:010d}.{socket.gethostname()}.{os.getpid()}"
+
+
+def cut_back_events(directory: Path, position: Mapping[str, int]) -> int:
+    """Cut the event files back to their sizes in `position`, and those that it lacks to nothing.
+
+    They are not removed: a TensorBoard that is reading one would not go on to the next. Returns
+    how many bytes are missing. Raises CheckpointError, before anything is touched, for a position
+    that does not name files of this directory.
+    """
+    for name, size in position.items():
+        if not NAME.fullmatch(name) or (directory / name).is_symlink():
+            raise CheckpointError(f"{name!r} in the checkpoint names no event file of {directory}")
+        if type(size) is not int or size < 0:
+            raise CheckpointError(f"the checkpoint's size of {name} is {said(size)}")
+    for name, path in event_files(directory).items():
+        if name not in position:
+            cut_back(path, 0)
+    return sum(cut_back(directory / name, size) for name, size in position.items())

@@ -1,0 +1,131 @@
+"""A folder of files that cannot change unseen: a manifest holds the size and SHA-256 of each.
+
+The manifest is written last and in one form only. It is read if writing out what was read gives
+the same bytes again, so that no bit of the manifest itself can change unseen either.
+
+Reading trusts nothing. Sizes are compared before a file is opened, and no byte is interpreted
+before its checksum is verified. Links, pipes and devices are not opened: a pipe would wait for a
+writer for ever.
+"""
+
+import os
+from collections.abc import Iterable
+from hashlib import sha256
+from pathlib import Path
+from stat import S_ISDIR, S_ISREG
+from typing import Any, NamedTuple
+
+from bptrain.errors import CheckpointError
+from bptrain.free_memory import free_bytes, in_words
+from bptrain.rundir.plain_json import decode, encode
+from bptrain.rundir.storage import sync_directory, write_durably
+
+MANIFEST = "manifest.json"
+LARGEST_MANIFEST = 4096  # bytes
+ANOTHER = "take another checkpoint of the run"
+
+
+class Entry(NamedTuple):
+    """What the manifest says of a file."""
+
+    bytes: int
+    sha256: str
+
+
+def seal(folder: Path, files: Iterable[tuple[str, bytes]]) -> None:
+    """Write files and their manifest into an empty folder, and wait until the disk holds them."""
+    manifest = {}
+    for name, content in files:
+        write_durably(folder / name, content)
+        manifest[name] = Entry(len(content), sha256(content).hexdigest())._asdict()
+        del content  # or it would stay in memory while the next one is made
+    write_durably(folder / MANIFEST, encode(manifest))
+    sync_directory(folder)
+
+
+def read_manifest(folder: Path, names: tuple[str, ...]) -> dict[str, Entry]:
+    """Return the entries of exactly `names`, each file being there in the size that is told.
+
+    The content of the files stays unread. Raises CheckpointError.
+    """
+    path = folder / MANIFEST
+    if not S_ISDIR(_status(folder).st_mode):
+        raise CheckpointError(f"{folder}: not a folder", hint=ANOTHER)
+    content = read_regular(path, LARGEST_MANIFEST)
+    try:
+        manifest = decode(content)
+        entries = _entries(manifest, names)
+        if encode(manifest) != content:
+            raise ValueError("it is not in the form that it was written in")  # noqa: TRY301
+    except ValueError as error:
+        raise CheckpointError(f"{path}: damaged", str(error), ANOTHER) from error
+    for name, entry in entries.items():
+        _refuse_size(folder / name, _regular_size(folder / name), entry.bytes)
+    return entries
+
+
+def read_verified(path: Path, entry: Entry, largest: int | None = None) -> bytes:
+    """Return the content of a file if it is the one that was sealed, or raise CheckpointError."""
+    most = free_bytes() if largest is None else largest
+    if entry.bytes > most:
+        raise CheckpointError(
+            f"{path}: too large",
+            f"{in_words(entry.bytes)}, at most {in_words(most)} can be read",
+        )
+    content = read_regular(path, entry.bytes)
+    _refuse_size(path, len(content), entry.bytes)
+    if sha256(content).hexdigest() != entry.sha256:
+        raise CheckpointError(
+            f"{path}: damaged", "its content does not match its checksum in the manifest", ANOTHER
+        )
+    return content
+
+
+def _entries(manifest: Any, names: tuple[str, ...]) -> dict[str, Entry]:
+    if not isinstance(manifest, dict) or set(manifest) != set(names):
+        raise ValueError(f"it does not list exactly {', '.join(names)}")
+    for entry in manifest.values():
+        if not isinstance(entry, dict) or set(entry) != set(Entry._fields):
+            raise ValueError("an entry lacks its size or checksum")
+        # type, not isinstance: True would pass for the number 1
+        if type(entry["bytes"]) is not int or type(entry["sha256"]) is not str:
+            raise ValueError("a size or checksum is none")
+    return {name: Entry(**entry) for name, entry in manifest.items()}
+
+
+def read_regular(path: Path, most: int) -> bytes:
+    """Return the content of a regular file of at most `most` bytes, or raise CheckpointError."""
+    if _regular_size(path) > most:
+        raise CheckpointError(f"{path}: damaged", f"larger than {most:,} bytes", ANOTHER)
+    try:
+        # against what may have taken the name since: no link is followed, no pipe waited for
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with os.fdopen(descriptor, "rb") as file:
+            return file.read(min(most, os.fstat(descriptor).st_size))
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _regular_size(path: Path) -> int:
+    status = _status(path)
+    if not S_ISREG(status.st_mode):
+        raise CheckpointError(f"{path}: not a regular file", "it is not opened", ANOTHER)
+    return status.st_size
+
+
+def _status(path: Path) -> os.stat_result:
+    try:
+        return path.lstat()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _refuse_size(path: Path, size: int, expected: int) -> None:
+    if size != expected:
+        raise CheckpointError(
+            f"{path}: damaged", f"{size:,} bytes, the manifest says {expected:,}", ANOTHER
+        )
+
+
+def _unreadable(path: Path, error: OSError) -> CheckpointError:
+    return CheckpointError(f"{path}: cannot be read", error.strerror or str(error), ANOTHER)

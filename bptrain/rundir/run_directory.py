@@ -1,0 +1,107 @@
+"""The folder of a run: created anew each time, never written over."""
+
+import json
+import platform
+import sys
+import traceback
+from contextlib import suppress
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bptrain.errors import UsageError
+from bptrain.rundir.run_lock import LOCK
+from bptrain.rundir.storage import make_directory, replace_durably, storing, sync_directory
+
+PACKAGES = ("bptrain", "torch", "torchvision", "numpy", "pydantic", "scikit-learn", "tensorboard")
+
+
+def create_run_directory(name: str, chosen: Path | None, root: Path = Path("runs")) -> Path:
+    """Create and return the run's folder: `chosen`, else runs/<name>, <name>-2, ...
+
+    Raises UsageError if `chosen` is there already and not an empty folder.
+    """
+    if chosen is not None:
+        if chosen.exists() and not (chosen.is_dir() and not any(chosen.iterdir())):
+            raise _exists_already(chosen)
+        with storing(chosen):
+            make_directory(chosen)
+        return chosen
+    number = 1
+    with storing(root):
+        make_directory(root)
+        while True:
+            path = root / (name if number == 1 else f"{name}-{number}")
+            try:
+                path.mkdir()  # atomic: two runs that start together get two folders
+                sync_directory(root)
+            except FileExistsError:
+                if not root.is_dir():
+                    raise
+                number += 1
+            else:
+                return path
+
+
+def refuse_if_begun(run_dir: Path) -> None:
+    """Raise UsageError if another process has begun a run in the folder before it was locked."""
+    if any(path.name != LOCK for path in run_dir.iterdir()):
+        raise _exists_already(run_dir)
+
+
+def write_description(run_dir: Path, config_text: str, device: torch.device) -> None:
+    """Write `config.yaml` and `environment.json`."""
+    described = json.dumps(environment(device), indent=2) + "\n"
+    with storing(run_dir):
+        # durably: without its config no checkpoint of the run can be gone on with
+        replace_durably(run_dir / "environment.json", described.encode())
+        replace_durably(run_dir / "config.yaml", config_text.encode())
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """Return what a run's numbers depend on besides its config and data."""
+    return {
+        "command": sys.argv,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "device": device_name(device),
+        "threads": torch.get_num_threads(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "torch": torch.__version__,
+        "packages": package_versions(),
+    }
+
+
+def _exists_already(run_dir: Path) -> UsageError:
+    return UsageError(
+        f"--run-dir {run_dir} exists already",
+        "a run is never written over",
+        "choose another folder",
+    )
+
+
+def write_error_log(run_dir: Path, error: BaseException) -> None:
+    """Write the traceback of a failed run; a full disk must not hide the error itself."""
+    text = "".join(traceback.format_exception(error))
+    with suppress(OSError):
+        (run_dir / "error.log").write_text(text, encoding="utf-8")
+
+
+def forget_error_log(run_dir: Path) -> None:
+    """Remove the traceback of a failure that a resumed run leaves behind it."""
+    with storing(run_dir):
+        (run_dir / "error.log").unlink(missing_ok=True)
+
+
+def package_versions() -> dict[str, str]:
+    """Return the versions of the packages that decide a run's numbers."""
+    return {package: version(package) for package in PACKAGES}
+
+
+def device_name(device: torch.device) -> str:
+    """Return the device in a person's words."""
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return f"{device} ({platform.processor() or platform.machine()})"

@@ -1,0 +1,1 @@
+"""What depends on the task of a data set: metrics, pictures, the form of an answer, sampling."""

@@ -1,0 +1,122 @@
+"""What a trained language model writes: on from prompts, and as the sample of a run."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from bptrain.rundir.storage import storing
+from bptrain.tasks.sampling import generate
+
+SAMPLE = "sample.txt"
+LINE_END = "\n"
+
+
+class Vocabulary(Protocol):
+    """Turns text into tokens and back."""
+
+    def encode(self, text: str) -> Tensor:
+        """Return the tokens [n] of a text."""
+        ...
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Return the text of tokens."""
+        ...
+
+
+class Prompts(Protocol):
+    """What a model goes on from."""
+
+    @property
+    def inputs(self) -> Tensor:
+        """Tokens [N, T]."""
+        ...
+
+
+class TextData(Protocol):
+    """The data that a language model was trained on, as far as writing needs it."""
+
+    @property
+    def unit(self) -> str:
+        """What a token stands for: "character" or "byte"."""
+        ...
+
+    def prepare(self, words: Sequence[str], prepared: Mapping[str, Any]) -> Prompts:
+        """Return prompts, each a text or the name of a file."""
+        ...
+
+    def vocabulary(self, prepared: Mapping[str, Any]) -> Vocabulary:
+        """Return the vocabulary that was fitted on the training part."""
+        ...
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How a text is drawn.
+
+    length       characters or bytes, the prompt not included
+    temperature  0 takes the likeliest symbol each time, 1 draws as the model says; a little below,
+                 there are fewer slips of the pen, and no loops yet
+    """
+
+    length: int = 1000
+    temperature: float = 0.8
+    seed: int = 0
+
+    @classmethod
+    def of(cls, length: int | None, temperature: float | None, seed: int | None) -> "Manner | None":
+        """Return the manner that options ask for, None if none of them is given."""
+        if length is None and temperature is None and seed is None:
+            return None
+        return cls(
+            cls.length if length is None else length,
+            cls.temperature if temperature is None else temperature,
+            cls.seed if seed is None else seed,
+        )
+
+
+def continued(
+    data: TextData,
+    model: nn.Module,
+    prompts: Sequence[str],
+    prepared: Mapping[str, Any],
+    manner: Manner,
+) -> list[str]:
+    """Return what the model writes on from each prompt, a text or the name of a file.
+
+    It is a function of the prompt and the seed, whatever other prompts there are. Raises DataError
+    for an empty prompt, UsageError for a temperature that is none.
+    """
+    # one by one: prompts of different lengths would end in padding
+    inputs = [data.prepare([prompt], prepared).inputs for prompt in prompts]
+    return [written(data, model, tokens, prepared, manner) for tokens in inputs]
+
+
+def write_sample(
+    run_dir: Path, data: TextData, model: nn.Module, prepared: Mapping[str, Any], seed: int
+) -> str:
+    """Write a text by the model into the run's `sample.txt`, and return it.
+
+    It begins as after the end of a line; where the text has no lines, as after its first symbol in
+    the order of the vocabulary.
+    """
+    symbols = prepared["symbols"]
+    opening = LINE_END if data.unit == "byte" or LINE_END in symbols else symbols[1]
+    tokens = data.vocabulary(prepared).encode(opening).long().unsqueeze(0)
+    text = written(data, model, tokens, prepared, Manner(seed=seed))
+    with storing(run_dir):
+        (run_dir / SAMPLE).write_text(text, encoding="utf-8")
+    return text
+
+
+def written(
+    data: TextData, model: nn.Module, tokens: Tensor, prepared: Mapping[str, Any], manner: Manner
+) -> str:
+    """Return what the model writes on from the tokens [1, T] of a prompt."""
+    device = next(model.parameters()).device
+    generator = torch.Generator().manual_seed(manner.seed)
+    drawn = generate(model, tokens.to(device), manner.length, manner.temperature, generator)
+    return data.vocabulary(prepared).decode(drawn[0].tolist())

@@ -1,0 +1,100 @@
+"""Evaluate and predict for every kind of data, with the input that a person would name."""
+
+import csv
+import json
+from collections.abc import Callable
+from io import StringIO
+from math import isfinite
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from kinds_of_data import KINDS, Kind
+
+from bptrain.data import DataConfig
+
+METRIC = {
+    "classification": "accuracy",
+    "regression": "rmse",
+    "tagging": "accuracy",
+    "transcription": "character_error_rate",
+    "language_model": "bits_per_character",
+}
+
+
+def test_no_kind_of_data_is_left_out() -> None:
+    kinds = {each.model_fields["kind"].default for each in get_args(get_args(DataConfig)[0])}
+    assert {name.split()[0] for name in KINDS} == kinds
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_run_is_evaluated_and_predicts_what_a_person_names(bptrain: Callable, name: str) -> None:
+    kind = KINDS[name]
+    kind.write()
+    Path("c.yaml").write_text(
+        f"data: {{{kind.data}, batch_size: 16}}\nmodel: {kind.model}\ntrain: {{steps: 2}}\n"
+    )
+    fitted = bptrain("fit", "c.yaml", "--run-dir", "run")
+    assert fitted.exit_code == 0, fitted.stderr
+
+    judged = bptrain("evaluate", "run", "--json")
+    assert judged.exit_code == 0, judged.stderr
+    measured = json.loads(judged.stdout)
+    assert measured.pop("checkpoint").startswith("step-")
+    assert {"test/loss", f"test/{METRIC[kind.task]}"} <= set(measured)
+    assert all(isfinite(value) for value in measured.values())
+
+    if not kind.inputs:
+        refused = bptrain("predict", "run", "new.csv")
+        assert refused.exit_code == 2
+        assert "reads no file" in refused.stderr
+        return
+    check_answers(bptrain, kind)
+
+
+def check_answers(bptrain: Callable, kind: Kind) -> None:
+    """See that the answers are of the task's form, and the same as JSON, CSV and a table."""
+    words = ["predict", "run", *kind.inputs]
+    words += ["--length", "5", "--temperature", "0"] if kind.task == "language_model" else []
+    printed = {form: bptrain(*words, *form) for form in ((), ("--json",), ("--csv",))}
+    for result in printed.values():
+        assert result.exit_code == 0, result.stderr
+    said = json.loads(printed["--json",].stdout)
+    assert len(said) == kind.answers
+    heading, *rows = printed[()].stdout.splitlines()
+    assert heading.split() == list(said[0])
+    read = list(csv.DictReader(StringIO(printed["--csv",].stdout)))
+    assert len(read) == kind.answers
+    for number, (answer, cells) in enumerate(zip(said, read, strict=True), start=1):
+        many = len(kind.inputs) < kind.answers
+        assert answer["input"] == (
+            f"{kind.inputs[0]}:{number}" if many else kind.inputs[number - 1]
+        )
+        assert any(row.startswith(answer["input"]) for row in rows)
+        check_answer(kind, answer, cells)
+
+
+def check_answer(kind: Kind, answer: dict[str, Any], cells: dict[str, str]) -> None:
+    assert cells["input"] == answer["input"]
+    match kind.task:
+        case "classification":
+            ranked = [each["class"] for each in answer["top"]]
+            assert len(set(ranked)) == min(3, len(kind.names))
+            assert set(ranked) <= set(kind.names)
+            assert answer["class"] == cells["class"] == ranked[0]
+            assert 0 < answer["probability"] == float(cells["probability"]) <= 1
+        case "regression":
+            assert list(answer) == ["input", *kind.names]
+            for name in kind.names:
+                assert isfinite(answer[name])
+                assert float(cells[name]) == answer[name]
+        case "tagging":
+            assert set(answer["classes"]) <= set(kind.names)
+            assert len(answer["classes"]) == int(answer["input"].split(":")[1]) + 1  # its steps
+            assert cells["classes"] == " ".join(answer["classes"])
+        case "transcription":
+            assert set(answer["text"]) <= set(kind.names)
+            assert cells["text"] == answer["text"]
+        case "language_model":
+            assert len(answer["text"]) == 5
+            assert cells["text"] == answer["text"]

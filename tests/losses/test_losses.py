@@ -1,0 +1,140 @@
+"""Losses: the one that each task takes by default, their values, and what they refuse."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from graphs import foreign_nodes
+from small_files import CONFIGS
+from torch.nn import functional
+
+from bptrain import nn
+from bptrain.errors import UsageError
+from bptrain.losses.losses import (
+    KINDS,
+    BCEWithLogitsConfig,
+    CrossEntropyConfig,
+    CTCConfig,
+    HuberConfig,
+    L1Config,
+    MSEConfig,
+    SmoothL1Config,
+    TaskLossConfig,
+    default_loss,
+)
+from bptrain.problem import Problem, Task
+
+DEFAULTS: dict[Task, type[TaskLossConfig]] = {
+    "classification": CrossEntropyConfig,
+    "tagging": CrossEntropyConfig,
+    "language_model": CrossEntropyConfig,
+    "regression": MSEConfig,
+    "transcription": CTCConfig,
+}
+
+
+def problem(task: Task, outputs: int = 3) -> Problem:
+    return Problem(task, (4,), outputs)
+
+
+@pytest.mark.parametrize("task", DEFAULTS)
+def test_each_task_has_its_loss_where_none_is_named(task: Task) -> None:
+    assert type(default_loss(problem(task))) is DEFAULTS[task]
+
+
+@pytest.mark.parametrize("task", DEFAULTS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_loss_refuses_the_tasks_it_does_not_fit(kind: type[TaskLossConfig], task: Task) -> None:
+    if task in kind.tasks:
+        return
+    with pytest.raises(UsageError, match=task) as refused:
+        kind().build(problem(task))
+    assert kind().kind in refused.value.what
+    assert DEFAULTS[task]().kind in refused.value.hint
+
+
+@pytest.mark.parametrize("task", ["tagging", "language_model"])
+def test_cross_entropy_of_a_sequence_is_that_of_its_steps(task: Task) -> None:
+    torch.manual_seed(0)
+    outputs = torch.randn(2, 5, 3, requires_grad=True)
+    labels = torch.randint(3, (2, 5))
+    labels[1, 3:] = -100
+    loss = CrossEntropyConfig(label_smoothing=0.1).build(problem(task))(outputs, labels)
+    expected = functional.cross_entropy(outputs.transpose(1, 2), labels, label_smoothing=0.1)
+    torch.testing.assert_close(loss, expected)
+    assert foreign_nodes([loss]) == set()
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        (MSEConfig(), functional.mse_loss),
+        (L1Config(), functional.l1_loss),
+        (SmoothL1Config(beta=0.5), lambda x, t: functional.smooth_l1_loss(x, t, beta=0.5)),
+        (HuberConfig(delta=2.0), lambda x, t: functional.huber_loss(x, t, delta=2.0)),
+    ],
+    ids=lambda value: getattr(value, "kind", ""),
+)
+def test_regression_losses_are_torchs(config: TaskLossConfig, expected: Callable) -> None:
+    torch.manual_seed(0)
+    outputs, targets = torch.randn(6, 2, requires_grad=True) * 3, torch.randn(6, 2)
+    loss = config.build(problem("regression", 2))
+    assert type(loss).__module__.startswith("bptrain.nn")
+    torch.testing.assert_close(loss(outputs, targets), expected(outputs, targets))
+
+
+@pytest.mark.parametrize("kind", [CrossEntropyConfig, BCEWithLogitsConfig, MSEConfig])
+def test_probabilities_as_targets_mean_the_same_as_classes(kind: type[TaskLossConfig]) -> None:
+    torch.manual_seed(0)
+    outputs, labels = torch.randn(6, 3), torch.randint(3, (6,))
+    loss = kind().build(problem("classification"))
+    one_hot = functional.one_hot(labels, 3).float()
+    torch.testing.assert_close(loss(outputs, one_hot), loss(outputs, labels))
+
+
+def test_bce_asks_each_class_for_itself() -> None:
+    outputs, labels = torch.tensor([[0.5, -1.0, 2.0]]), torch.tensor([2])
+    loss = BCEWithLogitsConfig().build(problem("classification"))
+    expected = functional.binary_cross_entropy_with_logits(outputs, torch.tensor([[0.0, 0.0, 1.0]]))
+    torch.testing.assert_close(loss(outputs, labels), expected)
+    assert BCEWithLogitsConfig().probabilities(outputs).equal(outputs.sigmoid())
+
+
+def test_probabilities_follow_the_loss_that_was_trained() -> None:
+    outputs = torch.tensor([[1.2, -0.1, 0.3]])
+    assert CrossEntropyConfig().probabilities(outputs).sum().item() == pytest.approx(1)
+    torch.testing.assert_close(MSEConfig().probabilities(outputs), torch.tensor([[1.0, 0.0, 0.3]]))
+
+
+def test_ctc_takes_batches_of_logits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nn, "CTCLoss", getattr(nn, "CTCLoss", torch.nn.CTCLoss), raising=False)
+    torch.manual_seed(0)
+    outputs = torch.randn(3, 6, 4, requires_grad=True)
+    texts = torch.tensor([[1, 2, 0], [3, 3, 1], [1, 1, 1]])
+    lengths, text_lengths = torch.tensor([6, 5, 3]), torch.tensor([2, 3, 3])
+    loss = CTCConfig().build(problem("transcription", 4))(outputs, texts, lengths, text_lengths)
+    expected = functional.ctc_loss(
+        outputs.log_softmax(2).transpose(0, 1), texts, lengths, text_lengths, zero_infinity=True
+    )
+    torch.testing.assert_close(loss, expected)
+    loss.backward()
+    assert outputs.grad is not None
+    assert not outputs.grad[2].any()  # three frames cannot hold 1 1 1: blanks must part them
+
+
+def test_the_resolved_config_names_the_loss(bptrain: Callable, tmp_path: Path) -> None:
+    text = (CONFIGS / "digits_vanishing.yaml").read_text()
+    assert "loss:" not in text
+    (tmp_path / "mine.yaml").write_text(text)
+    assert bptrain("fit", "mine.yaml", "train.steps=1", "--run-dir", "run").exit_code == 0
+    resolved = (tmp_path / "run" / "config.yaml").read_text()
+    assert "loss:\n  kind: cross_entropy\n  label_smoothing: 0.0\n" in resolved
+
+
+def test_a_loss_of_another_task_is_refused_before_anything_is_trained(bptrain: Callable) -> None:
+    result = bptrain("fit", CONFIGS / "digits_mlp.yaml", "loss={kind: huber}")
+    assert result.exit_code == 2
+    assert "loss.kind huber does not fit a classification problem" in result.stderr
+    assert "cross_entropy" in result.stderr
+    assert not Path("runs").exists()
