@@ -12,13 +12,14 @@ import pytest
 
 TESTS = Path(__file__).parent
 PLACES = (  # folders and files below tests/
+    "config/test_config.py",
+    "config/test_yaml_tree.py",
+    "losses",
     "ops",
     "optim",
-    "train",
+    "rundir",
     "test_architecture.py",
-    "test_config.py",
-    "test_losses.py",
-    "test_yaml_tree.py",
+    "train",
 )
 TOO_SLOW = (  # what takes seconds in PLACES: files and functions
     "test_checkpoint_faults.py",
