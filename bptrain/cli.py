@@ -260,9 +260,9 @@ def init(
 ) -> None:
     """Print a commented starter config."""
     with errors_to_exit_codes():
-        from bptrain.commands.init import starter_config
+        from bptrain.commands.init import FOR_EDITORS, starter_config
 
-        print(starter(starter_config(kind.value)), end="")
+        print(FOR_EDITORS + starter(starter_config(kind.value)), end="")
 
 
 @app.command()

@@ -8,6 +8,12 @@ from bptrain.models.mlp import MLPConfig
 from bptrain.models.rnn import RNNConfig
 from bptrain.models.sequential import SequentialConfig
 
+SCHEMA_FILE = "bptrain.schema.json"
+FOR_EDITORS = f"""\
+# yaml-language-server: $schema={SCHEMA_FILE}
+# Editors complete and check the keys by this file: bptrain validate --schema > {SCHEMA_FILE}
+
+"""
 STARTING_LAYERS = [
     {"Conv2d": {"out_channels": 32, "kernel_size": 3, "padding": 1}},
     "BatchNorm2d",

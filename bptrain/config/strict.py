@@ -19,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 from pydantic.fields import FieldInfo
+from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import ErrorDetails
 
 from bptrain.config.guide import GIVEN_WIDTH, Guide, Node, definition, kind_first
@@ -155,7 +156,7 @@ def json_schema(config_class: type[StrictConfig]) -> Node:
         member = schema["$defs"][definition(reference)]
         others = [key for key in member.get("required", []) if key != "kind"]
         member["required"] = others if reference in optional else ["kind", *others]
-    return schema
+    return {"$schema": GenerateJsonSchema.schema_dialect, **schema}
 
 
 def _unions(node: object) -> Iterator[Node]:
