@@ -62,7 +62,7 @@ def overfit_one_batch(plan: Plan, console: Console, stop: StopRequest) -> None:
             first = last if step == 1 else first
             if not isfinite(last):
                 refuse_non_finite(f"the loss is {last} at step {step}")
-            sums = metric.sums(report.answers[0].outputs, batch.targets)
+            sums = metric.sums(report.passes[0].outputs, batch.targets)
             measured = {f"train/{k}": v for k, v in metric.figures(sums.tolist()).items()}
             shown = figures({"train/loss": last, **measured})
             console.print(f"step {step}/{steps}  {shown}", highlight=False, soft_wrap=True)

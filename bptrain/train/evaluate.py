@@ -106,7 +106,7 @@ class StepWindow:
         self.losses.append(report.loss)
         self.norms.append(report.change.norms)
         self.clipped = [report.change.clipped]
-        for batch, outputs in report.answers:
+        for batch, outputs, _ in report.passes:
             self.sums.append(self.metric.sums(outputs, batch.targets))
             self.timed_samples += len(outputs)
         self.timed_steps += 1

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from itertools import count
 from typing import Any, NamedTuple, Protocol
 
@@ -55,11 +54,12 @@ class Position(NamedTuple):
 BEGINNING = Position()
 
 
-class Answer(NamedTuple):
-    """What the model said to a batch."""
+class Pass(NamedTuple):
+    """One batch's part in a step."""
 
     batch: Batch
-    outputs: Tensor  # [B, ...]
+    outputs: Tensor  # [B, ...], what the model predicted
+    loss: Tensor  # scalar: its share of the step's loss
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class StepReport:
     position: Position  # after the step
     loss: Tensor  # scalar: the mean over the predictions of all of the step's batches
     change: Change
-    answers: list[Answer]
+    passes: list[Pass]
 
 
 def fit(
@@ -82,50 +82,82 @@ def fit(
 ) -> Iterator[StepReport]:
     """Train from `start` until `total_steps` steps are done, and yield a report after each.
 
-    Nothing waits for the device here: the reader of the reports decides when to look.
+    The batches of a step are passed one by one, so that only one's activations are held; autograd
+    adds up their gradients. Nothing waits for the device here: the reader of the reports decides
+    when to look.
+    """
+    for position, group in steps_of(batches, update.batches, total_steps, start):
+        if update.searches:
+            yield search_step(model, loss_function, group, update, position)
+            continue
+        update.optimizer.zero_grad()
+        passes = []
+        for batch, share in zip(group, shares(group), strict=True):
+            with update.precision.autocast():
+                # 1. forward: what does the network predict?
+                outputs = model(*batch.inputs)
+
+                # 2. loss: how wrong is it?
+                loss = loss_function(outputs, *batch.targets)
+
+            # 3. backward: the gradient of the loss by every weight
+            loss.backward(update.precision.scaled(torch.full_like(loss, share)))
+            passes.append(Pass(batch, outputs.detach(), loss.detach() * share))
+
+        # 4. update: move each weight against its gradient
+        change = update(position.step - 1)
+
+        yield StepReport(position, total_loss(passes), change, passes)
+
+
+def steps_of(
+    batches: BatchSource, size: int, total_steps: int, start: Position
+) -> Iterator[tuple[Position, list[Batch]]]:
+    """Yield the batches of each step that is left, `size` or what an epoch has left of them.
+
+    The position is the one after the step.
     """
     step, used = start.step, start.batch
-    epochs = count(start.epoch) if step < total_steps else ()
-    for epoch in epochs:
-        for group in groups(batches.epoch(epoch, used), update.batches):
-            # 1. forward, 2. loss, 3. backward
-            passes = partial(backpropagate, model, loss_function, group, update)
-            loss, answers = passes()
-
-            # 4. update: move each weight against its blame
-            change = update(step, loss, passes)
-
+    for epoch in count(start.epoch) if step < total_steps else ():
+        for group in groups(batches.epoch(epoch, used), size):
             step += 1
             used += len(group)
-            yield StepReport(Position(step, epoch, used), loss, change, answers)
+            yield Position(step, epoch, used), group
             if step == total_steps:
                 return
         used = 0
 
 
-def backpropagate(
-    model: nn.Module, loss_function: nn.Module, group: list[Batch], update: Update
-) -> tuple[Tensor, list[Answer]]:
-    """Lay the gradients of the mean loss over all predictions of a group into the parameters.
+def search_step(
+    model: nn.Module,
+    loss_function: nn.Module,
+    group: list[Batch],
+    update: Update,
+    position: Position,
+) -> StepReport:
+    """Take a step of an optimizer that asks for the loss at several weights, such as L-BFGS.
 
-    The batches are passed one by one, so that only one's activations are held. Autograd adds up
-    what each lays down; `accumulation.py` derives its share.
+    The report is of the weights from before the step, as it is of any other optimizer.
     """
-    update.optimizer.zero_grad()
-    mean: Tensor | float = 0.0
-    answers = []
-    for batch, share in zip(group, shares(group), strict=True):
-        with update.precision.autocast():
-            # 1. forward: what does the network say?
-            outputs = model(*batch.inputs)
 
-            # 2. loss: how wrong is it?
-            loss = loss_function(outputs, *batch.targets)
+    def backpropagate() -> list[Pass]:
+        update.optimizer.zero_grad()
+        passes = []
+        for batch, share in zip(group, shares(group), strict=True):
+            with update.precision.autocast():
+                outputs = model(*batch.inputs)
+                loss = loss_function(outputs, *batch.targets)
+            loss.backward(torch.full_like(loss, share))
+            passes.append(Pass(batch, outputs.detach(), loss.detach() * share))
+        return passes
 
-        # 3. backward: how much is each weight to blame?
-        loss.backward(update.precision.scaled(torch.full_like(loss, share)))
+    passes = backpropagate()
+    loss = total_loss(passes)
+    change = update.search(position.step - 1, loss, lambda: total_loss(backpropagate()))
+    return StepReport(position, loss, change, passes)
 
-        mean = mean + loss.detach() * share
-        answers.append(Answer(batch, outputs.detach()))
-    assert isinstance(mean, Tensor)  # a group holds a batch at least
-    return mean, answers
+
+def total_loss(passes: list[Pass]) -> Tensor:
+    """Return the mean loss over the predictions of all batches of a step."""
+    first, *others = passes
+    return sum((each.loss for each in others), first.loss)

@@ -27,8 +27,9 @@ class Change(NamedTuple):
 class Update:
     """How gradients change the weights.
 
-    batches   whose gradients are gathered for one step
-    searches  whether the optimizer asks for the loss again, at other weights, as LBFGS does
+    batches   whose gradients are accumulated for one step
+    searches  whether the optimizer asks for the loss at several weights in a step, as L-BFGS
+              does: `search` then takes the place of a call
     """
 
     optimizer: torch.optim.Optimizer
@@ -45,35 +46,33 @@ class Update:
     def __post_init__(self) -> None:
         self.base_lrs = [group["lr"] for group in self.optimizer.param_groups]
 
-    def __call__(
-        self, step: int, loss: Tensor, again: Callable[[], tuple[Tensor, object]]
-    ) -> Change:
-        """Move the weights; `again` lays the gradients of the same batches anew.
+    def __call__(self, step: int) -> Change:
+        """Move the weights by the gradients that stand in the parameters; `step` counts from 0.
 
-        What `again` returns begins with the loss. Clipping bounds the gradient of the loss alone:
-        what pulls weights to zero, the L1 penalty and weight decay, comes after it.
+        Clipping bounds the gradient of the loss alone: the L1 penalty and weight decay come after.
         """
-        factor = self.schedule(step)
-        for group, base_lr in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
-            group["lr"] = base_lr * factor
+        lr = self.set_learning_rate(step)
         self.precision.unscale(self.optimizer)
         norms = self.gradients.norms()
         clipped = norms[0] if self.clipping is None else self.clipping.clip(self.gradients, norms)
         if self.l1:
             add_l1_gradients(self.gradients.parameters, self.l1)
-        if self.searches:
-            self._search(step, loss, again)
-        else:
-            self.precision.step(self.optimizer)
+        self.precision.step(self.optimizer)
         if self.average is not None:
             self.average.update()
-        return Change(self.base_lrs[0] * factor, norms, clipped)
+        return Change(lr, norms, clipped)
 
-    def _search(self, step: int, loss: Tensor, again: Callable[[], tuple[Tensor, object]]) -> None:
-        """Let the optimizer ask for the loss, which it does not compute anew where it is known."""
-        known = [loss]
+    def search(self, step: int, loss: Tensor, loss_again: Callable[[], Tensor]) -> Change:
+        """Let the optimizer search along the loss, whose gradients stand in the parameters.
+
+        loss        at the weights as they are
+        loss_again  computes loss and gradients of the same batches at the weights tried
+        """
+        lr = self.set_learning_rate(step)
+        norms = self.gradients.norms()
+        known = [loss]  # not computed again
         try:
-            self.optimizer.step(lambda: float(known.pop() if known else again()[0]))
+            self.optimizer.step(lambda: float(known.pop() if known else loss_again()))
         except RuntimeError as error:
             # torch computes the next length in Python's numbers, which go further than float32
             if "without overflow" not in str(error):
@@ -83,3 +82,13 @@ class Update:
                 "each length that it tried made the loss less, or the loss is no guide any more",
                 "a smaller optimizer.lr, or another optimizer.kind",
             ) from error
+        if self.average is not None:
+            self.average.update()
+        return Change(lr, norms, norms[0])
+
+    def set_learning_rate(self, step: int) -> float:
+        """Set each group's learning rate for a step, and return the first group's."""
+        factor = self.schedule(step)
+        for group, base_lr in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
+            group["lr"] = base_lr * factor
+        return self.base_lrs[0] * factor

@@ -25,7 +25,8 @@ def kill() -> None:
 
 def kill_after_step(number: int) -> None:
     """Kill it when the n-th update of its weights is done, from 1."""
-    at_call("bptrain.train.update:Update.__call__", number, kill, after=True)
+    for update in ("__call__", "search"):  # a run calls one of them
+        at_call(f"bptrain.train.update:Update.{update}", number, kill, after=True)
 
 
 def kill_in_backward(number: int, depth: int) -> None:

@@ -94,7 +94,7 @@ def places(config: Path, words: list[str]) -> Iterator[tuple[str, str]]:
     for name, layer in layers.items():
         layer.register_forward_pre_hook(partial(note_gradient, handing_on, name))
     steps = fit(model, experiment.loss_function, experiment.batches, update, 2)
-    (first, *_), _ = next(steps).answers, next(steps)
+    (first, *_), _ = next(steps).passes, next(steps)
     yield from (("forward", name) for name in layers)
     yield from (("backward", name) for name in layers if name in handing_on)
     for name, parameter in model.named_parameters():

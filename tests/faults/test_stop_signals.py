@@ -43,7 +43,7 @@ BEGINNING = {
     "the first checkpoint is there": ("bptrain.experiment.session:write_checkpoint", 1, True),
 }
 TRAINING = {
-    "the first step begins": ("bptrain.train.loop:backpropagate", 1),
+    "the first step begins": ("bptrain.train.loop:shares", 1),
     "gradients are computed": ("torch:Tensor.backward", 7),
     "weights are changed": ("bptrain.train.update:Update.__call__", 9, True),
     "a line is logged": ("bptrain.monitor.run_log:RunLog.write", 3),
@@ -69,7 +69,7 @@ RESUMING = {
     "metrics.jsonl is cut back": ("bptrain.rundir.metrics_file:cut_back", 1),
     "the board is cut back": ("bptrain.monitor.tensorboard:cut_back_events", 1, True),
     "the state is put back": ("bptrain.experiment.session:Session.restore", 1),
-    "the next step begins": ("bptrain.train.loop:backpropagate", 1),
+    "the next step begins": ("bptrain.train.loop:shares", 1),
 }
 
 
@@ -277,7 +277,7 @@ def test_a_second_starter_is_told_of_the_first_and_not_locked_out_once_that_is_k
     second_starter: Callable[..., tuple[int, str]],
 ) -> None:
     run = Run(launcher, room / "first", "mlp")
-    with stalled(run, "bptrain.train.loop:backpropagate", 6) as process:
+    with stalled(run, "bptrain.train.loop:shares", 6) as process:
         code, said = second_starter(run, "--resume")
         wrong = "" if code == 9 and f"process {process.pid} on" in said else f"{code}: {said}"
         tally("a second process resumes a run that is going on", wrong or wrong_words(said))

@@ -143,7 +143,7 @@ def test_gradients_of_several_batches_make_one_step() -> None:
     assert report.position == Position(step=1, epoch=0, batch=2)
     assert report.loss.item() == pytest.approx((1 + 4) / 2)
     assert report.change.norms[0].item() == pytest.approx((2 * 1 + 2 * 4) / 2)
-    assert len(report.answers) == 2
+    assert len(report.passes) == 2
 
 
 def test_an_optimizer_that_searches_is_asked_at_other_weights() -> None:
