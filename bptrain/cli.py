@@ -186,7 +186,7 @@ def check_command(
     with errors_to_exit_codes(), naming_lines(config, overrides or []):
         from bptrain.commands.check import check_gradients
         from bptrain.experiment.config import ExperimentConfig
-        from bptrain.rundir.storage import storing
+        from bptrain.rundir.durable_files import storing
 
         report = check_gradients(load_config(ExperimentConfig, config, overrides or []))
         if junit is not None:

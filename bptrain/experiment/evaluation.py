@@ -12,8 +12,8 @@ from bptrain.experiment.build import Experiment
 from bptrain.experiment.plan import serve
 from bptrain.experiment.saved_run import load_model
 from bptrain.monitor.console import figures
+from bptrain.rundir.durable_files import storing
 from bptrain.rundir.own_files import PICTURES
-from bptrain.rundir.storage import storing
 from bptrain.tasks.exhibits import Shown, exhibits_of
 from bptrain.tasks.pictures import write_png
 from bptrain.train.evaluate import Watcher, evaluate

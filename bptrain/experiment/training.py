@@ -18,6 +18,7 @@ from bptrain.monitor.console import TrainingConsole
 from bptrain.monitor.run_log import RunLog, Told
 from bptrain.monitor.tensorboard import Board
 from bptrain.rundir.checkpoint import best_checkpoint
+from bptrain.rundir.durable_files import storing
 from bptrain.rundir.metrics_file import MetricsFile
 from bptrain.rundir.prepared import write_prepared
 from bptrain.rundir.run_directory import (
@@ -28,7 +29,6 @@ from bptrain.rundir.run_directory import (
     write_error_log,
 )
 from bptrain.rundir.run_lock import locked
-from bptrain.rundir.storage import storing
 from bptrain.rundir.training_state import TrainingState, rest_of
 from bptrain.tasks.writing import write_sample
 from bptrain.train.memory import allocating

@@ -26,9 +26,9 @@ from typing import Any
 from torch import Tensor
 
 from bptrain.errors import CheckpointError
+from bptrain.rundir.durable_files import make_directory, remove, storing, sync_directory
 from bptrain.rundir.manifest import ANOTHER, read_manifest, read_verified, seal
 from bptrain.rundir.plain_json import decode, encode
-from bptrain.rundir.storage import make_directory, remove, storing, sync_directory
 from bptrain.rundir.tensors_file import content_of, read
 from bptrain.rundir.training_state import TrainingState
 

@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 
 from bptrain.errors import CheckpointError
 from bptrain.free_memory import free_bytes, in_words
+from bptrain.rundir.durable_files import sync_directory, write_durably
 from bptrain.rundir.plain_json import decode, encode
-from bptrain.rundir.storage import sync_directory, write_durably
 
 MANIFEST = "manifest.json"
 LARGEST_MANIFEST = 4096  # bytes

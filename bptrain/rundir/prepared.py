@@ -15,8 +15,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from bptrain.errors import CheckpointError, DataError, shorten
 from bptrain.problem import Problem
+from bptrain.rundir.durable_files import storing, write_durably
 from bptrain.rundir.manifest import read_regular
-from bptrain.rundir.storage import storing, write_durably
 
 PREPARED = "prepared.json"
 LARGEST = 64 * 2**20  # bytes

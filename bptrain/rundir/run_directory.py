@@ -12,8 +12,8 @@ from typing import Any
 import torch
 
 from bptrain.errors import UsageError
+from bptrain.rundir.durable_files import make_directory, replace_durably, storing, sync_directory
 from bptrain.rundir.run_lock import LOCK
-from bptrain.rundir.storage import make_directory, replace_durably, storing, sync_directory
 
 PACKAGES = ("bptrain", "torch", "torchvision", "numpy", "pydantic", "scikit-learn", "tensorboard")
 

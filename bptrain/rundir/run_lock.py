@@ -13,7 +13,7 @@ from pathlib import Path
 from stat import S_ISREG
 
 from bptrain.errors import RunInUseError, StorageError
-from bptrain.rundir.storage import storing
+from bptrain.rundir.durable_files import storing
 
 LOCK = "lock"
 LARGEST_OWNER = 4096  # bytes

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from bptrain.rundir.storage import storing
+from bptrain.rundir.durable_files import storing
 from bptrain.tasks.sampling import generate
 
 SAMPLE = "sample.txt"

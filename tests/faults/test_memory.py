@@ -19,7 +19,7 @@ from PIL import Image
 
 from bptrain.errors import CheckpointError, MemoryExhaustedError, StorageError
 from bptrain.rundir.checkpoint import list_checkpoints, read_checkpoint
-from bptrain.rundir.storage import storing
+from bptrain.rundir.durable_files import storing
 from bptrain.train.memory import allocating
 
 Tally = Callable[..., None]

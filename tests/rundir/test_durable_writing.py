@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bptrain.errors import StorageError
-from bptrain.rundir.storage import storing
+from bptrain.rundir.durable_files import storing
 
 
 def test_what_the_disk_refuses_names_the_path() -> None:
