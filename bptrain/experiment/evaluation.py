@@ -12,13 +12,13 @@ from bptrain.experiment.build import Experiment
 from bptrain.experiment.plan import serve
 from bptrain.experiment.saved_run import load_model
 from bptrain.monitor.console import figures
-from bptrain.rundir.durable_files import storing
-from bptrain.rundir.own_files import PICTURES
+from bptrain.rundir.durable_files import make_own_directory, replace_file, storing
 from bptrain.tasks.exhibits import Shown, exhibits_of
-from bptrain.tasks.pictures import write_png
+from bptrain.tasks.pictures import png_bytes
 from bptrain.train.evaluate import Watcher, evaluate
 from bptrain.train.signals import StopRequest
 
+PICTURES = "pictures"
 CAUSES = "the weights have grown too far or the data holds extreme values"
 
 
@@ -61,8 +61,13 @@ def save_pictures(run_dir: Path, judged: Judged) -> list[Path]:
     """Write the pictures of a judged state into the run's folder and return their paths."""
     folder = run_dir / PICTURES / judged.checkpoint
     pictures = {each.name: each.picture for each in judged.shown if each.picture is not None}
-    with storing(folder):
-        return [write_png(folder / f"{name}.png", picture) for name, picture in pictures.items()]
+    for name, picture in pictures.items():
+        content = png_bytes(picture)
+        with storing(folder):
+            make_own_directory(folder.parent)
+            make_own_directory(folder)
+            replace_file(folder / f"{name}.png", content)
+    return [folder / f"{name}.png" for name in pictures]
 
 
 def evaluate_split(

@@ -9,7 +9,6 @@ from bptrain.config import load_config
 from bptrain.errors import CheckpointError, UsageError, shorten
 from bptrain.experiment.config import ExperimentConfig
 from bptrain.rundir.checkpoint import by_loss, last_first, read_checkpoint
-from bptrain.rundir.own_files import refuse_links_and_pipes
 from bptrain.rundir.training_state import rest_of
 from bptrain.train.state import refuse_other_tensors
 
@@ -19,13 +18,9 @@ Choice: TypeAlias = Literal["best", "last"]
 
 
 def read_config(run_dir: Path) -> ExperimentConfig:
-    """Return the resolved config of a run, or raise UsageError if the folder is none.
-
-    Raises CheckpointError if something else stands where the run's files should.
-    """
+    """Return the resolved config of a run, or raise UsageError if the folder is none."""
     if not (run_dir / "config.yaml").is_file():
         raise UsageError(f"{run_dir}: not a run directory", "it has no config.yaml")
-    refuse_links_and_pipes(run_dir)
     return load_config(ExperimentConfig, run_dir / "config.yaml", [])
 
 

@@ -18,7 +18,6 @@ from bptrain.monitor.console import TrainingConsole
 from bptrain.monitor.run_log import RunLog, Told
 from bptrain.monitor.tensorboard import Board
 from bptrain.rundir.checkpoint import best_checkpoint
-from bptrain.rundir.durable_files import storing
 from bptrain.rundir.metrics_file import MetricsFile
 from bptrain.rundir.prepared import write_prepared
 from bptrain.rundir.run_directory import (
@@ -69,7 +68,7 @@ def train(
     saved: TrainingState | None = None,
 ) -> None:
     """Run the loop from its start or from a saved state, and judge the best state at the end."""
-    with storing(run_dir), opened_log(experiment, run_dir, console, saved) as log:
+    with opened_log(experiment, run_dir, console, saved) as log:
         session = Session(experiment, run_dir / CHECKPOINTS, log, stop)
         with stop.noted():
             if saved is None:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard.summary import custom_scalars, image, scalar, text
 
-from bptrain.rundir.event_file import EventFile, cut_back_events, event_files, next_path
+from bptrain.rundir.durable_files import storing
+from bptrain.rundir.event_file import EventFile, event_files, next_path, truncate_events
 
 
 class Exhibit(Protocol):
@@ -57,7 +58,7 @@ class Board:
         self._directory = directory
         self.missing_bytes = 0
         if position is not None:
-            self.missing_bytes = cut_back_events(directory, position)
+            self.missing_bytes = truncate_events(directory, position)
         goes_on = position is not None and any(self._sizes().values())
         self._file = EventFile(next_path(directory), step + 1 if goes_on else None)
         if not goes_on:
@@ -88,7 +89,8 @@ class Board:
         return self._sizes()
 
     def _sizes(self) -> dict[str, int]:
-        return {name: path.stat().st_size for name, path in event_files(self._directory).items()}
+        with storing(self._directory):
+            return {n: path.stat().st_size for n, path in event_files(self._directory).items()}
 
     def __enter__(self) -> "Board":
         return self

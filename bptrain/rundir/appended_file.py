@@ -1,11 +1,20 @@
-"""A file that is only appended to, and that a resumed run cuts back to where its checkpoint was."""
+"""A file that is only appended to, and that a resumed run truncates to where its checkpoint was."""
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from stat import S_ISREG
 
 from bptrain.errors import StorageError
+from bptrain.rundir.durable_files import (
+    APPEND,
+    CHANGE,
+    make_directory,
+    storing,
+    sync_directory,
+    write_all,
+)
 
 
 class AppendedFile:
@@ -17,67 +26,73 @@ class AppendedFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with _storing(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("ab", buffering=0)
-            _sync_directory(path.parent)
+        with storing(path):
+            make_directory(path.parent)
+            self._descriptor = os.open(path, APPEND, 0o666)
+            refuse_unless_regular(self._descriptor, path)
+            sync_directory(path.parent)
 
     def write(self, content: bytes) -> None:
         """Append the content."""
-        with _storing(self.path):
+        with storing(self.path):
             end = self._size()
-            left = memoryview(content)
             try:
-                while left:
-                    left = left[self._file.write(left) :]  # a disk that fills up takes a part
-            except OSError:
-                self._file.truncate(end)
+                write_all(self._descriptor, content)
+            except OSError:  # a disk that fills up takes a part
+                os.ftruncate(self._descriptor, end)
                 raise
 
     def position(self) -> int:
         """Return the size in bytes, once the disk holds them."""
-        with _storing(self.path):
-            os.fsync(self._file.fileno())
+        with storing(self.path):
+            os.fsync(self._descriptor)
             return self._size()
 
     def _size(self) -> int:
-        status = os.fstat(self._file.fileno())
+        status = os.fstat(self._descriptor)
         if status.st_nlink == 0:  # what is written now, nobody would ever see
             raise StorageError(
                 f"{self.path}: was removed while the run was writing it",
-                hint="go on with --resume if the run's checkpoints are still there",
+                hint="use --resume if the run's checkpoints are still there",
             )
         return status.st_size
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        os.close(self._descriptor)
 
 
-def cut_back(path: Path, size: int) -> int:
+def truncate(path: Path, size: int) -> int:
     """Remove what lies behind the first `size` bytes; return how many of these are missing."""
-    if not path.exists():
-        return size
-    with _storing(path), path.open("r+b") as file:
-        found = os.fstat(file.fileno()).st_size
-        if found > size:
-            file.truncate(size)
-            os.fsync(file.fileno())
-        return max(0, size - found)
-
-
-def _sync_directory(path: Path) -> None:
-    """Wait until the disk holds the names in a directory."""
-    descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        with changing(path) as descriptor:
+            found = os.fstat(descriptor).st_size
+            if found > size:
+                os.ftruncate(descriptor, size)
+                os.fsync(descriptor)
+            return max(0, size - found)
+    except FileNotFoundError:
+        return size
+
+
+@contextmanager
+def changing(path: Path) -> Iterator[int]:
+    """Open a regular file of the run to be read and changed in place; raises FileNotFoundError."""
+    try:
+        descriptor = os.open(path, CHANGE)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise StorageError.refused(path, error) from error
+    try:
+        refuse_unless_regular(descriptor, path)
+        with storing(path):
+            yield descriptor
     finally:
         os.close(descriptor)
 
 
-@contextmanager
-def _storing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StorageError.refused(path, error) from error
+def refuse_unless_regular(descriptor: int, path: Path) -> None:
+    """Raise StorageError for an open pipe or device."""
+    if not S_ISREG(os.fstat(descriptor).st_mode):
+        raise StorageError(f"{path}: not a regular file", hint="move it away")

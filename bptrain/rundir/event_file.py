@@ -1,4 +1,4 @@
-"""TensorBoard's event files, written record by record, and cut back by a run that is resumed.
+"""TensorBoard's event files, written record by record, and truncated by a run that is resumed.
 
 torch's SummaryWriter leaves writing to a thread of its own: nobody can tell how far it has come,
 and what the disk refuses is printed as the thread's traceback. Here `add` returns when the record
@@ -17,7 +17,8 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from bptrain.errors import CheckpointError
-from bptrain.rundir.appended_file import AppendedFile, cut_back
+from bptrain.rundir.appended_file import AppendedFile, truncate
+from bptrain.rundir.durable_files import make_own_directory, storing
 from bptrain.saved_values import said
 
 PREFIX = "events.out.tfevents."
@@ -31,6 +32,8 @@ class EventFile:
     """
 
     def __init__(self, path: Path, purge_step: int | None = None) -> None:
+        with storing(path.parent):
+            make_own_directory(path.parent)
         self._file = AppendedFile(path)
         self._records = RecordWriter(self._file)
         self._write(Event(file_version="brain.Event:2"))
@@ -75,8 +78,8 @@ def next_path(directory: Path) -> Path:
     return directory / f"{PREFIX}{second:010d}.{socket.gethostname()}.{os.getpid()}"
 
 
-def cut_back_events(directory: Path, position: Mapping[str, int]) -> int:
-    """Cut the event files back to their sizes in `position`, and those that it lacks to nothing.
+def truncate_events(directory: Path, position: Mapping[str, int]) -> int:
+    """Truncate the event files to their sizes in `position`, and those that it lacks to nothing.
 
     They are not removed: a TensorBoard that is reading one would not go on to the next. Returns
     how many bytes are missing. Raises CheckpointError, before anything is touched, for a position
@@ -87,7 +90,9 @@ def cut_back_events(directory: Path, position: Mapping[str, int]) -> int:
             raise CheckpointError(f"{name!r} in the checkpoint names no event file of {directory}")
         if type(size) is not int or size < 0:
             raise CheckpointError(f"the checkpoint's size of {name} is {said(size)}")
+    with storing(directory):
+        make_own_directory(directory)
     for name, path in event_files(directory).items():
         if name not in position:
-            cut_back(path, 0)
-    return sum(cut_back(directory / name, size) for name, size in position.items())
+            truncate(path, 0)
+    return sum(truncate(directory / name, size) for name, size in position.items())

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from bptrain.errors import CheckpointError
 from bptrain.free_memory import free_bytes, in_words
-from bptrain.rundir.durable_files import sync_directory, write_durably
+from bptrain.rundir.durable_files import READ, sync_directory, write_new
 from bptrain.rundir.plain_json import decode, encode
 
 MANIFEST = "manifest.json"
@@ -36,10 +36,10 @@ def seal(folder: Path, files: Iterable[tuple[str, bytes]]) -> None:
     """Write files and their manifest into an empty folder, and wait until the disk holds them."""
     manifest = {}
     for name, content in files:
-        write_durably(folder / name, content)
+        write_new(folder / name, content)
         manifest[name] = Entry(len(content), sha256(content).hexdigest())._asdict()
         del content  # or it would stay in memory while the next one is made
-    write_durably(folder / MANIFEST, encode(manifest))
+    write_new(folder / MANIFEST, encode(manifest))
     sync_directory(folder)
 
 
@@ -99,7 +99,7 @@ def read_regular(path: Path, most: int) -> bytes:
         raise CheckpointError(f"{path}: damaged", f"larger than {most:,} bytes", ANOTHER)
     try:
         # against what may have taken the name since: no link is followed, no pipe waited for
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        descriptor = os.open(path, READ)
         with os.fdopen(descriptor, "rb") as file:
             return file.read(min(most, os.fstat(descriptor).st_size))
     except OSError as error:

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 
 from bptrain.errors import CheckpointError
-from bptrain.rundir.appended_file import AppendedFile, cut_back
+from bptrain.rundir.appended_file import AppendedFile, changing, truncate
 from bptrain.saved_values import said
 
 
@@ -25,7 +25,7 @@ class MetricsFile:
     """
 
     def __init__(self, path: Path, offset: int | None = None, elapsed_s: float = 0.0) -> None:
-        self.missing_bytes = 0 if offset is None else _cut_back_to_a_line(path, offset)
+        self.missing_bytes = 0 if offset is None else _truncate_to_a_line(path, offset)
         self._file = AppendedFile(path)
         self._started_s = time.perf_counter() - elapsed_s
 
@@ -59,13 +59,13 @@ class MetricsFile:
         self._file.close()
 
 
-def _cut_back_to_a_line(path: Path, offset: int) -> int:
-    """Cut the file back to the whole lines before `offset`, and return what is missing."""
+def _truncate_to_a_line(path: Path, offset: int) -> int:
+    """Truncate the file to the whole lines before `offset`, and return what is missing."""
     if type(offset) is not int or offset < 0:
         raise CheckpointError(f"the checkpoint's position in {path.name} is {said(offset)}")
-    kept = _whole_lines(path, offset)
-    cut_back(path, kept)
-    return offset - kept
+    size = _whole_lines(path, offset)
+    truncate(path, size)
+    return offset - size
 
 
 def _whole_lines(path: Path, offset: int) -> int:
@@ -74,11 +74,11 @@ def _whole_lines(path: Path, offset: int) -> int:
     A file cut short by a crash of the machine ends anywhere.
     """
     try:
-        with path.open("rb") as file:
-            size = min(offset, os.fstat(file.fileno()).st_size)
+        with changing(path) as descriptor:
+            size = min(offset, os.fstat(descriptor).st_size)
             if size == 0:
                 return 0
-            with mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) as content:
+            with mmap.mmap(descriptor, size, access=mmap.ACCESS_READ) as content:
                 return content.rfind(b"\n") + 1
     except FileNotFoundError:
         return 0

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from bptrain.errors import CheckpointError, DataError, shorten
 from bptrain.problem import Problem
-from bptrain.rundir.durable_files import storing, write_durably
+from bptrain.rundir.durable_files import replace_file, storing
 from bptrain.rundir.manifest import read_regular
 
 PREPARED = "prepared.json"
@@ -25,9 +25,10 @@ LARGEST = 64 * 2**20  # bytes
 def write_prepared(run_dir: Path, problem: Problem, prepared: Mapping[str, Any]) -> None:
     """Write the file into the folder of a run."""
     content = {"problem": asdict(problem), "prepared": dict(prepared)}
+    signed = {**content, "sha256": checksum(content)}
+    text = json.dumps(signed, indent=2) + "\n"
     with storing(run_dir):
-        signed = {**content, "sha256": checksum(content)}
-        write_durably(run_dir / PREPARED, json.dumps(signed, indent=2).encode() + b"\n")
+        replace_file(run_dir / PREPARED, text.encode())
 
 
 def read_prepared(run_dir: Path) -> tuple[Problem, dict[str, Any]]:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from bptrain.errors import UsageError
-from bptrain.rundir.durable_files import make_directory, replace_durably, storing, sync_directory
+from bptrain.rundir.durable_files import make_directory, replace_file, storing, sync_directory
 from bptrain.rundir.run_lock import LOCK
 
 PACKAGES = ("bptrain", "torch", "torchvision", "numpy", "pydantic", "scikit-learn", "tensorboard")
@@ -56,8 +56,8 @@ def write_description(run_dir: Path, config_text: str, device: torch.device) -> 
     described = json.dumps(environment(device), indent=2) + "\n"
     with storing(run_dir):
         # durably: without its config no checkpoint of the run can be gone on with
-        replace_durably(run_dir / "environment.json", described.encode())
-        replace_durably(run_dir / "config.yaml", config_text.encode())
+        replace_file(run_dir / "environment.json", described.encode())
+        replace_file(run_dir / "config.yaml", config_text.encode())
 
 
 def environment(device: torch.device) -> dict[str, Any]:
@@ -86,7 +86,7 @@ def write_error_log(run_dir: Path, error: BaseException) -> None:
     """Write the traceback of a failed run; a full disk must not hide the error itself."""
     text = "".join(traceback.format_exception(error))
     with suppress(OSError):
-        (run_dir / "error.log").write_text(text, encoding="utf-8")
+        replace_file(run_dir / "error.log", text.encode("utf-8", "backslashreplace"))
 
 
 def forget_error_log(run_dir: Path) -> None:

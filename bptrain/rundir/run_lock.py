@@ -1,7 +1,6 @@
-"""One run directory, one process: a lock that the kernel releases however its owner ends."""
+"""One run directory, one process: a lock that the system releases however its owner ends."""
 
 import errno
-import fcntl
 import json
 import os
 import platform
@@ -12,11 +11,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from stat import S_ISREG
 
-from bptrain.errors import RunInUseError, StorageError
-from bptrain.rundir.durable_files import storing
+from filelock import FileLock, Timeout
+
+from bptrain.errors import CheckpointError, RunInUseError, StorageError
+from bptrain.rundir.durable_files import CHANGE, storing, write_all
+from bptrain.rundir.manifest import read_regular
 
 LOCK = "lock"
 LARGEST_OWNER = 4096  # bytes
+UNNAMED = "the owner has not written its name"
 NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 
 
@@ -24,43 +27,61 @@ NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.E
 def locked(run_dir: Path) -> Iterator[None]:
     """Hold the run directory's lock inside the block, or raise RunInUseError naming the owner.
 
-    The lock is flock's, on the file `lock`, which stays when the block ends: removed, it would let
-    two processes hold locks on two files of that name. A program that this process starts does not
-    inherit it (a mere fork would).
+    The file `lock` stays when the block ends: removed, it would let two processes hold locks on two
+    files of that name. A program that this process starts does not inherit the lock.
     """
     path = run_dir / LOCK
-    with storing(path):
-        # not inherited by started programs, as all that Python opens; no wait for a pipe's reader
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
-        descriptor = os.open(path, flags, 0o666)
+    lock = FileLock(path, timeout=0, mode=0o666, fallback_to_soft=False)
+    _acquire(lock, path)
     try:
-        _acquire(descriptor, path)
-        with storing(path):
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, _owner(), 0)
+        _write_owner(path)
         yield
     finally:
-        os.close(descriptor)  # which releases the lock
+        lock.release()
 
 
-def _acquire(descriptor: int, path: Path) -> None:
-    if not S_ISREG(os.fstat(descriptor).st_mode):
+def _acquire(lock: FileLock, path: Path) -> None:
+    with storing(path):
+        path.parent.stat()  # or FileLock would make a folder that is not there
+    if os.path.lexists(path) and not S_ISREG(path.lstat().st_mode):
         raise StorageError(f"{path}: not a regular file", "it holds the run's lock", "remove it")
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
+        lock.acquire()
+    except Timeout as error:
         raise RunInUseError(
             f"{path.parent}: another process trains in it",
-            _described(os.pread(descriptor, LARGEST_OWNER, 0)),
+            _owner_of(path),
             "wait until it ends or stop it, or choose another folder with --run-dir",
         ) from error
     except OSError as error:
-        why = error.strerror or str(error)
-        if error.errno in NO_LOCKS:
-            why = f"its file system has no locks ({why}): two runs could write over each other"
+        if error.errno not in NO_LOCKS:
+            raise StorageError.refused(path, error) from error
         raise StorageError(
-            f"{path}: cannot be locked", why, "choose a folder on a local disk with --run-dir"
+            f"{path}: cannot be locked",
+            f"its file system has no locks ({error.strerror}): two runs could overwrite each other",
+            "choose a folder on a local disk with --run-dir",
         ) from error
+
+
+def _write_owner(path: Path) -> None:
+    """Write this process's line into the lock file, for the message of whoever comes second."""
+    if os.name == "nt":  # a locked file can be neither read nor written there
+        return
+    with storing(path):
+        descriptor = os.open(path, CHANGE)
+        try:
+            os.ftruncate(descriptor, 0)
+            write_all(descriptor, _owner())
+        finally:
+            os.close(descriptor)
+
+
+def _owner_of(path: Path) -> str:
+    """Return the process that holds a lock, as its own line in the file names it."""
+    try:
+        return _described(read_regular(path, LARGEST_OWNER))
+    except CheckpointError:
+        return UNNAMED
 
 
 def _owner() -> bytes:
@@ -79,5 +100,5 @@ def _described(content: bytes) -> str:
         owner = json.loads(content)
         text = "process {pid} on {host}, since {started}: {command}".format_map(owner)
     except (ValueError, KeyError, TypeError, RecursionError):
-        return "the owner has not written its name"
+        return UNNAMED
     return "".join(letter if letter.isprintable() else "?" for letter in text)

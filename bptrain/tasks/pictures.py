@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from io import BytesIO
 from itertools import product
-from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
@@ -102,11 +102,11 @@ def mistakes_picture(mistakes: Sequence[Mistake]) -> Picture:
     return np.asarray(image)
 
 
-def write_png(path: Path, picture: Picture) -> Path:
-    """Write a picture, its folder made if need be, and return the path."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(picture).save(path, "PNG")
-    return path
+def png_bytes(picture: Picture) -> bytes:
+    """Return a picture as the content of a PNG file."""
+    file = BytesIO()
+    Image.fromarray(picture).save(file, "PNG")
+    return file.getvalue()
 
 
 def thumbnail(pixels: NDArray[np.float32]) -> Image.Image:

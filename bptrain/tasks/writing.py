@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from bptrain.rundir.durable_files import storing
+from bptrain.rundir.durable_files import replace_file, storing
 from bptrain.tasks.sampling import generate
 
 SAMPLE = "sample.txt"
@@ -108,7 +108,7 @@ def write_sample(
     tokens = data.vocabulary(prepared).encode(opening).long().unsqueeze(0)
     text = written(data, model, tokens, prepared, Manner(seed=seed))
     with storing(run_dir):
-        (run_dir / SAMPLE).write_text(text, encoding="utf-8")
+        replace_file(run_dir / SAMPLE, text.encode())
     return text
 
 

@@ -33,6 +33,7 @@ CHANGING = {  # and how many of the first arguments are paths; a descriptor of t
     "os.truncate": 1,
     "shutil.rmtree": 1,
 }
+FOLLOW_LINKS = ("os.chmod", "os.chown", "os.truncate")  # the others act on a name as it stands
 
 
 def watch(report: str) -> None:
@@ -41,13 +42,13 @@ def watch(report: str) -> None:
     end = os.open(report, os.O_WRONLY | os.O_CREAT)
     below = os.path.realpath("run")
 
-    def is_outside(path: Any, flags: int = 0) -> bool:
+    def is_outside(path: Any, follows: bool) -> bool:
         if path is None or isinstance(path, int):  # opened already, and noted then
             return False
         # where it really is: a link leads elsewhere
         folder, name = os.path.split(os.fsdecode(path))
         whole = f"{os.path.realpath(folder)}{os.sep}{name}"
-        whole = whole if flags & os.O_NOFOLLOW else os.path.realpath(whole)
+        whole = os.path.realpath(whole) if follows else whole
         return whole not in (below, os.devnull) and not whole.startswith(below + os.sep)
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
@@ -55,10 +56,11 @@ def watch(report: str) -> None:
             noted.add(f"{event} {arguments[0] if arguments else ''!s:.200}")
         elif event == "open" and int(arguments[2]) & FOR_WRITING:
             path, _, flags = arguments
-            noted.update([f"open {path}"] * is_outside(path, flags))
+            noted.update([f"open {path}"] * is_outside(path, not flags & os.O_NOFOLLOW))
         elif event in CHANGING and (len(arguments) == 1 or arguments[-1] in (-1, None)):
             paths = arguments[: CHANGING[event]]
-            noted.update(f"{event} {path}" for path in paths if is_outside(path))
+            follows = event in FOLLOW_LINKS
+            noted.update(f"{event} {path}" for path in paths if is_outside(path, follows))
 
     sys.addaudithook(hook)
     atexit.register(lambda: os.write(end, json.dumps(sorted(noted)).encode()))

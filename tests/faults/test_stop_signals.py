@@ -66,8 +66,8 @@ RESUMING = {
     "data are read": ("bptrain.data.images.digits:load_digits", 1),
     "the newest checkpoint is read": ("bptrain.experiment.resuming:newest_sound", 1),
     "the config is written": ("bptrain.experiment.training:write_description", 1),
-    "metrics.jsonl is cut back": ("bptrain.rundir.metrics_file:cut_back", 1),
-    "the board is cut back": ("bptrain.monitor.tensorboard:cut_back_events", 1, True),
+    "metrics.jsonl is cut back": ("bptrain.rundir.metrics_file:truncate", 1),
+    "the board is cut back": ("bptrain.monitor.tensorboard:truncate_events", 1, True),
     "the state is put back": ("bptrain.experiment.session:Session.restore", 1),
     "the next step begins": ("bptrain.train.loop:shares", 1),
 }

@@ -142,13 +142,13 @@ def test_the_manifest_is_written_after_every_other_file(
     order = []
     from bptrain.rundir import manifest as sealed
 
-    real = sealed.write_durably
+    real = sealed.write_new
 
     def watch(path: Path, content: bytes) -> None:
         order.append(path.name)
         real(path, content)
 
-    monkeypatch.setattr(sealed, "write_durably", watch)
+    monkeypatch.setattr(sealed, "write_new", watch)
     write_checkpoint(tmp_path, state_at(1))
     assert order[-1] == "manifest.json"
     assert len(order) == 4

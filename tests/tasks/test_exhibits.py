@@ -19,11 +19,11 @@ from bptrain.tasks.pictures import (
     confusion_picture,
     cut,
     mistakes_picture,
+    png_bytes,
     scatter_picture,
     short,
     ticks,
     width,
-    write_png,
 )
 
 
@@ -185,7 +185,8 @@ def test_columns_of_numbers_stand_to_the_right_and_words_to_the_left() -> None:
 
 def test_a_png_holds_the_picture(tmp_path: Path) -> None:
     picture = np.random.default_rng(0).integers(0, 255, (5, 6, 3), np.uint8)
-    path = write_png(tmp_path / "a" / "b.png", picture)
+    path = tmp_path / "b.png"
+    path.write_bytes(png_bytes(picture))
     assert np.array_equal(np.asarray(Image.open(path)), picture)
 
 
