@@ -10,12 +10,14 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from stat import S_ISREG
-
-from filelock import FileLock, Timeout
+from typing import TYPE_CHECKING
 
 from bptrain.errors import CheckpointError, RunInUseError, StorageError
 from bptrain.rundir.durable_files import CHANGE, storing, write_all
 from bptrain.rundir.manifest import read_regular
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 LOCK = "lock"
 LARGEST_OWNER = 4096  # bytes
@@ -31,8 +33,7 @@ def locked(run_dir: Path) -> Iterator[None]:
     files of that name. A program that this process starts does not inherit the lock.
     """
     path = run_dir / LOCK
-    lock = FileLock(path, timeout=0, mode=0o666, fallback_to_soft=False)
-    _acquire(lock, path)
+    lock = _acquire(path)
     try:
         _write_owner(path)
         yield
@@ -40,11 +41,14 @@ def locked(run_dir: Path) -> Iterator[None]:
         lock.release()
 
 
-def _acquire(lock: FileLock, path: Path) -> None:
+def _acquire(path: Path) -> "BaseFileLock":
+    from filelock import FileLock, Timeout  # here: a tenth of a second, for who trains alone
+
     with storing(path):
         path.parent.stat()  # or FileLock would make a folder that is not there
     if os.path.lexists(path) and not S_ISREG(path.lstat().st_mode):
         raise StorageError(f"{path}: not a regular file", "it holds the run's lock", "remove it")
+    lock = FileLock(path, timeout=0, mode=0o666, fallback_to_soft=False)
     try:
         lock.acquire()
     except Timeout as error:
@@ -61,6 +65,7 @@ def _acquire(lock: FileLock, path: Path) -> None:
             f"its file system has no locks ({error.strerror}): two runs could overwrite each other",
             "choose a folder on a local disk with --run-dir",
         ) from error
+    return lock
 
 
 def _write_owner(path: Path) -> None:
