@@ -11,7 +11,7 @@ TRAIN_FILES = [f"data_batch_{number}" for number in range(1, 6)]
 
 
 def photos(labels: np.ndarray, seed: int) -> np.ndarray:
-    """Return pixels [N, 3072] whose brightest rows and colour tell the label apart."""
+    """Return pixels [N, 3072] whose brightest rows and color tell the label apart."""
     pixels = np.random.default_rng(seed).integers(0, 60, (len(labels), 3, 32, 32))
     for image, label in zip(pixels, labels, strict=True):
         image[label % 3, label % 32] += 180

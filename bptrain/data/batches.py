@@ -1,4 +1,4 @@
-"""Batches cut from tensors that already lie on the training device: no per-sample Python work."""
+"""Batches selected from tensors on the training device, without Python code per sample."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol
@@ -6,16 +6,15 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-MULTIPLIERS = (0x9E3779B97F4A7C15, 0xD1B54A32D192ED03)  # odd, their bits spread evenly
+MULTIPLIERS = (0x9E3779B97F4A7C15, 0xD1B54A32D192ED03)  # odd, with evenly mixed bits
 
 
 class Batch(NamedTuple):
-    """What one step sees.
+    """The data of one training step.
 
-    inputs   arguments of the model: the samples [B, ...], and of sequences that differ in length
-             their lengths [B]
+    inputs   arguments of the model: the samples [B, ...], and their lengths [B] where these vary
     targets  arguments of the loss after the model's outputs
-    weight   predictions that the batch's mean loss is taken over: samples, or time steps
+    weight   number of predictions that the batch's loss is the mean of: samples, or time steps
     """
 
     inputs: tuple[Any, ...]
@@ -24,37 +23,37 @@ class Batch(NamedTuple):
 
 
 class BatchSource(Protocol):
-    """Serves the batches of a split, an epoch at a time."""
+    """Yields the batches of a split, one epoch at a time."""
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
         ...
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """Yield the batches of an epoch from number `start` on; both are counted from 0.
+        """Yield the batches of an epoch from number `start` on; both count from 0.
 
-        They are the same ones whenever it is asked, and those before `start` are not made.
+        The same arguments always give the same batches; those before `start` are not computed.
         """
         ...
 
 
 class Augment(Protocol):
-    """Changes a training batch, as a pure function of all that it is given."""
+    """Changes a training batch, as a pure function of its arguments."""
 
     def __call__(self, batch: Batch, seed: int, epoch: int, rows: Tensor) -> Batch:
-        """Return the batch changed; `rows` [B] are the samples' numbers in their split."""
+        """Return the changed batch; `rows` [B] are the samples' indices in their split."""
         ...
 
 
 class Batches:
-    """Rows of tensors, cut into batches; the last one of an epoch may be smaller.
+    """Rows of tensors as batches; the last batch of an epoch may be smaller.
 
-    inputs, targets  tensors whose first axis is the sample's
-    predictions      of each sample [N], on the CPU, where they differ; else a sample is one
-    seed             None serves the samples in their order; a number shuffles each epoch by a
+    inputs, targets  tensors whose first axis is the sample axis
+    predictions      number of predictions of each sample [N], on the CPU; None means one each
+    seed             None yields the samples in their order; a number shuffles each epoch by a
                      permutation that is a pure function of (seed, epoch), so that any epoch can be
-                     served again
-    augment          changes the batches of shuffled epochs, which are those that are trained with
+                     reproduced
+    augment          changes the batches of shuffled epochs, which are the training epochs
     """
 
     def __init__(
@@ -80,38 +79,43 @@ class Batches:
         if self.seed is None:
             for first in range(start * self.batch_size, samples, self.batch_size):
                 rows = slice(first, first + self.batch_size)
-                yield self.cut(rows, rows)
+                yield self.select(rows, rows)
             return
         order = permutation(samples, self.seed, epoch)
         parts = (each.split(self.batch_size)[start:] for each in (order, order.to(device)))
-        for rows, chosen in zip(*parts, strict=True):
-            batch = self.cut(chosen, rows)
+        for rows, device_rows in zip(*parts, strict=True):
+            batch = self.select(device_rows, rows)
             if self.augment is not None:
-                batch = self.augment(batch, self.seed, epoch, chosen)
+                batch = self.augment(batch, self.seed, epoch, device_rows)
             yield batch
 
-    def cut(self, chosen: Tensor | slice, rows: Tensor | slice) -> Batch:
-        """Return the batch of these rows, which are named on the samples' device and on the CPU."""
+    def select(self, device_rows: Tensor | slice, rows: Tensor | slice) -> Batch:
+        """Return the batch of these rows, given as indices on the samples' device and on the CPU.
 
-        def held(tensor: Tensor) -> Tensor:
-            return tensor[chosen] if isinstance(chosen, slice) else tensor.index_select(0, chosen)
+        The CPU's copy spares a wait for the device.
+        """
 
-        inputs, targets = (tuple(map(held, each)) for each in (self.inputs, self.targets))
-        asked = self.predictions
-        return Batch(inputs, targets, len(inputs[0]) if asked is None else int(asked[rows].sum()))
+        def selected(tensor: Tensor) -> Tensor:
+            if isinstance(device_rows, slice):
+                return tensor[device_rows]
+            return tensor.index_select(0, device_rows)
+
+        inputs, targets = (tuple(map(selected, each)) for each in (self.inputs, self.targets))
+        counts = self.predictions
+        return Batch(inputs, targets, len(inputs[0]) if counts is None else int(counts[rows].sum()))
 
 
 def permutation(samples: int, seed: int, epoch: int) -> Tensor:
-    """Return the order [samples] of an epoch, drawn on the CPU: the same on every device."""
+    """Return the order of an epoch's samples [N], drawn on the CPU: the same on every device."""
     return torch.randperm(samples, generator=generator_of(seed, epoch))
 
 
 def generator_of(*numbers: int) -> torch.Generator:
     """Return a generator that is a pure function of the numbers, such as (seed, epoch).
 
-    Neighbours must not share a stream, which seed + epoch would.
+    A plain sum of seed and epoch would give neighboring pairs the same stream.
     """
     mixed = 0
-    for place, number in enumerate(numbers):
-        mixed = (mixed + (number + (place > 0)) * MULTIPLIERS[place % 2]) % 2**63
+    for position, number in enumerate(numbers):
+        mixed = (mixed + (number + (position > 0)) * MULTIPLIERS[position % 2]) % 2**63
     return torch.Generator().manual_seed(mixed)

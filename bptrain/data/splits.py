@@ -1,4 +1,4 @@
-"""Training, validation and test samples, whole, as tensors."""
+"""Training, validation and test splits, and samples that are held in memory as tensors."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -7,23 +7,32 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from pydantic import Field
-from sklearn.model_selection import train_test_split
 from torch import Tensor
 
 from bptrain.config import StrictConfig
 from bptrain.data.batches import Augment, Batches, BatchSource
+from bptrain.data.stratified import held_out_rows
 from bptrain.errors import UsageError
 from bptrain.problem import Problem
 
-IGNORED = -100  # the class of a step that does not count
+IGNORED = -100  # the class of a time step that losses and metrics leave out
 
 
 class InMemoryConfig(StrictConfig):
-    """What every data set that is held in memory reads from the config."""
+    """Config fields of every data set that is held in memory."""
 
-    batch_size: int = Field(default=64, ge=1, le=1_048_576, description="samples of one step")
+    batch_size: int = Field(
+        default=64,
+        ge=1,
+        le=1_048_576,
+        description="samples per batch; the last batch of an epoch may be smaller",
+    )
     validation_fraction: float = Field(
-        default=0.1, ge=0, le=0.5, description="share of the training samples held out each epoch"
+        default=0.1,
+        ge=0,
+        le=0.5,
+        description="fraction of the training samples held out for validation, drawn by the seed "
+        "and by class; 0 for no validation",
     )
 
 
@@ -36,11 +45,11 @@ class Split(Protocol):
 
     @property
     def bytes(self) -> int:
-        """Memory that they take, held whole."""
+        """Return the memory that the split takes."""
         ...
 
     def to(self, device: torch.device) -> "Split":
-        """Return the split on `device`, as far as it is held whole."""
+        """Return the split with its tensors on `device`."""
         ...
 
     def serve(
@@ -48,8 +57,8 @@ class Split(Protocol):
     ) -> BatchSource:
         """Return the batches, shuffled anew each epoch if a seed is given.
 
-        window  steps of a sequence that are served at a time, for truncated backpropagation
-                through time; raises UsageError if the split's targets do not allow it
+        window  time steps per batch, for truncated backpropagation through time; raises
+                UsageError if the split has no target at every time step
         """
         ...
 
@@ -58,9 +67,9 @@ class Split(Protocol):
 class Samples:
     """A split held in memory as tensors [N, ...].
 
-    lengths         valid steps of each sequence, where they differ: the rest is padding
-    target_lengths  valid symbols of each target, where targets are texts
-    augment         changes training batches as they are served, other ways every epoch
+    lengths         valid steps of each sequence [N] where these vary: the rest is padding
+    target_lengths  valid symbols of each target [N], where targets are texts
+    augment         changes training batches as they are served, differently in every epoch
     """
 
     inputs: Tensor
@@ -74,9 +83,9 @@ class Samples:
         return len(self.targets)
 
     def map(self, change: Callable[[Tensor], Tensor]) -> "Samples":
-        """Return the split with each of its tensors changed alike."""
+        """Return the split with a function applied to each of its tensors."""
         changed: dict[str, Any] = {
-            name: change(held) for name, held in vars(self).items() if isinstance(held, Tensor)
+            name: change(value) for name, value in vars(self).items() if isinstance(value, Tensor)
         }
         return replace(self, **changed)
 
@@ -90,7 +99,7 @@ class Samples:
 
     @property
     def bytes(self) -> int:
-        """Memory that the tensors take."""
+        """Return the memory that the tensors take."""
         return self.inputs.nbytes + self.targets.nbytes
 
     def serve(
@@ -100,7 +109,7 @@ class Samples:
         if window is not None:
             raise UsageError(
                 "train.bptt needs a target at every time step",
-                "each sample of this data set is answered once, at its end",
+                "each sample of this data set has one target",
                 "leave train.bptt out",
             )
         inputs: tuple[Tensor, ...] = (self.inputs,)
@@ -113,7 +122,7 @@ class Samples:
         return Batches(inputs, targets, batch_size, seed, self._predictions(), self.augment)
 
     def _predictions(self) -> Tensor | None:
-        """Return the steps of each sample that are asked for [N], where it is asked at steps."""
+        """Return the number of targets of each sample [N], if it has one at each time step."""
         each_step = self.targets.dim() == 2 and not self.targets.is_floating_point()
         if not each_step or self.target_lengths is not None:
             return None
@@ -124,8 +133,8 @@ class Samples:
 class Dataset:
     """A data set, ready for training.
 
-    prepared  what was fitted on the training split, as plain values: the same constants, classes
-              and vocabulary prepare an input that is predicted later
+    prepared  what was computed from the training split (statistics, class names, vocabulary), as
+              plain values: inputs for later predictions are prepared with the same ones
     """
 
     problem: Problem
@@ -136,7 +145,7 @@ class Dataset:
 
     @property
     def bytes(self) -> int:
-        """Memory that all splits take."""
+        """Return the memory that all splits take."""
         return sum(split.bytes for split in (self.train, self.validation, self.test) if split)
 
     def to(self, device: torch.device) -> "Dataset":
@@ -151,14 +160,14 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Parts:
-    """The samples of a data set by purpose, before they are scaled."""
+    """The samples of each split, before they are scaled."""
 
     train: Samples
     validation: Samples | None
     test: Samples | None
 
     def map(self, change: Callable[[Samples], Samples]) -> "Parts":
-        """Return the parts changed alike."""
+        """Return the parts with a function applied to each."""
         validation, test = (
             None if part is None else change(part) for part in (self.validation, self.test)
         )
@@ -166,25 +175,21 @@ class Parts:
 
 
 def hold_out(samples: Samples, fraction: float, seed: int) -> tuple[Samples, Samples | None]:
-    """Return `samples` in two, the second with `fraction` of each class; None for no samples.
+    """Return `samples` in two parts, the second with `fraction` of each class, or None if empty.
 
-    Targets that are no classes are drawn without regard to their values.
+    Targets that are not classes are drawn without regard to their values.
     """
     held_out = round(len(samples) * fraction)
     if held_out == 0:
         return samples, None
-    first, second = train_test_split(
-        np.arange(len(samples)),
-        test_size=held_out,
-        random_state=seed % 2**32,
-        stratify=samples.targets.numpy() if _can_stratify(samples.targets, held_out) else None,
-    )
-    parts = [samples.rows(torch.from_numpy(np.sort(rows))) for rows in (first, second)]
-    return parts[0], parts[1]
+    classes = samples.targets.numpy() if _can_stratify(samples.targets, held_out) else None
+    second = held_out_rows(len(samples), held_out, seed, classes)
+    first = np.setdiff1d(np.arange(len(samples)), second, assume_unique=True)
+    return samples.rows(torch.from_numpy(first)), samples.rows(torch.from_numpy(second))
 
 
 def _can_stratify(targets: Tensor, held_out: int) -> bool:
-    """Tell whether each class can stand on both sides, with a sample at least."""
+    """Tell whether both parts can have at least one sample of each class."""
     if targets.dim() != 1 or targets.is_floating_point():
         return False
     counts = targets.unique(return_counts=True)[1]
@@ -192,33 +197,32 @@ def _can_stratify(targets: Tensor, held_out: int) -> bool:
 
 
 def standardize(parts: Parts, by_channel: bool = False) -> tuple[Parts, dict[str, Any]]:
-    """Return the parts as float32 with the training samples' mean 0 and deviation 1, and the two.
+    """Return the parts as float32, scaled to mean 0 and std 1, and the mean and std.
 
-    One mean and deviation for all numbers, or lists of one for each channel of images
-    [N, C, H, W]. Validation and test samples are scaled by the training samples' constants, as a
-    model in use never sees the statistics of its future inputs.
+    One mean and standard deviation for all numbers, or lists with one for each channel of images
+    [N, C, H, W]. All parts are scaled by the training samples' statistics, as a model in use does
+    not know the statistics of its future inputs.
     """
     # numpy sums pairwise in float64 without a float64 copy of the samples
     numbers = parts.train.inputs.numpy()
     groups = list(np.moveaxis(numbers, 1, 0)) if by_channel else [numbers]
     means = [float(group.mean(dtype=np.float64)) for group in groups]
     # constant inputs stay constant
-    deviations = [float(group.std(dtype=np.float64)) or 1.0 for group in groups]
-    constants: dict[str, Any] = {"mean": means[0], "deviation": deviations[0]}
+    stds = [float(group.std(dtype=np.float64)) or 1.0 for group in groups]
+    statistics: dict[str, Any] = {"mean": means[0], "std": stds[0]}
     if by_channel:
-        constants = {"mean": means, "deviation": deviations}
-    scaled = parts.map(lambda samples: rescale(samples, **constants))
-    return scaled, constants
+        statistics = {"mean": means, "std": stds}
+    return parts.map(lambda samples: rescale(samples, **statistics)), statistics
 
 
 def rescale(
-    samples: Samples, mean: float | Sequence[float], deviation: float | Sequence[float]
+    samples: Samples, mean: float | Sequence[float], std: float | Sequence[float]
 ) -> Samples:
-    """Return the samples as float32, less `mean` and over `deviation`; lists hold one a channel."""
+    """Return the inputs as float32, (x - mean) / std; lists hold a value for each channel."""
     inputs = samples.inputs.to(torch.float32, copy=True)
-    return replace(samples, inputs=inputs.sub_(_spread(mean)).div_(_spread(deviation)))
+    return replace(samples, inputs=inputs.sub_(_broadcastable(mean)).div_(_broadcastable(std)))
 
 
-def _spread(constant: float | Sequence[float]) -> float | Tensor:
-    """Return a constant that arithmetic spreads over images [N, C, H, W]."""
-    return constant if isinstance(constant, (int, float)) else torch.tensor(constant).view(-1, 1, 1)
+def _broadcastable(values: float | Sequence[float]) -> float | Tensor:
+    """Return a number, or one for each channel in a shape that broadcasts over [N, C, H, W]."""
+    return values if isinstance(values, (int, float)) else torch.tensor(values).view(-1, 1, 1)

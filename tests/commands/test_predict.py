@@ -38,7 +38,7 @@ def prepare_rows(config: object, words: Sequence[str], prepared: Mapping[str, An
             raise DataError(f"{word}: not a number of a digit")
         rows += range(4) if word == "all" else [int(word)]
     images = torch.from_numpy(load_digits().images[rows]).float().unsqueeze(1)
-    scaled = (images - prepared["mean"]) / prepared["deviation"]
+    scaled = (images - prepared["mean"]) / prepared["std"]
     return Samples(scaled, torch.zeros(len(rows), dtype=torch.int64))
 
 

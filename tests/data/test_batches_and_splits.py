@@ -2,15 +2,18 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
 from small_files import write_mnist
 
 from bptrain.data.batches import BatchSource, permutation
-from bptrain.data.images.digits import DigitsConfig
+from bptrain.data.images.digits import DigitsConfig, read_digits
 from bptrain.data.images.mnist import MNISTConfig
 from bptrain.data.splits import Parts, Samples, hold_out, standardize
+from bptrain.data.stratified import held_out_rows
 
 
 def numbered(samples: int, classes: int = 2) -> Samples:
@@ -60,7 +63,7 @@ def test_without_a_seed_the_samples_come_in_their_order() -> None:
     assert served(numbered(7).serve(3), 5) == list(range(7))
 
 
-def test_held_out_samples_keep_the_share_of_each_class() -> None:
+def test_held_out_samples_keep_the_fraction_of_each_class() -> None:
     split = Samples(torch.zeros(100, 1), torch.tensor([0] * 80 + [1] * 20))
     rest, held_out = hold_out(split, 0.1, seed=0)
     assert held_out is not None
@@ -80,6 +83,18 @@ def test_held_out_samples_are_a_function_of_the_seed_and_nobody_is_on_both_sides
     assert drawn(1) != drawn(2)
 
 
+@pytest.mark.parametrize("seed", [0, 1, 2**32 - 1])
+@pytest.mark.parametrize("stratify", [True, False])
+@pytest.mark.parametrize("held_out", [13, 100, 251])
+def test_held_out_samples_are_scikit_learns(seed: int, stratify: bool, held_out: int) -> None:
+    random = np.random.default_rng(seed)
+    classes = random.integers(0, 5, 1000) * random.integers(1, 3, 1000) if stratify else None
+    theirs = train_test_split(
+        np.arange(1000), test_size=held_out, random_state=seed, stratify=classes
+    )
+    assert np.array_equal(held_out_rows(1000, held_out, seed, classes), np.sort(theirs[1]))
+
+
 @pytest.mark.parametrize("targets", [[0] * 9 + [1], [0, 1, 2, 3]])
 def test_a_class_too_small_to_share_is_no_crash(targets: list[int]) -> None:
     split = Samples(torch.zeros(len(targets), 1), torch.tensor(targets))
@@ -93,9 +108,9 @@ def test_nothing_is_held_out_at_a_fraction_of_0() -> None:
     assert hold_out(split, 0.0, seed=0) == (split, None)
 
 
-def normal(samples: int, mean: float, deviation: float) -> Samples:
+def normal(samples: int, mean: float, std: float) -> Samples:
     generator = torch.Generator().manual_seed(samples)
-    drawn = torch.randn(samples, 5, generator=generator) * deviation + mean
+    drawn = torch.randn(samples, 5, generator=generator) * std + mean
     return Samples(drawn, torch.zeros(samples, dtype=torch.int64))
 
 
@@ -106,9 +121,9 @@ def test_statistics_come_from_the_training_split_alone() -> None:
     assert scaled.train.inputs.std(correction=0).item() == pytest.approx(1, abs=1e-5)
     again, _ = standardize(Parts(train, None, other))
     assert again.test.inputs.equal(scaled.test.inputs)
-    mean, deviation = train.inputs.mean(), train.inputs.std(correction=0)
-    assert constants == pytest.approx({"mean": mean.item(), "deviation": deviation.item()})
-    torch.testing.assert_close(scaled.test.inputs, (other.inputs - mean) / deviation)
+    mean, std = train.inputs.mean(), train.inputs.std(correction=0)
+    assert constants == pytest.approx({"mean": mean.item(), "std": std.item()})
+    torch.testing.assert_close(scaled.test.inputs, (other.inputs - mean) / std)
 
 
 def test_constant_inputs_stay_finite() -> None:
@@ -126,6 +141,13 @@ def test_the_digits_test_split_is_the_same_whatever_the_seed() -> None:
     assert first.test.targets.bincount().min() >= 34  # stratified: a tenth each
 
 
+def test_the_digits_are_scikit_learns() -> None:
+    images, classes = read_digits()
+    theirs = load_digits()
+    assert np.array_equal(images[:, 0].numpy(), theirs.images)
+    assert np.array_equal(classes.numpy(), theirs.target)
+
+
 @pytest.mark.parametrize("zipped", [True, False], ids=["gzipped", "plain"])
 def test_mnist_is_read_from_torchvisions_layout(
     tmp_path: Path, mnist_files: dict, zipped: bool
@@ -141,7 +163,7 @@ def test_mnist_is_read_from_torchvisions_layout(
 def test_the_real_mnist_is_what_its_authors_published(bptrain_data: Path) -> None:
     splits = MNISTConfig(root=str(bptrain_data), validation_fraction=0).build(0)
     assert (len(splits.train), len(splits.test)) == (60_000, 10_000)
-    zero = float(splits.train.inputs.min())  # a black pixel: -mean / deviation
+    zero = float(splits.train.inputs.min())  # a black pixel: -mean / std
     assert zero == pytest.approx(-0.1307 / 0.3081, abs=1e-3)
 
 

@@ -10,7 +10,7 @@ from image_sets import write_folder
 from torch import Tensor
 
 from bptrain.data.audio.spec_augment import SpecAugmentConfig
-from bptrain.data.augment.color import ColourJitterConfig, NoiseConfig
+from bptrain.data.augment.color import ColorJitterConfig, NoiseConfig
 from bptrain.data.augment.geometry import CropConfig, FlipConfig
 from bptrain.data.augment.mixing import MixupConfig
 from bptrain.data.batches import Batch, Batches, BatchSource, permutation
@@ -21,7 +21,7 @@ from bptrain.data.images.image_splits import DecodedBatches
 from bptrain.data.splits import Samples
 from bptrain.data.text.text_stream import TextStream
 
-CHANGED = [FlipConfig(), CropConfig(padding=2), ColourJitterConfig(), NoiseConfig(), MixupConfig()]
+CHANGED = [FlipConfig(), CropConfig(padding=2), ColorJitterConfig(), NoiseConfig(), MixupConfig()]
 
 
 def samples(count: int = 13, **options: Any) -> Samples:
@@ -95,14 +95,14 @@ def test_only_a_texts_first_window_starts_anew() -> None:
         assert next(source.epoch(0)).inputs[1] is True
 
 
-def test_nothing_is_cut_from_the_samples_before_the_start() -> None:
+def test_no_batch_is_selected_before_the_start() -> None:
     class Counted(Batches):
-        cuts = 0
+        selections = 0
 
-        def cut(self, *rows: Any) -> Batch:
-            self.cuts += 1
-            return super().cut(*rows)
+        def select(self, *rows: Any) -> Batch:
+            self.selections += 1
+            return super().select(*rows)
 
     for seed in (None, 5):
         source = Counted((torch.zeros(40, 2),), (torch.zeros(40),), 4, seed)
-        assert len(list(source.epoch(0, 7))) == source.cuts == 3
+        assert len(list(source.epoch(0, 7))) == source.selections == 3

@@ -63,18 +63,18 @@ def test_nobody_elses_random_numbers_matter() -> None:
     assert draws.normals(5).equal(first)
 
 
-def test_neighbouring_seeds_epochs_places_and_rows_share_no_stream() -> None:
+def test_neighboring_seeds_epochs_uses_and_rows_share_no_stream() -> None:
     rows = torch.arange(9)
     seeds = [0, 1, 2, 8, 2**62, 2**63 - 1]
     firsts = [
-        Draws(seed, epoch, rows, place).bits(4)
-        for seed, epoch, place in product(seeds, range(6), range(6))
+        Draws(seed, epoch, rows, use).bits(4)
+        for seed, epoch, use in product(seeds, range(6), range(6))
     ]
     every = torch.cat(firsts).flatten()
     assert len(every.unique()) == len(every)
 
 
-@pytest.mark.parametrize("along", ["rows", "epochs", "places", "draws"])
+@pytest.mark.parametrize("along", ["rows", "epochs", "uses", "draws"])
 def test_uniforms_are_uniform_along_each_axis_and_neighbours_are_independent(along: str) -> None:
     count = 20_000
     rows = torch.arange(count)
@@ -82,7 +82,7 @@ def test_uniforms_are_uniform_along_each_axis_and_neighbours_are_independent(alo
     drawn = {
         "rows": lambda: Draws(1, 0, rows).uniforms(1)[:, 0],
         "epochs": lambda: torch.cat([Draws(1, e, few).uniforms(1)[0] for e in range(2000)]),
-        "places": lambda: torch.cat([Draws(1, 0, few, p).uniforms(1)[0] for p in range(2000)]),
+        "uses": lambda: torch.cat([Draws(1, 0, few, p).uniforms(1)[0] for p in range(2000)]),
         "draws": lambda: Draws(1, 0, few).uniforms(count)[0],
     }[along]()
     assert 0 <= drawn.min() < drawn.max() < 1

@@ -195,7 +195,7 @@ def test_images_that_workers_decode_go_on_in_mid_epoch(
     write_folder(Path("images"), images=16)
     config = write(
         "data:\n  {kind: image_folder, root: images, size: 8, batch_size: 6, memory_bytes: 0,\n"
-        "  workers: 1, augment: [{kind: flip}, {kind: colour_jitter}]}\n"
+        "  workers: 1, augment: [{kind: flip}, {kind: color_jitter}]}\n"
         f"{DROPOUT}\ntrain: {{steps: 7}}\n{KEYS}"
     )
     train_whole(bptrain, config, [])

@@ -31,7 +31,7 @@ checkpoint: {every_steps: 4, keep_last: 2}
 data:
   kind: digits
   batch_size: 256
-  augment: [{kind: crop, padding: 1}, {kind: noise, deviation: 0.1}, {kind: mixup, alpha: 0.2}]
+  augment: [{kind: crop, padding: 1}, {kind: noise, std: 0.1}, {kind: mixup, alpha: 0.2}]
 model:
   kind: cnn
   stages: [{channels: 4}, {channels: 8}]

@@ -29,7 +29,7 @@ EVERY = pytest.mark.faults  # not by default
 ONCE = (SIGTERM,)
 SIGNALS = (ONCE, (SIGINT,), (SIGTERM, SIGTERM), (SIGTERM, SIGINT), (SIGINT, SIGTERM))
 BEFORE_THE_FOLDER = {
-    "data are read": ("bptrain.data.images.digits:load_digits", 1),
+    "data are read": ("bptrain.data.images.digits:read_digits", 1),
     "the model is inspected": ("bptrain.experiment.plan:summarize", 1),
     "the model is built": ("bptrain.experiment.build:update_of", 1),
 }
@@ -63,7 +63,7 @@ CONCLUDING = {
     "all is done": ("bptrain.experiment.training:conclude", 1, True),
 }
 RESUMING = {
-    "data are read": ("bptrain.data.images.digits:load_digits", 1),
+    "data are read": ("bptrain.data.images.digits:read_digits", 1),
     "the newest checkpoint is read": ("bptrain.experiment.resuming:newest_sound", 1),
     "the config is written": ("bptrain.experiment.training:write_description", 1),
     "metrics.jsonl is cut back": ("bptrain.rundir.metrics_file:truncate", 1),

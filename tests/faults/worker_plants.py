@@ -35,7 +35,7 @@ def send_in_scan(number: int) -> None:
     """Send a signal to a worker while the images are looked at before the run."""
     warm_up()
     at_call(
-        "bptrain.data.images.image_folder:channel_counts",
+        "bptrain.data.images.image_folder:channel_histograms",
         1,
         lambda: processes()[1].send_signal(number),
     )
@@ -64,8 +64,8 @@ def without_workers() -> None:
     """Let the run decode its images by itself, whatever its config says: that is quicker here."""
     from bptrain.data.images import decoding_workers, image_folder, image_splits
 
-    def decoded(batches: Any, form: Any, workers: int, **options: Any) -> Any:
-        return decoding_workers.decoded(batches, form, 0, **options)
+    def decoded(batches: Any, shape: Any, workers: int, **options: Any) -> Any:
+        return decoding_workers.decoded(batches, shape, 0, **options)
 
     image_folder.decoded = image_splits.decoded = decoded  # type: ignore[assignment]
 
@@ -81,8 +81,8 @@ def processes() -> list[Any]:
 def warm_up() -> None:
     """Have the fork server up: the seconds that it takes to import torch are no worker's."""
     from bptrain.data.images.decoding_workers import decoded
-    from bptrain.data.images.image_file import Form
+    from bptrain.data.images.image_file import ImageShape
 
     shutil.copyfile(next(Path("images").glob("*/*.png")), "first.png")
-    for _ in decoded([["first.png"]], Form(16, 16, 3), workers=1):
+    for _ in decoded([["first.png"]], ImageShape(16, 16, 3), workers=1):
         pass

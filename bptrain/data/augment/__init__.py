@@ -1,15 +1,14 @@
-"""Augmentation: training images changed on their device, other ways for each sample and epoch.
+"""Augmentation: random transforms of training images, a whole batch at a time on its device.
 
-A transform draws its parameters per sample as a pure function of (seed, epoch, sample, its place in
-the list) and changes the batch at once. Images are standardized before; validation and test images
-are never changed.
+A transform's parameters are a pure function of (seed, epoch, sample, its position in the list). It
+receives standardized images. Validation and test images are never changed.
 """
 
 from typing import Annotated
 
 from pydantic import Field
 
-from bptrain.data.augment.color import ColourJitterConfig, NoiseConfig
+from bptrain.data.augment.color import ColorJitterConfig, NoiseConfig
 from bptrain.data.augment.erasing import ErasingConfig
 from bptrain.data.augment.geometry import CropConfig, FlipConfig, RotationConfig
 from bptrain.data.augment.mixing import CutMixConfig, MixupConfig
@@ -18,7 +17,7 @@ Transform = Annotated[
     FlipConfig
     | CropConfig
     | RotationConfig
-    | ColourJitterConfig
+    | ColorJitterConfig
     | ErasingConfig
     | NoiseConfig
     | MixupConfig

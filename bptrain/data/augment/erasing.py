@@ -1,4 +1,4 @@
-"""Random erasing: a rectangle of the image is gone, so that a model learns to look elsewhere too.
+"""Random erasing: a rectangle of the image is replaced, so that a model uses other parts too.
 
 Source  Zhong et al. 2017, "Random erasing data augmentation", algorithm 1; the bounds and the ten
         attempts are torchvision's
@@ -11,17 +11,22 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from bptrain.data.augment.transform import Images, TransformConfig, by_channel, each
+from bptrain.data.augment.transform_config import (
+    ImageInfo,
+    TransformConfig,
+    per_channel,
+    per_sample,
+)
 from bptrain.data.hashed_random import Draws, whole
 
-ATTEMPTS = 10  # at a rectangle that fits: an image that none fits stays as it is
+ATTEMPTS = 10  # to draw a rectangle that fits; if none does, the image stays unchanged
 
-Share = Annotated[float, Field(gt=0, le=1)]
+Fraction = Annotated[float, Field(gt=0, le=1)]
 Ratio = Annotated[float, Field(gt=0, le=1000)]
 
 
 class Boxes(NamedTuple):
-    """A rectangle for each sample, each [B] in whole pixels; it may be empty."""
+    """A rectangle for each sample, [B] each, in pixels; it may be empty."""
 
     top: Tensor
     left: Tensor
@@ -29,54 +34,62 @@ class Boxes(NamedTuple):
     width: Tensor
 
     def mask(self, height: int, width: int) -> Tensor:
-        """Return which pixels of images lie in their rectangle, [B, 1, height, width]."""
+        """Return a mask of the pixels inside the rectangles [B, 1, height, width]."""
         rows = _between(self.top, self.height, height)
         columns = _between(self.left, self.width, width)
         return (rows.unsqueeze(2) & columns.unsqueeze(1)).unsqueeze(1)
 
 
-def _between(start: Tensor, size: Tensor, places: int) -> Tensor:
-    axis = torch.arange(places, device=start.device)
+def _between(start: Tensor, size: Tensor, length: int) -> Tensor:
+    axis = torch.arange(length, device=start.device)
     start = start.unsqueeze(1)
     return (axis >= start) & (axis < start + size.unsqueeze(1))
 
 
 class ErasingConfig(TransformConfig):
-    """A rectangle replaced: its area uniform, its ratio of height to width uniform in logarithm."""
+    """Random erasing: replaces a rectangle of random area and aspect ratio."""
 
     kind: Literal["erasing"] = "erasing"
-    chance: float = Field(default=0.5, ge=0, le=1, description="share of the images changed")
-    area: tuple[Share, Share] = Field(
-        default=(0.02, 0.33), description="smallest and largest share of the image"
+    probability: float = Field(
+        default=0.5, ge=0, le=1, description="probability that an image is changed"
+    )
+    area: tuple[Fraction, Fraction] = Field(
+        default=(0.02, 0.33),
+        description="smallest and largest area of the rectangle, as a fraction of the image; drawn "
+        "uniformly",
     )
     ratio: tuple[Ratio, Ratio] = Field(
-        default=(0.3, 3.3), description="smallest and largest height, in widths"
+        default=(0.3, 3.3),
+        description="smallest and largest ratio of height to width; drawn uniformly on a "
+        "logarithmic scale",
     )
     fill: Literal["mean", "black", "noise"] = Field(
-        default="mean", description="the training images' mean, black, or normal noise like them"
+        default="mean",
+        description="what replaces the rectangle: the training images' mean, black, or Gaussian "
+        "noise with their mean and standard deviation",
     )
 
     @model_validator(mode="after")
     def _bounds_are_in_order(self) -> "ErasingConfig":
         for name, (low, high) in (("area", self.area), ("ratio", self.ratio)):
             if low > high:
-                raise ValueError(f"{name} runs from {low} down to {high}")
+                raise ValueError(f"{name}: the smallest, {low}, is above the largest, {high}")
         return self
 
-    def changed(self, images: Tensor, draws: Draws, about: Images) -> Tensor:
+    def transformed(self, images: Tensor, draws: Draws, info: ImageInfo) -> Tensor:
         """Return the images, some of them with a rectangle replaced."""
         uniforms = draws.uniforms(1 + 4 * ATTEMPTS)
         boxes = self.boxes(uniforms[:, 1:], *images.shape[2:])
-        hidden = boxes.mask(*images.shape[2:]) & each(uniforms[:, 0] < self.chance)
+        erased = boxes.mask(*images.shape[2:]) & per_sample(uniforms[:, 0] < self.probability)
         if self.fill == "noise":
             noise = draws.normals(prod(images.shape[1:]), start=1 + 4 * ATTEMPTS)
-            return torch.where(hidden, noise.view(images.shape), images)
+            return torch.where(erased, noise.view(images.shape), images)
         if self.fill == "black":
-            return torch.where(hidden, by_channel(about.black, images.device), images)
-        return images.masked_fill(hidden, 0)  # what standardization makes of the mean
+            return torch.where(erased, per_channel(info.black, images.device), images)
+        return images.masked_fill(erased, 0)  # the standardized mean
 
     def boxes(self, uniforms: Tensor, height: int, width: int) -> Boxes:
-        """Return the first of ten rectangles that fits, else an empty one; uniforms [B, 40]."""
+        """Return the first of ten rectangles that fits, or an empty one; uniforms [B, 40]."""
         area, ratio, top, left = uniforms.view(-1, 4, ATTEMPTS).unbind(1)
         pixels = height * width * (self.area[0] + (self.area[1] - self.area[0]) * area)
         low, high = (log(bound) for bound in self.ratio)
@@ -85,7 +98,7 @@ class ErasingConfig(TransformConfig):
         widths = (pixels / ratio).sqrt().round().long()
         fits = (heights < height) & (widths < width)  # [B, 10]
         first = fits.int().argmax(1, keepdim=True)
-        some = fits.any(1).long()
+        any_fits = fits.any(1).long()
         h, w, y, x = (draw.gather(1, first)[:, 0] for draw in (heights, widths, top, left))
-        h, w = h * some, w * some
+        h, w = h * any_fits, w * any_fits
         return Boxes(whole(y, height - h + 1), whole(x, width - w + 1), h, w)

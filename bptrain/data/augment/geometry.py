@@ -1,7 +1,6 @@
-"""Transforms that move pixels: mirror, shift, turn.
+"""Transforms that move pixels: flip, crop, rotation.
 
-What comes into view from outside an image is black, as it is where pixels are padded before they
-are standardized.
+Pixels from outside an image are black, as with padding before standardization.
 """
 
 from math import radians
@@ -12,70 +11,91 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from bptrain.data.augment.transform import Images, TransformConfig, by_channel, each
+from bptrain.data.augment.transform_config import (
+    ImageInfo,
+    TransformConfig,
+    per_channel,
+    per_sample,
+)
 from bptrain.data.hashed_random import Draws, whole
 
 Border: TypeAlias = Literal["black", "edge", "reflect"]
 
 
 class FlipConfig(TransformConfig):
-    """A mirror image."""
+    """Random flip."""
 
     kind: Literal["flip"] = "flip"
     direction: Literal["horizontal", "vertical"] = Field(
-        default="horizontal", description="horizontal swaps left and right, vertical top and bottom"
+        default="horizontal",
+        description="horizontal swaps left and right, vertical swaps top and bottom",
     )
-    chance: float = Field(default=0.5, ge=0, le=1, description="share of the images mirrored")
+    probability: float = Field(
+        default=0.5, ge=0, le=1, description="probability that an image is flipped"
+    )
 
-    def changed(self, images: Tensor, draws: Draws, about: Images) -> Tensor:
-        """Return the images, some of them mirrored."""
-        mirrored = images.flip(3 if self.direction == "horizontal" else 2)
-        return torch.where(each(draws.uniforms(1) < self.chance), mirrored, images)
+    def transformed(self, images: Tensor, draws: Draws, info: ImageInfo) -> Tensor:
+        """Return the images, some of them flipped."""
+        flipped = images.flip(3 if self.direction == "horizontal" else 2)
+        return torch.where(per_sample(draws.uniforms(1) < self.probability), flipped, images)
 
 
 class CropConfig(TransformConfig):
-    """A window of the image's own size out of the padded image: a shift by whole pixels."""
+    """Random crop of the padded image to its own size: a shift by whole pixels."""
 
     kind: Literal["crop"] = "crop"
-    padding: int = Field(default=4, ge=1, le=1024, description="pixels added on each side")
+    padding: int = Field(
+        default=4,
+        ge=1,
+        le=1024,
+        description="pixels added on each side, which is also the largest shift; less than the "
+        "image's size",
+    )
     border: Border = Field(
-        default="black", description="what is added: black, the edge repeated, or a reflection"
+        default="black",
+        description="what the image is padded with: black, its edge pixels repeated, or its "
+        "reflection",
     )
 
-    def refusal(self, about: Images) -> str:
-        """Refuse to shift an image out of sight."""
-        side = min(about.shape[1:])
+    def refusal(self, info: ImageInfo) -> str:
+        """Refuse to shift an image by its whole size."""
+        side = min(info.shape[1:])
         too_wide = self.padding >= side
-        return f"a padding of {self.padding} pixels, images of {side} a side" if too_wide else ""
+        return f"padding of {self.padding} pixels, images of {side} pixels" if too_wide else ""
 
-    def changed(self, images: Tensor, draws: Draws, about: Images) -> Tensor:
+    def transformed(self, images: Tensor, draws: Draws, info: ImageInfo) -> Tensor:
         """Return the images shifted."""
         top, left = whole(draws.uniforms(2), 2 * self.padding + 1).unbind(1)
-        black = by_channel(about.black, images.device)
+        black = per_channel(info.black, images.device)
         return shifted(images, top - self.padding, left - self.padding, self.border, black)
 
 
 class RotationConfig(TransformConfig):
-    """A turn about the image's middle, its pixels interpolated between the nearest four."""
+    """Random rotation about the image's center, with bilinear interpolation."""
 
     kind: Literal["rotation"] = "rotation"
-    degrees: float = Field(default=10, gt=0, le=180, description="the largest turn, either way")
+    degrees: float = Field(
+        default=10,
+        gt=0,
+        le=180,
+        description="largest angle: angles are uniform between -degrees and degrees",
+    )
 
-    def changed(self, images: Tensor, draws: Draws, about: Images) -> Tensor:
-        """Return the images turned."""
+    def transformed(self, images: Tensor, draws: Draws, info: ImageInfo) -> Tensor:
+        """Return the rotated images."""
         angle = radians(self.degrees) * (2 * draws.uniforms(1)[:, 0] - 1)
-        return turned(images, angle, by_channel(about.black, images.device))
+        return rotated(images, angle, per_channel(info.black, images.device))
 
 
 def shifted(images: Tensor, down: Tensor, right: Tensor, border: Border, black: Tensor) -> Tensor:
-    """Return the images seen through a window that is moved by whole pixels.
+    """Return the images as seen through a window that is shifted by whole pixels.
 
-    down, right  of each sample [B], each less than the image's size: the window's shift
+    down, right  the shift of each sample [B], less than the image's size
     black        [C, 1, 1]
     """
     samples, channels, height, width = images.shape
-    y, y_inside = _places(down, height, border)
-    x, x_inside = _places(right, width, border)
+    y, y_inside = _positions(down, height, border)
+    x, x_inside = _positions(right, width, border)
     rows = y.view(samples, 1, height, 1).expand(samples, channels, height, width)
     columns = x.view(samples, 1, 1, width).expand(samples, channels, height, width)
     moved = images.gather(2, rows).gather(3, columns)
@@ -85,30 +105,30 @@ def shifted(images: Tensor, down: Tensor, right: Tensor, border: Border, black: 
     return torch.where(inside, moved, black)
 
 
-def _places(shift: Tensor, size: int, border: Border) -> tuple[Tensor, Tensor]:
-    """Return which pixel of an axis is seen at each place [B, size], and whether it is one."""
-    places = torch.arange(size, device=shift.device) + shift.unsqueeze(1)
+def _positions(shift: Tensor, size: int, border: Border) -> tuple[Tensor, Tensor]:
+    """Return the source index along an axis [B, size], and whether it is inside the image."""
+    positions = torch.arange(size, device=shift.device) + shift.unsqueeze(1)
     last = size - 1
-    inside = (places >= 0) & (places <= last)
+    inside = (positions >= 0) & (positions <= last)
     if border == "reflect":  # about the outermost pixel, which is not repeated
-        return last - (last - places.abs()).abs(), inside
-    return places.clamp(0, last), inside
+        return last - (last - positions.abs()).abs(), inside
+    return positions.clamp(0, last), inside
 
 
-def turned(images: Tensor, angle: Tensor, black: Tensor) -> Tensor:
-    """Return the images turned counterclockwise by an angle [B] in radians.
+def rotated(images: Tensor, angle: Tensor, black: Tensor) -> Tensor:
+    """Return the images rotated counterclockwise by an angle [B] in radians.
 
-    A place (x, y) of the result, y pointing down, shows what lay at
+    The pixel (x, y) of the result, y pointing down, is the input at
 
         x cos a - y sin a,  x sin a + y cos a
 
-    where black is subtracted and added again, for grid_sample takes what lies outside for 0.
+    Black is subtracted and added again, as grid_sample pads with 0.
     """
     height, width = images.shape[2:]
     y = torch.arange(height, device=images.device).view(-1, 1) - (height - 1) / 2
     x = torch.arange(width, device=images.device) - (width - 1) / 2
     cos, sin = angle.cos().view(-1, 1, 1), angle.sin().view(-1, 1, 1)
-    # grid_sample counts from -1 to 1 across the image
-    places = [(x * cos - y * sin) / (width / 2), (x * sin + y * cos) / (height / 2)]
-    grid = torch.stack(places, 3)
+    # grid_sample's coordinates run from -1 to 1 across the image
+    coordinates = [(x * cos - y * sin) / (width / 2), (x * sin + y * cos) / (height / 2)]
+    grid = torch.stack(coordinates, 3)
     return functional.grid_sample(images - black, grid, align_corners=False).add_(black)

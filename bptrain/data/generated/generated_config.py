@@ -1,7 +1,7 @@
-"""Data sets that are drawn, not read: each sample a pure function of a seed.
+"""Data sets drawn from a random generator: samples are a pure function of a seed.
 
-Training, validation and test samples come from streams of their own. The test samples are the same
-for every run, whatever its seed.
+Training, validation and test samples come from separate random streams. The test samples are the
+same whatever the run's seed.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,37 +17,45 @@ from bptrain.data.splits import Dataset, InMemoryConfig, Samples
 from bptrain.errors import UsageError
 from bptrain.problem import Problem
 
-Draw: TypeAlias = Callable[[int, torch.Generator], Samples]  # how many -> samples on the CPU
+Draw: TypeAlias = Callable[[int, torch.Generator], Samples]  # count -> samples on the CPU
 
 TEST_SEED = 0
-# generator_of(seed, n) with a small n shuffles epoch n: samples are drawn far from those streams
-TEST, VALIDATION, TRAINING = 2**40, 2**40 + 1, 2**40 + 2  # the last, and on, an epoch each
+# numbers of the random streams; generator_of(seed, n) with a small n shuffles epoch n
+TEST, VALIDATION, TRAINING = 2**40, 2**40 + 1, 2**40 + 2  # + the epoch, for training
 LARGEST_BYTES = 2**33
 
 
 class GeneratedConfig(InMemoryConfig):
-    """What the generated data sets share; a kind says how samples are drawn, and what they ask."""
+    """The common part of generated data sets; a kind defines how samples are drawn."""
 
     samples: int = Field(
-        default=10_000, ge=2, le=10_000_000, description="of training and validation together"
+        default=10_000,
+        ge=2,
+        le=10_000_000,
+        description="number of training and validation samples together",
     )
     test_samples: int = Field(
-        default=1_000, ge=1, le=1_000_000, description="of the test, the same for every seed"
+        default=1_000,
+        ge=1,
+        le=1_000_000,
+        description="number of test samples, which are the same whatever the seed",
     )
     fresh: bool = Field(
-        default=False, description="draw new training samples for every epoch: none comes twice"
+        default=False,
+        description="draw new training samples for every epoch, so that the model never sees one "
+        "twice",
     )
 
     def problem(self) -> Problem:
-        """Return what each sample asks."""
+        """Return the task and the shapes."""
         raise NotImplementedError
 
     def draw(self, samples: int, generator: torch.Generator) -> Samples:
-        """Return so many samples, a pure function of the generator's state."""
+        """Return that many samples, a pure function of the generator's state."""
         raise NotImplementedError
 
     def build(self, seed: int) -> Dataset:
-        """Return the data set; training and validation samples are drawn by `seed`."""
+        """Return the data set; `seed` determines the training and validation samples."""
         self._refuse_if_huge()
         held_out = round(self.samples * self.validation_fraction)
         train = Fresh(self.draw, self.samples - held_out, seed, bytes_of(self.problem()))
@@ -63,11 +71,11 @@ class GeneratedConfig(InMemoryConfig):
         raise UsageError(
             f"data.kind {kind} is drawn from a random generator, and reads no file",
             "",
-            "bptrain evaluate tests the run on its test samples",
+            "bptrain evaluate, which uses the generated test samples",
         )
 
     def _refuse_if_huge(self) -> None:
-        """Raise UsageError for more samples than can be held, before they are drawn."""
+        """Raise UsageError, before anything is drawn, for samples that memory cannot hold."""
         one = bytes_of(self.problem())
         needed = one * (self.samples + self.test_samples)
         if needed > LARGEST_BYTES:
@@ -79,16 +87,16 @@ class GeneratedConfig(InMemoryConfig):
 
 
 def bytes_of(problem: Problem) -> int:
-    """Return the memory of a sample: its inputs in float32, its classes in int64."""
-    answers = problem.input_shape[0] if problem.task == "tagging" else 1
-    return 4 * prod(problem.input_shape) + 8 * answers
+    """Return the memory of a sample: its inputs in float32, its targets in int64."""
+    targets = problem.input_shape[0] if problem.task == "tagging" else 1
+    return 4 * prod(problem.input_shape) + 8 * targets
 
 
 @dataclass(frozen=True)
 class Fresh:
-    """A training split that is drawn anew for every epoch, a pure function of (seed, epoch).
+    """A training split with new samples in every epoch, a pure function of (seed, epoch).
 
-    An epoch is drawn on the CPU, so that every device sees the same samples, and moved as a whole.
+    An epoch is drawn on the CPU, so that every device gets the same samples, and moved as a whole.
     """
 
     draw: Draw
@@ -103,7 +111,7 @@ class Fresh:
 
     @property
     def bytes(self) -> int:
-        """Memory of an epoch."""
+        """Return the memory of an epoch."""
         return self.sample_bytes * self.samples
 
     def to(self, device: torch.device) -> "Fresh":
@@ -118,15 +126,15 @@ class Fresh:
     def serve(
         self, batch_size: int, seed: int | None = None, window: int | None = None
     ) -> BatchSource:
-        """Return the batches; samples that are new need no shuffling."""
+        """Return the batches; new samples need no shuffling."""
         one = self.draw(1, generator_of(self.seed, TRAINING))
-        one.serve(batch_size, window=window)  # refuses what cannot be served
+        one.serve(batch_size, window=window)  # raises UsageError for a window without targets
         return FreshBatches(self, batch_size, window)
 
 
 @dataclass(frozen=True)
 class FreshBatches:
-    """Serves the batches of each epoch's own samples."""
+    """Draws the samples of each epoch and yields their batches."""
 
     split: Fresh
     batch_size: int
@@ -139,7 +147,7 @@ class FreshBatches:
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """Yield the batches of an epoch from number `start` on.
 
-        Its samples are drawn as a whole: a generator cannot begin in the middle.
+        The whole epoch is drawn: a random generator cannot start in the middle.
         """
         batches = self.split.of_epoch(epoch).serve(self.batch_size, window=self.window)
         yield from batches.epoch(0, start)

@@ -1,4 +1,4 @@
-"""Points of the plane that no straight line parts: the XOR problem and interleaved spirals."""
+"""Points in the plane that no straight line separates: the XOR problem and spirals."""
 
 from math import pi
 from typing import Literal
@@ -10,23 +10,28 @@ from bptrain.data.generated.generated_config import GeneratedConfig
 from bptrain.data.splits import Samples
 from bptrain.problem import Problem
 
-INNERMOST = 0.1  # radius where the spirals start: at 0 they would all be one point
+INNERMOST = 0.1  # radius where the spirals start: at 0 they would coincide
 
 
 class XorConfig(GeneratedConfig):
-    """Four clouds around (+-1, +-1); the class is 1 where the two signs differ.
+    """The XOR problem: four clouds around (+-1, +-1); the class is 1 where the signs differ.
 
-    The problem that one layer cannot solve: Minsky and Papert, "Perceptrons", 1969.
+    One linear layer cannot solve it: Minsky and Papert, "Perceptrons", 1969.
     """
 
     kind: Literal["xor"] = "xor"
     samples: int = Field(
-        default=1_000, ge=2, le=10_000_000, description="of training and validation together"
+        default=1_000,
+        ge=2,
+        le=10_000_000,
+        description="number of training and validation samples together",
     )
-    noise: float = Field(default=0.2, ge=0, le=10, description="deviation of each cloud")
+    noise: float = Field(
+        default=0.2, ge=0, le=10, description="standard deviation of each cloud; 0 for four points"
+    )
 
     def problem(self) -> Problem:
-        """Return what each point asks."""
+        """Return the task and the shapes."""
         return Problem("classification", (2,), 2, names=("same", "different"))
 
     def draw(self, samples: int, generator: torch.Generator) -> Samples:
@@ -37,25 +42,32 @@ class XorConfig(GeneratedConfig):
 
 
 class SpiralsConfig(GeneratedConfig):
-    """Spiral arms within the unit circle, a class each."""
+    """Interleaved spiral arms in the unit circle, one class each."""
 
     kind: Literal["spirals"] = "spirals"
     samples: int = Field(
-        default=2_000, ge=2, le=10_000_000, description="of training and validation together"
+        default=2_000,
+        ge=2,
+        le=10_000_000,
+        description="number of training and validation samples together",
     )
-    classes: int = Field(default=2, ge=2, le=20, description="arms")
-    turns: float = Field(default=1.5, gt=0, le=10, description="of each arm around the centre")
-    noise: float = Field(default=0.02, ge=0, le=1, description="deviation of each point")
+    classes: int = Field(default=2, ge=2, le=20, description="number of arms")
+    turns: float = Field(
+        default=1.5, gt=0, le=10, description="turns of each arm around the center; more is harder"
+    )
+    noise: float = Field(
+        default=0.02, ge=0, le=1, description="standard deviation of the noise on each point"
+    )
 
     def problem(self) -> Problem:
-        """Return what each point asks."""
+        """Return the task and the shapes."""
         names = tuple(f"arm {number}" for number in range(1, self.classes + 1))
         return Problem("classification", (2,), self.classes, names=names)
 
     def draw(self, samples: int, generator: torch.Generator) -> Samples:
         """Return points [N, 2] and classes [N]."""
         arms = torch.randint(self.classes, (samples,), generator=generator)
-        # the square root spreads points evenly along an arm, whose turns grow with the radius
+        # the square root distributes points evenly along an arm, whose turns grow with the radius
         along = torch.rand(samples, generator=generator).sqrt()
         radius = INNERMOST + (1 - INNERMOST) * along
         angle = 2 * pi * (self.turns * along + arms / self.classes)

@@ -1,13 +1,13 @@
-"""CIFAR-10 and CIFAR-100: 50,000 + 10,000 colour photos of 32 x 32, in the published layouts.
+"""CIFAR-10 and CIFAR-100: 50,000 + 10,000 color photos of 32 x 32, in the published layouts.
 
-Binary version, read where it is there
+Binary version, read if it is there
     ROOT/cifar-10-batches-bin/data_batch_{1..5}.bin, test_batch.bin   label, then the pixels
     ROOT/cifar-100-binary/{train,test}.bin              coarse label, fine label, then the pixels
-Python version, torchvision's, read else and downloaded where there is neither
+Python version, torchvision's, read otherwise, and downloaded if neither is there
     ROOT/cifar-10-batches-py/data_batch_{1..5}, test_batch            a dict: data, labels
     ROOT/cifar-100-python/{train,test}                                a dict: data, fine_labels
-An image is 3,072 bytes: its red, its green, its blue plane, row by row. Archives beside the
-folders are not looked at. Classes are named by the folder's own list, and numbered without one.
+An image is 3,072 bytes: its red, green and blue planes, row by row. Archives beside the folders are
+ignored. The names of the classes come from a list in the folder, if it has one.
 Source: Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009.
 """
 
@@ -19,18 +19,16 @@ import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
-from torchvision import datasets
-from torchvision.datasets.utils import download_and_extract_archive
 
-from bptrain.data.images.cifar_pickle import read_restricted
-from bptrain.data.images.image_file import Form, prepare_images
+from bptrain.data.images.cifar_pickle import read_pickled_dict
+from bptrain.data.images.image_file import ImageShape, prepare_images
 from bptrain.data.images.images_config import ImagesConfig
-from bptrain.data.images.published_checksums import verify_official
+from bptrain.data.images.published_checksums import verify_published
 from bptrain.data.splits import Dataset, Parts, Samples, hold_out, standardize
 from bptrain.errors import DataError
 from bptrain.problem import Problem
 
-FORM = Form(32, 32, channels=3)
+SHAPE = ImageShape(32, 32, channels=3)
 PIXELS = 3 * 32 * 32
 LARGEST_BYTES = 2**30  # of one file; the largest published one has 155 MB
 
@@ -42,22 +40,27 @@ class Layout(NamedTuple):
     train: tuple[str, ...]
     test: tuple[str, ...]
     names: str  # the file with the names of the classes
-    label: str | int  # the key of the labels, or the bytes before an image, the last its label
+    label: str | int  # the key of the labels; or the bytes before an image, the last is its label
     names_key: str = ""
 
 
 class CIFARConfig(ImagesConfig):
-    """What the two sets share."""
+    """The common part of both data sets; `source` is torchvision's class."""
 
-    root: str = Field(default="data", min_length=1, description="folder of the data sets")
+    root: str = Field(
+        default="data",
+        min_length=1,
+        description="folder of the data sets, with the published layout below it "
+        "(ROOT/cifar-10-batches-py/... or the binary version); downloaded into it if missing",
+    )
 
-    source: ClassVar[type[datasets.CIFAR10]]
+    source: ClassVar[str]
     classes: ClassVar[int]
     binary: ClassVar[Layout]
     python: ClassVar[Layout]
 
     def build(self, seed: int) -> Dataset:
-        """Return the data set, the validation samples drawn by `seed`."""
+        """Return the data set; `seed` selects the validation samples."""
         root = Path(self.root)
         layout = self.binary if (root / self.binary.folder).is_dir() else self.python
         if layout is self.python and not (root / layout.folder).is_dir():
@@ -67,35 +70,39 @@ class CIFARConfig(ImagesConfig):
         train, validation = hold_out(train, self.validation_fraction, seed)
         parts, prepared = standardize(Parts(train, validation, test), by_channel=True)
         names = read_names(folder, layout, self.classes)
-        problem = Problem("classification", FORM.shape, self.classes, names=names)
+        problem = Problem("classification", SHAPE.chw, self.classes, names=names)
         dataset = Dataset(problem, parts.train, parts.validation, parts.test, prepared)
         return self.augmented(dataset)
 
     def prepare(self, words: Sequence[str], prepared: Mapping[str, Any]) -> Samples:
-        """Return image files as inputs: RGB, their middle fitted to 32 x 32."""
-        return prepare_images(words, FORM, prepared)
+        """Return image files as inputs: RGB, cropped and scaled to 32 x 32."""
+        return prepare_images(words, SHAPE, prepared)
 
     def download(self) -> None:
-        """Fetch the python version into `root`, torchvision checking the archive's checksum."""
-        source = self.source
+        """Have torchvision fetch the python version into `root` and check its checksum."""
+        # torchvision takes two seconds to import, and files that are there do not need it
+        from torchvision import datasets
+        from torchvision.datasets.utils import download_and_extract_archive
+
+        source = getattr(datasets, self.source)
         try:
             download_and_extract_archive(
                 source.url, self.root, filename=source.filename, md5=source.tgz_md5
             )
         except (OSError, RuntimeError) as error:
             raise DataError(
-                f"{source.__name__} is not in {self.root} and could not be downloaded",
+                f"{self.source} is not in {self.root} and could not be downloaded",
                 str(error),
                 f"unpack {self.python.folder} or {self.binary.folder} into {self.root}",
             ) from error
 
 
 class CIFAR10Config(CIFARConfig):
-    """Photos of ten kinds of animals and vehicles."""
+    """CIFAR-10: 60,000 photos of animals and vehicles in 10 classes, RGB, 32 x 32 pixels."""
 
     kind: Literal["cifar10"] = "cifar10"
 
-    source = datasets.CIFAR10
+    source = "CIFAR10"
     classes = 10
     binary = Layout(
         "cifar-10-batches-bin",
@@ -115,11 +122,11 @@ class CIFAR10Config(CIFARConfig):
 
 
 class CIFAR100Config(CIFARConfig):
-    """Photos of a hundred kinds of things, the fine labels."""
+    """CIFAR-100: 60,000 photos in 100 classes (the fine labels), RGB, 32 x 32 pixels."""
 
     kind: Literal["cifar100"] = "cifar100"
 
-    source = datasets.CIFAR100
+    source = "CIFAR100"
     classes = 100
     binary = Layout(
         "cifar-100-binary", ("train.bin",), ("test.bin",), names="fine_label_names.txt", label=2
@@ -138,17 +145,17 @@ def read_split(folder: Path, layout: Layout, files: Sequence[str], classes: int)
     """Return the images [N, 3, 32, 32] and labels [N] of the files, checked."""
     read = [read_batch(folder / name, layout, classes) for name in files]
     images, labels = (torch.cat(each) for each in zip(*read, strict=True))
-    return Samples(images.view(-1, *FORM.shape), labels)
+    return Samples(images.view(-1, *SHAPE.chw), labels)
 
 
 def read_batch(path: Path, layout: Layout, classes: int) -> tuple[Tensor, Tensor]:
     """Return the pixels [N, 3072] and labels [N] of one file, or raise DataError."""
     if not path.is_file():
         raise DataError(
-            f"{path}: missing, or no regular file",
+            f"{path}: missing, or not a regular file",
             hint=f"remove {layout.folder} to have the set downloaded, or unpack it again",
         )
-    verify_official(path, layout.folder)
+    verify_published(path, layout.folder)
     pixels, labels = (
         read_binary(path, layout.label)
         if isinstance(layout.label, int)
@@ -163,11 +170,11 @@ def read_batch(path: Path, layout: Layout, classes: int) -> tuple[Tensor, Tensor
 
 
 def read_binary(path: Path, before: int) -> tuple[Any, Any]:
-    """Return pixels and labels of the binary version, `before` bytes ahead of each image."""
+    """Return pixels and labels of the binary version, with `before` bytes before each image."""
     size, width = path.stat().st_size, before + PIXELS
     if size % width:
         raise DataError(
-            f"{path}: {size:,} bytes are no whole number of images of {width:,}",
+            f"{path}: {size:,} bytes are not a whole number of images of {width:,} bytes",
             f"it ends inside row {size // width}, which begins at byte {size // width * width:,}",
             "fetch the file again",
         )
@@ -182,32 +189,32 @@ def read_binary(path: Path, before: int) -> tuple[Any, Any]:
 
 def read_python(path: Path, label_key: str) -> tuple[Any, Any]:
     """Return pixels and labels of the python version; nothing in the file is run."""
-    held = read_restricted(path)
+    held = read_pickled_dict(path)
     pixels, labels = held.get("data"), held.get(label_key)
     if not isinstance(pixels, np.ndarray) or pixels.ndim != 2 or pixels.shape[1] != PIXELS:
         found = list(pixels.shape) if isinstance(pixels, np.ndarray) else "none"
-        raise DataError(f"{path}: 'data' is of shape {found}, expected [N, {PIXELS}]")
+        raise DataError(f"{path}: 'data' has the shape {found}, expected [N, {PIXELS}]")
     if not isinstance(labels, list) or not all(type(each) is int for each in labels):
-        raise DataError(f"{path}: '{label_key}' is no list of whole numbers")
+        raise DataError(f"{path}: '{label_key}' is not a list of integers")
     if len(labels) != len(pixels):
         raise DataError(f"{path}: {len(labels):,} labels for {len(pixels):,} images")
-    # a label beyond 64 bits is out of range all the same
+    # a label beyond 64 bits is out of range anyway
     bounded = [max(-1, min(each, 2**31)) for each in labels]
     return np.array(pixels, order="C"), np.array(bounded, dtype=np.int64)
 
 
 def read_names(folder: Path, layout: Layout, classes: int) -> tuple[str, ...]:
-    """Return the names of the classes; none without the file that lists them."""
+    """Return the names of the classes, or none if the file that lists them is missing."""
     path = folder / layout.names
     if not path.is_file():
         return ()
-    verify_official(path, layout.folder)
+    verify_published(path, layout.folder)
     if layout.names_key:
-        names = read_restricted(path).get(layout.names_key)
+        names = read_pickled_dict(path).get(layout.names_key)
     else:
         with path.open("rb") as file:
             names = file.read(65_536).decode("utf-8", "replace").split()
     given = names if isinstance(names, list) else []
     if len(given) != classes or not all(isinstance(name, str) for name in given):
-        raise DataError(f"{path}: no list of {classes} names")
+        raise DataError(f"{path}: not a list of {classes} names")
     return tuple(given)

@@ -1,13 +1,12 @@
-"""The few pickle opcodes that plain values and byte arrays are made of, and no other.
+"""Reads the pickled files of CIFAR's "python version" without running anything in them.
 
-CIFAR's "python version" is pickled, and a pickle is a program: Python's own reader imports and
-calls whatever it names. Here `pickletools.genops` takes the program apart without running it, and
-what it would have built is put together from strings, numbers, lists, tuples and dicts. Of all
-names only the three of numpy's array reconstruction are known. They are compared as words, never
-looked up, imported or called; the array they describe is cut from the file's own bytes. Any other
-name or opcode is refused, with the byte where it stands.
+A pickle is a program: Python's own reader imports and calls what the file names, and a reader that
+restricts the names still runs every opcode. Here `pickletools.genops` only parses the file. Of its
+opcodes those that build strings, numbers, lists, tuples and dicts are followed, and every other one
+is refused, with the byte where it stands. The three names of numpy's array reconstruction are
+compared as words, never imported or called; the array is taken from the file's own bytes.
 
-Read are files of Python 2, as the published ones are, and of Python 3 with protocol 3 or 4.
+Files of Python 2, as the published ones are, and of Python 3 with protocol 3 or 4 are read.
 """
 
 import pickletools
@@ -26,17 +25,14 @@ NAMES = {
     "numpy ndarray": "ndarray",
     "numpy dtype": "dtype",
 }
-EMPTY: dict[str, type] = {"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple}
+NEW: dict[str, type] = {"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple}
 CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 VALUES = {  # opcodes whose argument is the value
     *("BININT", "BININT1", "BININT2", "LONG1"),
     *("BINSTRING", "SHORT_BINSTRING", "BINUNICODE", "SHORT_BINUNICODE"),
     *("BINBYTES", "SHORT_BINBYTES"),
 }
-STORES = {"BINPUT", "LONG_BINPUT", "MEMOIZE"}
-RECALLS = {"BINGET", "LONG_BINGET"}
 TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
-SILENT = {"PROTO", "FRAME", "STOP"}
 
 
 class Name(NamedTuple):
@@ -46,19 +42,19 @@ class Name(NamedTuple):
 
 
 class ByteType:
-    """numpy's description of an unsigned byte."""
+    """numpy's dtype of an unsigned byte."""
 
 
 class ByteArray:
-    """An array of unsigned bytes: announced first, filled in by the opcode BUILD."""
+    """An array of unsigned bytes, whose values come with a later opcode."""
 
     values: np.ndarray[Any, np.dtype[np.uint8]] | None = None
 
 
-def read_restricted(path: Path) -> dict[str, Any]:
+def read_pickled_dict(path: Path) -> dict[str, Any]:
     """Return the dict that a file holds, its arrays as read-only uint8 arrays; or raise DataError.
 
-    Strings of Python 2 come as str, byte by byte.
+    Strings of Python 2 are decoded as Latin-1.
     """
     try:
         size = path.stat().st_size
@@ -67,107 +63,91 @@ def read_restricted(path: Path) -> dict[str, Any]:
         content = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read", str(error)) from error
-    machine = Machine()
+    stack = Stack()
     position = 0
     try:
         for opcode, argument, at in pickletools.genops(content):
             position = at or 0
-            machine.step(opcode.name, argument)
-        value = machine.stack[-1]
+            stack.apply(opcode.name, argument)
+        value = stack.items[-1]
     except DataError as error:
         raise DataError(f"{path}: refused at byte {position}", error.what, error.hint) from error
     except (ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:
-        # genops on bytes that are no opcode; ours on opcodes in an order that makes no sense
+        # genops for bytes that are no opcode, the stack for opcodes in an impossible order
         raise DataError(f"{path}: damaged after byte {position}", str(error)) from error
     if not isinstance(value, dict):
         raise DataError(f"{path}: holds a {type(value).__name__}, expected a dict")
     return {
-        name: each.values if isinstance(each, ByteArray) else each for name, each in value.items()
+        key: each.values if isinstance(each, ByteArray) else each for key, each in value.items()
     }
 
 
-class Machine:
-    """What the opcodes seen so far have built."""
+class Stack:
+    """The values that the opcodes have built so far."""
 
     def __init__(self) -> None:
-        self.stack: list[Any] = []
-        self.marked: list[list[Any]] = []  # stacks below each open mark
+        self.items: list[Any] = []
+        self.below_marks: list[list[Any]] = []  # the stacks below each open mark
         self.memo: dict[int, Any] = {}
 
-    def step(self, name: str, argument: Any) -> None:
-        """Do what an opcode says."""
-        if name in VALUES:
-            self.stack.append(argument)
-        elif name in STORES:
-            self.memo[len(self.memo) if argument is None else argument] = self.stack[-1]
-        elif name in RECALLS:
-            self.stack.append(self.memo[argument])
-        elif name in CONSTANTS:
-            self.stack.append(CONSTANTS[name])
-        elif name in EMPTY:
-            self.stack.append(EMPTY[name]())
-        elif name in TUPLES:
-            self.stack.append(tuple(self.pop(TUPLES[name])))
-        elif name not in SILENT:
-            self.build(name, argument)
-
-    def build(self, name: str, argument: Any) -> None:
-        """Do what one of the rarer opcodes says."""
+    def apply(self, name: str, argument: Any) -> None:
+        """Apply an opcode."""
         match name:
+            case "PROTO" | "FRAME" | "STOP":
+                return
+            case "BINPUT" | "LONG_BINPUT" | "MEMOIZE":
+                self.memo[len(self.memo) if argument is None else argument] = self.items[-1]
+            case "BINGET" | "LONG_BINGET":
+                self.items.append(self.memo[argument])
             case "MARK":
-                self.marked.append(self.stack)
-                self.stack = []
-            case "TUPLE":
-                items = self.pop_to_mark()  # before self.stack is read: this changes it
-                self.stack.append(tuple(items))
-            case "APPEND":
-                self.extend(self.pop(1))
-            case "APPENDS":
-                self.extend(self.pop_to_mark())
-            case "SETITEM":
-                self.update(self.pop(2))
-            case "SETITEMS":
-                self.update(self.pop_to_mark())
-            case "GLOBAL" | "STACK_GLOBAL":
-                self.stack.append(known(argument or " ".join(self.pop(2))))
-            case "REDUCE":
-                self.stack.append(announced(*self.pop(2)))
+                self.below_marks.append(self.items)
+                self.items = []
+            case "APPEND" | "APPENDS":
+                added = self.pop(1) if name == "APPEND" else self.pop_to_mark()
+                list.extend(self.items[-1], added)
+            case "SETITEM" | "SETITEMS":
+                added = self.pop(2) if name == "SETITEM" else self.pop_to_mark()
+                dict.update(self.items[-1], zip(added[::2], added[1::2], strict=True))
             case "BUILD":
                 (state,) = self.pop(1)
-                fill(self.stack[-1], state)
+                fill(self.items[-1], state)
             case _:
-                raise DataError(f"the opcode {name} is not one that plain values need")
+                value = self.new(name, argument)  # before self.items is read: this changes it
+                self.items.append(value)
+
+    def new(self, name: str, argument: Any) -> Any:
+        """Return the value that an opcode adds."""
+        if name in VALUES:
+            return argument
+        if name in CONSTANTS:
+            return CONSTANTS[name]
+        if name in NEW:
+            return NEW[name]()
+        if name in TUPLES:
+            return tuple(self.pop(TUPLES[name]))
+        if name == "TUPLE":
+            return tuple(self.pop_to_mark())
+        if name in ("GLOBAL", "STACK_GLOBAL"):
+            return known_name(argument or " ".join(self.pop(2)))
+        if name == "REDUCE":
+            return announced(*self.pop(2))
+        raise DataError(f"the opcode {name} is not one that plain values need")
 
     def pop(self, count: int) -> list[Any]:
-        """Take the last `count` values from the stack."""
-        if len(self.stack) < count:
+        """Remove and return the last `count` values."""
+        if len(self.items) < count:
             raise ValueError("a value is missing")
-        taken = self.stack[-count:]
-        del self.stack[-count:]
+        taken = self.items[-count:]
+        del self.items[-count:]
         return taken
 
     def pop_to_mark(self) -> list[Any]:
-        """Take the values since the last mark."""
-        taken, self.stack = self.stack, self.marked.pop()
+        """Remove and return the values since the last mark."""
+        taken, self.items = self.items, self.below_marks.pop()
         return taken
 
-    def extend(self, values: list[Any]) -> None:
-        """Append to the list on the stack."""
-        if not isinstance(self.stack[-1], list):
-            raise TypeError("items for what is no list")
-        self.stack[-1].extend(values)
 
-    def update(self, values: list[Any]) -> None:
-        """Set keys of the dict on the stack."""
-        if not isinstance(self.stack[-1], dict):
-            raise TypeError("keys for what is no dict")
-        for key, value in zip(values[::2], values[1::2], strict=True):
-            if not isinstance(key, str):
-                raise TypeError("a key that is no string")
-            self.stack[-1][key] = value
-
-
-def known(words: str) -> Name:
+def known_name(words: str) -> Name:
     """Return one of the names of array reconstruction; refuse any other."""
     if words not in NAMES:
         raise DataError(
@@ -178,7 +158,7 @@ def known(words: str) -> Name:
 
 
 def announced(name: Any, arguments: Any) -> ByteType | ByteArray:
-    """Return what numpy's reconstruction announces: an empty array, or the type of a byte."""
+    """Return what a call of numpy's reconstruction announces: an array, or the dtype of a byte."""
     match name, arguments:
         case Name("dtype"), ("u1", *_):
             return ByteType()
@@ -190,7 +170,7 @@ def announced(name: Any, arguments: Any) -> ByteType | ByteArray:
 
 
 def fill(target: Any, state: Any) -> None:
-    """Give an announced array its shape and bytes; a byte's type has nothing to add."""
+    """Give an announced array its shape and bytes; the state of a byte's dtype is not needed."""
     match target, state:
         case ByteType(), _:
             return

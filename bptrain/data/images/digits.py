@@ -1,42 +1,65 @@
-"""scikit-learn's handwritten digits: 1,797 real images of 8 x 8, inside the package itself."""
+"""scikit-learn's handwritten digits: 1,797 real images of 8 x 8 inside the installed package."""
 
+import gzip
 from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, distribution
 from typing import Any, Literal
 
+import numpy as np
 import torch
-from sklearn.datasets import load_digits
+from torch import Tensor
 
-from bptrain.data.images.image_file import Form, prepare_images
+from bptrain.data.images.image_file import ImageShape, prepare_images
 from bptrain.data.images.images_config import ImagesConfig
 from bptrain.data.splits import Dataset, Parts, Samples, hold_out, standardize
+from bptrain.errors import DataError
 from bptrain.problem import Problem
 
-FORM = Form(8, 8, channels=1)
+SHAPE = ImageShape(8, 8, channels=1)
 LARGEST = 16  # pixels run from 0, the background, to 16, the ink
 TEST_FRACTION = 0.2
-TEST_SEED = 0  # fixed: every run, whatever its seed, is tested on the same 359 images
+TEST_SEED = 0  # fixed: the test split is the same 359 images whatever the run's seed
 
 
 class DigitsConfig(ImagesConfig):
-    """scikit-learn's digits (8 x 8, 10 classes), offline; a stratified fifth is the test split."""
+    """scikit-learn's digits: 10 classes, grayscale, 8 x 8 pixels, no download.
+
+    A stratified fifth is the test split.
+    """
 
     kind: Literal["digits"] = "digits"
 
     def build(self, seed: int) -> Dataset:
-        """Return the data set, the validation samples drawn by `seed`."""
-        digits = load_digits()
-        images = torch.from_numpy(digits.images).float().unsqueeze(1)  # [N, 1, 8, 8]
-        whole = Samples(images, torch.from_numpy(digits.target).long())
+        """Return the data set; `seed` selects the validation samples."""
+        images, classes = read_digits()
+        whole = Samples(images, classes)
         train, test = hold_out(whole, TEST_FRACTION, TEST_SEED)
         train, validation = hold_out(train, self.validation_fraction, seed)
         parts, prepared = standardize(Parts(train, validation, test))
-        problem = Problem("classification", FORM.shape, 10, names=tuple("0123456789"))
+        problem = Problem("classification", SHAPE.chw, 10, names=tuple("0123456789"))
         dataset = Dataset(problem, parts.train, parts.validation, parts.test, prepared)
         return self.augmented(dataset, LARGEST)
 
     def prepare(self, words: Sequence[str], prepared: Mapping[str, Any]) -> Samples:
-        """Return image files as inputs: grey, their middle fitted to 8 x 8, white on black.
+        """Return image files as inputs: grayscale, cropped and scaled to 8 x 8, white on black.
 
-        A picture that is bright at all four corners is ink on paper: its negative is taken.
+        An image that is bright at all four corners is ink on paper, and is inverted.
         """
-        return prepare_images(words, FORM, prepared, ink=True, top=LARGEST)
+        return prepare_images(words, SHAPE, prepared, invert_bright=True, largest=LARGEST)
+
+
+def read_digits() -> tuple[Tensor, Tensor]:
+    """Return the images [N, 1, 8, 8], float32 from 0 to 16, and their classes [N].
+
+    The file is read where scikit-learn is installed, as importing it takes a second.
+    """
+    try:
+        path = distribution("scikit-learn").locate_file("sklearn/datasets/data/digits.csv.gz")
+        with gzip.open(str(path), "rt") as file:
+            table = np.loadtxt(file, np.uint8, delimiter=",")
+    except (PackageNotFoundError, OSError, ValueError) as error:
+        raise DataError(
+            "scikit-learn's digits cannot be read", str(error), "pip install scikit-learn again"
+        ) from error
+    images = torch.from_numpy(table[:, :-1]).float().view(-1, *SHAPE.chw)
+    return images, torch.from_numpy(table[:, -1]).long()

@@ -1,12 +1,12 @@
-"""Which images a folder of classes holds, told by names alone; nothing is opened.
+"""Lists the images of a folder with a subfolder for each class, by names alone.
 
-Told apart    ROOT/train/CLASS/*, ROOT/val/CLASS/* and ROOT/test/CLASS/*, the last two as they are
-              there; `train` counts as this layout if there are folders in it
-Together      ROOT/CLASS/*, to be divided by whoever asks
+Split         ROOT/train/CLASS/*, and optionally ROOT/val/CLASS/* and ROOT/test/CLASS/*; recognized
+              by folders inside ROOT/train
+Not split     ROOT/CLASS/*, which the caller splits
 Classes       the folders in `train` or ROOT, sorted by name; at least two, none of them empty
 Images        files with one of the endings below, in upper or lower case, sorted by name; they lie
               directly in their class's folder
-Left out      names with a dot in front, files with other endings, files outside class folders
+Ignored       names that begin with a dot, files with other endings, files outside class folders
 Links         are followed
 """
 
@@ -26,58 +26,58 @@ ENDINGS = (
 PARTS = ("train", "val", "test")
 
 
-class Listed(NamedTuple):
-    """The images of one purpose: their paths, and their classes [N]."""
+class ImageList(NamedTuple):
+    """The images of one split: their paths, and their classes [N]."""
 
     files: tuple[str, ...]
     targets: Tensor
 
-    def rows(self, rows: Tensor) -> "Listed":
+    def rows(self, rows: Tensor) -> "ImageList":
         """Return the images of these indices."""
-        return Listed(tuple(self.files[row] for row in rows.tolist()), self.targets[rows])
+        return ImageList(tuple(self.files[row] for row in rows.tolist()), self.targets[rows])
 
 
 class Listing(NamedTuple):
-    """The classes by name, and the images: all of them in `train` where they lie together."""
+    """The names of the classes, and the images: all of them in `train` if not `is_split`."""
 
     classes: tuple[str, ...]
-    train: Listed
-    validation: Listed | None
-    test: Listed | None
-    divided: bool
+    train: ImageList
+    validation: ImageList | None
+    test: ImageList | None
+    is_split: bool
 
 
 def list_images(root: Path) -> Listing:
     """Return what `root` holds, or raise DataError."""
-    divided = (root / "train").is_dir() and bool(_entries(root / "train")[0])
-    if not divided:
+    is_split = (root / "train").is_dir() and bool(_entries(root / "train")[0])
+    if not is_split:
         classes, train = list_classes(root, None)
-        return Listing(classes, train, None, None, divided)
-    there = _entries(root)[0]
-    unknown = [name for name in there if name not in PARTS]
+        return Listing(classes, train, None, None, is_split)
+    folders = _entries(root)[0]
+    unknown = [name for name in folders if name not in PARTS]
     if unknown:
         raise DataError(
             f"{root / unknown[0]}: a folder beside train", f"known are {', '.join(PARTS)}"
         )
     classes, train = list_classes(root / "train", None)
     validation, test = (
-        list_classes(root / part, classes)[1] if part in there else None for part in PARTS[1:]
+        list_classes(root / part, classes)[1] if part in folders else None for part in PARTS[1:]
     )
-    return Listing(classes, train, validation, test, divided)
+    return Listing(classes, train, validation, test, is_split)
 
 
-def list_classes(folder: Path, known: tuple[str, ...] | None) -> tuple[tuple[str, ...], Listed]:
+def list_classes(folder: Path, known: tuple[str, ...] | None) -> tuple[tuple[str, ...], ImageList]:
     """Return the classes and the images of a folder of class folders.
 
-    known  the classes of the training images, of which the folder may hold no other
+    known  the classes of the training images: another class is an error
     """
     names = _entries(folder)[0]
     classes = tuple(names) if known is None else known
     if len(names) < 2 and known is None:
         found = f"only {names[0]!r}" if names else "none"
         raise DataError(
-            f"{folder}: two classes at least are needed, {found} found",
-            "each class is a folder of images in it: train/cat/1.png or cat/1.png",
+            f"{folder}: at least two classes are needed, {found} found",
+            "each class is a folder of images: cat/1.png, or train/cat/1.png",
         )
     files: list[str] = []
     targets: list[int] = []
@@ -88,8 +88,8 @@ def list_classes(folder: Path, known: tuple[str, ...] | None) -> tuple[tuple[str
         files += images
         targets += [classes.index(name)] * len(images)
     if not files:
-        raise DataError(f"{folder}: no images", "it holds no folder of a class")
-    return classes, Listed(tuple(files), torch.tensor(targets))
+        raise DataError(f"{folder}: no images", "it has no class folder")
+    return classes, ImageList(tuple(files), torch.tensor(targets))
 
 
 def _images(folder: Path) -> list[str]:
@@ -102,28 +102,28 @@ def _images(folder: Path) -> list[str]:
     if folders:
         raise DataError(
             f"{folder / folders[0]}: a folder inside a class",
-            "images lie directly in the folder of their class",
+            "images must be directly in the folder of their class",
         )
     images = [name for name in files if name.lower().endswith(ENDINGS)]
     if not images:
         raise DataError(
             f"{folder}: a class without images",
-            f"of {len(files)} files none ends in {' '.join(ENDINGS)}",
+            f"none of its {len(files)} files ends in {' '.join(ENDINGS)}",
         )
     return [str(folder / name) for name in images]
 
 
 def _entries(folder: Path) -> tuple[list[str], list[str]]:
-    """Return the names of the folders and of all else in a folder, each sorted."""
+    """Return the names of the folders and of the files in a folder, each sorted."""
     folders: list[str] = []
-    others: list[str] = []
+    files: list[str] = []
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
                 if not entry.name.startswith("."):
-                    (folders if entry.is_dir() else others).append(entry.name)
+                    (folders if entry.is_dir() else files).append(entry.name)
     except OSError as error:
         raise DataError(
             f"{error.filename or folder}: cannot be read", error.strerror or str(error)
         ) from error
-    return sorted(folders), sorted(others)
+    return sorted(folders), sorted(files)

@@ -1,4 +1,4 @@
-"""MNIST's IDX format, plain or gzipped, read without trusting a byte of it.
+"""MNIST's IDX format, plain or gzipped; sizes are checked before memory is allocated.
 
     bytes 0-3   0, 0, element type (8: unsigned byte), number of dimensions d
     4d bytes    the size of each dimension, big-endian
@@ -18,7 +18,7 @@ from torch import Tensor
 from bptrain.errors import DataError
 
 UNSIGNED_BYTE = 8
-LARGEST_BYTES = 2**31  # a header may declare anything: no more than this is ever read
+LARGEST_BYTES = 2**31  # a header may declare any size: no more than this is read
 
 
 def read_idx(path: Path, dimensions: int) -> Tensor:
@@ -27,7 +27,7 @@ def read_idx(path: Path, dimensions: int) -> Tensor:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
             header = file.read(4 + 4 * dimensions)
             shape = _shape(path, header, dimensions)
-            body = file.read(prod(shape) + 1)  # one more than declared shows what trails behind
+            body = file.read(prod(shape) + 1)  # one more than declared shows whether bytes follow
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"{path}: damaged gzip file", str(error), "fetch the file again") from error
     except OSError as error:

@@ -1,11 +1,13 @@
-"""One image file to bytes on the CPU, read without trusting it; its name is in every refusal.
+"""One image file to bytes on the CPU; every error about a file names it.
 
-Read          the formats below, told by content; of an animation the first frame
-Upright       a photo that says how the camera was held is turned accordingly
-Transparency  is laid over white
-16 bits       keep their upper eight; numbers of 32 bits have no fixed range and are refused
-Palette, CMYK and other colours become RGB, or with one channel grey
-Size          the shorter side is scaled to fit (bilinear), the middle of the longer one is kept
+Formats       those below, recognized by content; of an animation the first frame
+Orientation   a photo is rotated as its EXIF data say
+Transparency  is blended with white
+16 bits       keep their upper eight; 32-bit pixels have no fixed range and are refused
+Palette, CMYK and other color modes become RGB, or with one channel grayscale
+Size          the shorter side is scaled to fit (bilinear), the longer one cropped to its middle
+
+PIL is imported where an image is read, not at the start of every command.
 """
 
 import stat
@@ -14,19 +16,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from bptrain.data.splits import Samples, rescale
 from bptrain.errors import DataError
 
-# no format that starts another program (EPS) or holds other files
+if TYPE_CHECKING:
+    from PIL import Image
+
+# no format that starts another program (EPS) or contains other files
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
-LARGEST_PIXELS = 2**26  # 8192 x 8192: more is a mistake, or a bomb of a few bytes
+LARGEST_PIXELS = 2**26  # 8192 x 8192: more is a mistake, or a decompression bomb
 WIDE_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 BRIGHT = 128  # of 255
 
@@ -34,95 +38,99 @@ FilePath = str | Path
 
 
 @dataclass(frozen=True)
-class Form:
-    """What every image is brought to: `height` x `width` pixels, 1 channel (grey) or 3 (RGB)."""
+class ImageShape:
+    """The size of a model's input images; 1 channel is grayscale, 3 are RGB."""
 
     height: int
     width: int
     channels: Literal[1, 3]
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """Return the shape of an image's tensor."""
+    def chw(self) -> tuple[int, int, int]:
+        """Return the shape of an image's tensor [C, H, W]."""
         return self.channels, self.height, self.width
 
 
 def verify_image(path: FilePath) -> None:
     """Check the header, the size and, where the format has them, the checksums of a file.
 
-    Raises DataError. What only decoding shows, such as a photo cut short, `read_image` refuses.
+    Raises DataError. A truncated photo shows only when it is decoded, by `read_image`.
     """
     with _opened(path) as image:
         image.verify()
 
 
-def read_image(path: FilePath, form: Form) -> Tensor:
+def read_image(path: FilePath, shape: ImageShape) -> Tensor:
     """Return the image as uint8 [C, H, W], or raise DataError."""
+    from PIL import Image, ImageOps
+
     with _opened(path) as image:
-        turned = ImageOps.exif_transpose(image)
-        plain = _plain(path, turned, "L" if form.channels == 1 else "RGB")
-        size = (form.width, form.height)
+        upright = ImageOps.exif_transpose(image)
+        plain = _plain(path, upright, "L" if shape.channels == 1 else "RGB")
+        size = (shape.width, shape.height)
         fitted = (
             plain if plain.size == size else ImageOps.fit(plain, size, Image.Resampling.BILINEAR)
         )
         pixels = torch.from_numpy(np.array(fitted))
-    return pixels.view(form.height, form.width, form.channels).permute(2, 0, 1).contiguous()
+    return pixels.view(shape.height, shape.width, shape.channels).permute(2, 0, 1).contiguous()
 
 
 def prepare_images(
     words: Sequence[str],
-    form: Form,
+    shape: ImageShape,
     prepared: Mapping[str, Any],
     *,
-    ink: bool = False,
-    top: int = 255,
+    invert_bright: bool = False,
+    largest: int = 255,
 ) -> Samples:
     """Return image files as a model's inputs, scaled as the training images were.
 
-    ink   the training images are white strokes on black: a picture that is bright at all four
-          corners is ink on paper, and its negative is taken
-    top   the largest number of a training image, where it is not 255
+    invert_bright  the training images are white strokes on black: an image that is bright at all
+                   four corners is ink on paper, and is inverted
+    largest        the largest pixel value of the training images
     """
-    pixels = torch.stack([read_image(word, form) for word in words])
-    if ink:
+    pixels = torch.stack([read_image(word, shape) for word in words])
+    if invert_bright:
         paper = pixels[:, :, [0, 0, -1, -1], [0, -1, 0, -1]].amin((1, 2)) >= BRIGHT
         pixels = torch.where(paper.view(-1, 1, 1, 1), 255 - pixels, pixels)
-    inputs = pixels if top == 255 else pixels.float() * (top / 255)
+    inputs = pixels if largest == 255 else pixels.float() * (largest / 255)
     samples = Samples(inputs, torch.zeros(len(pixels), dtype=torch.int64))
-    return rescale(samples, prepared["mean"], prepared["deviation"])
+    return rescale(samples, prepared["mean"], prepared["std"])
 
 
 @contextmanager
-def _opened(path: FilePath) -> Iterator[Image.Image]:
-    """Open an image for the block; whatever its decoder stumbles over becomes a DataError."""
+def _opened(path: FilePath) -> Iterator["Image.Image"]:
+    """Open an image for the block; whatever its decoder raises becomes a DataError."""
+    from PIL import Image, UnidentifiedImageError
+
     path = Path(path)
     try:
         _refuse_special(path)
         with warnings.catch_warnings(), path.open("rb") as file:
-            warnings.simplefilter("ignore")  # about metadata; what spoils pixels is an error
+            warnings.simplefilter("ignore")  # about metadata; damaged pixels raise errors
             with Image.open(file, formats=FORMATS) as image:
                 _refuse_a_bomb(path, image.size)
                 yield image
     except (DataError, MemoryError):
         raise
     except Image.DecompressionBombError as error:
-        raise _too_large(path, "its header declares more than any image has") from error
+        raise _too_large(path, "its header declares more pixels than any real image has") from error
     except UnidentifiedImageError as error:
         found = "the file is empty" if path.stat().st_size == 0 else "its content is none of these"
         raise DataError(
-            f"{path}: no image", f"{found}: {', '.join(FORMATS)}", "remove it or mend it"
+            f"{path}: no image", f"{found}: {', '.join(FORMATS)}", "remove or replace it"
         ) from error
     except OSError as error:
         what = "cannot be read" if error.errno else "damaged image"
         raise DataError(f"{path}: {what}", error.strerror or str(error)) from error
-    except Exception as error:  # PIL's decoders raise what a damaged file makes them stumble over
+    except Exception as error:  # PIL's decoders raise many kinds for a damaged file
         raise DataError(f"{path}: damaged image", str(error), "fetch or save it again") from error
 
 
 def _refuse_special(path: Path) -> None:
-    # a pipe would be waited for, and a device read, for ever
+    # reading a pipe or a device could take for ever
     if not stat.S_ISREG(path.stat().st_mode):
-        raise DataError(f"{path}: no regular file")
+        raise DataError(f"{path}: not a regular file")
 
 
 def _refuse_a_bomb(path: Path, size: tuple[int, int]) -> None:
@@ -137,8 +145,10 @@ def _too_large(path: Path, why: str) -> DataError:
     return DataError(f"{path}: image too large", f"{why}, {LARGEST_PIXELS:,} are read at most")
 
 
-def _plain(path: FilePath, image: Image.Image, mode: Literal["L", "RGB"]) -> Image.Image:
-    """Return the first frame in `mode`: 8 bits, no palette, nothing transparent."""
+def _plain(path: FilePath, image: "Image.Image", mode: Literal["L", "RGB"]) -> "Image.Image":
+    """Return the first frame in `mode`: 8 bits, no palette, no transparency."""
+    from PIL import Image
+
     if image.mode == "F":
         raise DataError(f"{path}: pixels of 32-bit floating point have no fixed range")
     if image.mode in WIDE_MODES:
@@ -149,8 +159,10 @@ def _plain(path: FilePath, image: Image.Image, mode: Literal["L", "RGB"]) -> Ima
     return image.convert(mode)
 
 
-def _upper_bits(path: FilePath, image: Image.Image) -> Image.Image:
-    """Return the upper eight of 16 bits, which PIL's own conversion would clip in mode "I"."""
+def _upper_bits(path: FilePath, image: "Image.Image") -> "Image.Image":
+    """Return the upper eight of 16 bits; PIL's own conversion clips them in mode "I"."""
+    from PIL import Image
+
     numbers = np.asarray(image)
     if numbers.min() < 0 or numbers.max() > 0xFFFF:
         raise DataError(f"{path}: pixels of 32 bits have no fixed range")

@@ -1,7 +1,6 @@
 """Your own images: a folder for each class.
 
-`folder_listing` says which files count, `image_file` what becomes of each, `image_splits` how they
-are served.
+`folder_listing` finds the files, `image_file` decodes them, `image_splits` serves the batches.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,90 +13,110 @@ from pydantic import Field
 from torch import Tensor
 
 from bptrain.data.images.decoding_workers import decoded
-from bptrain.data.images.folder_listing import Listed, Listing, list_images
-from bptrain.data.images.image_file import Form, prepare_images
+from bptrain.data.images.folder_listing import ImageList, Listing, list_images
+from bptrain.data.images.image_file import ImageShape, prepare_images
 from bptrain.data.images.image_splits import (
     ImagesInMemory,
     ImagesOnDisk,
-    Scale,
-    channel_counts,
-    constants_of,
+    Standardization,
+    channel_histograms,
+    channel_statistics,
 )
 from bptrain.data.images.images_config import ImagesConfig
 from bptrain.data.splits import Dataset, Samples, hold_out
 from bptrain.errors import DataError
 from bptrain.problem import Problem
 
-TEST_SEED = 0  # fixed: whatever the run's seed, it is tested on the same images
-CHECKED = 64  # images that a worker hands over at a time in the pass before training
+TEST_SEED = 0  # fixed: the test split is the same images whatever the run's seed
+SCAN_BATCH = 64  # images per batch in the pass before training
 
 
 class ImageFolderConfig(ImagesConfig):
-    """Images in a folder for each class, divided by folders train, val, test or by fractions.
+    """Your own images, in a folder for each class; split by folders train, val, test or at random.
 
-    Before the first step every image is decoded once: what is broken is named, and the training
-    images' constants are measured. If all of them fit into `memory_bytes` they are kept.
+    Before the first step every image is decoded once, to find broken files and to compute the mean
+    and std of the training images. Images that all fit into `memory_bytes` stay in memory.
     """
 
     kind: Literal["image_folder"] = "image_folder"
     root: str = Field(
-        min_length=1, description="folder of CLASS/*.png, or of train, val and test holding these"
+        min_length=1,
+        description="folder that holds CLASS/*.png (split at random), or train/CLASS/*.png and "
+        "optionally val and test beside it",
     )
     size: int = Field(
-        default=64, ge=1, le=2048, description="pixels a side: scaled to fit, the middle kept"
+        default=64,
+        ge=1,
+        le=2048,
+        description="height and width of the model's input in pixels: the shorter side of an image "
+        "is scaled to it, the longer one cropped to its middle",
     )
-    channels: Literal[1, 3] = Field(default=3, description="3 for colour, 1 for grey")
+    channels: Literal[1, 3] = Field(
+        default=3, description="3 converts every image to RGB, 1 to grayscale"
+    )
     test_fraction: float = Field(
-        default=0.1, ge=0, le=0.5, description="share held out as test split without a train folder"
+        default=0.1,
+        ge=0,
+        le=0.5,
+        description="fraction of the images held out as the test split, the same ones whatever the "
+        "seed; ignored with a train folder",
     )
     workers: int = Field(
-        default=0, ge=0, le=256, description="processes that decode images; 0 decodes in the loop"
+        default=0,
+        ge=0,
+        le=256,
+        description="processes that decode images ahead of the training loop; 0 decodes in the "
+        "training process. Matters for images that do not fit into memory_bytes: about one for "
+        "each CPU core",
     )
     worker_timeout_s: float = Field(
         default=120.0,
         gt=0,
         le=86_400,
-        description="seconds to wait for a worker's next batch before the run ends",
+        description="seconds without a batch from the workers after which the run ends (exit 8)",
     )
     memory_bytes: int = Field(
         default=2**30,
         ge=0,
         le=2**50,
-        description="decoded images are kept in memory up to this, and read each epoch beyond it",
+        description="images are kept in memory, a byte per pixel and channel, if all take at "
+        "most this many bytes (default 1 GiB); otherwise they are decoded again in every epoch",
     )
 
     @property
-    def form(self) -> Form:
-        """Return what every image is brought to."""
-        return Form(self.size, self.size, self.channels)
+    def shape(self) -> ImageShape:
+        """Return the size of the model's inputs."""
+        return ImageShape(self.size, self.size, self.channels)
 
     def build(self, seed: int) -> Dataset:
-        """Return the data set, every file checked; samples are held out by class."""
+        """Return the data set, after decoding every file; `seed` selects the validation images."""
         listing = list_images(Path(self.root))
-        train, validation, test = self.divide(listing, seed)
+        train, validation, test = self.split_images(listing, seed)
         parts = [part for part in (train, validation, test) if part is not None]
         images = sum(len(part.files) for part in parts)
-        held = images * prod(self.form.shape) <= self.memory_bytes
-        read = [self.read(part, held) for part in parts]
-        constants = constants_of(read[0][1])
-        scale = Scale.of(**constants)
+        in_memory = images * prod(self.shape.chw) <= self.memory_bytes
+        read = [self.read(part, in_memory) for part in parts]
+        statistics = channel_statistics(read[0][1])
+        scale = Standardization.of(**statistics)
         splits = iter(
             [self.split(p, pixels, scale) for p, (pixels, _) in zip(parts, read, strict=True)]
         )
         names = listing.classes
         dataset = Dataset(
-            Problem("classification", self.form.shape, len(names), names=names),
+            Problem("classification", self.shape.chw, len(names), names=names),
             next(splits),
             None if validation is None else next(splits),
             None if test is None else next(splits),
-            {**constants, "classes": list(names)},
+            {**statistics, "classes": list(names)},
         )
         return self.augmented(dataset)
 
-    def divide(self, listing: Listing, seed: int) -> tuple[Listed, Listed | None, Listed | None]:
-        """Return the images of each purpose: the folder's own division, or else by fractions."""
+    def split_images(
+        self, listing: Listing, seed: int
+    ) -> tuple[ImageList, ImageList | None, ImageList | None]:
+        """Return the images of each split: as the folder says, or else by fractions."""
         train, validation, test = listing.train, listing.validation, listing.test
-        if not listing.divided:
+        if not listing.is_split:
             train, test = _held_out(train, self.test_fraction, TEST_SEED)
         if validation is None:
             train, validation = _held_out(train, self.validation_fraction, seed)
@@ -111,41 +130,43 @@ class ImageFolderConfig(ImagesConfig):
             )
         return train, validation, test
 
-    def read(self, listed: Listed, held: bool) -> tuple[Tensor | None, Tensor]:
-        """Decode every image once: return them if they are to be held, and their levels' counts."""
-        count, shape = len(listed.files), self.form.shape
-        kept = torch.empty((count, *shape), dtype=torch.uint8) if held else None
+    def read(self, images: ImageList, in_memory: bool) -> tuple[Tensor | None, Tensor]:
+        """Decode every image once; return the pixels, if they stay in memory, and histograms."""
+        count, shape = len(images.files), self.shape.chw
+        kept = torch.empty((count, *shape), dtype=torch.uint8) if in_memory else None
         counts = torch.zeros(shape[0], 256, dtype=torch.int64)
-        batches = [listed.files[start : start + CHECKED] for start in range(0, count, CHECKED)]
+        batches = [
+            images.files[start : start + SCAN_BATCH] for start in range(0, count, SCAN_BATCH)
+        ]
         start = 0
-        images = decoded(
-            batches, self.form, self.workers, timeout_s=self.worker_timeout_s, verify=True
+        decoded_batches = decoded(
+            batches, self.shape, self.workers, timeout_s=self.worker_timeout_s, verify=True
         )
-        for pixels in images:
-            counts += channel_counts(pixels)
+        for pixels in decoded_batches:
+            counts += channel_histograms(pixels)
             if kept is not None:
                 kept[start : start + len(pixels)] = pixels
             start += len(pixels)
         return kept, counts
 
     def split(
-        self, listed: Listed, pixels: Tensor | None, scale: Scale
+        self, images: ImageList, pixels: Tensor | None, scale: Standardization
     ) -> ImagesInMemory | ImagesOnDisk:
         """Return the images as a split."""
         if pixels is not None:
-            return ImagesInMemory(pixels, listed.targets, scale)
+            return ImagesInMemory(pixels, images.targets, scale)
         return ImagesOnDisk(
-            listed.files, listed.targets, scale, self.form, self.workers, self.worker_timeout_s
+            images.files, images.targets, scale, self.shape, self.workers, self.worker_timeout_s
         )
 
     def prepare(self, words: Sequence[str], prepared: Mapping[str, Any]) -> Samples:
-        """Return image files as inputs: scaled to fit, the middle kept, as in training."""
-        return prepare_images(words, self.form, prepared)
+        """Return image files as inputs: cropped and scaled as in training."""
+        return prepare_images(words, self.shape, prepared)
 
 
-def _held_out(listed: Listed, fraction: float, seed: int) -> tuple[Listed, Listed | None]:
-    """Return the images in two, the second with `fraction` of each class; None for no images."""
-    numbered = Samples(torch.arange(len(listed.targets)), listed.targets)
+def _held_out(images: ImageList, fraction: float, seed: int) -> tuple[ImageList, ImageList | None]:
+    """Return the images in two parts, the second with `fraction` of each class; None if empty."""
+    numbered = Samples(torch.arange(len(images.targets)), images.targets)
     first, second = hold_out(numbered, fraction, seed)
-    rest = None if second is None else listed.rows(second.inputs)
-    return listed.rows(first.inputs), rest
+    rest = None if second is None else images.rows(second.inputs)
+    return images.rows(first.inputs), rest

@@ -1,8 +1,8 @@
-"""Splits of images as bytes: held in memory, or decoded from their files by worker processes.
+"""Splits of images as bytes: in memory, or decoded from their files in every epoch.
 
-Both serve the same batches in the same order, bit by bit: the order is a function of (seed, epoch)
-alone, and bytes become numbers on the training device, by the same two operations. A byte a pixel
-is a quarter of what float32 would take in memory, in the workers' queues and on the way to a GPU.
+Both serve bitwise equal batches in the same order: the order is a function of (seed, epoch) alone,
+and bytes become float32 on the training device, by the same two operations. Bytes take a quarter
+of the memory, and of the time to a GPU, that float32 would.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,59 +13,59 @@ from torch import Tensor
 
 from bptrain.data.batches import Augment, Batch, Batches, BatchSource, permutation
 from bptrain.data.images.decoding_workers import decoded
-from bptrain.data.images.image_file import Form
+from bptrain.data.images.image_file import ImageShape
 from bptrain.errors import UsageError
 
 LEVELS = 256  # of a byte
 
 
 @dataclass(frozen=True)
-class Scale:
-    """What turns bytes [B, C, H, W] into the numbers a model sees: a constant for each channel."""
+class Standardization:
+    """From bytes [B, C, H, W] to the model's inputs, by a mean and std for each channel."""
 
     mean: Tensor  # [C, 1, 1]
-    deviation: Tensor  # [C, 1, 1]
+    std: Tensor  # [C, 1, 1]
 
     @classmethod
-    def of(cls, mean: Sequence[float], deviation: Sequence[float]) -> "Scale":
-        """Return the scale of these constants."""
-        return cls(*(torch.tensor(each).view(-1, 1, 1) for each in (mean, deviation)))
+    def of(cls, mean: Sequence[float], std: Sequence[float]) -> "Standardization":
+        """Return the standardization by these values of each channel."""
+        return cls(*(torch.tensor(each).view(-1, 1, 1) for each in (mean, std)))
 
-    def to(self, device: torch.device) -> "Scale":
-        """Return the scale on `device`."""
-        return Scale(self.mean.to(device), self.deviation.to(device))
+    def to(self, device: torch.device) -> "Standardization":
+        """Return the standardization on `device`."""
+        return Standardization(self.mean.to(device), self.std.to(device))
 
     def __call__(self, pixels: Tensor) -> Tensor:
-        """Return the pixels as float32, the training images' mean 0 and deviation 1."""
-        return pixels.to(torch.float32).sub_(self.mean).div_(self.deviation)
+        """Return the pixels as float32: mean 0 and std 1 over the training images."""
+        return pixels.to(torch.float32).sub_(self.mean).div_(self.std)
 
 
-def channel_counts(pixels: Tensor) -> Tensor:
-    """Return how often each level occurs in each channel [C, 256] of bytes [N, C, H, W]."""
+def channel_histograms(pixels: Tensor) -> Tensor:
+    """Return how often each value occurs in each channel [C, 256] of bytes [N, C, H, W]."""
     channels = pixels.transpose(0, 1).flatten(1)
     return torch.stack([channel.bincount(minlength=LEVELS) for channel in channels])
 
 
-def constants_of(counts: Tensor) -> dict[str, list[float]]:
-    """Return each channel's mean and deviation from its levels' counts [C, 256].
+def channel_statistics(counts: Tensor) -> dict[str, list[float]]:
+    """Return each channel's mean and standard deviation from its histogram [C, 256].
 
-    Whole numbers add up to the same in any order: however images were read, the constants agree.
+    Integers add up to the same in any order, so that the result does not depend on the batches.
     """
     levels = torch.arange(LEVELS, dtype=torch.float64)
-    shares = counts.double() / counts.sum(1, keepdim=True)
-    mean = shares @ levels
-    deviation = (shares * (levels - mean.unsqueeze(1)).square()).sum(1).sqrt()
-    deviation[deviation == 0] = 1.0  # constant images stay constant
-    return {"mean": mean.tolist(), "deviation": deviation.tolist()}
+    frequencies = counts.double() / counts.sum(1, keepdim=True)
+    mean = frequencies @ levels
+    std = (frequencies * (levels - mean.unsqueeze(1)).square()).sum(1).sqrt()
+    std[std == 0] = 1.0  # constant images stay constant
+    return {"mean": mean.tolist(), "std": std.tolist()}
 
 
 @dataclass(frozen=True)
 class ImagesInMemory:
-    """A split held whole, a byte for each number."""
+    """A split held in memory, one byte per pixel and channel."""
 
     pixels: Tensor  # [N, C, H, W]
     targets: Tensor  # [N]
-    scale: Scale
+    scale: Standardization
     augment: Augment | None = None
 
     def __len__(self) -> int:
@@ -74,7 +74,7 @@ class ImagesInMemory:
 
     @property
     def bytes(self) -> int:
-        """Memory that the tensors take."""
+        """Return the memory that the tensors take."""
         return self.pixels.nbytes + self.targets.nbytes
 
     def to(self, device: torch.device) -> "ImagesInMemory":
@@ -87,24 +87,24 @@ class ImagesInMemory:
     ) -> BatchSource:
         """Return the batches, shuffled anew each epoch if a seed is given."""
         _refuse_windows(window)
-        return ScaledBatches(self, batch_size, seed)
+        return StandardizedBatches(self, batch_size, seed)
 
 
-class ScaledBatches(Batches):
-    """Batches of bytes, scaled before anything else is done with them."""
+class StandardizedBatches(Batches):
+    """Batches of bytes, standardized on their device."""
 
     def __init__(self, split: ImagesInMemory, batch_size: int, seed: int | None) -> None:
         super().__init__((split.pixels,), (split.targets,), batch_size, seed, augment=split.augment)
         self.scale = split.scale
 
-    def cut(self, chosen: Tensor | slice, rows: Tensor | slice) -> Batch:
-        """Return the batch of these rows."""
-        (pixels,), targets, weight = super().cut(chosen, rows)
+    def select(self, device_rows: Tensor | slice, rows: Tensor | slice) -> Batch:
+        """Return the batch of these rows, given as indices on the device and on the CPU."""
+        (pixels,), targets, weight = super().select(device_rows, rows)
         return Batch((self.scale(pixels),), targets, weight)
 
 
 class DecodedBatches:
-    """Batches read from their files each epoch."""
+    """Batches decoded from their files in every epoch."""
 
     def __init__(self, split: "ImagesOnDisk", batch_size: int, seed: int | None) -> None:
         self.split, self.batch_size, self.seed = split, batch_size, seed
@@ -114,20 +114,21 @@ class DecodedBatches:
         return -(-len(self.split) // self.batch_size)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """Yield the batches of an epoch from number `start` on, the only ones that are decoded."""
+        """Yield the batches of an epoch from number `start` on; earlier ones are not decoded."""
         split, targets = self.split, self.split.targets
         device = targets.device
         order = torch.arange(len(split))
         if self.seed is not None:
             order = permutation(len(split), self.seed, epoch)
-        rows, places = (each.split(self.batch_size)[start:] for each in (order, order.to(device)))
+        rows, device_rows = (
+            each.split(self.batch_size)[start:] for each in (order, order.to(device))
+        )
         paths = [[split.files[row] for row in each.tolist()] for each in rows]
         on_gpu = device.type == "cuda"
-        images = decoded(
-            paths, split.form, split.workers, timeout_s=split.worker_timeout_s, pinned=on_gpu
-        )
-        for pixels, chosen in zip(images, places, strict=True):
-            # from pinned memory the host does not wait: it goes on to queue the step
+        images = decoded(paths, split.shape, split.workers, timeout_s=split.worker_timeout_s)
+        for pixels, chosen in zip(images, device_rows, strict=True):
+            # a copy from pinned memory does not wait for the steps that are queued on the GPU
+            pixels = pixels.pin_memory() if on_gpu else pixels
             inputs = split.scale(pixels.to(device, non_blocking=on_gpu))
             batch = Batch((inputs,), (targets.index_select(0, chosen),), len(chosen))
             if split.augment is not None and self.seed is not None:
@@ -137,12 +138,12 @@ class DecodedBatches:
 
 @dataclass(frozen=True)
 class ImagesOnDisk:
-    """A split larger than memory: only paths and classes are held."""
+    """A split larger than memory: only paths and classes are held in memory."""
 
     files: tuple[str, ...]
-    targets: Tensor  # [N]; its device is the one that batches go to
-    scale: Scale
-    form: Form
+    targets: Tensor  # [N], on the device that batches are moved to
+    scale: Standardization
+    shape: ImageShape
     workers: int
     worker_timeout_s: float
     augment: Augment | None = None
@@ -153,11 +154,11 @@ class ImagesOnDisk:
 
     @property
     def bytes(self) -> int:
-        """Memory that is held between batches."""
+        """Return the memory that is held between batches."""
         return self.targets.nbytes
 
     def to(self, device: torch.device) -> "ImagesOnDisk":
-        """Return the split with its batches going to `device`."""
+        """Return the split with its batches on `device`."""
         return replace(self, targets=self.targets.to(device), scale=self.scale.to(device))
 
     def serve(
@@ -172,6 +173,6 @@ def _refuse_windows(window: int | None) -> None:
     if window is not None:
         raise UsageError(
             "train.bptt needs a target at every time step",
-            "each image is answered once",
+            "each image has one target",
             "leave train.bptt out",
         )

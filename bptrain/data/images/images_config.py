@@ -1,4 +1,4 @@
-"""What every data set of images shares: the transforms that its training images pass through."""
+"""The config fields that all image data sets share: augmentation of the training images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -8,70 +8,71 @@ from pydantic import Field
 from torch import Tensor
 
 from bptrain.data.augment import Transform
-from bptrain.data.augment.transform import Images, TransformConfig
+from bptrain.data.augment.transform_config import ImageInfo, TransformConfig
 from bptrain.data.batches import Batch
 from bptrain.data.hashed_random import Draws
 from bptrain.data.splits import Dataset, InMemoryConfig
 from bptrain.errors import UsageError
 
-BRIGHTEST = 255.0  # of a byte
+BRIGHTEST = 255.0  # byte
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """The transforms of a data set's training images, one after the other."""
+    """The transforms of a data set's training images, applied in order."""
 
     transforms: Sequence[TransformConfig]
-    images: Images
+    info: ImageInfo
 
     def __call__(self, batch: Batch, seed: int, epoch: int, rows: Tensor) -> Batch:
-        """Return a batch of standardized images and classes changed."""
+        """Return a batch of standardized images and classes, augmented."""
         (images,), (targets,) = batch.inputs, batch.targets
-        for place, transform in enumerate(self.transforms):
-            draws = Draws(seed, epoch, rows, place)
-            images, targets = transform(images, targets, draws, self.images)
+        for position, transform in enumerate(self.transforms):
+            draws = Draws(seed, epoch, rows, position)
+            images, targets = transform(images, targets, draws, self.info)
         return Batch((images,), (targets,), batch.weight)
 
 
 class ImagesConfig(InMemoryConfig):
-    """What every data set of images reads from the config."""
+    """Config fields of every image data set."""
 
     augment: list[Transform] = Field(
         default=[],
         max_length=32,
-        description="changes of the training images, in turn, other ones every epoch",
+        description="random transforms of the training images, applied in order and drawn anew for "
+        "every image and epoch; [] for none",
     )
 
     def augmented(self, dataset: Dataset, white: float = BRIGHTEST) -> Dataset:
-        """Return the data set with its training images changed as they are served.
+        """Return the data set with augmentation of its training batches.
 
-        white  the brightest pixel before standardization; black is 0
+        white  the brightest pixel value before standardization; black is 0
 
-        The training split is a dataclass with a field `augment`, and `prepared` holds the mean and
-        deviation that it was standardized by. Raises UsageError for images that a transform does
-        not fit.
+        The training split must be a dataclass with a field `augment`, and `prepared` must hold the
+        mean and std that it was standardized with. Raises UsageError if a transform does not suit
+        these images.
         """
         if not self.augment:
             return dataset
         problem = dataset.problem
         channels, height, width = problem.input_shape
-        means, deviations = (
+        means, stds = (
             value if isinstance(value, list) else [value] * channels
-            for value in (dataset.prepared["mean"], dataset.prepared["deviation"])
+            for value in (dataset.prepared["mean"], dataset.prepared["std"])
         )
-        black, white_of = (
-            tuple((pixel - m) / d for m, d in zip(means, deviations, strict=True))
+        blacks, whites = (
+            tuple((pixel - mean) / std for mean, std in zip(means, stds, strict=True))
             for pixel in (0.0, white)
         )
-        images = Images((channels, height, width), problem.outputs, black, white_of)
-        for place, transform in enumerate(self.augment):
-            if refusal := transform.refusal(images):
+        info = ImageInfo((channels, height, width), problem.outputs, blacks, whites)
+        for position, transform in enumerate(self.augment):
+            if refusal := transform.refusal(info):
                 raise UsageError(
-                    f"data.augment.{place}: {transform.kind} does not fit these images", refusal
+                    f"data.augment.{position}: {transform.kind} does not suit these images", refusal
                 )
         train: Any = dataset.train
         return replace(
             dataset,
-            train=replace(train, augment=Augmentation(self.augment, images)),
+            train=replace(train, augment=Augmentation(self.augment, info)),
             problem=replace(problem, mixes=any(each.mixes for each in self.augment)),
         )

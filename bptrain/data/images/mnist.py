@@ -1,4 +1,4 @@
-"""MNIST and the sets in its format: images of 28 x 28, in torchvision's folder layout.
+"""MNIST and the data sets in its format: grayscale images of 28 x 28, in torchvision's layout.
 
 All of them are white on black: 0 is the background, 255 the ink.
 """
@@ -8,17 +8,16 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
-from torchvision import datasets
 
 from bptrain.data.images.idx_file import read_idx
-from bptrain.data.images.image_file import Form, prepare_images
+from bptrain.data.images.image_file import ImageShape, prepare_images
 from bptrain.data.images.images_config import ImagesConfig
-from bptrain.data.images.published_checksums import verify_official
+from bptrain.data.images.published_checksums import verify_published
 from bptrain.data.splits import Dataset, Parts, Samples, hold_out, standardize
 from bptrain.errors import DataError
 from bptrain.problem import Problem
 
-FORM = Form(28, 28, channels=1)
+SHAPE = ImageShape(28, 28, channels=1)
 FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
@@ -26,24 +25,34 @@ FILES = {
 
 
 class RawImagesConfig(ImagesConfig):
-    """What the data sets in MNIST's format share: `source` names the folder and the download."""
+    """The data sets in MNIST's format.
 
-    root: str = Field(default="data", min_length=1, description="folder of the data sets")
+    source         torchvision's class, which is also the name of the folder
+    names          of the classes, in the order of their labels
+    invert_bright  whether an image to predict that is bright at all four corners is inverted
+    """
 
-    source: ClassVar[type[datasets.MNIST]]
+    root: str = Field(
+        default="data",
+        min_length=1,
+        description="folder of the data sets, with torchvision's layout below it "
+        "(ROOT/MNIST/raw/..., gzipped or not); missing files are downloaded into it",
+    )
+
+    source: ClassVar[str]
     names: ClassVar[tuple[str, ...]]
-    strokes: ClassVar[bool] = True  # drawn by a pen, so that a bright border can only be paper
+    invert_bright: ClassVar[bool] = True
 
     def build(self, seed: int) -> Dataset:
-        """Return the data set, the validation samples drawn by `seed`."""
-        raw = Path(self.root) / self.source.__name__ / "raw"
+        """Return the data set; `seed` selects the validation samples."""
+        raw = Path(self.root) / self.source / "raw"
         files, names = self.files(), self.class_names()
         if any(find(raw, name) is None for pair in files.values() for name in pair):
             self.download()
         train, test = (self.read(raw, *pair, classes=len(names)) for pair in files.values())
         train, validation = hold_out(train, self.validation_fraction, seed)
         parts, prepared = standardize(Parts(train, validation, test))
-        problem = Problem("classification", FORM.shape, len(names), names=names)
+        problem = Problem("classification", SHAPE.chw, len(names), names=names)
         dataset = Dataset(problem, parts.train, parts.validation, parts.test, prepared)
         return self.augmented(dataset)
 
@@ -60,55 +69,61 @@ class RawImagesConfig(ImagesConfig):
         return read_split(raw, image_name, label_name, classes)
 
     def prepare(self, words: Sequence[str], prepared: Mapping[str, Any]) -> Samples:
-        """Return image files as inputs: grey, their middle fitted to 28 x 28, white on black.
+        """Return image files as inputs: grayscale, cropped and scaled to 28 x 28, white on black.
 
-        A picture that is bright at all four corners is ink on paper: its negative is taken. Of
-        Fashion-MNIST, whose clothes may fill the corners, no negative is taken.
+        An image that is bright at all four corners is ink on paper, and is inverted; not so for
+        Fashion-MNIST, whose clothes may fill the corners.
         """
-        return prepare_images(words, FORM, prepared, ink=self.strokes)
+        return prepare_images(words, SHAPE, prepared, invert_bright=self.invert_bright)
 
     def download(self) -> None:
-        """Fetch the files into `root`, torchvision checking each one's checksum."""
+        """Have torchvision fetch the files into `root` and check their checksums."""
+        # torchvision takes two seconds to import, and files that are there do not need it
+        from torchvision import datasets
+
         try:
-            self.fetch()
+            getattr(datasets, self.source)(self.root, download=True, **self.download_options())
         except (OSError, RuntimeError) as error:
             raise DataError(
-                f"{self.source.__name__} is not in {self.root} and could not be downloaded",
+                f"{self.source} is not in {self.root} and could not be downloaded",
                 str(error),
-                f"put the four files, gzipped or not, into {self.root}/{self.source.__name__}/raw",
+                f"put the four files, gzipped or not, into {self.root}/{self.source}/raw",
             ) from error
 
-    def fetch(self) -> None:
-        """Have torchvision download the set."""
-        self.source(self.root, download=True)
+    def download_options(self) -> dict[str, str]:
+        """Return further arguments of torchvision's class."""
+        return {}
 
 
 class MNISTConfig(RawImagesConfig):
-    """Handwritten digits: read from ROOT/MNIST/raw, or downloaded into it by torchvision."""
+    """MNIST: 70,000 handwritten digits, grayscale, 28 x 28 pixels."""
 
     kind: Literal["mnist"] = "mnist"
 
-    source = datasets.MNIST
+    source = "MNIST"
     names = tuple("0123456789")
 
 
 class FashionMNISTConfig(RawImagesConfig):
-    """Images of clothes: read from ROOT/FashionMNIST/raw, or downloaded into it by torchvision."""
+    """Fashion-MNIST: 70,000 photos of clothes in 10 classes, grayscale, 28 x 28 pixels."""
 
     kind: Literal["fashion_mnist"] = "fashion_mnist"
 
-    source = datasets.FashionMNIST
-    names = tuple(datasets.FashionMNIST.classes)
-    strokes = False
+    source = "FashionMNIST"
+    names = (
+        *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+        *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+    )
+    invert_bright = False
 
 
 class KMNISTConfig(RawImagesConfig):
-    """Cursive Japanese letters: read from ROOT/KMNIST/raw, or downloaded into it by torchvision."""
+    """KMNIST: 70,000 cursive Japanese letters in 10 classes, grayscale, 28 x 28 pixels."""
 
     kind: Literal["kmnist"] = "kmnist"
 
-    source = datasets.KMNIST
-    names = tuple(datasets.KMNIST.classes)
+    source = "KMNIST"
+    names = ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")
 
 
 def find(raw: Path, name: str) -> Path | None:
@@ -122,13 +137,13 @@ def read_split(
 ) -> Samples:
     """Return the images [N, 1, 28, 28] and labels [N] of a pair of files, checked.
 
-    first_label  what the file calls class 0
+    first_label  the label of class 0 in the file
     """
     image_path, label_path = find(raw, image_name), find(raw, label_name)
     if image_path is None or label_path is None:
         raise DataError(f"{raw}: {image_name} or {label_name} is missing")
     for path in (image_path, label_path):
-        verify_official(path, "/".join(raw.parts[-2:]))
+        verify_published(path, "/".join(raw.parts[-2:]))
     images, labels = read_idx(image_path, 3), read_idx(label_path, 1)
     if images.shape[1:] != (28, 28) or len(images) == 0:
         raise DataError(

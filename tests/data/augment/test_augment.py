@@ -1,4 +1,4 @@
-"""Transforms of training images: each against torchvision's, and what each sample gets of them."""
+"""Transforms of training images: compared with torchvision's, and drawn for each sample."""
 
 from math import degrees
 
@@ -9,24 +9,24 @@ from torch.nn import functional
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as reference
 
-from bptrain.data.augment.color import ColourJitterConfig, NoiseConfig, hue_turned
+from bptrain.data.augment.color import ColorJitterConfig, NoiseConfig, hue_shifted
 from bptrain.data.augment.erasing import Boxes, ErasingConfig
 from bptrain.data.augment.geometry import (
     Border,
     CropConfig,
     FlipConfig,
     RotationConfig,
+    rotated,
     shifted,
-    turned,
 )
 from bptrain.data.augment.mixing import CutMixConfig, MixingConfig, MixupConfig, partner_rows
-from bptrain.data.augment.transform import Images, TransformConfig
+from bptrain.data.augment.transform_config import ImageInfo, TransformConfig
 from bptrain.data.hashed_random import Draws
 
 BATCH, CLASSES = 32, 5
-ABOUT = Images((3, 12, 10), CLASSES, (-2.0, -1.5, -1.0), (2.0, 2.5, 3.0))
-BLACK = torch.tensor(ABOUT.black).view(-1, 1, 1)
-WHITE = torch.tensor(ABOUT.white).view(-1, 1, 1)
+INFO = ImageInfo((3, 12, 10), CLASSES, (-2.0, -1.5, -1.0), (2.0, 2.5, 3.0))
+BLACK = torch.tensor(INFO.black).view(-1, 1, 1)
+WHITE = torch.tensor(INFO.white).view(-1, 1, 1)
 
 ALONE = [  # what a sample gets of these does not depend on the samples beside it
     FlipConfig(),
@@ -35,7 +35,7 @@ ALONE = [  # what a sample gets of these does not depend on the samples beside i
     CropConfig(padding=3, border="edge"),
     CropConfig(padding=3, border="reflect"),
     RotationConfig(degrees=30),
-    ColourJitterConfig(saturation=0.5, hue=0.1),
+    ColorJitterConfig(saturation=0.5, hue=0.1),
     ErasingConfig(),
     ErasingConfig(fill="black"),
     ErasingConfig(fill="noise"),
@@ -49,15 +49,15 @@ def named(config: TransformConfig) -> str:
 
 
 def pixels() -> Tensor:
-    return torch.rand(BATCH, *ABOUT.shape, generator=torch.Generator().manual_seed(0))
+    return torch.rand(BATCH, *INFO.shape, generator=torch.Generator().manual_seed(0))
 
 
 def batch() -> tuple[Tensor, Tensor]:
     return pixels() * (WHITE - BLACK) + BLACK, torch.arange(BATCH) % CLASSES
 
 
-def draws(epoch: int = 0, place: int = 0, rows: Tensor | None = None) -> Draws:
-    return Draws(1, epoch, torch.arange(100, 100 + BATCH) if rows is None else rows, place)
+def draws(epoch: int = 0, use: int = 0, rows: Tensor | None = None) -> Draws:
+    return Draws(1, epoch, torch.arange(100, 100 + BATCH) if rows is None else rows, use)
 
 
 def one_by_one(function: object, images: Tensor, *values: Tensor) -> Tensor:
@@ -71,8 +71,8 @@ def one_by_one(function: object, images: Tensor, *values: Tensor) -> Tensor:
 )
 def test_a_flip_is_torchvisions(direction: str, mirror: object) -> None:
     images, targets = batch()
-    config = FlipConfig(direction=direction, chance=1.0)
-    flipped, same = config(images, targets, draws(), ABOUT)
+    config = FlipConfig(direction=direction, probability=1.0)
+    flipped, same = config(images, targets, draws(), INFO)
     assert flipped.equal(one_by_one(mirror, images))
     assert same.equal(targets)
 
@@ -94,8 +94,8 @@ def test_a_crop_is_torchvisions(border: Border, mode: str) -> None:
 
 def test_a_crop_reaches_every_place_in_the_padding_and_shows_black_there() -> None:
     image = torch.ones(1, 1, 4, 4).expand(4000, -1, -1, -1)
-    about = Images((1, 4, 4), 2, (-3.0,), (1.0,))
-    cropped = CropConfig(padding=2).changed(image, draws(rows=torch.arange(4000)), about)
+    info = ImageInfo((1, 4, 4), 2, (-3.0,), (1.0,))
+    cropped = CropConfig(padding=2).transformed(image, draws(rows=torch.arange(4000)), info)
     assert set(cropped.unique().tolist()) == {-3.0, 1.0}
     assert len(cropped.flatten(1).unique(dim=0)) == 25
 
@@ -109,20 +109,20 @@ def test_a_rotation_is_torchvisions() -> None:
         moved = reference.rotate(image - BLACK, degrees(angle), InterpolationMode.BILINEAR)
         return moved + BLACK
 
-    # 1e-4: torchvision's angle and grid are rounded on other ways
+    # 1e-4: torchvision rounds the angle and the grid differently
     expected = one_by_one(rotate, images, angles)
-    torch.testing.assert_close(turned(images, angles, BLACK), expected, rtol=0, atol=1e-4)
+    torch.testing.assert_close(rotated(images, angles, BLACK), expected, rtol=0, atol=1e-4)
 
 
 def test_a_rotation_stays_within_its_degrees() -> None:
     # a bright pixel far right of the middle: the row where it ends up tells the angle
     images = torch.zeros(2000, 1, 41, 41)
     images[:, 0, 20, 38] = 1
-    about = Images((1, 41, 41), 2, (0.0,), (1.0,))
-    turned_images = RotationConfig(degrees=20).changed(
-        images, draws(rows=torch.arange(2000)), about
+    info = ImageInfo((1, 41, 41), 2, (0.0,), (1.0,))
+    rotated_images = RotationConfig(degrees=20).transformed(
+        images, draws(rows=torch.arange(2000)), info
     )
-    weights = turned_images[:, 0].sum(2)
+    weights = rotated_images[:, 0].sum(2)
     rows = (weights * torch.arange(41)).sum(1) / weights.sum(1) - 20
     sines = rows / 18
     limit = 0.342 + 0.02  # sin 20 degrees, and what interpolation blurs
@@ -132,46 +132,46 @@ def test_a_rotation_stays_within_its_degrees() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "place", "adjust"),
+    ("name", "column", "adjust"),
     [
         ("brightness", 0, reference.adjust_brightness),
         ("contrast", 1, reference.adjust_contrast),
         ("saturation", 2, reference.adjust_saturation),
     ],
 )
-def test_light_and_saturation_are_torchvisions(name: str, place: int, adjust: object) -> None:
+def test_pixel_values_change_as_torchvisions(name: str, column: int, adjust: object) -> None:
     strengths = {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0, name: 1.5}
     images = batch()[0]
-    factors = (1 + 1.5 * (2 * draws().uniforms(4)[:, place] - 1)).clamp(min=0)
+    factors = (1 + 1.5 * (2 * draws().uniforms(4)[:, column] - 1)).clamp(min=0)
     assert (factors == 0).any()
     expected = one_by_one(adjust, pixels(), factors) * (WHITE - BLACK) + BLACK
-    changed = ColourJitterConfig(**strengths).changed(images, draws(), ABOUT)
+    changed = ColorJitterConfig(**strengths).transformed(images, draws(), INFO)
     torch.testing.assert_close(changed, expected, rtol=0, atol=1e-5)
 
 
-def test_contrast_of_grey_images_is_torchvisions() -> None:
-    grey = pixels()[:, :1]
-    about = Images((1, 12, 10), CLASSES, (0.0,), (1.0,))
+def test_contrast_of_gray_images_is_torchvisions() -> None:
+    gray = pixels()[:, :1]
+    info = ImageInfo((1, 12, 10), CLASSES, (0.0,), (1.0,))
     factors = 1 + 0.8 * (2 * draws().uniforms(4)[:, 1] - 1)
-    expected = one_by_one(reference.adjust_contrast, grey, factors)
-    changed = ColourJitterConfig(brightness=0, contrast=0.8).changed(grey, draws(), about)
+    expected = one_by_one(reference.adjust_contrast, gray, factors)
+    changed = ColorJitterConfig(brightness=0, contrast=0.8).transformed(gray, draws(), info)
     torch.testing.assert_close(changed, expected, rtol=0, atol=1e-5)
 
 
-def test_hue_is_torchvisions_and_grey_has_none() -> None:
+def test_hue_is_torchvisions_and_gray_has_none() -> None:
     images = pixels()
-    images[0] = images[0, :1]  # grey
+    images[0] = images[0, :1]  # gray
     images[1] = 0
     images[2, 0] = images[2, 1]  # two largest values are equal
     turns = torch.linspace(-0.5, 0.5, BATCH)
     expected = one_by_one(reference.adjust_hue, images, turns)
-    torch.testing.assert_close(hue_turned(images, turns), expected, rtol=0, atol=1e-5)
-    torch.testing.assert_close(hue_turned(images, turns)[:2], images[:2])
+    torch.testing.assert_close(hue_shifted(images, turns), expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(hue_shifted(images, turns)[:2], images[:2])
 
 
 def test_noise_has_its_deviation() -> None:
     images = torch.zeros(200, 3, 12, 10)
-    noise = NoiseConfig(deviation=0.25).changed(images, draws(rows=torch.arange(200)), ABOUT)
+    noise = NoiseConfig(std=0.25).transformed(images, draws(rows=torch.arange(200)), INFO)
     assert noise.std().item() == pytest.approx(0.25, rel=0.01)
     assert noise.mean().item() == pytest.approx(0, abs=0.005)
 
@@ -179,8 +179,8 @@ def test_noise_has_its_deviation() -> None:
 @pytest.mark.parametrize(("fill", "value"), [("mean", torch.zeros(3, 1, 1)), ("black", BLACK)])
 def test_erasing_is_torchvisions(fill: str, value: Tensor) -> None:
     images = batch()[0]
-    config = ErasingConfig(chance=1.0, fill=fill)
-    erased = config.changed(images, draws(), ABOUT)
+    config = ErasingConfig(probability=1.0, fill=fill)
+    erased = config.transformed(images, draws(), INFO)
     boxes = config.boxes(draws().uniforms(41)[:, 1:], 12, 10)
 
     def erase(image: Tensor, top: int, left: int, height: int, width: int) -> Tensor:
@@ -208,15 +208,15 @@ def test_erased_rectangles_keep_their_bounds_and_cover_the_range() -> None:
 
 def test_an_image_that_no_rectangle_fits_stays_as_it_is() -> None:
     images, targets = batch()
-    config = ErasingConfig(chance=1.0, area=(1.0, 1.0))
-    assert config(images, targets, draws(), ABOUT)[0].equal(images)
+    config = ErasingConfig(probability=1.0, area=(1.0, 1.0))
+    assert config(images, targets, draws(), INFO)[0].equal(images)
 
 
 def test_erased_noise_is_like_standardized_images() -> None:
     images = torch.full((64, 3, 32, 32), 9.0)
-    about = Images((3, 32, 32), 2, ABOUT.black, ABOUT.white)
-    config = ErasingConfig(chance=1.0, fill="noise")
-    changed = config.changed(images, draws(rows=torch.arange(64)), about)
+    info = ImageInfo((3, 32, 32), 2, INFO.black, INFO.white)
+    config = ErasingConfig(probability=1.0, fill="noise")
+    changed = config.transformed(images, draws(rows=torch.arange(64)), info)
     noise = changed[changed != 9.0]
     assert noise.mean().item() == pytest.approx(0, abs=0.02)
     assert noise.std().item() == pytest.approx(1, abs=0.02)
@@ -234,7 +234,7 @@ def test_mixup_mixes_images_and_classes_in_the_same_shares() -> None:
     images, targets = batch()
     # images that spell their class: whatever is mixed, the image must still say the target
     images = functional.one_hot(targets, CLASSES).float().view(BATCH, CLASSES, 1, 1)
-    mixed, probabilities = MixupConfig(alpha=1.0)(images, targets, draws(), ABOUT)
+    mixed, probabilities = MixupConfig(alpha=1.0)(images, targets, draws(), INFO)
     torch.testing.assert_close(mixed.view(BATCH, CLASSES), probabilities)
     torch.testing.assert_close(probabilities.sum(1), torch.ones(BATCH))
     assert ((probabilities > 0.01).sum(1) == 2).any()
@@ -244,7 +244,7 @@ def test_cutmix_counts_the_pixels_of_each_class() -> None:
     targets = batch()[1]
     spelled = functional.one_hot(targets, CLASSES).float().view(BATCH, CLASSES, 1, 1)
     images = spelled.expand(BATCH, CLASSES, 12, 10)
-    mixed, probabilities = CutMixConfig()(images, targets, draws(), ABOUT)
+    mixed, probabilities = CutMixConfig()(images, targets, draws(), INFO)
     torch.testing.assert_close(mixed.mean((2, 3)), probabilities)
     assert set(mixed.unique().tolist()) == {0.0, 1.0}
     assert ((probabilities > 0).sum(1) == 2).any()
@@ -252,8 +252,8 @@ def test_cutmix_counts_the_pixels_of_each_class() -> None:
 
 def test_mixing_twice_starts_from_probabilities() -> None:
     images, targets = batch()
-    images, once = MixupConfig()(images, targets, draws(), ABOUT)
-    _, twice = CutMixConfig()(images, once, draws(place=1), ABOUT)
+    images, once = MixupConfig()(images, targets, draws(), INFO)
+    _, twice = CutMixConfig()(images, once, draws(use=1), INFO)
     torch.testing.assert_close(twice.sum(1), torch.ones(BATCH))
     assert ((twice > 0).sum(1) >= 3).any()
 
@@ -271,28 +271,35 @@ def test_a_partner_is_another_row_each_of_them_alike(rows: int) -> None:
 @pytest.mark.parametrize("config", MIXING, ids=named)
 def test_a_batch_of_one_mixes_with_itself(config: MixingConfig) -> None:
     images, targets = batch()
-    changed, probabilities = config(images[:1], targets[:1], draws(rows=torch.arange(1)), ABOUT)
+    changed, probabilities = config(images[:1], targets[:1], draws(rows=torch.arange(1)), INFO)
     torch.testing.assert_close(changed, images[:1])
     assert probabilities.argmax(1).equal(targets[:1])
 
 
 @pytest.mark.parametrize(
     "config",
-    [FlipConfig(chance=0), ErasingConfig(chance=0), MixupConfig(chance=0), CutMixConfig(chance=0)],
+    [
+        FlipConfig(probability=0),
+        ErasingConfig(probability=0),
+        MixupConfig(probability=0),
+        CutMixConfig(probability=0),
+    ],
     ids=named,
 )
-def test_at_a_chance_of_0_nothing_changes(config: TransformConfig) -> None:
+def test_at_a_probability_of_0_nothing_changes(config: TransformConfig) -> None:
     images, targets = batch()
-    changed, same = config(images, targets, draws(), ABOUT)
+    changed, same = config(images, targets, draws(), INFO)
     assert changed.equal(images)
     assert (same.argmax(1) if config.mixes else same).equal(targets)
 
 
-@pytest.mark.parametrize("config", [FlipConfig(chance=0.3), ErasingConfig(chance=0.3)], ids=named)
-def test_a_chance_is_the_share_of_changed_images(config: TransformConfig) -> None:
+@pytest.mark.parametrize(
+    "config", [FlipConfig(probability=0.3), ErasingConfig(probability=0.3)], ids=named
+)
+def test_the_probability_is_the_fraction_of_changed_images(config: TransformConfig) -> None:
     images = torch.rand(3000, 1, 8, 8) + 1
-    about = Images((1, 8, 8), 2, (0.0,), (2.0,))
-    changed = config.changed(images, draws(rows=torch.arange(3000)), about)
+    info = ImageInfo((1, 8, 8), 2, (0.0,), (2.0,))
+    changed = config.transformed(images, draws(rows=torch.arange(3000)), info)
     share = (changed != images).flatten(1).any(1).float().mean().item()
     assert share == pytest.approx(0.3, abs=0.04)
 
@@ -300,9 +307,9 @@ def test_a_chance_is_the_share_of_changed_images(config: TransformConfig) -> Non
 @pytest.mark.parametrize("config", ALONE, ids=named)
 def test_a_sample_gets_the_same_in_another_batch(config: TransformConfig) -> None:
     images, targets = batch()
-    whole, _ = config(images, targets, draws(), ABOUT)
+    whole, _ = config(images, targets, draws(), INFO)
     chosen = torch.tensor([7, 30, 3])
-    few, _ = config(images[chosen], targets[chosen], draws(rows=chosen + 100), ABOUT)
+    few, _ = config(images[chosen], targets[chosen], draws(rows=chosen + 100), INFO)
     # a vector's last elements are rounded by other instructions than its first ones
     torch.testing.assert_close(few, whole[chosen], rtol=0, atol=2e-6)
 
@@ -311,11 +318,11 @@ def test_a_sample_gets_the_same_in_another_batch(config: TransformConfig) -> Non
 def test_a_transform_is_served_again_and_is_another_one_elsewhere(config: TransformConfig) -> None:
     images, targets = batch()
     given = images.clone()
-    first = config(images, targets, draws(), ABOUT)
-    again = config(images, targets, draws(), ABOUT)
+    first = config(images, targets, draws(), INFO)
+    again = config(images, targets, draws(), INFO)
     assert images.equal(given)  # the data set itself is left alone
     assert all(one.equal(other) for one, other in zip(first, again, strict=True))
-    for other in (draws(epoch=1), draws(place=1)):
-        assert not config(images, targets, other, ABOUT)[0].equal(first[0])
+    for other in (draws(epoch=1), draws(use=1)):
+        assert not config(images, targets, other, INFO)[0].equal(first[0])
     assert first[0].dtype == torch.float32
     assert not first[0].equal(images)

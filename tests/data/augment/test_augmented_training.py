@@ -10,7 +10,7 @@ from image_sets import write_cifar10, write_folder
 from small_files import write_mnist
 
 from bptrain.config import load_config
-from bptrain.data.augment.color import ColourJitterConfig, NoiseConfig
+from bptrain.data.augment.color import ColorJitterConfig, NoiseConfig
 from bptrain.data.augment.geometry import CropConfig, FlipConfig
 from bptrain.data.augment.mixing import CutMixConfig, MixupConfig
 from bptrain.data.batches import Batch
@@ -29,7 +29,7 @@ EVERY_KIND = """
     - {kind: flip}
     - {kind: crop, padding: 1}
     - {kind: rotation, degrees: 10}
-    - {kind: colour_jitter}
+    - {kind: color_jitter}
     - {kind: erasing}
     - {kind: noise}
     - {kind: mixup, alpha: 0.2}
@@ -115,12 +115,10 @@ def test_black_and_white_are_the_darkest_and_the_brightest_pixel(
         dataset = MNISTConfig(root=str(root), augment=augment).build(0)
     assert isinstance(dataset.train, Samples)
     assert isinstance(dataset.train.augment, Augmentation)
-    (black,), (white,) = dataset.train.augment.images.black, dataset.train.augment.images.white
+    (black,), (white,) = dataset.train.augment.info.black, dataset.train.augment.info.white
     raw = dataset.prepared
-    assert black == pytest.approx(-raw["mean"] / raw["deviation"])
-    assert white == pytest.approx(
-        ({"digits": 16, "mnist": 255}[kind] - raw["mean"]) / raw["deviation"]
-    )
+    assert black == pytest.approx(-raw["mean"] / raw["std"])
+    assert white == pytest.approx(({"digits": 16, "mnist": 255}[kind] - raw["mean"]) / raw["std"])
     if kind == "digits":
         assert dataset.train.inputs.min().item() == pytest.approx(black)
         assert dataset.train.inputs.max().item() == pytest.approx(white)
@@ -129,23 +127,23 @@ def test_black_and_white_are_the_darkest_and_the_brightest_pixel(
 def test_a_constant_of_each_channel_becomes_a_black_of_each() -> None:
     images = Samples(torch.zeros(4, 3, 8, 8), torch.zeros(4, dtype=torch.int64))
     problem = Problem("classification", (3, 8, 8), 2)
-    prepared = {"mean": [10.0, 20.0, 30.0], "deviation": [10.0, 5.0, 1.0]}
+    prepared = {"mean": [10.0, 20.0, 30.0], "std": [10.0, 5.0, 1.0]}
     dataset = Dataset(problem, images, None, None, prepared)
     augmented = DigitsConfig(augment=[FlipConfig()]).augmented(dataset, white=20)
     assert isinstance(augmented.train, Samples)
     assert isinstance(augmented.train.augment, Augmentation)
-    about = augmented.train.augment.images
-    assert about.black == (-1.0, -4.0, -30.0)
-    assert about.white == (1.0, 0.0, -10.0)
+    info = augmented.train.augment.info
+    assert info.black == (-1.0, -4.0, -30.0)
+    assert info.white == (1.0, 0.0, -10.0)
 
 
-COLOURED = [FlipConfig(), ColourJitterConfig(saturation=0.2, hue=0.1), CutMixConfig()]
+JITTERED = [FlipConfig(), ColorJitterConfig(saturation=0.2, hue=0.1), CutMixConfig()]
 
 
 def test_images_in_memory_and_decoded_each_epoch_are_changed_alike(tmp_path: Path) -> None:
     root = str(write_folder(tmp_path, images=15))
     held, read = (
-        ImageFolderConfig(root=root, size=16, augment=COLOURED, memory_bytes=limit)
+        ImageFolderConfig(root=root, size=16, augment=JITTERED, memory_bytes=limit)
         for limit in (2**30, 0)
     )
     held_set, read_set = held.build(3), read.build(3)
@@ -159,14 +157,14 @@ def test_images_in_memory_and_decoded_each_epoch_are_changed_alike(tmp_path: Pat
         assert equal(epoch_of(each, 1), epoch_of(moved, 1))
 
 
-def test_colour_photos_stay_between_black_and_white(tmp_path: Path) -> None:
+def test_color_photos_stay_between_black_and_white(tmp_path: Path) -> None:
     root = str(write_cifar10(tmp_path, "binary"))
     plain = CIFAR10Config(root=root).build(0)
-    augmented = CIFAR10Config(root=root, augment=COLOURED).build(0)
-    mean, deviation = (torch.tensor(plain.prepared[x]) for x in ("mean", "deviation"))
+    augmented = CIFAR10Config(root=root, augment=JITTERED).build(0)
+    mean, std = (torch.tensor(plain.prepared[x]) for x in ("mean", "std"))
     for batch, other in zip(epoch_of(plain, 0), epoch_of(augmented, 0), strict=True):
-        pixels = batch.inputs[0] * deviation.view(3, 1, 1) + mean.view(3, 1, 1)
-        changed = other.inputs[0] * deviation.view(3, 1, 1) + mean.view(3, 1, 1)
+        pixels = batch.inputs[0] * std.view(3, 1, 1) + mean.view(3, 1, 1)
+        changed = other.inputs[0] * std.view(3, 1, 1) + mean.view(3, 1, 1)
         assert -0.01 <= changed.min() < changed.max() <= 255.01
         assert 1 < (pixels - changed).abs().mean() < 100
 
@@ -212,9 +210,9 @@ def test_a_loss_of_one_class_refuses_mixed_ones() -> None:
 @pytest.mark.parametrize(
     ("augment", "words"),
     [
-        ("[{kind: crop, padding: 8}]", ["data.augment.0: crop", "padding of 8", "8 a side"]),
-        ("[{kind: flip}, {kind: colour_jitter, hue: 0.1}]", ["data.augment.1", "hue", "1 channel"]),
-        ("[{kind: erasing, area: [0.5, 0.2]}]", ["area", "0.5 down to 0.2"]),
+        ("[{kind: crop, padding: 8}]", ["data.augment.0: crop", "padding of 8", "8 pixels"]),
+        ("[{kind: flip}, {kind: color_jitter, hue: 0.1}]", ["data.augment.1", "hue", "1 channel"]),
+        ("[{kind: erasing, area: [0.5, 0.2]}]", ["area", "0.5, is above the largest, 0.2"]),
         ("[{kind: mixup, alpha: 0}]", ["data.augment", "alpha", "greater than 0"]),
         ("[{kind: flipp}]", ["data.augment", "did you mean: flip"]),
         ("[{kind: flip, degrees: 3}]", ["degrees", "an unknown key", "direction"]),

@@ -126,7 +126,7 @@ FOLDERS: dict[str, tuple[Harm, str]] = {
     "a program for a printer": (put("x.png", b"%!PS-Adobe-3.0 EPSF-3.0\n"), "x.png: no image"),
     "floating point": (put("x.tiff", FLOATS), "32-bit floating point"),
     "32-bit numbers": (put("x.tiff", WIDE), "pixels of 32 bits"),
-    "a pipe": (lambda root: os.mkfifo(root / "cat" / "x.png"), "x.png: no regular file"),
+    "a pipe": (lambda root: os.mkfifo(root / "cat" / "x.png"), "x.png: not a regular file"),
     "a link to itself": (looped, "loop.png"),
     "a link to nowhere": (
         lambda root: (root / "cat" / "x.png").symlink_to("gone.png"),
@@ -142,7 +142,7 @@ FOLDERS: dict[str, tuple[Harm, str]] = {
         lambda root: (divided("test")(root), (root / "test").mkdir()),
         "test: no images",
     ),
-    "an unknown part": (divided("valid", "cat"), "valid: a folder beside train"),
+    "an unknown split": (divided("valid", "cat"), "valid: a folder beside train"),
     "a class name that is no text": (
         lambda root: (root / "dog").rename(os.fsdecode(os.fsencode(root) + b"/d\xffg")),
         "not UTF-8",
@@ -165,15 +165,15 @@ def pickled(**changes: object) -> bytes:
     return pickle.dumps({k: v for k, v in held.items() if v is not None}, 4)
 
 
-SOUND = python2_pickle(LABELS, 0, "labels")
+VALID = python2_pickle(LABELS, 0, "labels")
 REDUCED = b"\x80\x02cnumpy\ndtype\nU\x02u1\x85R."
 
 # the content of data_batch_2, in the python version
 PICKLES: dict[str, tuple[bytes, str]] = {
     "nothing": (b"", "damaged after byte 0"),
-    "half of it": (SOUND[: len(SOUND) // 2], "damaged after byte"),
-    "no end": (SOUND[:-1], "damaged after byte"),
-    "no opcode": (b"\xff" + SOUND, "damaged after byte 0"),
+    "half of it": (VALID[: len(VALID) // 2], "damaged after byte"),
+    "no end": (VALID[:-1], "damaged after byte"),
+    "no opcode": (b"\xff" + VALID, "damaged after byte 0"),
     "a text file": (b"label 3\n", "data_batch_2"),
     "a call": (pickle.dumps({"data": Call()}, 2), "which could run code"),
     "a call, protocol 4": (pickle.dumps({"data": Call()}, 4), "which could run code"),
@@ -192,10 +192,10 @@ PICKLES: dict[str, tuple[bytes, str]] = {
     "a mark never set": (b"\x80\x02]e.", "damaged after byte"),
     "an array of numbers": (pickled(data=np.zeros((40, 3072))), "expected 'u1'"),
     "a string of 4 GB": (b"\x80\x02}U\x04dataT\xff\xff\xff\x7fxs.", "damaged after byte"),
-    "no data": (pickled(data=None), "'data' is of shape none"),
+    "no data": (pickled(data=None), "'data' has the shape none"),
     "wide rows": (pickled(data=np.zeros((40, 3073), np.uint8)), "[40, 3073]"),
-    "no labels": (pickled(labels=None), "'labels' is no list"),
-    "labels as words": (pickled(labels=["cat"] * 40), "'labels' is no list"),
+    "no labels": (pickled(labels=None), "'labels' is not a list"),
+    "labels as words": (pickled(labels=["cat"] * 40), "'labels' is not a list"),
     "too few labels": (pickled(labels=[1] * 39), "39 labels for 40 images"),
     "a label of 10": (pickled(labels=[1] * 39 + [10]), "label 10 in row 39"),
     "a label of -1": (pickled(labels=[-1] + [1] * 39), "label -1 in row 0"),
@@ -208,6 +208,6 @@ BINARIES: dict[str, tuple[bytes, str]] = {
     "nothing": (b"", "holds no image"),
     "one byte too few": (cifar_bytes(LABELS, 0)[:-1], "ends inside row 39"),
     "one byte too many": (cifar_bytes(LABELS, 0) + b"x", "ends inside row 40"),
-    "CIFAR-100's rows": (cifar_bytes(LABELS, 0, coarse=True), "no whole number of images"),
+    "CIFAR-100's rows": (cifar_bytes(LABELS, 0, coarse=True), "not a whole number of images"),
     "a label of 10": (cifar_bytes(np.array([3] * 7 + [10] * 2), 0), "label 10 in row 7"),
 }

@@ -10,15 +10,15 @@ from PIL import Image
 from torch import Tensor
 
 from bptrain.data.images.digits import DigitsConfig
-from bptrain.data.images.image_file import Form, prepare_images, read_image, verify_image
+from bptrain.data.images.image_file import ImageShape, prepare_images, read_image, verify_image
 from bptrain.data.images.mnist import FashionMNISTConfig, MNISTConfig
 
-COLOUR, GREY = Form(4, 4, 3), Form(4, 4, 1)
+RGB, GRAY = ImageShape(4, 4, 3), ImageShape(4, 4, 1)
 RED = (200, 30, 40)
 
 
-def flat(mode: str, colour: object) -> Image.Image:
-    return Image.new(mode, (4, 4), colour)
+def flat(mode: str, color: object) -> Image.Image:
+    return Image.new(mode, (4, 4), color)
 
 
 def wide(value: int, dtype: type = np.uint16) -> Image.Image:
@@ -41,13 +41,13 @@ def transparent_palette() -> Image.Image:
 # image, ending, what each channel becomes
 KINDS: dict[str, tuple[Callable[[], Image.Image], str, list[int]]] = {
     "RGB": (lambda: flat("RGB", RED), "png", [200, 30, 40]),
-    "grey": (lambda: flat("L", 77), "png", [77, 77, 77]),
+    "gray": (lambda: flat("L", 77), "png", [77, 77, 77]),
     "black and white": (lambda: flat("1", 1), "png", [255, 255, 255]),
     "a palette": (lambda: flat("RGB", RED).quantize(4), "png", [200, 30, 40]),
-    "a palette with a transparent colour": (transparent_palette, "png", [255, 255, 255]),
+    "a palette with a transparent color": (transparent_palette, "png", [255, 255, 255]),
     "half transparent, over white": (lambda: pale("RGBA"), "png", [228, 143, 148]),
     "a half transparent palette": (lambda: pale("P"), "png", [228, 143, 148]),
-    "grey and transparent": (lambda: flat("LA", (77, 0)), "png", [255, 255, 255]),
+    "gray and transparent": (lambda: flat("LA", (77, 0)), "png", [255, 255, 255]),
     "16 bits": (lambda: wide(0xABCD), "png", [0xAB] * 3),
     "16 bits, TIFF": (lambda: wide(0xABCD), "tif", [0xAB] * 3),
     "16 bits, PGM": (lambda: wide(0xABCD), "pgm", [0xAB] * 3),
@@ -68,7 +68,7 @@ def test_each_kind_of_image_becomes_bytes_of_three_channels(tmp_path: Path, name
     path = tmp_path / f"x.{ending}"
     make().save(path)
     verify_image(path)
-    pixels = read_image(path, COLOUR)
+    pixels = read_image(path, RGB)
     assert pixels.shape == (3, 4, 4)
     assert pixels.dtype == torch.uint8
     tolerance = 6 if ending in ("jpg", "webp") else 1
@@ -77,11 +77,11 @@ def test_each_kind_of_image_becomes_bytes_of_three_channels(tmp_path: Path, name
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_each_kind_of_image_becomes_grey(tmp_path: Path, name: str) -> None:
+def test_each_kind_of_image_becomes_gray(tmp_path: Path, name: str) -> None:
     make, ending, (red, green, blue) = KINDS[name]
     path = tmp_path / f"x.{ending}"
     make().save(path)
-    pixels = read_image(path, GREY)
+    pixels = read_image(path, GRAY)
     assert pixels.shape == (1, 4, 4)
     luma = 0.299 * red + 0.587 * green + 0.114 * blue
     assert pixels.float().mean().item() == pytest.approx(luma, abs=6)
@@ -92,13 +92,13 @@ def test_of_an_animation_the_first_frame_is_read(tmp_path: Path, ending: str) ->
     frames = [flat("RGB", RED), flat("RGB", (0, 0, 255))]
     path = tmp_path / f"x.{ending}"
     frames[0].save(path, save_all=True, append_images=frames[1:])
-    assert read_image(path, COLOUR)[0].float().mean().item() == pytest.approx(200, abs=6)
+    assert read_image(path, RGB)[0].float().mean().item() == pytest.approx(200, abs=6)
 
 
 def test_the_content_tells_the_format_and_not_the_name(tmp_path: Path) -> None:
     path = tmp_path / "x.jpg"
     flat("RGB", RED).save(path, "PNG")
-    assert read_image(path, COLOUR)[:, 0, 0].tolist() == list(RED)
+    assert read_image(path, RGB)[:, 0, 0].tolist() == list(RED)
 
 
 def test_a_photo_is_turned_as_the_camera_was_held(tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_a_photo_is_turned_as_the_camera_was_held(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera's top was on the right
     image.save(tmp_path / "x.png", exif=exif)
-    pixels = read_image(tmp_path / "x.png", GREY)
+    pixels = read_image(tmp_path / "x.png", GRAY)
     assert pixels[0, :, 0].tolist() == [0, 0, 255, 255]
 
 
@@ -116,17 +116,17 @@ def test_the_middle_of_the_longer_side_is_kept(tmp_path: Path, width: int, heigh
     middle = pixels[height // 2 - 2 : height // 2 + 2, width // 2 - 2 : width // 2 + 2]
     middle[:] = 250
     Image.fromarray(pixels).save(tmp_path / "x.png")
-    assert read_image(tmp_path / "x.png", GREY).float().mean() > 200
+    assert read_image(tmp_path / "x.png", GRAY).float().mean() > 200
 
 
 def test_an_image_of_the_right_size_is_left_as_it_is(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (4, 4, 3), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "x.png")
-    read = read_image(tmp_path / "x.png", COLOUR)
+    read = read_image(tmp_path / "x.png", RGB)
     assert np.array_equal(read.permute(1, 2, 0).numpy(), pixels)
 
 
-PLAIN = {"mean": 0.0, "deviation": 1.0}
+PLAIN = {"mean": 0.0, "std": 1.0}
 
 
 def drawn(tmp_path: Path, negative: bool) -> tuple[str, Tensor]:
@@ -151,16 +151,16 @@ def test_clothes_are_taken_as_they_are(tmp_path: Path) -> None:
 
 def test_each_picture_is_judged_for_itself(tmp_path: Path) -> None:
     paths = [drawn(tmp_path, negative)[0] for negative in (True, False)]
-    first, second = prepare_images(paths, Form(28, 28, 1), PLAIN, ink=True).inputs
+    first, second = prepare_images(paths, ImageShape(28, 28, 1), PLAIN, invert_bright=True).inputs
     assert first.equal(second)
 
 
 def test_a_digit_saved_as_an_image_is_prepared_as_it_was_trained_on(tmp_path: Path) -> None:
     dataset = DigitsConfig().build(0)
     row = dataset.train.inputs[3]
-    pixels = row * dataset.prepared["deviation"] + dataset.prepared["mean"]
-    grey = (pixels[0] * 255 / 16).round().to(torch.uint8).numpy()
-    Image.fromarray(grey).save(tmp_path / "digit.png")
+    pixels = row * dataset.prepared["std"] + dataset.prepared["mean"]
+    gray = (pixels[0] * 255 / 16).round().to(torch.uint8).numpy()
+    Image.fromarray(gray).save(tmp_path / "digit.png")
     prepared = DigitsConfig().prepare([str(tmp_path / "digit.png")], dataset.prepared)
     torch.testing.assert_close(prepared.inputs[0], row, atol=0.01, rtol=0)
     assert prepared.targets.tolist() == [0]

@@ -19,14 +19,15 @@ from image_sets import (
 from PIL import Image
 from small_files import CONFIGS, write_mnist
 from torch import Tensor
+from torchvision import datasets
 
-from bptrain.data.images import published_checksums
 from bptrain.data.images.cifar import CIFAR10Config, CIFAR100Config
-from bptrain.data.images.cifar_pickle import read_restricted
+from bptrain.data.images.cifar_pickle import read_pickled_dict
 from bptrain.data.images.emnist import EMNISTConfig
 from bptrain.data.images.image_folder import ImageFolderConfig
 from bptrain.data.images.image_splits import ImagesInMemory, ImagesOnDisk
-from bptrain.data.images.mnist import KMNISTConfig
+from bptrain.data.images.mnist import FashionMNISTConfig, KMNISTConfig
+from bptrain.data.images.published_checksums import PUBLISHED, Published
 from bptrain.data.splits import Parts, Samples, standardize
 from bptrain.errors import DataError, UsageError
 
@@ -39,8 +40,8 @@ def test_each_version_of_cifar10_holds_the_same_images(tmp_path: Path, version: 
     dataset = CIFAR10Config(root=str(root), validation_fraction=0).build(0)
     expected = np.concatenate([photos(LABELS, seed) for seed in range(len(TRAIN_FILES))])
     raw = torch.from_numpy(expected).view(-1, 3, 32, 32)
-    mean, deviation = (torch.tensor(dataset.prepared[x]) for x in ("mean", "deviation"))
-    found = dataset.train.inputs * deviation.view(3, 1, 1) + mean.view(3, 1, 1)
+    mean, std = (torch.tensor(dataset.prepared[x]) for x in ("mean", "std"))
+    found = dataset.train.inputs * std.view(3, 1, 1) + mean.view(3, 1, 1)
     torch.testing.assert_close(found, raw.float(), atol=1e-3, rtol=0)
     assert dataset.train.targets.tolist() == LABELS.tolist() * 5
     assert (len(dataset.train), len(dataset.test)) == (200, 40)
@@ -55,7 +56,7 @@ def test_arrays_are_read_in_either_order_and_protocol(tmp_path: Path) -> None:
         for protocol in (3, 4):
             path = tmp_path / f"{number}-{protocol}"
             path.write_bytes(pickle.dumps({"data": held, "also": (None, True, -1, "é")}, protocol))
-            read = read_restricted(path)
+            read = read_pickled_dict(path)
             assert np.array_equal(read["data"], pixels)
             assert read["also"] == (None, True, -1, "é")
 
@@ -92,7 +93,7 @@ def test_a_failed_download_says_where_the_folders_belong(
     def fail(*_: object, **__: object) -> None:
         raise OSError("no network")
 
-    monkeypatch.setattr("bptrain.data.images.cifar.download_and_extract_archive", fail)
+    monkeypatch.setattr("torchvision.datasets.utils.download_and_extract_archive", fail)
     result = bptrain("fit", CONFIGS / "cifar10_mlp.yaml", f"data.root={tmp_path}")
     assert result.exit_code == 3
     assert "could not be downloaded" in result.stderr
@@ -104,18 +105,31 @@ def test_a_file_of_an_originals_name_and_size_must_be_the_original(
 ) -> None:
     root = write_cifar10(tmp_path, "python")
     path = root / "cifar-10-batches-py" / "data_batch_3"
-    sizes = {"cifar-10-batches-py": {"data_batch_3": path.stat().st_size}}
-    monkeypatch.setattr(published_checksums, "SIZES", sizes)
+    published = {"data_batch_3": Published(path.stat().st_size, "0" * 32)}
+    monkeypatch.setitem(PUBLISHED, "cifar-10-batches-py", published)
     with pytest.raises(DataError, match="data_batch_3: damaged, or not the published file"):
         CIFAR10Config(root=str(root)).build(0)
     md5 = hashlib.md5(path.read_bytes()).hexdigest()
-    monkeypatch.setitem(published_checksums.MD5["cifar-10-batches-py"], "data_batch_3", md5)
+    monkeypatch.setitem(published, "data_batch_3", published["data_batch_3"]._replace(md5=md5))
     assert len(CIFAR10Config(root=str(root)).build(0).test) == 40
 
 
-def test_every_file_of_known_size_has_an_md5() -> None:
-    for folder, files in published_checksums.SIZES.items():
-        assert set(files) <= set(published_checksums.MD5[folder])
+def test_checksums_are_torchvisions() -> None:
+    for source in (datasets.MNIST, datasets.FashionMNIST, datasets.KMNIST):
+        ours = PUBLISHED[f"{source.__name__}/raw"]
+        assert {name: each.md5 for name, each in ours.items()} == dict(source.resources)
+    for source in (datasets.CIFAR10, datasets.CIFAR100):
+        meta = {source.meta["filename"]: source.meta["md5"]}
+        theirs = {**dict(source.train_list + source.test_list), **meta}
+        for name, each in PUBLISHED[source.base_folder].items():
+            assert each.md5 == theirs[name]
+
+
+def test_names_of_classes_are_torchvisions() -> None:
+    assert list(FashionMNISTConfig.names) == datasets.FashionMNIST.classes
+    assert list(KMNISTConfig.names) == datasets.KMNIST.classes
+    for split, names in datasets.EMNIST.classes_split_dict.items():
+        assert EMNISTConfig(split=split).class_names() == tuple(n for n in names if n != "N/A")
 
 
 @pytest.mark.parametrize(
@@ -144,12 +158,12 @@ def test_kmnist_is_read_from_its_own_folder(tmp_path: Path, mnist_files: dict) -
     assert dataset.problem.names[:3] == ("o", "ki", "su")
 
 
-def test_colour_images_have_constants_for_each_channel() -> None:
+def test_color_images_have_constants_for_each_channel() -> None:
     pixels = torch.stack([torch.full((4, 4), 10.0), torch.arange(16.0).view(4, 4)]).unsqueeze(0)
     samples = Samples(pixels, torch.zeros(1, dtype=torch.int64))
     scaled, constants = standardize(Parts(samples, None, None), by_channel=True)
     assert constants["mean"] == [10.0, 7.5]
-    assert constants["deviation"] == [1.0, pytest.approx(np.arange(16).std())]
+    assert constants["std"] == [1.0, pytest.approx(np.arange(16).std())]
     assert scaled.train.inputs[0, 0].equal(torch.zeros(4, 4))
     assert scaled.train.inputs[0, 1].mean().item() == pytest.approx(0, abs=1e-6)
 
@@ -202,9 +216,7 @@ def test_constants_are_those_of_the_training_images(tmp_path: Path) -> None:
     dataset = folder_config(write_folder(tmp_path)).build(0)
     pixels = dataset.train.pixels.double()
     assert dataset.prepared["mean"] == pytest.approx(pixels.mean((0, 2, 3)).tolist())
-    assert dataset.prepared["deviation"] == pytest.approx(
-        pixels.std((0, 2, 3), correction=0).tolist()
-    )
+    assert dataset.prepared["std"] == pytest.approx(pixels.std((0, 2, 3), correction=0).tolist())
     assert dataset.prepared["classes"] == ["cat", "dog"]
 
 

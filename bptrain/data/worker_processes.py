@@ -1,0 +1,186 @@
+"""Worker processes that compute results ahead of the training loop, over one pipe each.
+
+Worker w of W computes the items w, w + W, w + 2W, ..., at most two ahead of what was taken; a
+thread of the training process reads the results in order. Processes share no queue, lock or memory:
+/dev/shm is not needed, and a worker that dies at any moment blocks no other one.
+"""
+
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from math import ceil
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import Any, NamedTuple, TypeVar
+
+from bptrain.errors import BptrainError, WorkerError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+AHEAD = 2  # results of a worker that may wait to be taken
+POLL_S = 5.0  # longest single wait for a result
+END_S = 5.0  # longest wait for the end of what was killed
+KILLED_BY_PARENTS_END = 1  # prctl's PR_SET_PDEATHSIG
+
+
+class Failure(NamedTuple):
+    """An exception in a worker: its class and arguments."""
+
+    kind: type[Exception]
+    arguments: tuple[str, ...]
+
+
+def computed_ahead(
+    task: Callable[[Item], Result], items: Sequence[Item], workers: int, timeout_s: float
+) -> Iterator[Result]:
+    """Yield `task` of each item, in order, two results per worker ahead; leave no process.
+
+    Raises what a task raises, and WorkerError for a worker that is gone or that gives no result for
+    `timeout_s`. `task` and the items are pickled.
+    """
+    context = _start_context(task)
+    connections: list[Connection] = []
+    processes: list[BaseProcess] = []
+    results: SimpleQueue[Any] = SimpleQueue()
+    thread = Thread(target=_receive, args=(connections, len(items), results), daemon=True)
+    try:
+        for number in range(workers):
+            ours, theirs = context.Pipe()
+            connections.append(ours)
+            process = context.Process(
+                target=_work, args=(task, items[number::workers], theirs), daemon=True
+            )
+            process.start()
+            processes.append(process)
+            theirs.close()  # or the end of the worker would not close the pipe
+        thread.start()
+        for number in range(len(items)):
+            result = _next_result(results, timeout_s)
+            with suppress(OSError):  # the worker may have done its last item
+                connections[number % workers].send_bytes(b"")
+            if isinstance(result, Failure):
+                raise result.kind(*result.arguments)
+            yield result
+    except (OSError, EOFError) as error:
+        raise _worker_is_gone(error) from error
+    finally:
+        for process in processes:
+            process.kill()  # SIGTERM would not reach one that is stopped
+        for process in processes:
+            process.join(END_S)  # the kernel cannot kill one that waits for a file system
+        if thread.is_alive():
+            thread.join(END_S)
+        if not thread.is_alive():
+            for connection in connections:
+                connection.close()
+
+
+def _receive(connections: Sequence[Connection], count: int, results: "SimpleQueue[Any]") -> None:
+    """Pass `count` results on, taken from the workers in turn; runs in a thread.
+
+    The training process itself never waits for a pipe: a worker that is stopped in the midst of
+    writing could make it wait for ever.
+    """
+    try:
+        for number in range(count):
+            results.put(connections[number % len(connections)].recv())
+    except (EOFError, OSError) as error:
+        gone = _worker_is_gone(error)
+        results.put(Failure(WorkerError, (gone.what, gone.why, gone.hint)))
+
+
+def _next_result(results: "SimpleQueue[Any]", timeout_s: float) -> Any:
+    # short waits are counted, not seconds: a run that Ctrl-Z stopped does not time out
+    polls = ceil(timeout_s / POLL_S)
+    for _ in range(polls):
+        try:
+            return results.get(timeout=timeout_s / polls)
+        except Empty:
+            continue
+    raise WorkerError(
+        f"no batch from the data-loader workers for {timeout_s:g} s",
+        "they are stopped, or the file system with the images does not answer",
+        "a greater data.worker_timeout_s if it is only slow, or fewer data.workers",
+    )
+
+
+def _worker_is_gone(error: Exception) -> WorkerError:
+    return WorkerError(
+        "a data-loader worker failed or is gone",
+        str(error) or "it ended before its work was done: killed, or out of memory",
+        "fewer data.workers, or data.workers: 0 to decode in the training process",
+    )
+
+
+def _work(task: Callable[[Any], Any], items: Sequence[Any], connection: Connection) -> None:
+    """Send the result of each item; runs in a worker."""
+    _end_with_training()
+    try:
+        for number, item in enumerate(items):
+            if number >= AHEAD:
+                connection.recv_bytes()  # an earlier result was taken
+            connection.send(_result_of(task, item))
+    except (OSError, EOFError):
+        return  # the training process is gone, or needs no more results
+
+
+def _result_of(task: Callable[[Any], Any], item: Any) -> Any:
+    try:
+        return task(item)
+    except BptrainError as error:
+        return Failure(type(error), (error.what, error.why, error.hint))
+    except MemoryError as error:
+        return Failure(MemoryError, (str(error),))
+    except Exception:
+        # a bug: the traceback is the message, as the exception itself may not be picklable
+        return Failure(RuntimeError, (traceback.format_exc(),))
+
+
+def _end_with_training() -> None:
+    """Leave Ctrl-C to the training process, and end with it even while this worker hangs.
+
+    A worker that uses its pipe notices the end of the training process. One that is stopped is
+    killed by Linux when its parent, the fork server, ends. The server ends when all copies of the
+    writing end of a pipe are closed; Python gives a copy to every worker too, so that a server and
+    its workers would keep each other alive.
+    """
+    import os
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":
+        import ctypes
+        from multiprocessing import forkserver
+
+        alive = getattr(forkserver._forkserver, "_forkserver_alive_fd", None)
+        if alive is not None:
+            os.close(alive)
+        ctypes.CDLL(None).prctl(KILLED_BY_PARENTS_END, signal.SIGKILL)
+
+
+def _start_context(task: Callable[[Any], Any]) -> Any:
+    """Return how processes are started: never as a copy of this one, with its threads and CUDA.
+
+    On Linux a server imports what the task needs once and forks the workers. It is started with
+    interrupts blocked, and the workers inherit that: Ctrl-C reaches every process of the terminal,
+    but saving and stopping is up to the training process.
+    """
+    if sys.platform != "linux":
+        return get_context("spawn")
+    import signal
+    from multiprocessing import forkserver, resource_tracker
+
+    context = get_context("forkserver")
+    context.set_forkserver_preload([type(task).__module__])
+    resource_tracker.ensure_running()  # the server would start it, and that unblocks interrupts
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return context
