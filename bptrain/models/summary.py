@@ -1,4 +1,4 @@
-"""What a model is made of, found without allocating it: the forward pass runs on `meta` tensors."""
+"""What a model is made of, found by a forward pass; on the meta device nothing is allocated."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -63,9 +63,10 @@ class KeptBytes:
 def summarize(model: nn.Module, problem: Problem, batch_size: int) -> list[LayerSummary]:
     """Return a row per call of a layer, in the order of the forward pass of a batch.
 
-    `model` lives on the meta device.
+    A model on the meta device stays without memory; any other is run on zeros.
     """
     rows: list[LayerSummary] = []
+    device = next((each.device for each in model.parameters()), torch.device("meta"))
     kept = KeptBytes(model)
     counted: set[nn.Parameter] = set()
 
@@ -83,7 +84,7 @@ def summarize(model: nn.Module, problem: Problem, batch_size: int) -> list[Layer
         layer.register_forward_hook(row_of(name)) for layer, name in layers_of(model).items()
     ]
     with kept:
-        model(*_example(problem, batch_size))
+        model(*_example(problem, batch_size, device))
     for handle in handles:
         handle.remove()
     if rows:
@@ -109,10 +110,12 @@ def _first_tensor(output: Any) -> Tensor:
     return output
 
 
-def _example(problem: Problem, batch_size: int) -> tuple[Any, ...]:
-    """Return the arguments of a forward pass, without memory behind them."""
+def _example(problem: Problem, batch_size: int, device: torch.device) -> tuple[Any, ...]:
+    """Return the arguments of a forward pass."""
     dtype = torch.int64 if problem.vocabulary else torch.float32
-    inputs = torch.empty(batch_size, *problem.input_shape, dtype=dtype, device="meta")
+    inputs = torch.empty(batch_size, *problem.input_shape, dtype=dtype, device=device)
+    if not inputs.is_meta:
+        inputs.zero_()
     if problem.varies:  # the longest there are; on the CPU, where a loop over time reads them
         return inputs, torch.full((batch_size,), problem.input_shape[0])
     return (inputs, True) if problem.task == "language_model" else (inputs,)

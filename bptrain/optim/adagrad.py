@@ -6,6 +6,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
+from bptrain.optim.eager import eager
 from bptrain.optim.groups import decay_groups
 from bptrain.optim.options import (
     DECAY,
@@ -44,7 +45,7 @@ class AdagradConfig(OptimizerBase):
     def build(self, model: nn.Module) -> torch.optim.Optimizer:
         """Return the optimizer; some releases of torch fuse Adagrad on the CPU alone."""
         on_cpu = all(parameter.device.type == "cpu" for parameter in model.parameters())
-        return torch.optim.Adagrad(
+        return eager(torch.optim.Adagrad)(
             decay_groups(model, self.weight_decay, self.decay_norm_and_bias),
             lr=self.lr,
             lr_decay=self.lr_decay,
@@ -75,7 +76,7 @@ class RMSpropConfig(OptimizerBase):
 
     def build(self, model: nn.Module) -> torch.optim.Optimizer:
         """Return the optimizer; torch has no fused RMSprop, foreach is its fastest."""
-        return torch.optim.RMSprop(
+        return eager(torch.optim.RMSprop)(
             decay_groups(model, self.weight_decay, self.decay_norm_and_bias),
             lr=self.lr,
             alpha=self.alpha,

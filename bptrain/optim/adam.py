@@ -6,6 +6,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
+from bptrain.optim.eager import eager
 from bptrain.optim.groups import decay_groups
 from bptrain.optim.options import (
     DECAY,
@@ -50,7 +51,7 @@ class AdamConfig(AdamBase):
 
     def build(self, model: nn.Module) -> torch.optim.Optimizer:
         """Return the optimizer."""
-        return torch.optim.Adam(
+        return eager(torch.optim.Adam)(
             decay_groups(model, self.weight_decay, self.decay_norm_and_bias),
             lr=self.lr,
             betas=self._pair,
@@ -71,7 +72,7 @@ class AdamWConfig(AdamBase):
 
     def build(self, model: nn.Module) -> torch.optim.Optimizer:
         """Return the optimizer."""
-        return torch.optim.AdamW(
+        return eager(torch.optim.AdamW)(
             decay_groups(model, self.weight_decay, self.decay_norm_and_bias),
             lr=self.lr,
             betas=self._pair,
@@ -97,7 +98,7 @@ class NAdamConfig(AdamBase):
 
     def build(self, model: nn.Module) -> torch.optim.Optimizer:
         """Return the optimizer; torch has no fused NAdam, foreach is its fastest."""
-        return torch.optim.NAdam(
+        return eager(torch.optim.NAdam)(
             decay_groups(model, self.weight_decay, self.decay_norm_and_bias),
             lr=self.lr,
             betas=self._pair,
@@ -122,7 +123,7 @@ class RAdamConfig(AdamBase):
 
     def build(self, model: nn.Module) -> torch.optim.Optimizer:
         """Return the optimizer; torch has no fused RAdam, foreach is its fastest."""
-        return torch.optim.RAdam(
+        return eager(torch.optim.RAdam)(
             decay_groups(model, self.weight_decay, self.decay_norm_and_bias),
             lr=self.lr,
             betas=self._pair,

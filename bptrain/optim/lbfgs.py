@@ -11,6 +11,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
+from bptrain.optim.eager import eager
 from bptrain.optim.options import LearningRate, OptimizerBase
 
 
@@ -49,7 +50,7 @@ class LBFGSConfig(OptimizerBase):
 
     def build(self, model: nn.Module) -> torch.optim.Optimizer:
         """Return the optimizer, whose `step` needs a closure that returns the loss."""
-        return torch.optim.LBFGS(
+        return eager(torch.optim.LBFGS)(
             model.parameters(),
             lr=self.lr,
             max_iter=self.iterations,

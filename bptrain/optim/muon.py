@@ -8,6 +8,7 @@ from torch import nn
 
 from bptrain.errors import UsageError
 from bptrain.optim.combined import CombinedOptimizer
+from bptrain.optim.eager import eager
 from bptrain.optim.groups import hidden_matrices, norms_and_biases, split_by_decay
 from bptrain.optim.options import (
     DECAY,
@@ -75,7 +76,7 @@ class MuonConfig(OptimizerBase):
         return CombinedOptimizer([self._muon(matrices), self._adamw(model, set(matrices))])
 
     def _muon(self, matrices: list[nn.Parameter]) -> torch.optim.Optimizer:
-        return torch.optim.Muon(
+        return eager(torch.optim.Muon)(
             matrices,
             lr=self.lr,
             weight_decay=self.weight_decay,
@@ -88,7 +89,7 @@ class MuonConfig(OptimizerBase):
     def _adamw(self, model: nn.Module, matrices: set[nn.Parameter]) -> torch.optim.Optimizer:
         others = (p for p in model.parameters() if p not in matrices)
         spared = set() if self.decay_norm_and_bias else norms_and_biases(model)
-        return torch.optim.AdamW(
+        return eager(torch.optim.AdamW)(
             split_by_decay(others, self.weight_decay, spared),
             lr=self.adamw_lr,
             betas=(self.adamw_betas[0], self.adamw_betas[1]),

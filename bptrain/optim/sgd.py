@@ -6,6 +6,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import nn
 
+from bptrain.optim.eager import eager
 from bptrain.optim.groups import decay_groups
 from bptrain.optim.options import DECAY, DECAY_ALL, LR, Beta, Decay, LearningRate, OptimizerBase
 
@@ -37,7 +38,7 @@ class SGDConfig(OptimizerBase):
 
     def build(self, model: nn.Module) -> torch.optim.Optimizer:
         """Return the optimizer."""
-        return torch.optim.SGD(
+        return eager(torch.optim.SGD)(
             decay_groups(model, self.weight_decay, self.decay_norm_and_bias),
             lr=self.lr,
             momentum=self.momentum,

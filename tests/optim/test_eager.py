@@ -1,0 +1,68 @@
+"""Optimizers that leave torch's compiler alone take torch's steps."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from bptrain.optim.eager import eager
+
+KINDS = [
+    (torch.optim.SGD, {"lr": 0.1, "momentum": 0.9, "nesterov": True, "fused": True}),
+    (torch.optim.SGD, {"lr": 0.1, "foreach": True}),
+    (torch.optim.Adam, {"lr": 0.01, "fused": True}),
+    (torch.optim.AdamW, {"lr": 0.01, "foreach": True}),
+    (torch.optim.NAdam, {"lr": 0.01, "foreach": True}),
+    (torch.optim.RAdam, {"lr": 0.01, "foreach": True}),
+    (torch.optim.RMSprop, {"lr": 0.01, "foreach": True}),
+    (torch.optim.Adagrad, {"lr": 0.01, "fused": True}),
+    (torch.optim.Muon, {"lr": 0.01}),
+    (torch.optim.LBFGS, {"lr": 0.1}),
+]
+WITHOUT_COMPILER = """
+import sys
+import torch
+from bptrain.optim.eager import eager
+
+weight = torch.nn.Parameter(torch.ones(3, 3))
+optimizer = eager(torch.optim.SGD)([weight], lr=0.1, momentum=0.9, fused=True)
+weight.grad = torch.ones(3, 3)
+optimizer.step()
+optimizer.zero_grad()
+optimizer.load_state_dict(optimizer.state_dict())
+sys.exit("torch._dynamo" in sys.modules)
+"""
+
+
+@pytest.mark.parametrize(("kind", "options"), KINDS)
+def test_steps_and_states_are_those_of_torch(kind: type, options: dict) -> None:
+    ended = []
+    for each in (kind, eager(kind)):
+        torch.manual_seed(0)
+        weight = torch.nn.Parameter(torch.randn(4, 3))
+        optimizer = each([weight], **options)
+        for _ in range(3):
+
+            def closure(weight: torch.Tensor = weight, optimizer=optimizer) -> torch.Tensor:
+                optimizer.zero_grad()
+                loss = (weight.tanh() ** 2).sum()
+                loss.backward()
+                return loss
+
+            optimizer.step(closure)
+        again = each([weight], **options)
+        again.load_state_dict(optimizer.state_dict())
+        again.step(closure)
+        ended.append(weight.detach().clone())
+    assert torch.equal(*ended)
+
+
+def test_the_class_keeps_its_name_and_is_made_once() -> None:
+    assert eager(torch.optim.SGD).__name__ == "SGD"
+    assert eager(torch.optim.SGD) is eager(torch.optim.SGD)
+
+
+def test_the_compiler_is_not_imported() -> None:
+    ended = subprocess.run([sys.executable, "-c", WITHOUT_COMPILER], check=False)
+    assert ended.returncode == 0
