@@ -124,16 +124,16 @@ def evaluate(
         from bptrain.experiment.evaluation import save_pictures
         from bptrain.monitor.console import lines_of
 
-        judged = evaluate_run(run, checkpoint.value)
+        evaluation = evaluate_run(run, checkpoint.value)
         if as_json:
-            print(json.dumps({"checkpoint": judged.checkpoint, **judged.values}))
+            print(json.dumps({"checkpoint": evaluation.checkpoint, **evaluation.values}))
         else:
-            rows = [[name, f"{value:.6g}"] for name, value in judged.values.items()]
-            print("\n".join(lines_of([["checkpoint", judged.checkpoint], *rows])))
-            for each in judged.shown:
+            rows = [[name, f"{value:.6g}"] for name, value in evaluation.values.items()]
+            print("\n".join(lines_of([["checkpoint", evaluation.checkpoint], *rows])))
+            for each in evaluation.figures:
                 if each.rows:
                     print("\n".join(["", *lines_of(each.rows)]))
-        for path in save_pictures(run, judged):
+        for path in save_pictures(run, evaluation):
             if not as_json:
                 print(f"picture {path}")
 
@@ -159,18 +159,18 @@ def predict_command(
     with errors_to_exit_codes():
         from bptrain.commands import predict as predicting
         from bptrain.monitor.console import lines_of
-        from bptrain.tasks.writing import Manner
+        from bptrain.tasks.text_sampling import SamplingOptions
 
         if as_json and as_csv:
             raise UsageError("--json and --csv exclude each other")
-        manner = Manner.of(length, temperature, seed)
-        answers = predicting.predict(run, inputs, checkpoint.value, manner)
+        options = SamplingOptions.of(length, temperature, seed)
+        predictions = predicting.predict(run, inputs, checkpoint.value, options)
         if as_json:
-            print(json.dumps(answers))
+            print(json.dumps(predictions))
         elif as_csv:
-            print(predicting.as_csv(answers), end="")
+            print(predicting.as_csv(predictions), end="")
         else:
-            print("\n".join(lines_of(predicting.as_rows(answers))))
+            print("\n".join(lines_of(predicting.as_rows(predictions))))
 
 
 @app.command("check")

@@ -1,18 +1,39 @@
-"""What a data set asks of a model: the form of an input, and the kind of answer.
+"""What a data set asks of a model: the shape of an input, and the kind of output.
 
-Data sets state it; models, losses and metrics read it, so that none of them knows another.
+Data sets state it; models, losses and tasks read it, so that none of them knows another.
 """
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
-Task: TypeAlias = Literal[
+TaskName: TypeAlias = Literal[
     "classification",  # one class for each sample
     "regression",  # real numbers for each sample
     "tagging",  # one class for each time step of a sequence
     "language_model",  # the next token at each step of an endless text
-    "transcription",  # a text for each sequence, without saying when which letter comes
+    "transcription",  # a text for each sequence, without its alignment to the time steps
 ]
+
+
+class OutputKind(NamedTuple):
+    """What a model of a task returns.
+
+    per      an output for each sample, for each time step, for each time step of a text whose
+             state is carried from batch to batch, or steps that a text is aligned to
+    targets  what outputs are compared with: class indices, numbers, or texts
+    """
+
+    per: Literal["sample", "step", "carried step", "unaligned step"]
+    targets: Literal["classes", "numbers", "texts"]
+
+
+OUTPUTS: dict[TaskName, OutputKind] = {
+    "classification": OutputKind("sample", "classes"),
+    "regression": OutputKind("sample", "numbers"),
+    "tagging": OutputKind("step", "classes"),
+    "language_model": OutputKind("carried step", "classes"),
+    "transcription": OutputKind("unaligned step", "texts"),
+}
 
 
 @dataclass(frozen=True)
@@ -25,12 +46,12 @@ class Problem:
     is_sequence  whether the first axis of an input is time
     varies       whether sequences differ in length: they are padded, and come with their lengths
     names        of the classes, columns or symbols, as far as they have any
-    center       of regression targets: in the targets' own unit an answer is
+    center       of regression targets: in the targets' own unit a prediction is
     spread       center + spread * output; losses are in the model's unit, metrics in the targets'
     mixes        whether training targets are the probabilities of classes, several in a sample
     """
 
-    task: Task
+    task: TaskName
     input_shape: tuple[int, ...]
     outputs: int
     vocabulary: int = 0
@@ -40,3 +61,8 @@ class Problem:
     center: float = 0.0
     spread: float = 1.0
     mixes: bool = False
+
+    @property
+    def output_kind(self) -> OutputKind:
+        """What a model of this problem returns."""
+        return OUTPUTS[self.task]

@@ -26,7 +26,7 @@ from bptrain.experiment.non_finite import refuse_state, refuse_steps
 from bptrain.experiment.plan import plan
 from bptrain.experiment.session import Session
 from bptrain.experiment.training import opened_log
-from bptrain.tasks.metrics import Unmeasured
+from bptrain.tasks.task import NoMetric
 from bptrain.train.evaluate import StepWindow
 from bptrain.train.gradients import LayerGradients
 from bptrain.train.loop import Position, StepReport, fit
@@ -68,7 +68,7 @@ class Training:
             True: experiment.update.gradients,
             False: NoNorms(experiment.model),
         }
-        self.window = StepWindow(Unmeasured())
+        self.window = StepWindow(NoMetric())
         self.reports = self.endless()
 
     def endless(self) -> Iterator[StepReport]:

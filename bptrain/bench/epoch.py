@@ -16,7 +16,7 @@ from torchvision import datasets, transforms
 
 from bptrain.data import BatchSource
 from bptrain.data.images.mnist import FILES, MNISTConfig, find
-from bptrain.losses.losses import CrossEntropyConfig
+from bptrain.losses.cross_entropy import CrossEntropyConfig
 from bptrain.models.mlp import MLPConfig
 from bptrain.optim.sgd import SGDConfig
 from bptrain.problem import Problem

@@ -10,7 +10,7 @@ from bptrain.data import Batch
 from bptrain.experiment.build import build
 from bptrain.experiment.evaluation import refuse_non_finite
 from bptrain.experiment.plan import Plan
-from bptrain.monitor.console import figures
+from bptrain.monitor.console import format_values
 from bptrain.train.loop import fit
 from bptrain.train.memory import allocating
 from bptrain.train.signals import StopRequest
@@ -63,8 +63,8 @@ def overfit_one_batch(plan: Plan, console: Console, stop: StopRequest) -> None:
             if not isfinite(last):
                 refuse_non_finite(f"the loss is {last} at step {step}")
             sums = metric.sums(report.passes[0].outputs, batch.targets)
-            measured = {f"train/{k}": v for k, v in metric.figures(sums.tolist()).items()}
-            shown = figures({"train/loss": last, **measured})
+            measured = {f"train/{k}": v for k, v in metric.values(sums.tolist()).items()}
+            shown = format_values({"train/loss": last, **measured})
             console.print(f"step {step}/{steps}  {shown}", highlight=False, soft_wrap=True)
     said = f"one batch of {len(batch.targets[0]):,}: loss {first:.4g} -> {last:.4g}"
     is_learnt = is_by_heart(first, last, measured.get("train/accuracy"))

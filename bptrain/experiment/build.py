@@ -8,7 +8,7 @@ from torch import nn
 from bptrain.data import BatchSource, Dataset
 from bptrain.experiment.config import ExperimentConfig
 from bptrain.experiment.plan import Plan, serve
-from bptrain.tasks.metrics import evaluation_metric, training_metric
+from bptrain.tasks import task_of
 from bptrain.train.averaging import AveragedWeights
 from bptrain.train.evaluate import Metric
 from bptrain.train.gradients import LayerGradients
@@ -49,8 +49,8 @@ def build(plan: Plan) -> Experiment:
         dataset,
         model,
         loss_function=plan.loss_function.to(device),
-        training_metric=training_metric(problem),
-        evaluation_metric=evaluation_metric(problem),
+        training_metric=task_of(problem).training_metric(problem),
+        evaluation_metric=task_of(problem).evaluation_metric(problem),
         update=update_of(plan, model),
         batches=serve(config, dataset.train, config.seed),
         steps_per_epoch=plan.steps_per_epoch,

@@ -1,4 +1,4 @@
-"""What a trained state is worth: loss, metrics, and what is shown of its answers."""
+"""Evaluation of a trained state: loss, metrics, and figures."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,10 +11,11 @@ from bptrain.errors import NonFiniteError
 from bptrain.experiment.build import Experiment
 from bptrain.experiment.plan import serve
 from bptrain.experiment.saved_run import load_model
-from bptrain.monitor.console import figures
+from bptrain.monitor.console import format_values
 from bptrain.rundir.durable_files import make_own_directory, replace_file, storing
-from bptrain.tasks.exhibits import Shown, exhibits_of
-from bptrain.tasks.pictures import png_bytes
+from bptrain.tasks import task_of
+from bptrain.tasks.plots import png_bytes
+from bptrain.tasks.task import ResultFigure
 from bptrain.train.evaluate import Watcher, evaluate
 from bptrain.train.signals import StopRequest
 
@@ -23,44 +24,44 @@ CAUSES = "the weights have grown too far or the data holds extreme values"
 
 
 @dataclass(frozen=True)
-class Judged:
-    """What became of a state: its loss and metrics by tag, and what is shown of its answers."""
+class Evaluation:
+    """A state's loss and metrics by tag, and its figures."""
 
     checkpoint: str
     split: Literal["test", "val"]
     samples: int
     values: dict[str, float]
-    shown: list[Shown]
+    figures: list[ResultFigure]
 
     @property
     def summary(self) -> str:
-        """The figures in a line."""
-        held = f"{self.checkpoint}, {self.samples:,} samples"
-        return f"{'test ' * (self.split == 'test')}{figures(self.values)}  ({held})"
+        """The metrics in a line."""
+        source = f"{self.checkpoint}, {self.samples:,} samples"
+        return f"{'test ' * (self.split == 'test')}{format_values(self.values)}  ({source})"
 
 
-def judge(experiment: Experiment, checkpoint: Path) -> Judged | None:
+def evaluate_state(experiment: Experiment, checkpoint: Path) -> Evaluation | None:
     """Load a state and evaluate it on the test split, on the validation split if there is none.
 
-    Returns None where there is neither; the state is loaded all the same. What a task shows of its
-    answers beyond its exhibits, as text that the model writes, is appended to `shown` here.
+    Returns None where there is neither; the state is loaded all the same.
     """
     load_model(experiment.model, checkpoint)
     test, validation = experiment.dataset.test, experiment.dataset.validation
     split: Literal["test", "val"] = "val" if test is None else "test"
-    judging = validation if test is None else test
-    if judging is None:
+    samples = validation if test is None else test
+    if samples is None:
         return None
-    exhibits = exhibits_of(experiment.dataset.problem)
-    values = evaluate_split(experiment, split, exhibits, state=f" of {checkpoint.name}")
-    shown = [each for exhibit in exhibits if (each := exhibit.show()) is not None]
-    return Judged(checkpoint.name, split, len(judging), values, shown)
+    problem = experiment.dataset.problem
+    builders = task_of(problem).figures(problem)
+    values = evaluate_split(experiment, split, builders, state=f" of {checkpoint.name}")
+    figures = [figure for builder in builders if (figure := builder.build()) is not None]
+    return Evaluation(checkpoint.name, split, len(samples), values, figures)
 
 
-def save_pictures(run_dir: Path, judged: Judged) -> list[Path]:
-    """Write the pictures of a judged state into the run's folder and return their paths."""
-    folder = run_dir / PICTURES / judged.checkpoint
-    pictures = {each.name: each.picture for each in judged.shown if each.picture is not None}
+def save_pictures(run_dir: Path, evaluation: Evaluation) -> list[Path]:
+    """Write the pictures of an evaluated state into the run's folder and return their paths."""
+    folder = run_dir / PICTURES / evaluation.checkpoint
+    pictures = {each.name: each.picture for each in evaluation.figures if each.picture is not None}
     for name, picture in pictures.items():
         content = png_bytes(picture)
         with storing(folder):
@@ -80,7 +81,7 @@ def evaluate_split(
     """Return the loss and metrics of the "val" or "test" split by tag; {} if it has no samples.
 
     stop   ends it between two batches, by StopNow, once a signal has come
-    state  what is evaluated, in the words of the NonFiniteError for a loss that is not finite
+    state  what is evaluated, as the NonFiniteError names it if its loss is not finite
     """
     dataset, update = experiment.dataset, experiment.update
     split = dataset.validation if prefix == "val" else dataset.test
@@ -89,7 +90,7 @@ def evaluate_split(
     batches: Iterable[Batch] = serve(experiment.config, split).epoch(0)
     if stop is not None:
         batches = stop.between(batches)
-    measured = evaluate(
+    found = evaluate(
         experiment.model,
         experiment.loss_function,
         experiment.evaluation_metric,
@@ -97,9 +98,9 @@ def evaluate_split(
         update.precision,
         watchers,
     )
-    if not isfinite(measured["loss"]):
-        refuse_non_finite(f"the {prefix} loss is {measured['loss']}{state}")
-    return {f"{prefix}/{name}": value for name, value in measured.items()}
+    if not isfinite(found["loss"]):
+        refuse_non_finite(f"the {prefix} loss is {found['loss']}{state}")
+    return {f"{prefix}/{name}": value for name, value in found.items()}
 
 
 def refuse_non_finite(what: str, why: str = CAUSES) -> None:

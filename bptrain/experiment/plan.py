@@ -8,7 +8,7 @@ from torch import nn
 from bptrain.data import BatchSource, Dataset, Split
 from bptrain.errors import ConfigKeyError, UsageError
 from bptrain.experiment.config import ExperimentConfig, TrainConfig
-from bptrain.losses.losses import default_loss
+from bptrain.experiment.loss_choice import choose_loss
 from bptrain.models import LayerSummary, summarize
 from bptrain.problem import Problem
 from bptrain.train.memory import MemoryEstimate
@@ -62,7 +62,7 @@ def plan(config: ExperimentConfig) -> Plan:
     device = resolve_device(config.device)
     dataset = config.data.build(config.seed)
     problem = dataset.problem
-    loss = config.loss or default_loss(problem)
+    loss = choose_loss(config.loss, problem)
     config = config.model_copy(update={"loss": loss})
     serve(config, dataset.train)  # refuses a train.bptt that this data has no use for
     refuse_what_cannot_work(config, dataset)
@@ -134,7 +134,7 @@ def refuse_what_no_search_can(config: ExperimentConfig, problem: Problem) -> Non
             "another optimizer, or leave train.l1 out",
         ),
         "with a language model": (
-            problem.task == "language_model",
+            problem.output_kind.per == "carried step",
             "it asks for the loss of a window several times, and the state that the model carries "
             "would go on each time",
             "optimizer.kind=adamw",

@@ -3,14 +3,14 @@
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import cast
 
 from rich.console import Console
 
 from bptrain.config import to_yaml
-from bptrain.data.text.text_config import TextConfig
 from bptrain.errors import InterruptedRun
 from bptrain.experiment.build import Experiment, build
-from bptrain.experiment.evaluation import judge, save_pictures
+from bptrain.experiment.evaluation import evaluate_state, save_pictures
 from bptrain.experiment.plan import Plan
 from bptrain.experiment.saved_run import CHECKPOINTS
 from bptrain.experiment.session import Session
@@ -29,7 +29,8 @@ from bptrain.rundir.run_directory import (
 )
 from bptrain.rundir.run_lock import locked
 from bptrain.rundir.training_state import TrainingState, rest_of
-from bptrain.tasks.writing import write_sample
+from bptrain.tasks import task_of
+from bptrain.tasks.text_sampling import TextData, write_sample
 from bptrain.train.memory import allocating
 from bptrain.train.signals import StopRequest
 
@@ -85,20 +86,21 @@ def train(
 
 
 def conclude(session: Session, run_dir: Path) -> None:
-    """Judge the best state of a run that has ended, and show what became of it."""
+    """Evaluate the best state of a run that has ended, and show the results."""
     experiment, log, (step, epoch, _) = session.experiment, session.log, session.position
-    judged = judge(experiment, best_checkpoint(run_dir / CHECKPOINTS))
-    if judged is not None:
-        if judged.split == "test":
-            log.metrics.write(step, epoch, judged.values)
-            log.board.write(step, judged.values)
-        log.board.show(step, judged.split, judged.shown)
-        save_pictures(run_dir, judged)
-        log.shown.say(judged.summary)
+    evaluation = evaluate_state(experiment, best_checkpoint(run_dir / CHECKPOINTS))
+    if evaluation is not None:
+        if evaluation.split == "test":
+            log.metrics.write(step, epoch, evaluation.values)
+            log.board.write(step, evaluation.values)
+        log.board.write_figures(step, evaluation.split, evaluation.figures)
+        save_pictures(run_dir, evaluation)
+        log.shown.say(evaluation.summary)
     config = experiment.config
-    if isinstance(config.data, TextConfig):
+    if task_of(experiment.dataset.problem).generates_text:
         prepared = experiment.dataset.prepared
-        text = write_sample(run_dir, config.data, experiment.model, prepared, config.seed)
+        data = cast("TextData", config.data)  # what a task that generates text is trained on
+        text = write_sample(run_dir, data, experiment.model, prepared, config.seed)
         log.board.write_text(step, "sample", text)
 
 

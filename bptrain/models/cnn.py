@@ -19,7 +19,6 @@ from bptrain.problem import Problem
 
 Preset = Literal["lenet", "vgg11", "vgg16", "resnet", "resnet18", "resnet34", "resnet50"]
 
-TASKS = ("classification", "regression")
 RESNETS = ("resnet", *PLANS)
 OWN_STAGES = [StageConfig(channels=32, blocks=2), StageConfig(channels=64, blocks=2)]
 LENETS_HIDDEN = [120, 84]
@@ -170,7 +169,7 @@ def _channels_and_size(problem: Problem) -> tuple[int, tuple[int, ...]]:
 
 
 def _refuse_other_problems(problem: Problem) -> None:
-    if problem.vocabulary or problem.task not in TASKS:
+    if problem.vocabulary or problem.output_kind.per != "sample":
         raise UsageError(
             f"a cnn cannot solve this {problem.task} problem",
             "it reads numbers, not tokens, and answers once for each sample",

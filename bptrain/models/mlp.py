@@ -18,8 +18,6 @@ from bptrain.problem import Problem
 
 WIDEST = 1_048_576  # units in one layer: beyond this a number is a slip of the finger
 
-TASKS = ("classification", "regression")
-
 
 class MLP(torch.nn.Sequential):
     """linear1, norm1, relu1, dropout1, add1, linear2, ..., output, on inputs flattened to [N, I].
@@ -64,7 +62,7 @@ class MLPConfig(StrictConfig):
         Raises UsageError for inputs that are tokens, sequences of different lengths, or where an
         output for each time step is asked for.
         """
-        if problem.vocabulary or problem.varies or problem.task not in TASKS:
+        if problem.vocabulary or problem.varies or problem.output_kind.per != "sample":
             raise UsageError(
                 f"an mlp cannot solve this {problem.task} problem",
                 "it reads a fixed count of numbers and answers once",

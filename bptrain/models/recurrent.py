@@ -58,7 +58,7 @@ class RecurrentNetwork(torch.nn.Module):
         return answer
 
 
-class AnswersOnce(RecurrentNetwork):
+class OutputOnce(RecurrentNetwork):
     """One answer for a whole sequence, or an image read row by row.
 
     pool  last  where each direction has come to: the forward one at the sequence's last step, the
@@ -95,7 +95,7 @@ class AnswersOnce(RecurrentNetwork):
         return cat([h[-2], h[-1]], 1) if bidirectional else h[-1]
 
 
-class AnswersEachStep(RecurrentNetwork):
+class OutputEachStep(RecurrentNetwork):
     """An answer at every step of a sequence; where there is padding, zeros."""
 
     def forward(self, input: Tensor, lengths: Tensor | None = None) -> Tensor:

@@ -10,9 +10,9 @@ from bptrain import nn
 from bptrain.config import StrictConfig
 from bptrain.errors import ConfigKeyError, UsageError
 from bptrain.models.recurrent import (
-    AnswersEachStep,
-    AnswersOnce,
     LanguageModel,
+    OutputEachStep,
+    OutputOnce,
     Pool,
     RecurrentNetwork,
 )
@@ -21,12 +21,11 @@ from bptrain.problem import Problem
 
 WIDEST = 65_536  # units: W_hh of an lstm would take 64 GB
 
-ANSWERS: dict[str, type[RecurrentNetwork]] = {
-    "classification": AnswersOnce,
-    "regression": AnswersOnce,
-    "tagging": AnswersEachStep,
-    "transcription": AnswersEachStep,
-    "language_model": LanguageModel,
+NETWORKS: dict[str, type[RecurrentNetwork]] = {
+    "sample": OutputOnce,
+    "step": OutputEachStep,
+    "unaligned step": OutputEachStep,
+    "carried step": LanguageModel,
 }
 CELLS: dict[str, type[nn.RNN | nn.LSTM | nn.GRU]] = {
     "rnn": nn.RNN,
@@ -92,8 +91,8 @@ class RNNConfig(StrictConfig):
             features = self.embedding
         layers = self._layers(features, device)
         output = nn.Linear(self.hidden * (1 + self.bidirectional), problem.outputs, device=device)
-        model = ANSWERS[problem.task](first, self.cell, layers, self.dropout, output)
-        if isinstance(model, AnswersOnce):
+        model = NETWORKS[problem.output_kind.per](first, self.cell, layers, self.dropout, output)
+        if isinstance(model, OutputOnce):
             model.pool = self.pool or "last"
         if isinstance(model, LanguageModel) and self.tied:
             model.tie()
@@ -114,22 +113,22 @@ class RNNConfig(StrictConfig):
 
     def _refuse_what_does_not_fit(self, problem: Problem) -> None:
         """Raise ConfigKeyError for an option that the problem has no use for."""
-        answers = ANSWERS[problem.task]
-        if self.pool is not None and answers is not AnswersOnce:
+        network = NETWORKS[problem.output_kind.per]
+        if self.pool is not None and network is not OutputOnce:
             raise ConfigKeyError(
                 ("model", "pool"),
-                f"a {problem.task} problem is answered at every step",
+                f"a {problem.task} problem has an output at every step",
                 "there is nothing to pool",
                 "leave model.pool out",
             )
-        if self.bidirectional and answers is LanguageModel:
+        if self.bidirectional and network is LanguageModel:
             raise ConfigKeyError(
                 ("model", "bidirectional"),
                 "a language model must not read backwards",
                 "it would see the token that it is to predict",
                 "model.bidirectional=false",
             )
-        if self.tied and answers is not LanguageModel:
+        if self.tied and network is not LanguageModel:
             raise ConfigKeyError(
                 ("model", "tied"),
                 f"the outputs of a {problem.task} problem are not the tokens that are read",

@@ -12,9 +12,9 @@ from bptrain.models.activations import ACTIVATIONS, Activation
 from bptrain.models.assembly import SAMPLES, Assembly, in_words
 from bptrain.models.initialization import Initialization, initialize
 from bptrain.models.layer_list import LayerList
-from bptrain.problem import Problem, Task
+from bptrain.problem import Problem
 
-TASKS: tuple[Task, ...] = ("classification", "regression", "tagging")
+OUTPUTS = ("sample", "step")  # that layers without a state can have
 
 
 class TimeLast(torch.nn.Sequential):
@@ -59,7 +59,7 @@ class SequentialConfig(StrictConfig):
         return model
 
     def _refuse_other_problems(self, problem: Problem) -> None:
-        if problem.varies or problem.task not in TASKS:
+        if problem.varies or problem.output_kind.per not in OUTPUTS:
             raise UsageError(
                 f"a sequential model cannot solve this {problem.task} problem",
                 "its layers know no lengths of sequences, and carry no state through a text",
@@ -74,7 +74,7 @@ class SequentialConfig(StrictConfig):
             )
 
     def _refuse_other_outputs(self, output: Tensor, problem: Problem) -> None:
-        steps = () if problem.task in ("classification", "regression") else problem.input_shape[:1]
+        steps = () if problem.output_kind.per == "sample" else problem.input_shape[:1]
         wanted = (SAMPLES, *steps, problem.outputs)
         if output.shape != wanted:
             raise ConfigKeyError(

@@ -118,4 +118,4 @@ def _example(problem: Problem, batch_size: int, device: torch.device) -> tuple[A
         inputs.zero_()
     if problem.varies:  # the longest there are; on the CPU, where a loop over time reads them
         return inputs, torch.full((batch_size,), problem.input_shape[0])
-    return (inputs, True) if problem.task == "language_model" else (inputs,)
+    return (inputs, True) if problem.output_kind.per == "carried step" else (inputs,)

@@ -1,4 +1,4 @@
-"""What the terminal shows: a progress bar for a person, one plain line a log step for a log."""
+"""What the terminal shows: a progress bar on a terminal, one plain line a log step elsewhere."""
 
 import re
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-MEASURES = {  # how each measure of a task reads in a line
+METRIC_FORMATS = {  # how each metric of a task reads in a line
     "loss": "loss {:.4f}",
     "accuracy": "accuracy {:.2%}",
     "top5": "top 5 {:.2%}",
@@ -21,26 +21,26 @@ MEASURES = {  # how each measure of a task reads in a line
     "character_error_rate": "character errors {:.2%}",
     "word_error_rate": "word errors {:.2%}",
 }
-FORMS = {
-    **{f"train/{name}": form for name, form in MEASURES.items()},
-    **{f"val/{name}": f"val {form}" for name, form in MEASURES.items()},
-    # a test's line begins with what the task is about, and ends with the loss
-    **{f"test/{name}": MEASURES[name] for name in [*[*MEASURES][1:], "loss"]},
+FORMATS = {
+    **{f"train/{name}": form for name, form in METRIC_FORMATS.items()},
+    **{f"val/{name}": f"val {form}" for name, form in METRIC_FORMATS.items()},
+    # a test's line begins with the task's main metric and ends with the loss
+    **{f"test/{name}": METRIC_FORMATS[name] for name in [*[*METRIC_FORMATS][1:], "loss"]},
     "grad/total": "grad {:.3g}",
     "train/lr": "lr {:.3g}",
     "perf/samples_per_s": "{:,.0f} samples/s",
 }
-ON_THE_BAR = ("train/loss", "train/lr", "perf/samples_per_s")
-BELOW_THE_BAR = [
-    *(f"{split}/{name}" for split in ("train", "val") for name in MEASURES),
+BAR_TAGS = ("train/loss", "train/lr", "perf/samples_per_s")
+LINE_TAGS = [
+    *(f"{split}/{name}" for split in ("train", "val") for name in METRIC_FORMATS),
     "grad/total",
 ]
 
-NUMBER = re.compile(r"\.|-?[0-9.,]+(e[-+]?[0-9]+)?")  # a lone dot stands for none
+NUMBER = re.compile(r"\.|-?[0-9.,]+(e[-+]?[0-9]+)?")  # a lone dot stands for zero
 
 
 class TrainingConsole:
-    """Shows a run; `console` decides by its terminal which of the two forms is used."""
+    """Shows a run; `console` decides by its terminal which of the two is used."""
 
     def __init__(self, console: Console, total_steps: int, steps_per_epoch: int) -> None:
         self.console = console
@@ -49,12 +49,12 @@ class TrainingConsole:
             TextColumn("epoch {task.fields[epoch]}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[figures]}"),
+            TextColumn("{task.fields[values]}"),
             TimeRemainingColumn(),
             console=console,
             disable=not console.is_terminal,
         )
-        self._task = self._progress.add_task("", total=total_steps, epoch=1, figures="")
+        self._task = self._progress.add_task("", total=total_steps, epoch=1, values="")
 
     def advance(self, step: int, epoch: int) -> None:
         """Move the bar; `epoch` is counted from 0."""
@@ -62,14 +62,16 @@ class TrainingConsole:
             self._progress.update(self._task, completed=step, epoch=epoch + 1)
 
     def show(self, step: int, values: dict[str, float]) -> None:
-        """Show the figures of a logged step."""
+        """Show the values of a logged step."""
         epochs = step / self.steps_per_epoch
         if not self.console.is_terminal:
-            self._print(f"step {step}/{self.total_steps}  epoch {epochs:.2f}  {figures(values)}")
+            self._print(
+                f"step {step}/{self.total_steps}  epoch {epochs:.2f}  {format_values(values)}"
+            )
             return
-        self._progress.update(self._task, figures=figures(values, ON_THE_BAR))
+        self._progress.update(self._task, values=format_values(values, BAR_TAGS))
         if "val/loss" in values:
-            self._print(f"epoch {epochs:.4g}  {figures(values, BELOW_THE_BAR)}")
+            self._print(f"epoch {epochs:.4g}  {format_values(values, LINE_TAGS)}")
 
     def say(self, text: str) -> None:
         """Print a line."""
@@ -91,9 +93,9 @@ class TrainingConsole:
         self._progress.stop()
 
 
-def figures(values: dict[str, float], tags: Sequence[str] = tuple(FORMS)) -> str:
-    """Return the figures that a person follows, those of `tags` that there are."""
-    return "  ".join(FORMS[tag].format(values[tag]) for tag in tags if tag in values)
+def format_values(values: dict[str, float], tags: Sequence[str] = tuple(FORMATS)) -> str:
+    """Return the values that a person follows, those of `tags` that are present."""
+    return "  ".join(FORMATS[tag].format(values[tag]) for tag in tags if tag in values)
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
@@ -107,7 +109,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
 
 
 def lines_of(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return rows, the first one their heading, as aligned lines: numbers stand to the right."""
+    """Return rows, the first one their heading, as aligned lines: numbers are right-aligned."""
     columns = list(zip(*rows, strict=True))
     widths = [max(map(len, column)) for column in columns]
     is_number = [all(map(NUMBER.fullmatch, column[1:])) for column in columns]

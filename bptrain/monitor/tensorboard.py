@@ -15,8 +15,8 @@ from bptrain.rundir.durable_files import storing
 from bptrain.rundir.event_file import EventFile, event_files, next_path, truncate_events
 
 
-class Exhibit(Protocol):
-    """What a task shows of a model's answers: a picture, or a table, or both."""
+class ResultFigure(Protocol):
+    """A result of an evaluation: a picture, or a table, or both."""
 
     @property
     def name(self) -> str:
@@ -35,13 +35,13 @@ class Exhibit(Protocol):
 
 
 class Board:
-    """Writes scalars, the config's text, and the charts that lay several of them together.
+    """Writes scalars, the config's text, and charts of several curves.
 
-    measures       names of what is measured of the validation split besides the loss
-    position       where a resumed run goes on, a `position` from before: what was written since is
-                   removed, and the board reads as if the run had never stopped
-    step           the step that the run had come to by then
-    missing_bytes  what the files lack of the position: curves that are lost
+    metrics        names of the validation split's metrics besides the loss
+    position       where a resumed run continues, a `position` from before: what was written since
+                   is removed, and the board reads as if the run had never stopped
+    step           the last step at that position
+    missing_bytes  bytes before the position that the files no longer have: lost curves
 
     Raises CheckpointError for a position that is not one of this directory, and StorageError.
     """
@@ -51,7 +51,7 @@ class Board:
         directory: Path,
         config_text: str,
         gradient_tags: Sequence[str],
-        measures: Sequence[str],
+        metrics: Sequence[str],
         position: Mapping[str, int] | None = None,
         step: int = 0,
     ) -> None:
@@ -59,20 +59,20 @@ class Board:
         self.missing_bytes = 0
         if position is not None:
             self.missing_bytes = truncate_events(directory, position)
-        goes_on = position is not None and any(self._sizes().values())
-        self._file = EventFile(next_path(directory), step + 1 if goes_on else None)
-        if not goes_on:
+        continues = position is not None and any(self._sizes().values())
+        self._file = EventFile(next_path(directory), step + 1 if continues else None)
+        if not continues:
             self._file.add(text("config", f"```yaml\n{config_text}```"))
-            self._file.add(custom_scalars(charts(gradient_tags, measures)))
+            self._file.add(custom_scalars(charts(gradient_tags, metrics)))
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Write a scalar per tag, in one record: a line of the curves is whole or not there."""
+        """Write a scalar per tag, in one record: a step is there as a whole or not at all."""
         scalars = [scalar(tag, value).value[0] for tag, value in values.items()]
         self._file.add(Summary(value=scalars), step)
 
-    def show(self, step: int, split: str, shown: Sequence[Exhibit]) -> None:
-        """Write pictures and tables of a split's answers under `<split>/<name>`."""
-        for each in shown:
+    def write_figures(self, step: int, split: str, figures: Sequence[ResultFigure]) -> None:
+        """Write a split's pictures and tables under `<split>/<name>`."""
+        for each in figures:
             tag = f"{split}/{each.name}"
             if each.picture is not None:
                 self._file.add(image(tag, each.picture, dataformats="HWC"), step)
@@ -80,11 +80,11 @@ class Board:
                 self._file.add(text(tag, as_markdown(each.rows)), step)
 
     def write_text(self, step: int, tag: str, written: str) -> None:
-        """Write a text as it is, line by line: indented, Markdown takes it for code."""
+        """Write a text unchanged: indented lines are code to Markdown."""
         self._file.add(text(tag, indent(written, " " * 4, lambda line: True)), step)
 
     def position(self) -> dict[str, int]:
-        """Return each event file's size, from which a resumed run goes on; the disk holds it."""
+        """Return each event file's size, where a resumed run continues; the disk holds it."""
         self._file.position()
         return self._sizes()
 
@@ -104,11 +104,11 @@ class Board:
         self._file.close()
 
 
-def charts(gradient_tags: Sequence[str], measures: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Return the charts that lay several curves over each other."""
+def charts(gradient_tags: Sequence[str], metrics: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return the charts that show several curves together."""
     return {
         "training": {
-            name: ["Multiline", [f"train/{name}", f"val/{name}"]] for name in ("loss", *measures)
+            name: ["Multiline", [f"train/{name}", f"val/{name}"]] for name in ("loss", *metrics)
         },
         "gradients": {"norm by layer": ["Multiline", list(gradient_tags)]},
     }

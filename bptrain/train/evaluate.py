@@ -24,7 +24,7 @@ class Metric(Protocol):
         """Return what adds up over batches [m], in float64."""
         ...
 
-    def figures(self, sums: list[float]) -> dict[str, float]:
+    def values(self, sums: list[float]) -> dict[str, float]:
         """Return the metrics by name from the sums over all batches."""
         ...
 
@@ -66,7 +66,7 @@ def evaluate(
         model.train(was_training)
     assert isinstance(totals, Tensor)  # a split holds a sample at least
     loss_sum, *rest = totals.tolist()  # the one host copy of an evaluation
-    return {"loss": loss_sum / weight, **metric.figures(rest)}
+    return {"loss": loss_sum / weight, **metric.values(rest)}
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ class StepWindow:
         losses, rest = values[:steps], values[steps:]
         norms = [rest[layers * step : layers * (step + 1)] for step in range(steps)]
         clipped, *sums_of_metric = rest[layers * steps :]
-        metrics = self.metric.figures(sums_of_metric)
+        metrics = self.metric.values(sums_of_metric)
         figures = {
             "train/loss": sum(losses) / steps,
             **{f"train/{name}": value for name, value in metrics.items()},

@@ -23,7 +23,7 @@ from bptrain.data.batches import Batch
 from bptrain.data.images.digits import DigitsConfig
 from bptrain.data.splits import Samples
 from bptrain.errors import CheckpointError, DataError, exit_code_of
-from bptrain.losses.losses import CrossEntropyConfig
+from bptrain.losses.cross_entropy import CrossEntropyConfig
 from bptrain.problem import Problem
 from bptrain.rundir.prepared import read_prepared, write_prepared
 

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 import bptrain.experiment.session
-import bptrain.tasks.metrics
+import bptrain.tasks.accuracy
+import bptrain.tasks.classification
 from bptrain.train.update import Update
 
 Place = Callable[["Target"], Iterator[None]]
@@ -181,10 +182,13 @@ def plant(fault: dict[str, Any], steps: int = 1) -> None:
 
 def measure_infinity() -> None:
     """Let the accuracy come out as infinite, in training and evaluation."""
-    for metric in (bptrain.tasks.metrics.Accuracy, bptrain.tasks.metrics.Classification):
-        real = metric.figures
+    for metric in (
+        bptrain.tasks.accuracy.Accuracy,
+        bptrain.tasks.classification.ClassificationMetric,
+    ):
+        real = metric.values
 
-        def figures(self: Any, sums: list[float], real: Any = real) -> dict[str, float]:
+        def values(self: Any, sums: list[float], real: Any = real) -> dict[str, float]:
             return {**real(self, sums), "accuracy": float("inf")}
 
-        metric.figures = figures
+        metric.values = values

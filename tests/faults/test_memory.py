@@ -37,7 +37,7 @@ PLACES: dict[str, tuple[object, ...]] = {
     "after its second step": ("bptrain.train.update:Update.__call__", 3),
     "when it evaluates": ("bptrain.experiment.session:Session.evaluate", 1),
     "when it saves": ("bptrain.experiment.session:Session.save", 2),
-    "when it judges its best state": ("bptrain.experiment.training:judge", 1),
+    "when it judges its best state": ("bptrain.experiment.training:evaluate_state", 1),
 }
 SPARE_KB = (0, 50, 200, 500, 1000, 2000, 3000, 4000, 6000, 8000, 10_000, 13_000, 16_000)
 SPARE_KB += (20_000, 25_000, 32_000, 40_000, 50_000)

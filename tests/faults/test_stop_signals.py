@@ -57,7 +57,7 @@ TRAINING = {
 CONCLUDING = {
     "nothing is left to train": ("bptrain.experiment.session:Session.run", 1, True),
     "the best state is looked for": ("bptrain.experiment.training:best_checkpoint", 1),
-    "the test split is evaluated": ("bptrain.experiment.training:judge", 1),
+    "the test split is evaluated": ("bptrain.experiment.training:evaluate_state", 1),
     "the test is logged": ("bptrain.monitor.tensorboard:Board.show", 1),
     "pictures are written": ("bptrain.experiment.training:save_pictures", 1),
     "all is done": ("bptrain.experiment.training:conclude", 1, True),
@@ -177,7 +177,7 @@ def test_a_language_model_stopped_while_it_writes_ends_as_the_golden_run(
     launcher: Launcher, goldens: Goldens, room: Path, tally: Callable[..., None], phase: str
 ) -> None:
     target = {
-        "a text is written": "bptrain.tasks.writing:written",
+        "a text is written": "bptrain.tasks.text_sampling:continue_tokens",
         "the board gets it": "bptrain.monitor.tensorboard:Board.write_text",
     }[phase]
     run = Run(launcher, room / "stopped", "lstm")

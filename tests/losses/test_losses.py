@@ -11,21 +11,17 @@ from torch.nn import functional
 
 from bptrain import nn
 from bptrain.errors import UsageError
-from bptrain.losses.losses import (
-    KINDS,
-    BCEWithLogitsConfig,
-    CrossEntropyConfig,
-    CTCConfig,
-    HuberConfig,
-    L1Config,
-    MSEConfig,
-    SmoothL1Config,
-    TaskLossConfig,
-    default_loss,
-)
-from bptrain.problem import Problem, Task
+from bptrain.experiment.loss_choice import choose_loss
+from bptrain.losses import LOSSES, BaseLossConfig
+from bptrain.losses.absolute_error import HuberConfig, L1Config, SmoothL1Config
+from bptrain.losses.bce_with_logits import BCEWithLogitsConfig
+from bptrain.losses.cross_entropy import CrossEntropyConfig
+from bptrain.losses.ctc import CTCConfig
+from bptrain.losses.squared_error import MSEConfig
+from bptrain.problem import Problem, TaskName
+from bptrain.tasks import TASKS
 
-DEFAULTS: dict[Task, type[TaskLossConfig]] = {
+DEFAULTS: dict[TaskName, type[BaseLossConfig]] = {
     "classification": CrossEntropyConfig,
     "tagging": CrossEntropyConfig,
     "language_model": CrossEntropyConfig,
@@ -34,28 +30,35 @@ DEFAULTS: dict[Task, type[TaskLossConfig]] = {
 }
 
 
-def problem(task: Task, outputs: int = 3) -> Problem:
+def problem(task: TaskName, outputs: int = 3) -> Problem:
     return Problem(task, (4,), outputs)
 
 
 @pytest.mark.parametrize("task", DEFAULTS)
-def test_each_task_has_its_loss_where_none_is_named(task: Task) -> None:
-    assert type(default_loss(problem(task))) is DEFAULTS[task]
+def test_each_task_has_its_loss_where_none_is_named(task: TaskName) -> None:
+    assert type(choose_loss(None, problem(task))) is DEFAULTS[task]
 
 
 @pytest.mark.parametrize("task", DEFAULTS)
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_loss_refuses_the_tasks_it_does_not_fit(kind: type[TaskLossConfig], task: Task) -> None:
-    if task in kind.tasks:
+@pytest.mark.parametrize("kind", LOSSES)
+def test_a_loss_refuses_the_tasks_it_does_not_fit(kind: str, task: TaskName) -> None:
+    loss = LOSSES[kind]()
+    if kind in TASKS[task].losses:
+        assert choose_loss(loss, problem(task)) is loss
         return
     with pytest.raises(UsageError, match=task) as refused:
-        kind().build(problem(task))
-    assert kind().kind in refused.value.what
+        choose_loss(loss, problem(task))
+    assert kind in refused.value.what
     assert DEFAULTS[task]().kind in refused.value.hint
 
 
+def test_every_loss_is_listed_under_its_own_kind_and_fits_a_task() -> None:
+    assert {kind: LOSSES[kind]().kind for kind in LOSSES} == {kind: kind for kind in LOSSES}
+    assert {kind for task in TASKS.values() for kind in task.losses} == set(LOSSES)
+
+
 @pytest.mark.parametrize("task", ["tagging", "language_model"])
-def test_cross_entropy_of_a_sequence_is_that_of_its_steps(task: Task) -> None:
+def test_cross_entropy_of_a_sequence_is_that_of_its_steps(task: TaskName) -> None:
     torch.manual_seed(0)
     outputs = torch.randn(2, 5, 3, requires_grad=True)
     labels = torch.randint(3, (2, 5))
@@ -76,7 +79,7 @@ def test_cross_entropy_of_a_sequence_is_that_of_its_steps(task: Task) -> None:
     ],
     ids=lambda value: getattr(value, "kind", ""),
 )
-def test_regression_losses_are_torchs(config: TaskLossConfig, expected: Callable) -> None:
+def test_regression_losses_are_torchs(config: BaseLossConfig, expected: Callable) -> None:
     torch.manual_seed(0)
     outputs, targets = torch.randn(6, 2, requires_grad=True) * 3, torch.randn(6, 2)
     loss = config.build(problem("regression", 2))
@@ -85,7 +88,7 @@ def test_regression_losses_are_torchs(config: TaskLossConfig, expected: Callable
 
 
 @pytest.mark.parametrize("kind", [CrossEntropyConfig, BCEWithLogitsConfig, MSEConfig])
-def test_probabilities_as_targets_mean_the_same_as_classes(kind: type[TaskLossConfig]) -> None:
+def test_probabilities_as_targets_mean_the_same_as_classes(kind: type[BaseLossConfig]) -> None:
     torch.manual_seed(0)
     outputs, labels = torch.randn(6, 3), torch.randint(3, (6,))
     loss = kind().build(problem("classification"))
@@ -93,7 +96,7 @@ def test_probabilities_as_targets_mean_the_same_as_classes(kind: type[TaskLossCo
     torch.testing.assert_close(loss(outputs, one_hot), loss(outputs, labels))
 
 
-def test_bce_asks_each_class_for_itself() -> None:
+def test_bce_treats_each_class_by_itself() -> None:
     outputs, labels = torch.tensor([[0.5, -1.0, 2.0]]), torch.tensor([2])
     loss = BCEWithLogitsConfig().build(problem("classification"))
     expected = functional.binary_cross_entropy_with_logits(outputs, torch.tensor([[0.0, 0.0, 1.0]]))
@@ -120,7 +123,7 @@ def test_ctc_takes_batches_of_logits(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.testing.assert_close(loss, expected)
     loss.backward()
     assert outputs.grad is not None
-    assert not outputs.grad[2].any()  # three frames cannot hold 1 1 1: blanks must part them
+    assert not outputs.grad[2].any()  # three frames cannot hold 1 1 1: blanks must separate them
 
 
 def test_the_resolved_config_names_the_loss(bptrain: Callable, tmp_path: Path) -> None:

@@ -118,7 +118,7 @@ def test_the_summary_counts_what_a_real_forward_pass_keeps(preset: str | None) -
 )
 def test_every_gradient_of_a_small_network_is_right(options: dict) -> None:
     torch.manual_seed(0)
-    problem, few = Problem("classification", (2, 8, 8), 3), Sampling(cells=4, directions=1)
+    problem, few = Problem("classification", (2, 8, 8), 3), Sampling(elements=4, directions=1)
     report = check(build(problem, **options), torch.randn(3, 2, 8, 8), sampling=few)
     assert report.ok, report.summary
 

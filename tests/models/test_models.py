@@ -8,7 +8,8 @@ from graphs import foreign_nodes
 
 from bptrain import nn
 from bptrain.errors import UsageError
-from bptrain.losses.losses import CrossEntropyConfig, MSEConfig
+from bptrain.losses.cross_entropy import CrossEntropyConfig
+from bptrain.losses.squared_error import MSEConfig
 from bptrain.models import summarize
 from bptrain.models.activations import Activation
 from bptrain.models.initialization import SMOOTH_RELUS, TORCHS_GAINS

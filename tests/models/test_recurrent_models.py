@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bptrain import nn
 from bptrain.errors import ConfigKeyError, UsageError
-from bptrain.losses.losses import default_loss
+from bptrain.losses.ctc import CTCConfig
 from bptrain.models import summarize
 from bptrain.models.packing import Packing, max_over_time, mean_over_time
 from bptrain.models.rnn import RNNConfig
@@ -117,7 +117,7 @@ def test_speech_is_answered_at_every_step_and_its_loss_reaches_the_weights() -> 
     model, inputs = built(SPEECH), inputs_of(SPEECH)
     texts, text_lengths = torch.tensor([[1, 0], [2, 3], [1, 0]]), torch.tensor([1, 2, 1])
     outputs = model(inputs, LENGTHS)
-    loss = default_loss(SPEECH).build(SPEECH)(outputs, texts, LENGTHS, text_lengths)
+    loss = CTCConfig().build(SPEECH)(outputs, texts, LENGTHS, text_lengths)
     loss.backward()
     assert outputs.shape == (3, 5, 4)
     assert all(each.grad.abs().sum() > 0 for each in model.parameters())
@@ -274,7 +274,7 @@ def test_a_forget_bias_belongs_to_an_lstm() -> None:
 @pytest.mark.parametrize(
     ("problem", "options", "said"),
     [
-        (TAGS, {"pool": "mean"}, "model.pool: a tagging problem is answered at every step"),
+        (TAGS, {"pool": "mean"}, "model.pool: a tagging problem has an output at every step"),
         (TEXT, {"bidirectional": True}, "model.bidirectional: a language model must not"),
         (TOKENS, {"tied": True}, "model.tied: the outputs of a classification problem"),
         (TEXT, {"tied": True, "embedding": 3}, "model.tied: the embedding has 3 numbers"),

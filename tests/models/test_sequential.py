@@ -121,7 +121,7 @@ def test_every_node_is_ours_and_every_gradient_right() -> None:
     ]
     model, x = build(layers, init="orthogonal"), torch.randn(3, 3, 8, 8)
     assert foreign_nodes([model(x)]) == set()
-    report = check(model, x, sampling=Sampling(cells=4, directions=1))
+    report = check(model, x, sampling=Sampling(elements=4, directions=1))
     assert report.ok, report.summary
     rows = summarize(SequentialConfig(layers=layers).build(IMAGES, "meta"), IMAGES, 3)
     assert sum(row.parameters for row in rows) == sum(p.numel() for p in model.parameters())

@@ -12,11 +12,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from bptrain.errors import CheckpointError, StorageError
 from bptrain.monitor.tensorboard import Board
 from bptrain.rundir.event_file import PREFIX
-from bptrain.tasks.exhibits import Shown
+from bptrain.tasks.task import ResultFigure
 
 PICTURE = np.zeros((4, 5, 3), np.uint8)
 ALL = {"scalars": 0, "images": 0, "tensors": 0}
-MATRIX = Shown("confusion", PICTURE, [["true", "a"], ["a", "1"]])
+MATRIX = ResultFigure("confusion", PICTURE, [["true", "a"], ["a", "1"]])
 Position = dict[str, int]
 
 
@@ -28,7 +28,7 @@ def write_steps(board: Board, steps: range) -> None:
     for step in steps:
         board.write(step, {"train/loss": 1 / step, "grad/total": float(step)})
         if step % 2 == 0:
-            board.show(step, "val", [MATRIX])
+            board.write_figures(step, "val", [MATRIX])
             board.write_text(step, "sample", f"written at {step}")
 
 

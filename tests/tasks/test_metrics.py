@@ -1,4 +1,4 @@
-"""The measures of each task, against scikit-learn and by hand, gathered over uneven batches."""
+"""The metrics of each task, against scikit-learn and by hand, added up over uneven batches."""
 
 import random
 from math import exp, log
@@ -10,113 +10,122 @@ from small_files import CONFIGS
 from torch import Tensor
 from torch.nn import functional
 
-from bptrain.monitor.console import MEASURES
-from bptrain.problem import Problem, Task
-from bptrain.tasks.metrics import Metric, evaluation_metric, training_metric
-from bptrain.tasks.transcripts import decode, edit_distances, words_of
+from bptrain.monitor.console import METRIC_FORMATS
+from bptrain.problem import Problem, TaskName
+from bptrain.tasks import TASKS, task_of
+from bptrain.tasks.edit_distance import decode, edit_distances, words_of
+from bptrain.tasks.task import Metric
 
-TASKS: list[Task] = ["classification", "regression", "tagging", "language_model", "transcription"]
+
+def training_metric(problem: Problem) -> Metric:
+    return task_of(problem).training_metric(problem)
 
 
-def problem(task: Task, outputs: int, names: tuple[str, ...] = ()) -> Problem:
+def evaluation_metric(problem: Problem) -> Metric:
+    return task_of(problem).evaluation_metric(problem)
+
+
+def problem(task: TaskName, outputs: int, names: tuple[str, ...] = ()) -> Problem:
     return Problem(task, (4,), outputs, names=names)
 
 
-def measured(metric: Metric, outputs: Tensor, *targets: Tensor) -> dict[str, float]:
-    """Return the figures over batches of 1, 2, 4, ... samples."""
+def metrics_of(metric: Metric, outputs: Tensor, *targets: Tensor) -> dict[str, float]:
+    """Return the metrics over batches of 1, 2, 4, ... samples."""
     total, start, size = torch.zeros(1, dtype=torch.float64), 0, 1
     while start < len(outputs):
         rows = slice(start, start + size)
         total = total + metric.sums(outputs[rows], tuple(each[rows] for each in targets))
         start, size = start + size, 2 * size
     assert total.dtype == torch.float64
-    figures = metric.figures(total.tolist())
-    assert tuple(figures) == metric.names
-    return figures
+    values = metric.values(total.tolist())
+    assert tuple(values) == metric.names
+    return values
 
 
 @pytest.mark.parametrize("classes", [2, 7])
-def test_classes_are_measured_as_scikit_learn_does(classes: int) -> None:
+def test_classes_have_the_metrics_of_scikit_learn(classes: int) -> None:
     torch.manual_seed(0)
     outputs, labels = torch.randn(50, classes), torch.randint(classes, (50,))
     labels[labels == 1] = 0  # a class that is predicted but never true
-    said = outputs.argmax(1)
-    figures = measured(evaluation_metric(problem("classification", classes)), outputs, labels)
-    assert figures["accuracy"] == pytest.approx(reference.accuracy_score(labels, said))
-    f1 = reference.f1_score(labels, said, average="macro", zero_division=0)
-    assert figures["macro_f1"] == pytest.approx(f1)
-    assert ("top5" in figures) == (classes > 5)
+    predicted = outputs.argmax(1)
+    values = metrics_of(evaluation_metric(problem("classification", classes)), outputs, labels)
+    assert values["accuracy"] == pytest.approx(reference.accuracy_score(labels, predicted))
+    f1 = reference.f1_score(labels, predicted, average="macro", zero_division=0)
+    assert values["macro_f1"] == pytest.approx(f1)
+    assert ("top5" in values) == (classes > 5)
     if classes > 5:
         top = reference.top_k_accuracy_score(labels, outputs, k=5, labels=range(classes))
-        assert figures["top5"] == pytest.approx(top)
+        assert values["top5"] == pytest.approx(top)
 
 
-def test_a_class_that_never_occurs_does_not_weigh_on_macro_f1() -> None:
+def test_a_class_that_never_occurs_does_not_count_in_macro_f1() -> None:
     outputs = functional.one_hot(torch.tensor([0, 2, 2])).float()
-    figures = measured(evaluation_metric(problem("classification", 3)), outputs, outputs.argmax(1))
-    assert figures == {"accuracy": 1.0, "macro_f1": 1.0}
+    values = metrics_of(evaluation_metric(problem("classification", 3)), outputs, outputs.argmax(1))
+    assert values == {"accuracy": 1.0, "macro_f1": 1.0}
 
 
-def test_of_mixed_samples_the_likeliest_class_is_the_true_one() -> None:
+def test_of_mixed_samples_the_most_likely_class_is_the_true_one() -> None:
     outputs = torch.tensor([[2.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
     mixed = torch.tensor([[0.7, 0.3, 0.0], [0.0, 0.6, 0.4]])
-    figures = measured(training_metric(problem("classification", 3)), outputs, mixed)
-    assert figures == {"accuracy": 0.5}
+    values = metrics_of(training_metric(problem("classification", 3)), outputs, mixed)
+    assert values == {"accuracy": 0.5}
 
 
-def test_numbers_are_measured_as_scikit_learn_does() -> None:
+def test_numbers_have_the_metrics_of_scikit_learn() -> None:
     torch.manual_seed(0)
     targets = torch.randn(40, 3) * torch.tensor([1, 10, 0.1]) + torch.tensor([0, 1000, 5])
     outputs = targets + torch.randn(40, 3) * 0.3
-    figures = measured(evaluation_metric(problem("regression", 3)), outputs, targets)
-    true, said = targets.double(), outputs.double()
-    assert figures["mae"] == pytest.approx(reference.mean_absolute_error(true, said))
-    assert figures["rmse"] == pytest.approx(reference.mean_squared_error(true, said) ** 0.5)
-    assert figures["r2"] == pytest.approx(reference.r2_score(true, said), rel=1e-6)
-    glance = measured(training_metric(problem("regression", 3)), outputs, targets)
-    assert glance["mae"] == pytest.approx(figures["mae"], rel=1e-5)
+    values = metrics_of(evaluation_metric(problem("regression", 3)), outputs, targets)
+    true, predicted = targets.double(), outputs.double()
+    assert values["mae"] == pytest.approx(reference.mean_absolute_error(true, predicted))
+    assert values["rmse"] == pytest.approx(reference.mean_squared_error(true, predicted) ** 0.5)
+    assert values["r2"] == pytest.approx(reference.r2_score(true, predicted), rel=1e-6)
+    cheap = metrics_of(training_metric(problem("regression", 3)), outputs, targets)
+    assert cheap["mae"] == pytest.approx(values["mae"], rel=1e-5)
 
 
-@pytest.mark.parametrize(("said", "r2"), [(0.1, 1.0), (0.2, 0.0)])
-def test_a_constant_target_has_no_infinite_r2(said: float, r2: float) -> None:
+@pytest.mark.parametrize(("predicted", "r2"), [(0.1, 1.0), (0.2, 0.0)])
+def test_a_constant_target_has_no_infinite_r2(predicted: float, r2: float) -> None:
     targets = torch.full((5, 1), 0.1)
-    outputs = torch.full((5, 1), said)
-    assert measured(evaluation_metric(problem("regression", 1)), outputs, targets)["r2"] == r2
+    outputs = torch.full((5, 1), predicted)
+    assert metrics_of(evaluation_metric(problem("regression", 1)), outputs, targets)["r2"] == r2
 
 
 def test_steps_without_a_label_do_not_count() -> None:
     outputs = functional.one_hot(torch.tensor([[0, 1, 1], [2, 0, 0]]), 3).float()
     labels = torch.tensor([[0, 1, 0], [2, -100, -100]])
     for metric in (training_metric, evaluation_metric):
-        assert measured(metric(problem("tagging", 3)), outputs, labels) == {"accuracy": 0.75}
+        assert metrics_of(metric(problem("tagging", 3)), outputs, labels) == {"accuracy": 0.75}
     nothing = torch.full((2, 3), -100)
-    assert measured(training_metric(problem("tagging", 3)), outputs, nothing) == {"accuracy": 0.0}
+    assert metrics_of(training_metric(problem("tagging", 3)), outputs, nothing) == {"accuracy": 0.0}
 
 
 def test_perplexity_is_the_number_of_equally_likely_tokens() -> None:
     tokens = torch.tensor([[0, 3, 1], [2, 2, -100]])
-    figures = measured(
+    values = metrics_of(
         evaluation_metric(problem("language_model", 4)), torch.zeros(2, 3, 4), tokens
     )
-    assert figures["perplexity"] == pytest.approx(4)
-    assert figures["bits_per_character"] == pytest.approx(2)
+    assert values["perplexity"] == pytest.approx(4)
+    assert values["bits_per_character"] == pytest.approx(2)
 
 
 def test_perplexity_is_that_of_the_likelihood() -> None:
     torch.manual_seed(0)
     logits, tokens = torch.randn(4, 5, 6), torch.randint(6, (4, 5))
     nats = functional.cross_entropy(logits.flatten(0, 1), tokens.flatten()).item()
-    figures = measured(evaluation_metric(problem("language_model", 6)), logits, tokens)
-    assert figures["perplexity"] == pytest.approx(exp(nats), rel=1e-5)
-    assert figures["bits_per_character"] == pytest.approx(nats / log(2), rel=1e-5)
-    glance = measured(training_metric(problem("language_model", 6)), logits, tokens)
-    assert glance == {"perplexity": figures["perplexity"]}
+    values = metrics_of(evaluation_metric(problem("language_model", 6)), logits, tokens)
+    assert values["perplexity"] == pytest.approx(exp(nats), rel=1e-5)
+    assert values["bits_per_character"] == pytest.approx(nats / log(2), rel=1e-5)
+    cheap = metrics_of(training_metric(problem("language_model", 6)), logits, tokens)
+    assert cheap == {"perplexity": values["perplexity"]}
 
 
-def test_hopeless_logits_have_a_finite_perplexity() -> None:
+def test_logits_of_a_hopeless_model_have_a_finite_perplexity() -> None:
     logits = torch.tensor([[[1e5, 0.0]]])
-    figures = measured(evaluation_metric(problem("language_model", 2)), logits, torch.tensor([[1]]))
-    assert 1e300 < figures["perplexity"] < float("inf")
+    values = metrics_of(
+        evaluation_metric(problem("language_model", 2)), logits, torch.tensor([[1]])
+    )
+    assert 1e300 < values["perplexity"] < float("inf")
 
 
 def distance(one: list[int], other: list[int]) -> int:
@@ -162,7 +171,7 @@ def frames(best: list[list[int]], symbols: int) -> Tensor:
     return functional.one_hot(torch.tensor(best), symbols).float()
 
 
-def test_repeats_merge_unless_a_blank_is_between_and_frames_behind_the_end_are_not_heard() -> None:
+def test_repeats_merge_unless_a_blank_is_between_and_frames_behind_the_end_do_not_count() -> None:
     outputs = frames([[1, 1, 0, 1, 2, 2], [0, 3, 3, 1, 1, 1], [0, 0, 0, 0, 0, 0]], 4)
     symbols, lengths = decode(outputs, torch.tensor([6, 3, 6]))
     assert lengths.tolist() == [3, 1, 0]
@@ -170,22 +179,22 @@ def test_repeats_merge_unless_a_blank_is_between_and_frames_behind_the_end_are_n
     assert symbols[1].tolist()[:1] == [3]
 
 
-def test_error_rates_are_edits_over_what_was_said() -> None:
+def test_error_rates_are_edits_over_the_true_text() -> None:
     names = ("", "a", "b", " ")
     outputs = frames([[1, 3, 2, 2, 0], [2, 1, 0, 1, 1]], 4)  # "a b" and "baa"
-    said = torch.tensor([[1, 3, 1, 0], [2, 1, 1, 2]])  # "a a" and "baab"
-    targets = (said, torch.tensor([5, 5]), torch.tensor([3, 4]))
+    predicted = torch.tensor([[1, 3, 1, 0], [2, 1, 1, 2]])  # "a a" and "baab"
+    targets = (predicted, torch.tensor([5, 5]), torch.tensor([3, 4]))
     metric = evaluation_metric(problem("transcription", 4, names))
-    figures = measured(metric, outputs, *targets)
-    assert figures["character_error_rate"] == pytest.approx(2 / 7)
-    assert figures["word_error_rate"] == pytest.approx(2 / 3)
+    values = metrics_of(metric, outputs, *targets)
+    assert values["character_error_rate"] == pytest.approx(2 / 7)
+    assert values["word_error_rate"] == pytest.approx(2 / 3)
     without_space = evaluation_metric(problem("transcription", 4))
-    assert measured(without_space, outputs, *targets)["word_error_rate"] == 1
-    assert measured(training_metric(problem("transcription", 4)), outputs, *targets) == {}
+    assert metrics_of(without_space, outputs, *targets)["word_error_rate"] == 1
+    assert metrics_of(training_metric(problem("transcription", 4)), outputs, *targets) == {}
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_every_measure_is_documented_and_has_a_form_on_the_terminal(task: Task) -> None:
+def test_every_metric_is_documented_and_has_a_format_on_the_terminal(task: TaskName) -> None:
     rows = (CONFIGS.parent / "docs" / "tensorboard.md").read_text()
     asked = problem(task, 10)
     for name in training_metric(asked).names:
@@ -193,4 +202,4 @@ def test_every_measure_is_documented_and_has_a_form_on_the_terminal(task: Task) 
     for name in evaluation_metric(asked).names:
         assert f"`val/{name}`" in rows
         assert f"`test/{name}`" in rows
-        assert name in MEASURES
+        assert name in METRIC_FORMATS

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from bptrain.data.batches import Batch
-from bptrain.tasks.metrics import Accuracy
+from bptrain.tasks.accuracy import Accuracy
 from bptrain.train.evaluate import StepWindow, evaluate
 from bptrain.train.gradients import LayerGradients
 from bptrain.train.loop import Position, fit

@@ -22,7 +22,9 @@ from bptrain.data.images.mnist import MNISTConfig
 from bptrain.data.splits import Dataset, Samples
 from bptrain.errors import UsageError
 from bptrain.experiment.config import ExperimentConfig
-from bptrain.losses.losses import CrossEntropyConfig, TaskLossConfig
+from bptrain.experiment.loss_choice import choose_loss
+from bptrain.losses import BaseLossConfig
+from bptrain.losses.cross_entropy import CrossEntropyConfig
 from bptrain.problem import Problem
 
 EVERY_KIND = """
@@ -195,16 +197,15 @@ def test_the_gradients_of_mixed_classes_are_proved(bptrain: Callable, tmp_path: 
 
 
 def test_a_loss_of_one_class_refuses_mixed_ones() -> None:
-    class OneClassConfig(TaskLossConfig):
-        kind: str = "one_class"
-        tasks = ("classification",)
+    class OneClassConfig(BaseLossConfig):
+        kind: str = "mse"
 
     problem = Problem("classification", (4,), 3, mixes=True)
     with pytest.raises(UsageError, match="one class for each sample") as refused:
-        OneClassConfig().build(problem)
+        choose_loss(OneClassConfig(), problem)
     assert "cross_entropy" in refused.value.hint
     assert "mixup" in refused.value.why
-    CrossEntropyConfig().build(problem)
+    choose_loss(CrossEntropyConfig(), problem)
 
 
 @pytest.mark.parametrize(

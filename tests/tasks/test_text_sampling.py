@@ -1,4 +1,4 @@
-"""Text from a language model: one token after the other, the state carried, chance by the seed."""
+"""Text from a language model: one token after another, the state carried, random by the seed."""
 
 from pathlib import Path
 
@@ -8,22 +8,22 @@ from torch import Tensor, nn
 
 from bptrain.data.text.text_config import TextConfig
 from bptrain.errors import DataError, NonFiniteError, StorageError, UsageError
-from bptrain.tasks.sampling import drawn, generate
-from bptrain.tasks.writing import Manner, continued, write_sample
+from bptrain.tasks.text_generation import draw_token, generate
+from bptrain.tasks.text_sampling import SamplingOptions, continue_texts, write_sample
 
 SYMBOLS = ["?", "\n", "a", "b", "c"]
 
 
 class Adding(nn.Module):
-    """Knows one rule: the next token is the sum, modulo V, of all tokens since the start.
+    """The next token is the sum, modulo V, of all tokens since the start.
 
-    The sum is its state, kept from call to call and forgotten at a start. `sureness` is by how
-    much the right logit stands out.
+    The sum is its state, carried from call to call and reset at a start. `confidence` is how much
+    larger the right logit is.
     """
 
-    def __init__(self, vocabulary: int = 5, sureness: float = 50.0) -> None:
+    def __init__(self, vocabulary: int = 5, confidence: float = 50.0) -> None:
         super().__init__()
-        self.sureness = nn.Parameter(torch.tensor(sureness))
+        self.confidence = nn.Parameter(torch.tensor(confidence))
         self.vocabulary = vocabulary
         self.calls: list[tuple[int, bool, bool]] = []
         self.sum: Tensor | None = None
@@ -33,7 +33,7 @@ class Adding(nn.Module):
         before = 0 if starts else self.sum[:, None]
         sums = tokens.cumsum(1) + before
         self.sum = sums[:, -1]
-        return self.sureness * nn.functional.one_hot(sums % self.vocabulary, self.vocabulary)
+        return self.confidence * nn.functional.one_hot(sums % self.vocabulary, self.vocabulary)
 
 
 def prompt(*tokens: int) -> Tensor:
@@ -74,7 +74,7 @@ def test_no_tokens_are_written_where_none_are_asked_for() -> None:
 def test_what_is_drawn_is_a_function_of_the_generator_alone() -> None:
     def written(seed: int) -> list[int]:
         generator = torch.Generator().manual_seed(seed)
-        return generate(Adding(sureness=0.0), prompt(1), 30, 1.0, generator)[0].tolist()
+        return generate(Adding(confidence=0.0), prompt(1), 30, 1.0, generator)[0].tolist()
 
     first = written(1)
     torch.manual_seed(99)
@@ -86,15 +86,15 @@ def test_what_is_drawn_is_a_function_of_the_generator_alone() -> None:
 def test_tokens_are_drawn_as_often_as_their_probability_says(temperature: float) -> None:
     logits = torch.tensor([[0.0, 1.0, -1.0, -torch.inf]], dtype=torch.float64)
     chances = (torch.arange(10_000, dtype=torch.float64) / 10_000).view(-1, 1)
-    tokens = drawn(logits.expand(10_000, -1), chances, temperature).view(-1)
+    tokens = draw_token(logits.expand(10_000, -1), chances, temperature).view(-1)
     expected = (logits[0] / temperature).softmax(0)
     assert tokens.bincount(minlength=4).div(10_000).tolist() == pytest.approx(expected, abs=2e-4)
 
 
-def test_a_token_without_probability_is_never_drawn() -> None:
+def test_a_token_without_probability_is_never_draw_token() -> None:
     logits = torch.tensor([[-torch.inf, 0.0, -torch.inf]], dtype=torch.float64)
     for chance in (0.0, 0.5, 1 - 2**-53):
-        assert drawn(logits, torch.tensor([[chance]], dtype=torch.float64), 1.0).item() == 1
+        assert draw_token(logits, torch.tensor([[chance]], dtype=torch.float64), 1.0).item() == 1
 
 
 @pytest.mark.parametrize("temperature", [-1.0, float("nan"), float("inf")])
@@ -106,7 +106,7 @@ def test_a_temperature_that_is_none_is_refused(temperature: float) -> None:
 @pytest.mark.parametrize("broken", [float("nan"), float("inf")])
 def test_a_model_whose_outputs_are_no_numbers_is_refused(broken: float) -> None:
     with pytest.raises(NonFiniteError, match="not finite"):
-        generate(Adding(sureness=broken), prompt(1), 3)
+        generate(Adding(confidence=broken), prompt(1), 3)
 
 
 CONFIG = TextConfig(path="unused")
@@ -116,27 +116,27 @@ PREPARED = {"symbols": SYMBOLS}
 def test_prompts_of_different_lengths_are_continued_as_if_alone(tmp_path: Path) -> None:
     file = tmp_path / "prompt.txt"
     file.write_text("\nab")
-    manner = Manner(length=4, temperature=0.0)
-    texts = continued(CONFIG, Adding(), ["\na", str(file), "\na"], PREPARED, manner)
+    options = SamplingOptions(length=4, temperature=0.0)
+    texts = continue_texts(CONFIG, Adding(), ["\na", str(file), "\na"], PREPARED, options)
     assert texts == ["b\nac", "\nacb", "b\nac"]
 
 
 def test_bytes_are_continued_to_text() -> None:
     data = TextConfig(path="unused", unit="byte")
-    text = continued(data, Adding(256), ["A"], {}, Manner(length=3, temperature=0.0))
+    text = continue_texts(data, Adding(256), ["A"], {}, SamplingOptions(length=3, temperature=0.0))
     assert text == ["A\N{REPLACEMENT CHARACTER}\x04"]  # bytes 65, 130, 260 % 256
 
 
 def test_an_empty_prompt_is_refused_before_anything_is_written() -> None:
     model = Adding()
     with pytest.raises(DataError, match="an empty text"):
-        continued(CONFIG, model, ["a", ""], PREPARED, Manner())
+        continue_texts(CONFIG, model, ["a", ""], PREPARED, SamplingOptions())
     assert model.calls == []
 
 
 def test_a_runs_sample_begins_after_a_line_and_is_a_function_of_the_seed(tmp_path: Path) -> None:
     def sample(seed: int) -> str:
-        return write_sample(tmp_path, CONFIG, Adding(sureness=1.0), PREPARED, seed)
+        return write_sample(tmp_path, CONFIG, Adding(confidence=1.0), PREPARED, seed)
 
     text = sample(1)
     assert (tmp_path / "sample.txt").read_text() == text

@@ -1,7 +1,7 @@
-"""Texts on the device: read off a network's outputs, cut into words, compared by edit distance.
+"""Texts on the device: decoded from outputs, split into words, compared by edit distance.
 
 All of it for a whole batch at once, without a copy to the host. A text is a pair: symbols [N, T]
-padded behind its end, and the lengths [N].
+padded after its end, and the lengths [N].
 """
 
 from typing import TypeAlias
@@ -17,9 +17,9 @@ MIXERS = (0x1E3779B97F4A7C15, 0x51B54A32D192ED03, 0x3F58476D1CE4E5B9)  # odd, bi
 
 
 def decode(outputs: Tensor, lengths: Tensor) -> Texts:
-    """Return the texts of outputs [N, T, K]: the best symbol of each frame, as CTC reads them.
+    """Return the texts of outputs [N, T, K]: the best symbol of each frame, decoded as CTC does.
 
-    Repeats merge, then blanks fall out: Graves et al. 2006, equation 4 (best path decoding).
+    Repeats merge, then blanks are removed: Graves et al. 2006, equation 4 (best path decoding).
     """
     best = outputs.argmax(-1)  # [N, T]
     before = pad(best, (1, 0), value=-1)[:, :-1]
@@ -35,7 +35,7 @@ def edit_distances(first: Tensor, lengths: Tensor, second: Tensor, others: Tenso
     """Return the least insertions, deletions and changes [N] that turn one text into the other.
 
     The table of Wagner and Fischer, row by row over the first text: give the shorter one first. A
-    cell's left neighbour, d[j] = min_k<=j (c[k] + j - k), is a running minimum along the row.
+    cell's left neighbor, d[j] = min_k<=j (c[k] + j - k), is a running minimum along the row.
     """
     steps = torch.arange(second.shape[1] + 1, device=second.device)
     row = steps.expand(len(first), -1)
@@ -53,7 +53,7 @@ def edit_distances(first: Tensor, lengths: Tensor, second: Tensor, others: Tenso
 def words_of(symbols: Tensor, lengths: Tensor, space: int | None) -> Texts:
     """Return texts of words: one number for each, equal for equal words.
 
-    The number is a 64-bit hash of the word's symbols and their places. Two words of a text share
+    The number is a 64-bit hash of the word's symbols and their positions. Two words of a text share
     one by chance in about 1 of 10^19 cases.
     """
     letters = within(symbols, lengths)
@@ -61,8 +61,8 @@ def words_of(symbols: Tensor, lengths: Tensor, space: int | None) -> Texts:
         letters = letters & (symbols != space)
     starts = letters & ~pad(letters, (1, 0), value=False)[:, :-1]
     steps = torch.arange(symbols.shape[1], device=symbols.device).expand_as(symbols)
-    place = steps - (steps * starts).cummax(1).values
-    mixed = place * MIXERS[0] + symbols * MIXERS[1]  # integers wrap around
+    position = steps - (steps * starts).cummax(1).values
+    mixed = position * MIXERS[0] + symbols * MIXERS[1]  # integers wrap around
     mixed = (mixed ^ (mixed >> 29)) * MIXERS[2]
     mixed = (mixed ^ (mixed >> 32)) * letters
     number = (starts.cumsum(1) - 1).clamp(min=0)
@@ -70,5 +70,5 @@ def words_of(symbols: Tensor, lengths: Tensor, space: int | None) -> Texts:
 
 
 def within(symbols: Tensor, lengths: Tensor) -> Tensor:
-    """Return which places [N, T] lie before the end of their text."""
+    """Return which positions [N, T] lie before the end of their text."""
     return torch.arange(symbols.shape[1], device=symbols.device) < lengths.unsqueeze(1)

@@ -1,6 +1,7 @@
-"""What is shown of a model's answers: right numbers, sound pictures, nothing without need."""
+"""Figures of an evaluation: right numbers, valid pictures, nothing that cannot be shown."""
 
-from pathlib import Path
+import sys
+from io import BytesIO
 
 import numpy as np
 import pytest
@@ -12,36 +13,35 @@ from torch.nn import functional
 from bptrain.monitor.console import lines_of
 from bptrain.monitor.tensorboard import as_markdown
 from bptrain.problem import Problem
-from bptrain.tasks.exhibits import MOST_CLASSES, WORST, Shown, exhibits_of
-from bptrain.tasks.pictures import (
-    PAPER,
+from bptrain.tasks import task_of
+from bptrain.tasks.accuracy import MOST_CLASSES
+from bptrain.tasks.classification import WORST
+from bptrain.tasks.plots import (
     Mistake,
-    confusion_picture,
-    cut,
-    mistakes_picture,
+    _shortened_count,
+    confusion_plot,
+    mistakes_plot,
     png_bytes,
-    scatter_picture,
-    short,
-    ticks,
-    width,
+    scatter_plot,
 )
+from bptrain.tasks.task import ResultFigure
 
 
-def shown(
+def figures_of(
     problem: Problem, inputs: Tensor, outputs: Tensor, *targets: Tensor, batch: int = 3
-) -> dict[str, Shown]:
-    """Return what is shown of the answers, by name, taken in a batch at a time."""
-    exhibits = exhibits_of(problem)
+) -> dict[str, ResultFigure]:
+    """Return the figures by name, built a batch at a time."""
+    builders = task_of(problem).figures(problem)
     for start in range(0, len(outputs), batch):
         rows = slice(start, start + batch)
-        for exhibit in exhibits:
-            exhibit.add((inputs[rows],), outputs[rows], tuple(each[rows] for each in targets))
-    made = [exhibit.show() for exhibit in exhibits]
+        for builder in builders:
+            builder.add((inputs[rows],), outputs[rows], tuple(each[rows] for each in targets))
+    made = [builder.build() for builder in builders]
     return {each.name: each for each in made if each is not None}
 
 
-def answers(said: list[int], classes: int, certainty: float = 4.0) -> Tensor:
-    return functional.one_hot(torch.tensor(said), classes) * certainty
+def outputs_for(predicted: list[int], classes: int, confidence: float = 4.0) -> Tensor:
+    return functional.one_hot(torch.tensor(predicted), classes) * confidence
 
 
 IMAGES = Problem("classification", (1, 4, 4), 3, names=("cat", "dog", "owl"))
@@ -49,7 +49,7 @@ IMAGES = Problem("classification", (1, 4, 4), 3, names=("cat", "dog", "owl"))
 
 def test_the_confusion_table_counts_each_true_class_in_its_row() -> None:
     labels = torch.tensor([0, 0, 0, 1, 2, 2])
-    made = shown(IMAGES, torch.randn(6, 1, 4, 4), answers([0, 0, 1, 1, 0, 2], 3), labels)
+    made = figures_of(IMAGES, torch.randn(6, 1, 4, 4), outputs_for([0, 0, 1, 1, 0, 2], 3), labels)
     assert made["confusion"].rows == [
         ["true \\ predicted", "cat", "dog", "owl"],
         ["cat", "2", "1", "."],
@@ -60,24 +60,24 @@ def test_the_confusion_table_counts_each_true_class_in_its_row() -> None:
 
 def test_steps_without_a_label_are_not_in_the_confusion() -> None:
     problem = Problem("tagging", (2, 5), 2, is_sequence=True)
-    outputs = answers([0, 1, 1, 1], 2).view(2, 2, 2)
+    outputs = outputs_for([0, 1, 1, 1], 2).view(2, 2, 2)
     labels = torch.tensor([[0, 1], [0, -100]])
-    rows = shown(problem, torch.zeros(2, 2, 5), outputs, labels)["confusion"].rows
+    rows = figures_of(problem, torch.zeros(2, 2, 5), outputs, labels)["confusion"].rows
     assert rows[1:] == [["0", "1", "1"], ["1", ".", "1"]]
 
 
-def test_the_worst_mistakes_come_first_and_right_answers_never(
+def test_the_worst_mistakes_come_first_and_right_predictions_never(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     drawn: list[Mistake] = []
     monkeypatch.setattr(
-        "bptrain.tasks.exhibits.mistakes_picture",
+        "bptrain.tasks.classification.mistakes_plot",
         lambda mistakes: drawn.extend(mistakes) or np.zeros((1, 1, 3), np.uint8),
     )
     outputs = torch.randn(200, 3, generator=torch.Generator().manual_seed(0))
     labels = torch.arange(200) % 3
     images = torch.arange(200.0).view(-1, 1, 1, 1).expand(-1, 1, 4, 4)
-    shown(IMAGES, images, outputs, labels, batch=7)
+    figures_of(IMAGES, images, outputs, labels, batch=7)
     losses = functional.cross_entropy(outputs, labels, reduction="none")
     wrong = [n for n in losses.argsort(descending=True).tolist() if outputs[n].argmax() != n % 3]
     assert [int(each.pixels[0, 0, 0]) for each in drawn] == wrong[:WORST]
@@ -86,7 +86,9 @@ def test_the_worst_mistakes_come_first_and_right_answers_never(
 
 
 def test_a_model_without_mistakes_shows_none() -> None:
-    made = shown(IMAGES, torch.randn(3, 1, 4, 4), answers([0, 1, 2], 3), torch.tensor([0, 1, 2]))
+    made = figures_of(
+        IMAGES, torch.randn(3, 1, 4, 4), outputs_for([0, 1, 2], 3), torch.tensor([0, 1, 2])
+    )
     assert set(made) == {"confusion"}
 
 
@@ -100,29 +102,29 @@ def test_a_model_without_mistakes_shows_none() -> None:
         Problem("language_model", (8,), 50, vocabulary=50, is_sequence=True),
     ],
 )
-def test_what_cannot_be_looked_at_is_not_drawn(problem: Problem) -> None:
-    kinds = {type(exhibit).__name__ for exhibit in exhibits_of(problem)}
+def test_what_cannot_be_shown_is_not_drawn(problem: Problem) -> None:
+    kinds = {type(builder).__name__ for builder in task_of(problem).figures(problem)}
     assert ("WorstMistakes" in kinds) == (problem.outputs > MOST_CLASSES)
-    assert ("Confusion" in kinds) == (problem.task != "language_model" and problem.outputs == 3)
+    assert ("ConfusionMatrix" in kinds) == (
+        problem.task != "language_model" and problem.outputs == 3
+    )
 
 
 def test_a_regression_is_drawn_and_texts_are_written() -> None:
     regression = Problem("regression", (4,), 2, names=("price",))
-    made = shown(regression, torch.zeros(9, 4), torch.randn(9, 2), torch.randn(9, 2))
+    made = figures_of(regression, torch.zeros(9, 4), torch.randn(9, 2), torch.randn(9, 2))
     assert made["predictions"].picture is not None
 
     speech = Problem("transcription", (5, 4), 3, names=("", "a", "b"), is_sequence=True)
-    heard = functional.one_hot(torch.tensor([[1, 1, 0, 2, 0]] * 20), 3).float()
-    said, frames, lengths = torch.tensor([[1, 2, 2]] * 20), torch.full((20,), 5), torch.tensor([3])
-    made = shown(speech, torch.zeros(20, 5, 4), heard, said, frames, lengths.expand(20))
-    assert made["transcripts"].rows == [["said", "heard"], *[["abb", "ab"]] * 10]
+    decoded = functional.one_hot(torch.tensor([[1, 1, 0, 2, 0]] * 20), 3).float()
+    true, frames, lengths = torch.tensor([[1, 2, 2]] * 20), torch.full((20,), 5), torch.tensor([3])
+    made = figures_of(speech, torch.zeros(20, 5, 4), decoded, true, frames, lengths.expand(20))
+    assert made["transcripts"].rows == [["true", "predicted"], *[["abb", "ab"]] * 10]
 
 
 @pytest.mark.parametrize("classes", [2, 10, 30, 100])
-def test_a_confusion_picture_is_darkest_on_the_diagonal_of_a_good_model(classes: int) -> None:
-    picture = confusion_picture(
-        np.eye(classes, dtype=np.int64) * 7, [str(n) for n in range(classes)]
-    )
+def test_a_confusion_plot_is_darkest_on_the_diagonal_of_a_good_model(classes: int) -> None:
+    picture = confusion_plot(np.eye(classes, dtype=np.int64) * 7, [str(n) for n in range(classes)])
     assert picture.dtype == np.uint8
     assert max(picture.shape) < 1100
     blue = (picture[..., 2].astype(int) - picture[..., 0] > 60).sum()
@@ -141,35 +143,41 @@ def test_images_of_any_size_and_scale_become_thumbnails(
     mistakes = [
         Mistake(each, "a name that is far too long to fit", "b", 1.5) for each in (pixels, flat)
     ]
-    picture = mistakes_picture(mistakes * 4)
+    picture = mistakes_plot(mistakes * 4)
     assert picture.shape[2] == 3
     assert max(picture.shape) < 1000
-    assert (picture != PAPER[0]).any()
+    assert (picture != 255).any()
 
 
 def test_a_scatter_plot_of_equal_values_is_no_division_by_zero() -> None:
     same = np.full((5, 1), 2.5)
-    assert scatter_picture(same, same, ["x"]).shape[2] == 3
+    assert scatter_plot(same, same, ["x"]).shape[2] == 3
 
 
 def test_points_of_a_perfect_model_lie_on_the_diagonal() -> None:
     values = np.linspace(-3, 9, 50)[:, None]
-    picture = scatter_picture(values, values, ["x"]).astype(int)
+    picture = scatter_plot(values, values, ["x"]).astype(int)
     y, x = np.nonzero(picture[..., 2] - picture[..., 0] > 60)
     assert np.ptp(x + y) <= 12  # a dot's width around x + y = constant
 
 
-@pytest.mark.parametrize(("low", "high"), [(0, 1), (-1e-9, 1e-9), (1e6, 1.00001e6), (-7, 350)])
-def test_scales_carry_a_few_round_numbers(low: float, high: float) -> None:
-    values = ticks(low, high)
-    assert 3 <= len(values) <= 8
-    assert all(low <= value <= high for value in values)
+def test_names_are_drawn_as_they_are_whatever_they_hold() -> None:
+    names = [
+        "$5",
+        "\\frac{",
+        "a very long name of a class that does not fit",
+        "\u4e09",
+        "two\nlines",
+    ]
+    picture = confusion_plot(np.eye(5, dtype=np.int64), names)
+    assert picture.shape[2] == 3
+    assert scatter_plot(np.ones((3, 1)), np.zeros((3, 1)), ["$x^"]).shape[2] == 3
 
 
-def test_names_and_counts_are_cut_to_their_room() -> None:
-    assert cut("dog", 100) == "dog"
-    assert width(cut("a very long name of a class", 80)) <= 80
-    assert [short(n) for n in (0, 9999, 10_000, 2_500_000, 3 * 10**9)] == [
+def test_large_counts_fit_into_their_cells() -> None:
+    matrix = np.diag([9999, 10_000, 2_500_000, 3 * 10**9])
+    assert confusion_plot(matrix, list("abcd")).shape[2] == 3
+    assert [_shortened_count(n) for n in (0, 9999, 10_000, 2_500_000, 3 * 10**9)] == [
         "0",
         "9999",
         "10k",
@@ -178,16 +186,19 @@ def test_names_and_counts_are_cut_to_their_room() -> None:
     ]
 
 
-def test_columns_of_numbers_stand_to_the_right_and_words_to_the_left() -> None:
+def test_drawing_leaves_no_global_state_behind() -> None:
+    confusion_plot(np.eye(2, dtype=np.int64), ["a", "b"])
+    assert "matplotlib.pyplot" not in sys.modules
+
+
+def test_columns_of_numbers_are_right_aligned_and_text_left_aligned() -> None:
     rows = [["a", "n", "word"], ["bb", "10", "x"], ["c", ".", "long one"]]
     assert lines_of(rows) == ["a    n  word", "bb  10  x", "c    .  long one"]
 
 
-def test_a_png_holds_the_picture(tmp_path: Path) -> None:
+def test_a_png_holds_the_picture() -> None:
     picture = np.random.default_rng(0).integers(0, 255, (5, 6, 3), np.uint8)
-    path = tmp_path / "b.png"
-    path.write_bytes(png_bytes(picture))
-    assert np.array_equal(np.asarray(Image.open(path)), picture)
+    assert np.array_equal(np.asarray(Image.open(BytesIO(png_bytes(picture)))), picture)
 
 
 def test_a_table_is_markdown_whatever_its_cells_hold() -> None:

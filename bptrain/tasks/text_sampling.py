@@ -1,4 +1,4 @@
-"""What a trained language model writes: on from prompts, and as the sample of a run."""
+"""Text written by a trained language model: continuations of prompts, and the sample of a run."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bptrain.rundir.durable_files import replace_file, storing
-from bptrain.tasks.sampling import generate
+from bptrain.tasks.text_generation import generate
 
 SAMPLE = "sample.txt"
 LINE_END = "\n"
@@ -28,7 +28,7 @@ class Vocabulary(Protocol):
 
 
 class Prompts(Protocol):
-    """What a model goes on from."""
+    """What a model continues."""
 
     @property
     def inputs(self) -> Tensor:
@@ -37,7 +37,7 @@ class Prompts(Protocol):
 
 
 class TextData(Protocol):
-    """The data that a language model was trained on, as far as writing needs it."""
+    """The data that a language model was trained on, as far as sampling needs it."""
 
     @property
     def unit(self) -> str:
@@ -54,12 +54,12 @@ class TextData(Protocol):
 
 
 @dataclass(frozen=True)
-class Manner:
+class SamplingOptions:
     """How a text is drawn.
 
     length       characters or bytes, the prompt not included
-    temperature  0 takes the likeliest symbol each time, 1 draws as the model says; a little below,
-                 there are fewer slips of the pen, and no loops yet
+    temperature  0 takes the most likely symbol each time, 1 draws by the model's probabilities;
+                 a little below 1 there are fewer misspellings, and no loops yet
     """
 
     length: int = 1000
@@ -67,8 +67,10 @@ class Manner:
     seed: int = 0
 
     @classmethod
-    def of(cls, length: int | None, temperature: float | None, seed: int | None) -> "Manner | None":
-        """Return the manner that options ask for, None if none of them is given."""
+    def of(
+        cls, length: int | None, temperature: float | None, seed: int | None
+    ) -> "SamplingOptions | None":
+        """Return the options, None if none of them is given."""
         if length is None and temperature is None and seed is None:
             return None
         return cls(
@@ -78,21 +80,21 @@ class Manner:
         )
 
 
-def continued(
+def continue_texts(
     data: TextData,
     model: nn.Module,
     prompts: Sequence[str],
     prepared: Mapping[str, Any],
-    manner: Manner,
+    options: SamplingOptions,
 ) -> list[str]:
-    """Return what the model writes on from each prompt, a text or the name of a file.
+    """Return the continuation of each prompt, a text or the name of a file.
 
-    It is a function of the prompt and the seed, whatever other prompts there are. Raises DataError
-    for an empty prompt, UsageError for a temperature that is none.
+    It is a function of the prompt and the seed, whatever the other prompts are. Raises DataError
+    for an empty prompt, UsageError for an invalid temperature.
     """
     # one by one: prompts of different lengths would end in padding
     inputs = [data.prepare([prompt], prepared).inputs for prompt in prompts]
-    return [written(data, model, tokens, prepared, manner) for tokens in inputs]
+    return [continue_tokens(data, model, tokens, prepared, options) for tokens in inputs]
 
 
 def write_sample(
@@ -106,17 +108,21 @@ def write_sample(
     symbols = prepared["symbols"]
     opening = LINE_END if data.unit == "byte" or LINE_END in symbols else symbols[1]
     tokens = data.vocabulary(prepared).encode(opening).long().unsqueeze(0)
-    text = written(data, model, tokens, prepared, Manner(seed=seed))
+    text = continue_tokens(data, model, tokens, prepared, SamplingOptions(seed=seed))
     with storing(run_dir):
         replace_file(run_dir / SAMPLE, text.encode())
     return text
 
 
-def written(
-    data: TextData, model: nn.Module, tokens: Tensor, prepared: Mapping[str, Any], manner: Manner
+def continue_tokens(
+    data: TextData,
+    model: nn.Module,
+    tokens: Tensor,
+    prepared: Mapping[str, Any],
+    options: SamplingOptions,
 ) -> str:
-    """Return what the model writes on from the tokens [1, T] of a prompt."""
+    """Return the continuation of the tokens [1, T] of a prompt."""
     device = next(model.parameters()).device
-    generator = torch.Generator().manual_seed(manner.seed)
-    drawn = generate(model, tokens.to(device), manner.length, manner.temperature, generator)
+    generator = torch.Generator().manual_seed(options.seed)
+    drawn = generate(model, tokens.to(device), options.length, options.temperature, generator)
     return data.vocabulary(prepared).decode(drawn[0].tolist())

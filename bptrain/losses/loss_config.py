@@ -1,0 +1,27 @@
+"""What the losses share: a config class that builds the module and says what its outputs mean."""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from bptrain.config import StrictConfig
+from bptrain.problem import Problem
+
+
+class BaseLossConfig(StrictConfig):
+    """A loss. Which tasks it fits is the task's to say.
+
+    accepts_probabilities  whether a target may be class probabilities, where classes are mixed
+    """
+
+    kind: str = ""
+    accepts_probabilities: ClassVar[bool] = False
+
+    def build(self, problem: Problem) -> torch.nn.Module:
+        """Return the loss module."""
+        raise NotImplementedError
+
+    def probabilities(self, outputs: Tensor) -> Tensor:
+        """Return the class probabilities [..., K] that a model trained with this loss means."""
+        return outputs.softmax(-1)

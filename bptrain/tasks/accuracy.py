@@ -1,0 +1,72 @@
+"""Accuracy and the confusion matrix, of samples or of time steps."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bptrain.problem import Problem
+from bptrain.tasks.plots import confusion_plot
+from bptrain.tasks.task import IGNORED, FigureBuilder, ResultFigure, class_names, ratio
+
+MOST_CLASSES = 100  # of a confusion matrix: a larger one is a gray square
+MOST_IN_TABLE = 20  # classes of one that is also written as a table
+
+
+class Accuracy:
+    """The share of samples, or time steps, whose largest output [..., K] is that of their class."""
+
+    names = ("accuracy",)
+
+    def sums(self, outputs: Tensor, targets: tuple[Tensor, ...]) -> Tensor:
+        """Return how many are right, and how many count."""
+        labels = labels_of(targets[0])
+        counts = labels != IGNORED
+        right = (outputs.argmax(-1) == labels) & counts
+        return torch.stack([right.sum(), counts.sum()]).double()
+
+    def values(self, sums: list[float]) -> dict[str, float]:
+        """Return the accuracy."""
+        return {"accuracy": ratio(*sums)}
+
+
+class ConfusionMatrix:
+    """How often each class was predicted as which, over samples or time steps."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = names
+        self.counts: Tensor | None = None
+
+    def add(self, inputs: tuple[Any, ...], outputs: Tensor, targets: tuple[Tensor, ...]) -> None:
+        """Count the pairs of true and predicted class."""
+        classes = len(self.names)
+        if self.counts is None:
+            self.counts = outputs.new_zeros(classes * classes, dtype=torch.int64)
+        labels = labels_of(targets[0]).flatten()
+        counts = labels != IGNORED
+        pairs = labels * counts * classes + outputs.argmax(-1).flatten()
+        self.counts.index_add_(0, pairs, counts.long())
+
+    def build(self) -> ResultFigure | None:
+        """Return the matrix, a row for each true class."""
+        if self.counts is None:
+            return None
+        matrix = self.counts.view(len(self.names), -1).cpu().numpy()
+        rows: list[list[str]] = []
+        if len(self.names) <= MOST_IN_TABLE:
+            rows = [["true \\ predicted", *self.names]]
+            for name, row in zip(self.names, matrix.tolist(), strict=True):
+                rows.append([name, *(str(count) if count else "." for count in row)])
+        return ResultFigure("confusion", confusion_plot(matrix, self.names), rows)
+
+
+def confusion_of(problem: Problem) -> list[FigureBuilder]:
+    """Return the confusion matrix of a problem, if it is small enough to be read."""
+    few = problem.outputs <= MOST_CLASSES
+    return [ConfusionMatrix(class_names(problem))] if few else []
+
+
+def labels_of(target: Tensor) -> Tensor:
+    """Return the classes of targets that are classes, or probabilities [..., K] of them."""
+    return target.argmax(-1) if target.is_floating_point() else target

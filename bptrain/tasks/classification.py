@@ -1,0 +1,132 @@
+"""Classification: one class for each sample."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from bptrain.problem import Problem
+from bptrain.tasks.accuracy import Accuracy, confusion_of, labels_of
+from bptrain.tasks.plots import Mistake, mistakes_plot
+from bptrain.tasks.task import FigureBuilder, Prediction, ResultFigure, Task, class_names, ratio
+
+TOP = 5
+WORST = 24  # mistakes that are shown
+NAMED = 3  # classes of a prediction, the most probable ones
+
+
+class ClassificationMetric:
+    """Accuracy, whether the class is among the first five, and F1 averaged over the classes.
+
+    All of it follows from the confusion matrix's diagonal, its row sums and its column sums, so
+    that a thousand classes cost 3,000 numbers and not a million.
+    """
+
+    def __init__(self, classes: int) -> None:
+        self.classes = classes
+        self.names = ("accuracy", *["top5"] * (classes > TOP), "macro_f1")
+
+    def sums(self, outputs: Tensor, targets: tuple[Tensor, ...]) -> Tensor:
+        """Return of each class the right, the predicted and the true samples; then top-5 hits."""
+        labels, predicted = labels_of(targets[0]), outputs.argmax(1)
+        right = (predicted == labels).double()
+        counted = outputs.new_zeros(3, self.classes, dtype=torch.float64)
+        counted[0].index_add_(0, labels, right)
+        counted[1].index_add_(0, predicted, torch.ones_like(right))
+        counted[2].index_add_(0, labels, torch.ones_like(right))
+        first = outputs.topk(min(TOP, self.classes), dim=1).indices
+        hits = (first == labels.unsqueeze(1)).sum().double()
+        return torch.cat([counted.view(-1), hits.view(1)])
+
+    def values(self, sums: list[float]) -> dict[str, float]:
+        """Return the metrics; a class that is neither true nor predicted has no F1."""
+        right, predicted, true = (
+            sums[start : start + self.classes] for start in range(0, 3 * self.classes, self.classes)
+        )
+        scores = [
+            2 * r / (p + t) for r, p, t in zip(right, predicted, true, strict=True) if p + t > 0
+        ]
+        found = {
+            "accuracy": ratio(sum(right), sum(true)),
+            "top5": ratio(sums[-1], sum(true)),
+            "macro_f1": ratio(sum(scores), len(scores)),
+        }
+        return {name: found[name] for name in self.names}
+
+
+class WorstMistakes:
+    """The misclassified images with the largest loss, -log p of their own class."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = names
+        self.losses: Tensor | None = None  # [at most WORST], -inf where the prediction was right
+        self.images: Tensor | None = None
+        self.pairs: Tensor | None = None  # [..., 2] true and predicted class
+
+    def add(self, inputs: tuple[Any, ...], outputs: Tensor, targets: tuple[Tensor, ...]) -> None:
+        """Keep the worst of the batch and of those before."""
+        labels, predicted = labels_of(targets[0]), outputs.argmax(1)
+        losses = functional.cross_entropy(outputs.float(), labels, reduction="none")
+        losses = losses.where(predicted != labels, -torch.inf)
+        images, pairs = inputs[0], torch.stack([labels, predicted], 1)
+        if self.losses is not None and self.images is not None and self.pairs is not None:
+            losses = torch.cat([self.losses, losses])
+            images = torch.cat([self.images, images])
+            pairs = torch.cat([self.pairs, pairs])
+        self.losses, worst = losses.topk(min(WORST, len(losses)))
+        self.images, self.pairs = images[worst], pairs[worst]
+
+    def build(self) -> ResultFigure | None:
+        """Return the images, the worst one first; None if every prediction was right."""
+        if self.losses is None or self.images is None or self.pairs is None:
+            return None
+        each = zip(
+            self.losses.tolist(), self.images.float().cpu(), self.pairs.tolist(), strict=True
+        )
+        mistakes = [
+            Mistake(pixels.numpy(), self.names[true], self.names[predicted], loss)
+            for loss, pixels, (true, predicted) in each
+            if loss > -torch.inf
+        ]
+        return ResultFigure("mistakes", mistakes_plot(mistakes)) if mistakes else None
+
+
+def figures(problem: Problem) -> list[FigureBuilder]:
+    """Return the confusion matrix, and of images the worst mistakes."""
+    mistakes = [WorstMistakes(class_names(problem))] if is_image(problem) else []
+    return [*confusion_of(problem), *mistakes]
+
+
+def is_image(problem: Problem) -> bool:
+    """Tell whether the inputs are pictures: gray or color, [1 or 3, H, W]."""
+    shape = problem.input_shape
+    has_pixels = not (problem.is_sequence or problem.vocabulary)
+    return has_pixels and len(shape) == 3 and shape[0] in (1, 3)
+
+
+def predictions(
+    outputs: Tensor,
+    lengths: Tensor,
+    problem: Problem,
+    probabilities: Callable[[Tensor], Tensor],
+) -> Iterator[Prediction]:
+    """Yield for each sample the most probable class, and the first few with their probability."""
+    names = class_names(problem)
+    values, classes = probabilities(outputs).double().topk(min(NAMED, len(names)), dim=1)
+    for row, indices in zip(values.tolist(), classes.tolist(), strict=True):
+        first = [
+            {"class": names[index], "probability": value}
+            for value, index in zip(row, indices, strict=True)
+        ]
+        yield {**first[0], "top": first}
+
+
+CLASSIFICATION = Task(
+    losses=("cross_entropy", "bce_with_logits", "mse"),
+    training_metric=lambda problem: Accuracy(),
+    evaluation_metric=lambda problem: ClassificationMetric(problem.outputs),
+    figures=figures,
+    predictions=predictions,
+)

@@ -1,0 +1,43 @@
+"""Language models: the next token at each step of an endless text."""
+
+from math import exp, log
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from bptrain.tasks.task import IGNORED, Task, ratio
+
+HIGHEST_EXPONENT = 700.0  # of e; beyond it float64 overflows, and JSON has no infinity
+
+
+class NextToken:
+    """How well outputs [N, T, K] predict the next tokens [N, T], whatever loss is trained."""
+
+    def __init__(self, names: tuple[str, ...] = ("perplexity", "bits_per_character")) -> None:
+        self.names = names
+
+    def sums(self, outputs: Tensor, targets: tuple[Tensor, ...]) -> Tensor:
+        """Return the negative log-likelihood of the tokens, in nats, and how many there are."""
+        tokens = targets[0].flatten()
+        logits = outputs.flatten(0, -2).float()
+        nats = functional.cross_entropy(logits, tokens, ignore_index=IGNORED, reduction="none")
+        return torch.stack([nats.double().sum(), (tokens != IGNORED).sum().double()])
+
+    def values(self, sums: list[float]) -> dict[str, float]:
+        """Return e^H and H / log 2 for the mean H over the tokens."""
+        nats = ratio(*sums)
+        found = {
+            "perplexity": exp(min(nats, HIGHEST_EXPONENT)),
+            "bits_per_character": nats / log(2),
+        }
+        return {name: found[name] for name in self.names}
+
+
+LANGUAGE_MODEL = Task(
+    losses=("cross_entropy",),
+    training_metric=lambda problem: NextToken(("perplexity",)),
+    evaluation_metric=lambda problem: NextToken(),
+    figures=lambda problem: [],
+    predictions=None,
+)

@@ -1,0 +1,165 @@
+"""Plots of an evaluation's results, drawn by matplotlib: arrays [H, W, 3] of bytes.
+
+matplotlib is imported where something is drawn: it takes as long to import as a small network
+takes to train.
+"""
+
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Picture: TypeAlias = NDArray[np.uint8]
+
+DPI = 100
+RIGHT, WRONG = np.array([31, 119, 180]), np.array([214, 39, 40])
+CELL_PX = 34  # of a confusion matrix; smaller where there are many classes
+LARGEST_MATRIX_PX = 900
+READABLE_CELL_PX = 24  # a smaller cell has no number
+MISTAKES_A_ROW = 6
+PANELS_A_ROW = 3
+MOST_POINTS = 4000  # in one scatter plot: more hide each other
+LONGEST_NAME = 20
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A misclassified image; `pixels` [C, H, W] are of any scale."""
+
+    pixels: NDArray[np.float32]
+    true: str
+    predicted: str
+    loss: float
+
+
+def confusion_plot(counts: NDArray[np.int64], names: Sequence[str]) -> Picture:
+    """Draw how often each class (row) was predicted as which (column): blue right, red wrong.
+
+    A cell is as dark as its share of the row's samples.
+    """
+    classes = len(counts)
+    cell = max(2, min(CELL_PX, LARGEST_MATRIX_PX // classes))
+    every = -(-16 // cell)  # classes from one label to the next that do not overlap
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    colors = np.where(np.eye(classes, dtype=bool)[..., None], RIGHT, WRONG)
+    pixels = 255 + (colors - 255) * np.sqrt(shares)[..., None]
+    side = cell * classes / DPI
+    with _figure(side + 1.6, side + 1.6) as figure:
+        axes = figure.add_subplot()
+        axes.imshow(pixels.round().astype(np.uint8), interpolation="nearest")
+        labels = [_shortened(name) for name in names[::every]]
+        axes.set_xticks(range(0, classes, every), labels, rotation=90, parse_math=False)
+        axes.set_yticks(range(0, classes, every), labels, parse_math=False)
+        axes.tick_params(labeltop=True, labelbottom=False, top=False, bottom=False, left=False)
+        axes.set(ylabel="true", title="predicted")
+        if cell >= READABLE_CELL_PX:
+            for row, column in np.argwhere(counts):
+                color = "white" if shares[row, column] > 0.3 else "black"
+                number = _shortened_count(int(counts[row, column]))
+                axes.text(column, row, number, color=color, ha="center", va="center", fontsize=7)
+        return _pixels(figure)
+
+
+def mistakes_plot(mistakes: Sequence[Mistake]) -> Picture:
+    """Draw the images in rows, each below its class, the predicted class and the loss."""
+    across = min(MISTAKES_A_ROW, len(mistakes))
+    down = -(-len(mistakes) // across)
+    # a fixed grid: the constrained layout of two dozen panels takes a second
+    with _figure(1.5 * across, 1.9 * down, layout=None) as figure:
+        figure.subplots_adjust(0.02, 0.02, 0.98, 1 - 0.45 / (1.9 * down), hspace=0.4)
+        for number, mistake in enumerate(mistakes, start=1):
+            axes = figure.add_subplot(down, across, number)
+            axes.imshow(_as_image(mistake.pixels), interpolation="antialiased")
+            lines = (
+                f"true {_shortened(mistake.true)}",
+                f"predicted {_shortened(mistake.predicted)}",
+                f"loss {mistake.loss:.2f}",
+            )
+            axes.set_title("\n".join(lines), fontsize=7, parse_math=False)
+            axes.set_axis_off()
+        return _pixels(figure)
+
+
+def scatter_plot(
+    true: NDArray[np.float64], predicted: NDArray[np.float64], names: Sequence[str]
+) -> Picture:
+    """Draw predicted over true values [N, O], a panel a column; on the diagonal they agree."""
+    columns = true.shape[1]
+    across = min(PANELS_A_ROW, columns)
+    down = -(-columns // across)
+    every = -(-len(true) // MOST_POINTS)
+    with _figure(3.6 * across, 3.6 * down) as figure:
+        for column in range(columns):
+            axes = figure.add_subplot(down, across, column + 1)
+            _panel(axes, true[::every, column], predicted[::every, column])
+            axes.set_title(_shortened(names[column]), parse_math=False)
+        return _pixels(figure)
+
+
+def _panel(axes: "Axes", true: NDArray[np.float64], predicted: NDArray[np.float64]) -> None:
+    axes.axline((float(true[0]),) * 2, slope=1, color="0.6", linewidth=1)
+    axes.scatter(true, predicted, s=6, color=RIGHT / 255, alpha=1.0 if len(true) < 500 else 0.6)
+    axes.set(xlabel="true", ylabel="predicted")
+
+
+def png_bytes(picture: Picture) -> bytes:
+    """Return a picture as a PNG file."""
+    from PIL import Image
+
+    file = BytesIO()
+    Image.fromarray(picture).save(file, "PNG")
+    return file.getvalue()
+
+
+def _as_image(pixels: NDArray[np.float32]) -> Picture:
+    """Return [H, W, 3] bytes of [1 or 3, H, W], the least number black and the greatest white."""
+    low, high = float(pixels.min()), float(pixels.max())
+    scaled = ((pixels - low) / ((high - low) or 1.0) * 255).round().astype(np.uint8)
+    return np.broadcast_to(scaled, (3, *pixels.shape[1:])).transpose(1, 2, 0)
+
+
+@contextmanager
+def _figure(
+    width: float, height: float, layout: Literal["constrained"] | None = "constrained"
+) -> Iterator["Figure"]:
+    """Return an empty figure of this size in inches, without a window or any global state."""
+    # its notes on font caches and configuration folders are not for users of bptrain
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
+    from matplotlib.figure import Figure
+
+    with warnings.catch_warnings():
+        # class names in scripts that the font lacks are drawn as boxes
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        yield Figure((width, height), dpi=DPI, layout=layout)
+
+
+def _pixels(figure: "Figure") -> Picture:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def _shortened_count(count: int) -> str:
+    """Return a count in at most four characters."""
+    for limit, divisor, unit in ((10**4, 1, ""), (10**6, 10**3, "k"), (10**9, 10**6, "M")):
+        if count < limit:
+            return f"{count // divisor}{unit}"
+    return f"{count // 10**9}G"
+
+
+def _shortened(name: str) -> str:
+    """Return the name on one line, its end left out where it is long."""
+    name = " ".join(name.split())
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 3]}..."

@@ -1,0 +1,30 @@
+"""Tagging: one class for each time step of a sequence."""
+
+from collections.abc import Callable, Iterator
+
+from torch import Tensor
+
+from bptrain.problem import Problem
+from bptrain.tasks.accuracy import Accuracy, confusion_of
+from bptrain.tasks.task import Prediction, Task, class_names
+
+
+def predictions(
+    outputs: Tensor,
+    lengths: Tensor,
+    problem: Problem,
+    probabilities: Callable[[Tensor], Tensor],
+) -> Iterator[Prediction]:
+    """Yield for each sample the class of each of its time steps."""
+    names = class_names(problem)
+    for row, end in zip(outputs.argmax(-1).tolist(), lengths.tolist(), strict=True):
+        yield {"classes": [names[index] for index in row[:end]]}
+
+
+TAGGING = Task(
+    losses=("cross_entropy",),
+    training_metric=lambda problem: Accuracy(),
+    evaluation_metric=lambda problem: Accuracy(),
+    figures=confusion_of,
+    predictions=predictions,
+)

@@ -1,0 +1,123 @@
+"""What every task offers: metrics, figures, predictions.
+
+Metrics are sums that add up over batches on the device, so that a whole evaluation is read in one
+host copy. A task has a cheap metric for the training steps and a full one for evaluation.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+
+import torch
+from torch import Tensor
+
+from bptrain.problem import Problem
+from bptrain.tasks.plots import Picture
+
+IGNORED = -100  # the class of a time step that does not count
+Prediction: TypeAlias = dict[str, Any]  # plain values by column
+
+
+class Metric(Protocol):
+    """Metrics besides the loss."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Name of each metric, the most important one first."""
+        ...
+
+    def sums(self, outputs: Tensor, targets: tuple[Tensor, ...]) -> Tensor:
+        """Return what adds up over batches [m], in float64."""
+        ...
+
+    def values(self, sums: list[float]) -> dict[str, float]:
+        """Return the metrics by name from the sums over all batches."""
+        ...
+
+
+class NoMetric:
+    """No metric besides the loss."""
+
+    names = ()
+
+    def sums(self, outputs: Tensor, targets: tuple[Tensor, ...]) -> Tensor:
+        """Return no sums [0]."""
+        return outputs.new_zeros(0, dtype=torch.float64)
+
+    def values(self, sums: list[float]) -> dict[str, float]:
+        """Return nothing."""
+        return {}
+
+
+@dataclass(frozen=True)
+class ResultFigure:
+    """One result of an evaluation: a picture, or a table (its first row the heading), or both."""
+
+    name: str
+    picture: Picture | None = None
+    rows: Sequence[Sequence[str]] = ()
+
+
+class FigureBuilder(Protocol):
+    """Collects what a figure shows from the batches of an evaluation."""
+
+    def add(self, inputs: tuple[Any, ...], outputs: Tensor, targets: tuple[Tensor, ...]) -> None:
+        """Add a batch, without waiting for the device."""
+        ...
+
+    def build(self) -> ResultFigure | None:
+        """Return the figure, on the host; None if there is nothing to show."""
+        ...
+
+
+class PredictionWriter(Protocol):
+    """Turns outputs into predictions."""
+
+    def __call__(
+        self,
+        outputs: Tensor,
+        lengths: Tensor,
+        problem: Problem,
+        probabilities: Callable[[Tensor], Tensor],
+    ) -> Iterator[Prediction]:
+        """Yield the prediction for each sample of a batch.
+
+        outputs        [N, ...] of the model
+        lengths        [N] time steps of each sample that count
+        probabilities  what the loss makes of outputs: class probabilities [..., K]
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Task:
+    """A kind of problem.
+
+    losses             kinds that fit it; the first is used where the config names none
+    training_metric    cheap, computed at every training step
+    evaluation_metric  of the validation and the test split
+    figures            what is shown of an evaluation
+    predictions        of a batch; None where the model writes text instead
+    """
+
+    losses: tuple[str, ...]
+    training_metric: Callable[[Problem], Metric]
+    evaluation_metric: Callable[[Problem], Metric]
+    figures: Callable[[Problem], list[FigureBuilder]]
+    predictions: PredictionWriter | None
+
+    @property
+    def generates_text(self) -> bool:
+        """Whether its model continues a text."""
+        return self.predictions is None
+
+
+def class_names(problem: Problem) -> tuple[str, ...]:
+    """Return a name for each class, column or symbol: its number where it has none."""
+    numbers = (str(number) for number in range(len(problem.names), problem.outputs))
+    return (*problem.names[: problem.outputs], *numbers)
+
+
+def ratio(part: float, whole: float) -> float:
+    """Return part / whole, 0 where the whole is 0."""
+    return part / whole if whole else 0.0
