@@ -107,9 +107,12 @@ def scatter_plot(
 
 
 def _panel(axes: "Axes", true: NDArray[np.float64], predicted: NDArray[np.float64]) -> None:
-    axes.axline((float(true[0]),) * 2, slope=1, color="0.6", linewidth=1)
+    low, high = float(min(true.min(), predicted.min())), float(max(true.max(), predicted.max()))
+    margin = 0.04 * (high - low) or 0.5
+    limits = low - margin, high + margin
+    axes.plot(limits, limits, color="0.6", linewidth=1)
     axes.scatter(true, predicted, s=6, color=RIGHT / 255, alpha=1.0 if len(true) < 500 else 0.6)
-    axes.set(xlabel="true", ylabel="predicted")
+    axes.set(xlabel="true", ylabel="predicted", xlim=limits, ylim=limits, box_aspect=1)
 
 
 def png_bytes(picture: Picture) -> bytes:

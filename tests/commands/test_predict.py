@@ -1,4 +1,4 @@
-"""Predictions and judgements of saved runs: every task's answer, and every damage refused."""
+"""Predictions and evaluations of saved runs: every task's predictions, every damage refused."""
 
 import csv
 import json
@@ -18,12 +18,11 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 from bptrain.cli import app
-from bptrain.commands.predict import answers, as_csv, as_rows
+from bptrain.commands.predict import as_csv, as_rows, predictions
 from bptrain.data.batches import Batch
 from bptrain.data.images.digits import DigitsConfig
 from bptrain.data.splits import Samples
 from bptrain.errors import CheckpointError, DataError, exit_code_of
-from bptrain.losses.cross_entropy import CrossEntropyConfig
 from bptrain.problem import Problem
 from bptrain.rundir.prepared import read_prepared, write_prepared
 
@@ -59,13 +58,11 @@ def run(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return copy
 
 
-def test_predict_answers_each_input_with_its_likeliest_classes(
-    bptrain: Callable, run: Path
-) -> None:
-    said = json.loads(bptrain("predict", run, "0", "11", "25", "--json").stdout)
-    assert [each["input"] for each in said] == ["0", "11", "25"]
-    assert [each["class"] for each in said] == [str(n) for n in load_digits().target[[0, 11, 25]]]
-    for each in said:
+def test_each_input_gets_its_most_probable_classes(bptrain: Callable, run: Path) -> None:
+    found = json.loads(bptrain("predict", run, "0", "11", "25", "--json").stdout)
+    assert [each["input"] for each in found] == ["0", "11", "25"]
+    assert [each["class"] for each in found] == [str(n) for n in load_digits().target[[0, 11, 25]]]
+    for each in found:
         assert each["top"][0] == {"class": each["class"], "probability": each["probability"]}
         assert 0.5 < each["probability"] <= 1
         assert len(each["top"]) == 3
@@ -73,26 +70,26 @@ def test_predict_answers_each_input_with_its_likeliest_classes(
 
 
 def test_predict_prints_a_table_and_csv_of_the_same(bptrain: Callable, run: Path) -> None:
-    said = json.loads(bptrain("predict", run, "7", "8", "--json").stdout)
+    found = json.loads(bptrain("predict", run, "7", "8", "--json").stdout)
     heading, *rows = bptrain("predict", run, "7", "8").stdout.splitlines()
     assert heading.split() == ["input", "class", "probability", "top"]
-    assert [row.split()[:2] for row in rows] == [[each["input"], each["class"]] for each in said]
+    assert [row.split()[:2] for row in rows] == [[each["input"], each["class"]] for each in found]
     read = list(csv.DictReader(StringIO(bptrain("predict", run, "7", "8", "--csv").stdout)))
-    assert [row["class"] for row in read] == [each["class"] for each in said]
+    assert [row["class"] for row in read] == [each["class"] for each in found]
     assert [float(row["probability_3"]) for row in read] == [
-        each["top"][2]["probability"] for each in said
+        each["top"][2]["probability"] for each in found
     ]
 
 
 def test_a_file_of_many_samples_has_an_answer_for_each_row(bptrain: Callable, run: Path) -> None:
     rows = ["all:1", "all:2", "all:3", "all:4"]
     for words, names in ((["all"], rows), (["5", "all"], ["5:1", *rows])):
-        said = json.loads(bptrain("predict", run, *words, "--json").stdout)
-        assert [each["input"] for each in said] == names
+        found = json.loads(bptrain("predict", run, *words, "--json").stdout)
+        assert [each["input"] for each in found] == names
 
 
 def test_the_state_to_predict_with_can_be_chosen(bptrain: Callable, run: Path) -> None:
-    said = {
+    found = {
         which: bptrain("predict", run, "0", "--checkpoint", which, "--json").stdout
         for which in ("best", "last")
     }
@@ -100,7 +97,7 @@ def test_the_state_to_predict_with_can_be_chosen(bptrain: Callable, run: Path) -
         (json.loads((path / "state.json").read_text())["val/loss"], path.name)
         for path in (run / "checkpoints").iterdir()
     )[1]
-    assert (said["best"] == said["last"]) == (best == "step-000105")
+    assert (found["best"] == found["last"]) == (best == "step-000105")
 
 
 def test_an_input_that_is_unfit_is_exit_3(bptrain: Callable, run: Path) -> None:
@@ -110,7 +107,7 @@ def test_an_input_that_is_unfit_is_exit_3(bptrain: Callable, run: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "said"),
+    ("words", "code", "found"),
     [
         (["nowhere", "1"], 2, "not a run directory"),
         (["run", "1", "--json", "--csv"], 2, "--json and --csv"),
@@ -119,10 +116,10 @@ def test_an_input_that_is_unfit_is_exit_3(bptrain: Callable, run: Path) -> None:
     ],
 )
 def test_predict_refuses_what_it_cannot_do(
-    bptrain: Callable, run: Path, words: list[str], code: int, said: str
+    bptrain: Callable, run: Path, words: list[str], code: int, found: str
 ) -> None:
     result = bptrain("predict", *words)
-    assert (result.exit_code, said in result.stderr) == (code, True)
+    assert (result.exit_code, found in result.stderr) == (code, True)
 
 
 @pytest.mark.parametrize(
@@ -183,48 +180,48 @@ def test_a_signed_file_of_another_form_is_refused(tmp_path: Path) -> None:
         assert exit_code_of(refused.value) == 4
 
 
-def said_by(problem: Problem, outputs: Tensor, *lengths: Tensor) -> list[dict[str, Any]]:
-    config: Any = SimpleNamespace(loss=CrossEntropyConfig())
+def predictions_for(problem: Problem, outputs: Tensor, *lengths: Tensor) -> list[dict[str, Any]]:
+    config: Any = SimpleNamespace(loss=None)
     batch = Batch((outputs, *lengths), (), len(outputs))
     model: Any = lambda outputs, *lengths: outputs  # noqa: E731
-    return list(answers(config, problem, model, batch))
+    return list(predictions(config, problem, model, batch))
 
 
-def test_a_regression_answers_with_a_value_for_each_column() -> None:
+def test_a_regression_predicts_a_value_for_each_column() -> None:
     problem = Problem("regression", (4,), 2, names=("price", "age"))
-    said = said_by(problem, torch.tensor([[1.5, -2.0], [0.25, 4.0]]))
-    assert said == [{"price": 1.5, "age": -2.0}, {"price": 0.25, "age": 4.0}]
-    named = [{"input": "a.csv", **each} for each in said]
+    found = predictions_for(problem, torch.tensor([[1.5, -2.0], [0.25, 4.0]]))
+    assert found == [{"price": 1.5, "age": -2.0}, {"price": 0.25, "age": 4.0}]
+    named = [{"input": "a.csv", **each} for each in found]
     assert as_rows(named)[1:] == [["a.csv", "1.5", "-2"], ["a.csv", "0.25", "4"]]
-    assert as_csv(said) == "price,age\n1.5,-2.0\n0.25,4.0\n"
+    assert as_csv(found) == "price,age\n1.5,-2.0\n0.25,4.0\n"
 
 
 def test_a_long_input_is_shortened_in_the_table_alone() -> None:
-    said = [{"input": "word\n" * 100, "class": "1"}]
-    assert len(as_rows(said)[1][0]) <= 60
-    assert as_csv(said).count("word") == 100
+    found = [{"input": "word\n" * 100, "class": "1"}]
+    assert len(as_rows(found)[1][0]) <= 60
+    assert as_csv(found).count("word") == 100
 
 
 ONE_HOT = torch.eye(3)
 
 
-def test_sequences_are_answered_up_to_their_own_length() -> None:
+def test_sequences_are_predicted_up_to_their_own_length() -> None:
     outputs = torch.stack([ONE_HOT[[0, 1, 2, 0]], ONE_HOT[[2, 1, 1, 1]]]) * 9
     lengths = torch.tensor([3, 2])
     tags = Problem("tagging", (4, 1), 3, varies=True, names=("A", "B", "C"))
-    assert said_by(tags, outputs, lengths) == [
+    assert predictions_for(tags, outputs, lengths) == [
         {"classes": ["A", "B", "C"]},
         {"classes": ["C", "B"]},
     ]
-    assert as_csv(said_by(tags, outputs, lengths)) == "classes\nA B C\nC B\n"
+    assert as_csv(predictions_for(tags, outputs, lengths)) == "classes\nA B C\nC B\n"
 
     speech = Problem("transcription", (4, 1), 3, varies=True, names=("", "a", "b"))
-    assert said_by(speech, outputs, lengths) == [{"text": "ab"}, {"text": "ba"}]
+    assert predictions_for(speech, outputs, lengths) == [{"text": "ab"}, {"text": "ba"}]
 
 
 def test_an_answer_that_is_not_a_number_is_an_error_of_the_input() -> None:
     with pytest.raises(DataError, match="not a number"):
-        said_by(Problem("regression", (4,), 1), torch.tensor([[float("nan")]]))
+        predictions_for(Problem("regression", (4,), 1), torch.tensor([[float("nan")]]))
 
 
 def test_a_run_leaves_pictures_and_puts_them_on_the_board(bptrain: Callable, run: Path) -> None:
@@ -250,7 +247,7 @@ def test_evaluate_prints_every_measure_and_the_confusion_table(
     assert "pictures/step-000105/confusion.png" in result.stdout
 
 
-def test_without_a_test_split_the_held_out_samples_are_judged(
+def test_without_a_test_split_the_held_out_samples_are_evaluated(
     bptrain: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from dataclasses import replace
