@@ -52,7 +52,7 @@ def test_the_order_is_a_pure_function_of_seed_and_epoch() -> None:
     assert served(numbered(50).serve(8, seed=4), 1) != second
 
 
-def test_neighbouring_seeds_and_epochs_share_no_order() -> None:
+def test_neighboring_seeds_and_epochs_share_no_order() -> None:
     orders = {
         tuple(permutation(30, seed, epoch).tolist()) for seed in range(10) for epoch in range(10)
     }
@@ -71,7 +71,7 @@ def test_held_out_samples_keep_the_fraction_of_each_class() -> None:
     assert rest.targets.bincount().tolist() == [72, 18]
 
 
-def test_held_out_samples_are_a_function_of_the_seed_and_nobody_is_on_both_sides() -> None:
+def test_held_out_samples_are_a_function_of_the_seed_and_the_parts_are_disjoint() -> None:
     def drawn(seed: int) -> list[int]:
         rest, held_out = hold_out(numbered(40), 0.25, seed)
         assert held_out is not None
@@ -96,7 +96,7 @@ def test_held_out_samples_are_scikit_learns(seed: int, stratify: bool, held_out:
 
 
 @pytest.mark.parametrize("targets", [[0] * 9 + [1], [0, 1, 2, 3]])
-def test_a_class_too_small_to_share_is_no_crash(targets: list[int]) -> None:
+def test_a_class_too_small_to_split_is_no_error(targets: list[int]) -> None:
     split = Samples(torch.zeros(len(targets), 1), torch.tensor(targets))
     rest, held_out = hold_out(split, 0.25, seed=0)
     assert held_out is not None

@@ -1,4 +1,4 @@
-"""Every batch source goes on in the middle of an epoch: the same batches, and no others made."""
+"""Every batch source resumes in the middle of an epoch, without computing earlier batches."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -69,7 +69,7 @@ def assert_same(ones: list[Batch], others: list[Batch]) -> None:
 
 
 @pytest.mark.parametrize("name", SOURCES)
-def test_an_epoch_goes_on_from_any_batch_bit_for_bit(tmp_path: Path, name: str) -> None:
+def test_an_epoch_resumes_from_any_batch_bit_for_bit(tmp_path: Path, name: str) -> None:
     source = SOURCES[name](tmp_path)
     for epoch in (0, 3):
         whole = list(source.epoch(epoch))
@@ -79,7 +79,7 @@ def test_an_epoch_goes_on_from_any_batch_bit_for_bit(tmp_path: Path, name: str) 
             assert_same(whole[start:], list(source.epoch(epoch, start)))
 
 
-def test_workers_go_on_in_mid_epoch_and_decode_only_what_is_served(tmp_path: Path) -> None:
+def test_workers_resume_in_mid_epoch_and_decode_only_what_is_served(tmp_path: Path) -> None:
     source = of_a_folder(write_folder(tmp_path), memory_bytes=0, workers=2)
     assert isinstance(source, DecodedBatches)
     whole = list(source.epoch(1))
@@ -89,7 +89,7 @@ def test_workers_go_on_in_mid_epoch_and_decode_only_what_is_served(tmp_path: Pat
     assert_same(whole[2:], list(source.epoch(1, 2)))
 
 
-def test_only_a_texts_first_window_starts_anew() -> None:
+def test_only_the_first_window_of_a_text_resets_the_state() -> None:
     for source in (text(47).serve(3), text(103).serve(4, seed=5)):
         assert [batch.inputs[1] for batch in source.epoch(0, 1)] == [False] * (len(source) - 1)
         assert next(source.epoch(0)).inputs[1] is True

@@ -1,4 +1,4 @@
-"""Hashed random numbers: whose they are, and that they are what they claim to be."""
+"""Hashed random numbers: streams, distributions and independence."""
 
 from itertools import product
 
@@ -41,7 +41,7 @@ def test_a_stream_is_that_of_splitmix64() -> None:
     assert [number % 2**64 for number in outputs] == PUBLISHED
 
 
-def test_a_sample_is_dealt_the_same_numbers_in_any_batch() -> None:
+def test_a_sample_has_the_same_numbers_in_any_batch() -> None:
     alone = Draws(7, 3, torch.tensor([41]), 2)
     among = Draws(7, 3, torch.tensor([5, 41, 1000]), 2)
     assert alone.bits(9)[0].equal(among.bits(9)[1])
@@ -49,13 +49,13 @@ def test_a_sample_is_dealt_the_same_numbers_in_any_batch() -> None:
     torch.testing.assert_close(alone.normals(9)[0], among.normals(9)[1])
 
 
-def test_a_stream_goes_on_where_it_was_left() -> None:
+def test_a_stream_can_be_read_from_any_position() -> None:
     draws = Draws(0, 0, torch.arange(4))
     assert draws.bits(10)[:, 4:].equal(draws.bits(6, start=4))
     assert draws.uniforms(10)[:, 4:].equal(draws.uniforms(6, start=4))
 
 
-def test_nobody_elses_random_numbers_matter() -> None:
+def test_global_random_state_does_not_matter() -> None:
     draws = Draws(0, 0, torch.arange(4))
     first = draws.normals(5)
     torch.manual_seed(99)
@@ -75,7 +75,7 @@ def test_neighboring_seeds_epochs_uses_and_rows_share_no_stream() -> None:
 
 
 @pytest.mark.parametrize("along", ["rows", "epochs", "uses", "draws"])
-def test_uniforms_are_uniform_along_each_axis_and_neighbours_are_independent(along: str) -> None:
+def test_uniforms_are_uniform_along_each_axis_and_neighbors_are_independent(along: str) -> None:
     count = 20_000
     rows = torch.arange(count)
     few = torch.arange(1)

@@ -1,4 +1,4 @@
-"""Recordings: what a model hears, who is tested, and what is drawn anew each epoch."""
+"""Recordings: decoding, features, splits, transcripts and SpecAugment."""
 
 from collections.abc import Callable
 from io import BytesIO
@@ -166,7 +166,7 @@ def test_the_filters_are_triangles_that_add_up_to_one() -> None:
     assert mel(1000) == pytest.approx(1000, abs=0.1)  # the scale's anchor
 
 
-def test_features_of_a_sound_do_not_depend_on_what_fills_its_batch() -> None:
+def test_features_of_a_recording_do_not_depend_on_padding() -> None:
     bank, sound = SMALL.filter_bank(RATE), torch.from_numpy(tone(440, 1000)).float()
     alone = log_mel(sound.unsqueeze(0), SMALL, bank)[0]
     filled = torch.nn.functional.pad(sound, (0, 5000)).unsqueeze(0)
@@ -183,7 +183,7 @@ def test_features_of_a_sound_do_not_depend_on_what_fills_its_batch() -> None:
         ({"n_fft": 64, "hop": 32, "mels": 80}, "holds no frequency"),
     ],
 )
-def test_features_that_cannot_be_are_refused(changes: dict, words: str) -> None:
+def test_impossible_features_are_refused(changes: dict, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         LogMelConfig(**{"n_fft": 256, "hop": 80, **changes}).filter_bank(RATE)
 
@@ -208,7 +208,7 @@ def test_a_name_is_read_by_its_pattern(pattern: str, name: str, fields: dict | N
     assert NamePattern(pattern).read(name) == fields
 
 
-def test_a_pattern_of_many_fields_takes_no_long_time() -> None:
+def test_a_pattern_of_many_fields_is_fast() -> None:
     pattern = "_".join(f"{{f{number}}}" for number in range(30)) + "x.wav"
     assert NamePattern(pattern).read("_a" * 5000 + ".wav") is None
 
@@ -256,7 +256,7 @@ def test_each_band_is_standardized_by_the_training_split(folder: Path) -> None:
     assert len(dataset.prepared["mean"]) == 20
 
 
-def test_the_middle_is_kept_and_silence_put_around(tmp_path: Path) -> None:
+def test_recordings_are_cropped_to_their_middle_or_padded_with_silence(tmp_path: Path) -> None:
     loud, silence = np.full(800, 0.5), np.zeros(400)
     preprocessing = config(tmp_path, seconds=0.1).preprocessing
     both = preprocessing.sound(wav(np.concatenate([silence, loud, silence])), "x.wav")
@@ -296,7 +296,7 @@ def test_labels_can_be_spelled_for_a_transcription(folder: Path) -> None:
     assert (texts > 0).sum(1).equal(symbols)
 
 
-def test_a_table_can_say_what_is_said(tmp_path: Path) -> None:
+def test_transcripts_come_from_a_table(tmp_path: Path) -> None:
     files = {f"{n}.wav": wav(tone(300 + 100 * n)) for n in range(6)}
     rows = [f'"a, {n % 3}",{n}.wav' for n in range(6)]
     table = "\ufefftext,file\n" + "\n".join(rows) + "\n"
@@ -314,7 +314,7 @@ def test_a_table_can_say_what_is_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("changes", [{}, {"seconds": None}, {"task": "transcription"}])
-def test_files_are_predicted_as_training_saw_them(folder: Path, changes: dict) -> None:
+def test_files_to_predict_equal_their_training_inputs(folder: Path, changes: dict) -> None:
     if "task" in changes:
         changes = {**changes, "seconds": None}
     settings = config(folder, **changes)
@@ -355,7 +355,7 @@ def test_masks_are_as_many_and_as_wide_as_allowed() -> None:
     assert in_frequency.any(0).all()
 
 
-def test_no_mask_is_spent_on_padding_or_hides_a_short_sequence() -> None:
+def test_masks_lie_within_a_sequence_and_cover_a_fifth_at_most() -> None:
     lengths = torch.full((500,), 15)
     hidden = MASKS.masked(torch.ones(500, 40, 20), Draws(0, 0, torch.arange(500)), lengths) == 0
     in_time = hidden.all(2)
@@ -371,7 +371,7 @@ def test_no_masks_change_nothing(off: dict) -> None:
     assert SpecAugmentConfig(**none).masked(inputs, Draws(0, 0, torch.arange(3))).equal(inputs)
 
 
-def test_training_alone_is_masked_and_an_epoch_can_be_served_again(folder: Path) -> None:
+def test_only_training_batches_are_masked_and_epochs_are_reproducible(folder: Path) -> None:
     dataset = config(folder, augment=MASKS).build(0)
     plain = config(folder).build(0)
     batches = dataset.train.serve(16, seed=1)
@@ -390,7 +390,7 @@ def test_training_alone_is_masked_and_an_epoch_can_be_served_again(folder: Path)
     )
 
 
-def test_ten_pitches_are_told_apart(bptrain: Callable, folder: Path) -> None:
+def test_ten_pitches_are_learned(bptrain: Callable, folder: Path) -> None:
     written = folder.parent / "config.yaml"
     written.write_text(
         f"data: {{kind: audio_folder, path: '{folder}', pattern: '{PATTERN}', sample_rate: 8000,\n"

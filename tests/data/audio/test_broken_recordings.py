@@ -243,7 +243,7 @@ def test_a_broken_folder_is_refused(fit: Callable, tmp_path: Path, harm: Callabl
     assert expected in fit(root)
 
 
-def test_folders_that_link_in_a_circle_are_no_trap(tmp_path: Path) -> None:
+def test_folders_that_link_in_a_circle_are_read_once(tmp_path: Path) -> None:
     root = write_folder(tmp_path / "root", {f"{c}/{n}.wav": GOOD for c in "ab" for n in range(9)})
     (root / "a" / "again").symlink_to(root)
     settings = AudioFolderConfig(path=str(root), sample_rate=RATE)
@@ -355,7 +355,7 @@ def test_what_is_not_there_is_named(fit: Callable, tmp_path: Path) -> None:
         ("{kind: field, field: label, values: [7]}", "no training recording has the label"),
     ],
 )
-def test_a_test_split_that_cannot_be_is_refused(
+def test_an_impossible_test_split_is_refused(
     fit: Callable, tmp_path: Path, test: str, expected: str
 ) -> None:
     root = write_folder(tmp_path / "root", digits(4))
@@ -428,9 +428,7 @@ CONFIGS = {
 
 
 @pytest.mark.parametrize("given", CONFIGS)
-def test_a_config_that_means_two_things_is_refused(
-    bptrain: Callable, tmp_path: Path, given: str
-) -> None:
+def test_an_ambiguous_config_is_refused(bptrain: Callable, tmp_path: Path, given: str) -> None:
     path = tmp_path / "config.yaml"
     inner = given.strip("{}") if given.startswith("{") else given
     inner = inner + "}" if given.endswith("}}") else inner

@@ -92,7 +92,7 @@ def test_a_crop_is_torchvisions(border: Border, mode: str) -> None:
     assert moved.equal(one_by_one(crop, images, down, right))
 
 
-def test_a_crop_reaches_every_place_in_the_padding_and_shows_black_there() -> None:
+def test_a_crop_reaches_every_offset_and_pads_with_black() -> None:
     image = torch.ones(1, 1, 4, 4).expand(4000, -1, -1, -1)
     info = ImageInfo((1, 4, 4), 2, (-3.0,), (1.0,))
     cropped = CropConfig(padding=2).transformed(image, draws(rows=torch.arange(4000)), info)
@@ -169,7 +169,7 @@ def test_hue_is_torchvisions_and_gray_has_none() -> None:
     torch.testing.assert_close(hue_shifted(images, turns)[:2], images[:2])
 
 
-def test_noise_has_its_deviation() -> None:
+def test_noise_has_its_standard_deviation() -> None:
     images = torch.zeros(200, 3, 12, 10)
     noise = NoiseConfig(std=0.25).transformed(images, draws(rows=torch.arange(200)), INFO)
     assert noise.std().item() == pytest.approx(0.25, rel=0.01)
@@ -206,7 +206,7 @@ def test_erased_rectangles_keep_their_bounds_and_cover_the_range() -> None:
     assert ratio.log().mean().item() == pytest.approx(0, abs=0.03)
 
 
-def test_an_image_that_no_rectangle_fits_stays_as_it_is() -> None:
+def test_an_image_that_no_rectangle_fits_is_unchanged() -> None:
     images, targets = batch()
     config = ErasingConfig(probability=1.0, area=(1.0, 1.0))
     assert config(images, targets, draws(), INFO)[0].equal(images)
@@ -222,7 +222,7 @@ def test_erased_noise_is_like_standardized_images() -> None:
     assert noise.std().item() == pytest.approx(1, abs=0.02)
 
 
-def test_a_box_covers_what_it_says() -> None:
+def test_a_box_masks_its_pixels() -> None:
     boxes = Boxes(*torch.tensor([[1, 0], [2, 0], [2, 0], [3, 5]]))
     mask = boxes.mask(4, 6)
     expected = torch.zeros(2, 1, 4, 6, dtype=torch.bool)
@@ -230,7 +230,7 @@ def test_a_box_covers_what_it_says() -> None:
     assert mask.equal(expected)
 
 
-def test_mixup_mixes_images_and_classes_in_the_same_shares() -> None:
+def test_mixup_mixes_images_and_classes_with_the_same_weights() -> None:
     images, targets = batch()
     # images that spell their class: whatever is mixed, the image must still say the target
     images = functional.one_hot(targets, CLASSES).float().view(BATCH, CLASSES, 1, 1)
@@ -259,7 +259,7 @@ def test_mixing_twice_starts_from_probabilities() -> None:
 
 
 @pytest.mark.parametrize("rows", [2, 3, 100])
-def test_a_partner_is_another_row_each_of_them_alike(rows: int) -> None:
+def test_a_partner_is_any_other_row_with_equal_probability(rows: int) -> None:
     uniform = Draws(0, 0, torch.arange(rows * 500)).uniforms(1).view(500, rows)
     steps = torch.stack([partner_rows(each) - torch.arange(rows) for each in uniform]) % rows
     assert sorted(steps.unique().tolist()) == list(range(1, rows))
@@ -305,7 +305,7 @@ def test_the_probability_is_the_fraction_of_changed_images(config: TransformConf
 
 
 @pytest.mark.parametrize("config", ALONE, ids=named)
-def test_a_sample_gets_the_same_in_another_batch(config: TransformConfig) -> None:
+def test_a_transform_of_a_sample_does_not_depend_on_its_batch(config: TransformConfig) -> None:
     images, targets = batch()
     whole, _ = config(images, targets, draws(), INFO)
     chosen = torch.tensor([7, 30, 3])
@@ -315,7 +315,9 @@ def test_a_sample_gets_the_same_in_another_batch(config: TransformConfig) -> Non
 
 
 @pytest.mark.parametrize("config", ALONE + MIXING, ids=named)
-def test_a_transform_is_served_again_and_is_another_one_elsewhere(config: TransformConfig) -> None:
+def test_a_transform_is_reproducible_and_differs_between_epochs_and_positions(
+    config: TransformConfig,
+) -> None:
     images, targets = batch()
     given = images.clone()
     first = config(images, targets, draws(), INFO)

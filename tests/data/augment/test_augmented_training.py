@@ -65,7 +65,7 @@ def equal(ones: list[Batch], others: list[Batch]) -> bool:
     )
 
 
-def test_an_epoch_is_served_again_bit_for_bit_and_is_another_one_next(tmp_path: Path) -> None:
+def test_an_epoch_is_bitwise_reproducible_and_differs_from_the_next(tmp_path: Path) -> None:
     dataset = every_kind(tmp_path)
     first = epoch_of(dataset, 1)
     torch.manual_seed(99)
@@ -76,7 +76,7 @@ def test_an_epoch_is_served_again_bit_for_bit_and_is_another_one_next(tmp_path: 
     assert not equal(first, epoch_of(dataset, 1, seed=4))
 
 
-def test_only_training_batches_are_changed(tmp_path: Path) -> None:
+def test_only_training_batches_are_augmented(tmp_path: Path) -> None:
     plain, augmented = DigitsConfig().build(0), every_kind(tmp_path)
     for name in ("validation", "test"):
         one, other = getattr(plain, name), getattr(augmented, name)
@@ -86,7 +86,7 @@ def test_only_training_batches_are_changed(tmp_path: Path) -> None:
     assert not equal(epoch_of(plain, 0), epoch_of(augmented, 0))
 
 
-def test_mixed_targets_are_probabilities_and_others_stay_classes() -> None:
+def test_mixed_targets_are_probabilities_and_others_remain_classes() -> None:
     shifted = DigitsConfig(augment=[CropConfig(padding=1)]).build(0)
     mixed = DigitsConfig(augment=[MixupConfig()]).build(0)
     (batch, *_), (mixed_batch, *_) = epoch_of(shifted, 0), epoch_of(mixed, 0)
@@ -96,11 +96,11 @@ def test_mixed_targets_are_probabilities_and_others_stay_classes() -> None:
     assert not shifted.problem.mixes
 
 
-def test_without_transforms_a_data_set_is_what_it_was() -> None:
+def test_without_transforms_a_data_set_is_unchanged() -> None:
     assert DigitsConfig(augment=[]).build(0).train.augment is None
 
 
-def test_the_split_keeps_its_transforms_where_it_moves() -> None:
+def test_a_split_keeps_its_transforms_when_it_moves() -> None:
     dataset = DigitsConfig(augment=[NoiseConfig()]).build(0)
     assert dataset.to(torch.device("cpu")).train.augment == dataset.train.augment is not None
 
@@ -126,7 +126,7 @@ def test_black_and_white_are_the_darkest_and_the_brightest_pixel(
         assert dataset.train.inputs.max().item() == pytest.approx(white)
 
 
-def test_a_constant_of_each_channel_becomes_a_black_of_each() -> None:
+def test_black_is_computed_for_each_channel() -> None:
     images = Samples(torch.zeros(4, 3, 8, 8), torch.zeros(4, dtype=torch.int64))
     problem = Problem("classification", (3, 8, 8), 2)
     prepared = {"mean": [10.0, 20.0, 30.0], "std": [10.0, 5.0, 1.0]}
@@ -142,7 +142,7 @@ def test_a_constant_of_each_channel_becomes_a_black_of_each() -> None:
 JITTERED = [FlipConfig(), ColorJitterConfig(saturation=0.2, hue=0.1), CutMixConfig()]
 
 
-def test_images_in_memory_and_decoded_each_epoch_are_changed_alike(tmp_path: Path) -> None:
+def test_images_in_memory_and_on_disk_are_augmented_alike(tmp_path: Path) -> None:
     root = str(write_folder(tmp_path, images=15))
     held, read = (
         ImageFolderConfig(root=root, size=16, augment=JITTERED, memory_bytes=limit)
@@ -171,7 +171,7 @@ def test_color_photos_stay_between_black_and_white(tmp_path: Path) -> None:
         assert 1 < (pixels - changed).abs().mean() < 100
 
 
-def test_training_with_every_kind_is_the_same_twice(bptrain: Callable, tmp_path: Path) -> None:
+def test_training_with_every_transform_is_reproducible(bptrain: Callable, tmp_path: Path) -> None:
     losses = []
     for folder in ("a", "b"):
         result = bptrain("fit", config_of(tmp_path), "--run-dir", folder)
@@ -184,19 +184,19 @@ def test_training_with_every_kind_is_the_same_twice(bptrain: Callable, tmp_path:
 
 
 @pytest.mark.parametrize("loss", ["cross_entropy", "bce_with_logits", "mse"])
-def test_every_loss_of_classes_takes_mixed_ones(
+def test_every_classification_loss_takes_class_probabilities(
     bptrain: Callable, tmp_path: Path, loss: str
 ) -> None:
     result = bptrain("fit", config_of(tmp_path, loss=loss), "train.steps=2")
     assert result.exit_code == 0, result.stderr
 
 
-def test_the_gradients_of_mixed_classes_are_proved(bptrain: Callable, tmp_path: Path) -> None:
+def test_gradients_with_class_probabilities_are_checked(bptrain: Callable, tmp_path: Path) -> None:
     result = bptrain("check", config_of(tmp_path, "[{kind: mixup}]"))
     assert result.exit_code == 0, result.stdout
 
 
-def test_a_loss_of_one_class_refuses_mixed_ones() -> None:
+def test_a_loss_of_single_classes_refuses_mixed_ones() -> None:
     class OneClassConfig(BaseLossConfig):
         kind: str = "mse"
 
@@ -220,7 +220,7 @@ def test_a_loss_of_one_class_refuses_mixed_ones() -> None:
         ("{kind: flip}", ["data.augment", "a list of at most 32 values"]),
     ],
 )
-def test_what_does_not_fit_is_refused_in_words(
+def test_an_unsuitable_transform_is_refused_with_a_reason(
     bptrain: Callable, tmp_path: Path, augment: str, words: list[str]
 ) -> None:
     result = bptrain("fit", config_of(tmp_path, augment))

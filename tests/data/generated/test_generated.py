@@ -1,4 +1,4 @@
-"""Generated data: what it says it is, and a pure function of its seed."""
+"""Generated data: shapes and targets, and that it is a pure function of its seed."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -38,7 +38,7 @@ def test_samples_are_a_pure_function_of_the_seed(kind: type[GeneratedConfig]) ->
 
 
 @every_kind
-def test_a_sample_fits_what_the_problem_says(kind: type[GeneratedConfig]) -> None:
+def test_samples_have_the_declared_shapes(kind: type[GeneratedConfig]) -> None:
     problem, samples = kind().problem(), drawn(kind())
     assert samples.inputs.shape == (500, *problem.input_shape)
     assert samples.inputs.dtype == torch.float32
@@ -51,7 +51,7 @@ def test_a_sample_fits_what_the_problem_says(kind: type[GeneratedConfig]) -> Non
 
 
 @every_kind
-def test_fresh_samples_are_new_every_epoch_and_can_be_served_again(
+def test_fresh_samples_are_new_in_every_epoch_and_reproducible(
     kind: type[GeneratedConfig],
 ) -> None:
     train = kind(samples=30, validation_fraction=0.0, fresh=True).build(7).train
@@ -82,7 +82,7 @@ def test_xor_is_1_where_the_signs_differ() -> None:
     assert samples.inputs.abs().unique().tolist() == [1.0]
 
 
-def test_spirals_turn_as_often_as_asked() -> None:
+def test_spirals_have_the_given_turns() -> None:
     samples = drawn(SpiralsConfig(noise=0.0, classes=3, turns=2.0), 2_000)
     radius = samples.inputs.norm(dim=1)
     assert radius.min() >= 0.0999
@@ -93,7 +93,7 @@ def test_spirals_turn_as_often_as_asked() -> None:
     assert torch.minimum(turned, 1 - turned).max() < 1e-4
 
 
-def test_the_marked_numbers_are_added_and_always_answering_1_costs_a_sixth() -> None:
+def test_the_marked_numbers_are_added_and_predicting_1_has_an_error_of_a_sixth() -> None:
     samples = drawn(AddingConfig(length=11), 20_000)
     values, markers = samples.inputs.unbind(2)
     assert markers[:, :5].sum(1).unique().tolist() == [1.0]
@@ -102,7 +102,7 @@ def test_the_marked_numbers_are_added_and_always_answering_1_costs_a_sixth() -> 
     assert (samples.targets - 1).square().mean().item() == pytest.approx(1 / 6, rel=0.02)
 
 
-def test_copied_symbols_are_asked_for_after_the_delay() -> None:
+def test_symbols_are_to_be_copied_after_the_delay() -> None:
     samples = drawn(CopyConfig(symbols=4, recall=3, delay=2), 50)
     tokens = samples.inputs.argmax(2)
     assert samples.inputs.sum(2).unique().tolist() == [1.0]
@@ -112,7 +112,7 @@ def test_copied_symbols_are_asked_for_after_the_delay() -> None:
     assert samples.targets[:, 5:].equal(tokens[:, :3])
 
 
-def test_parity_is_asked_at_the_end_or_at_every_step() -> None:
+def test_parity_is_a_target_at_the_end_or_at_every_step() -> None:
     end, steps = (
         drawn(ParityConfig(length=6, task=task)) for task in ("classification", "tagging")
     )
@@ -122,7 +122,7 @@ def test_parity_is_asked_at_the_end_or_at_every_step() -> None:
 
 
 @every_kind
-def test_there_is_nothing_to_predict(kind: type[GeneratedConfig]) -> None:
+def test_a_generated_data_set_has_no_files_to_predict(kind: type[GeneratedConfig]) -> None:
     config = kind()
     with pytest.raises(UsageError, match=rf"data.kind {config.kind} is drawn"):
         config.prepare(["file.csv"], {})

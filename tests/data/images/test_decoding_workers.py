@@ -1,4 +1,4 @@
-"""Worker processes that die, hang or are left behind: the run ends, and so do they."""
+"""Worker processes that die or hang: the run ends, and no process is left."""
 
 import signal
 import subprocess
@@ -74,7 +74,7 @@ def test_a_worker_that_dies_ends_the_run_with_its_own_exit_code(tmp_path: Path) 
     assert are_gone(workers)
 
 
-def test_an_interrupt_leaves_workers_at_work(tmp_path: Path) -> None:
+def test_workers_ignore_an_interrupt(tmp_path: Path) -> None:
     images, workers = workers_of(write_folder(tmp_path))
     assert workers
     for worker in workers:
@@ -95,7 +95,7 @@ def test_a_worker_that_hangs_ends_the_run_and_is_gone(
     assert are_gone(workers)
 
 
-def test_a_stopped_worker_that_goes_on_in_time_loses_no_batch(
+def test_a_stopped_worker_that_continues_in_time_loses_no_batch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker_processes, "POLL_S", 0.1)
@@ -106,7 +106,7 @@ def test_a_stopped_worker_that_goes_on_in_time_loses_no_batch(
         assert len(list(images)) == 599
 
 
-def test_time_between_two_batches_is_not_the_workers(
+def test_time_between_two_batches_does_not_count_for_the_timeout(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker_processes, "POLL_S", 0.05)

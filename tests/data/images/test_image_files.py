@@ -95,13 +95,13 @@ def test_of_an_animation_the_first_frame_is_read(tmp_path: Path, ending: str) ->
     assert read_image(path, RGB)[0].float().mean().item() == pytest.approx(200, abs=6)
 
 
-def test_the_content_tells_the_format_and_not_the_name(tmp_path: Path) -> None:
+def test_the_format_is_recognized_by_content_not_by_name(tmp_path: Path) -> None:
     path = tmp_path / "x.jpg"
     flat("RGB", RED).save(path, "PNG")
     assert read_image(path, RGB)[:, 0, 0].tolist() == list(RED)
 
 
-def test_a_photo_is_turned_as_the_camera_was_held(tmp_path: Path) -> None:
+def test_a_photo_is_rotated_as_its_exif_data_say(tmp_path: Path) -> None:
     image = Image.fromarray(np.repeat(np.array([[0, 0, 255, 255]], np.uint8), 4, 0))
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera's top was on the right
@@ -111,7 +111,7 @@ def test_a_photo_is_turned_as_the_camera_was_held(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("width", "height"), [(40, 4), (4, 40), (4, 4000)])
-def test_the_middle_of_the_longer_side_is_kept(tmp_path: Path, width: int, height: int) -> None:
+def test_the_longer_side_is_cropped_to_its_middle(tmp_path: Path, width: int, height: int) -> None:
     pixels = np.zeros((height, width), np.uint8)
     middle = pixels[height // 2 - 2 : height // 2 + 2, width // 2 - 2 : width // 2 + 2]
     middle[:] = 250
@@ -119,7 +119,7 @@ def test_the_middle_of_the_longer_side_is_kept(tmp_path: Path, width: int, heigh
     assert read_image(tmp_path / "x.png", GRAY).float().mean() > 200
 
 
-def test_an_image_of_the_right_size_is_left_as_it_is(tmp_path: Path) -> None:
+def test_an_image_of_the_right_size_is_unchanged(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (4, 4, 3), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "x.png")
     read = read_image(tmp_path / "x.png", RGB)
@@ -144,18 +144,18 @@ def test_ink_on_paper_becomes_white_on_black_as_mnist_is(tmp_path: Path, negativ
     assert MNISTConfig().prepare([path], PLAIN).inputs[0, 0].equal(stroke)
 
 
-def test_clothes_are_taken_as_they_are(tmp_path: Path) -> None:
+def test_images_of_clothes_are_not_inverted(tmp_path: Path) -> None:
     path, stroke = drawn(tmp_path, negative=True)
     assert FashionMNISTConfig().prepare([path], PLAIN).inputs[0, 0].equal(255 - stroke)
 
 
-def test_each_picture_is_judged_for_itself(tmp_path: Path) -> None:
+def test_each_image_is_inverted_or_not_by_itself(tmp_path: Path) -> None:
     paths = [drawn(tmp_path, negative)[0] for negative in (True, False)]
     first, second = prepare_images(paths, ImageShape(28, 28, 1), PLAIN, invert_bright=True).inputs
     assert first.equal(second)
 
 
-def test_a_digit_saved_as_an_image_is_prepared_as_it_was_trained_on(tmp_path: Path) -> None:
+def test_a_digit_saved_as_an_image_equals_its_training_input(tmp_path: Path) -> None:
     dataset = DigitsConfig().build(0)
     row = dataset.train.inputs[3]
     pixels = row * dataset.prepared["std"] + dataset.prepared["mean"]

@@ -1,4 +1,4 @@
-"""CIFAR, EMNIST and folders of images: what is read, how it is divided, served and prepared."""
+"""CIFAR, EMNIST and folders of images: reading, splits, batches and predictions."""
 
 import hashlib
 from collections.abc import Callable
@@ -135,7 +135,7 @@ def test_names_of_classes_are_torchvisions() -> None:
 @pytest.mark.parametrize(
     ("split", "classes", "first"), [("balanced", 47, 0), ("letters", 26, 1), ("digits", 10, 0)]
 )
-def test_emnist_stands_upright_and_counts_from_0(
+def test_emnist_images_are_upright_and_labels_count_from_0(
     tmp_path: Path, split: str, classes: int, first: int
 ) -> None:
     root = write_emnist(tmp_path, split, classes, first)
@@ -158,7 +158,7 @@ def test_kmnist_is_read_from_its_own_folder(tmp_path: Path, mnist_files: dict) -
     assert dataset.problem.names[:3] == ("o", "ki", "su")
 
 
-def test_color_images_have_constants_for_each_channel() -> None:
+def test_color_images_are_standardized_by_channel() -> None:
     pixels = torch.stack([torch.full((4, 4), 10.0), torch.arange(16.0).view(4, 4)]).unsqueeze(0)
     samples = Samples(pixels, torch.zeros(1, dtype=torch.int64))
     scaled, constants = standardize(Parts(samples, None, None), by_channel=True)
@@ -201,7 +201,7 @@ def test_memory_and_workers_serve_the_same_batches(
         assert images.shape[1:] == (channels, 16, 16)
 
 
-def test_the_limit_decides_what_is_held(tmp_path: Path) -> None:
+def test_memory_bytes_decides_whether_images_stay_in_memory(tmp_path: Path) -> None:
     root = write_folder(tmp_path)
     needed = 24 * 3 * 16 * 16
     held = folder_config(root, memory_bytes=needed).build(0)
@@ -212,7 +212,7 @@ def test_the_limit_decides_what_is_held(tmp_path: Path) -> None:
     assert held.bytes > needed > read.bytes
 
 
-def test_constants_are_those_of_the_training_images(tmp_path: Path) -> None:
+def test_mean_and_std_are_those_of_the_training_images(tmp_path: Path) -> None:
     dataset = folder_config(write_folder(tmp_path)).build(0)
     pixels = dataset.train.pixels.double()
     assert dataset.prepared["mean"] == pytest.approx(pixels.mean((0, 2, 3)).tolist())
@@ -229,7 +229,7 @@ def test_fractions_are_held_out_by_class_and_the_test_images_stay(tmp_path: Path
     assert not first.validation.pixels.equal(second.validation.pixels)
 
 
-def test_a_divided_folder_is_used_as_it_is(tmp_path: Path) -> None:
+def test_a_folder_with_train_val_and_test_is_used_as_it_is(tmp_path: Path) -> None:
     write_folder(tmp_path / "train")
     write_folder(tmp_path / "test", images=3)
     dataset = folder_config(tmp_path, validation_fraction=0).build(0)
@@ -239,7 +239,7 @@ def test_a_divided_folder_is_used_as_it_is(tmp_path: Path) -> None:
     assert (len(dataset.train), len(dataset.validation), len(dataset.test)) == (24, 4, 6)
 
 
-def test_only_images_in_class_folders_count(tmp_path: Path) -> None:
+def test_only_images_in_class_folders_are_read(tmp_path: Path) -> None:
     root = write_folder(tmp_path, images=4)
     (root / "cat" / "Thumbs.db").write_bytes(b"x")
     (root / "cat" / "._000.png").write_bytes(b"x")
@@ -253,7 +253,7 @@ def test_only_images_in_class_folders_count(tmp_path: Path) -> None:
     assert dataset.train.targets.bincount().tolist() == [5, 5]
 
 
-def test_a_prepared_file_is_what_training_saw(tmp_path: Path) -> None:
+def test_a_file_to_predict_equals_its_training_input(tmp_path: Path) -> None:
     root = write_folder(tmp_path)
     config = folder_config(root, test_fraction=0, validation_fraction=0)
     dataset = config.build(0)
@@ -264,7 +264,7 @@ def test_a_prepared_file_is_what_training_saw(tmp_path: Path) -> None:
         config.prepare([str(root / "gone.png")], dataset.prepared)
 
 
-def test_cifar_prepares_a_photo_with_its_channels_constants(tmp_path: Path) -> None:
+def test_cifar_prepares_a_photo_with_the_mean_and_std_of_each_channel(tmp_path: Path) -> None:
     root = write_cifar10(tmp_path / "root")
     config = CIFAR10Config(root=str(root), validation_fraction=0)
     dataset = config.build(0)

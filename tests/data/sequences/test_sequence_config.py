@@ -130,7 +130,7 @@ def test_arrays_are_read_as_numpy_wrote_them(
     assert read["array"].dtype == array.dtype.newbyteorder("=")
 
 
-def test_sequences_to_predict_are_prepared_as_training_saw_them(tmp_path: Path) -> None:
+def test_sequences_to_predict_equal_their_training_inputs(tmp_path: Path) -> None:
     values = np.concatenate(some_sequences())
     path = save(tmp_path / "a.npz", values=values, lengths=LENGTHS, targets=LENGTHS % 2)
     config = SequenceConfig(path=path, test_fraction=0.0, validation_fraction=0.0)
