@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any, NamedTuple, Protocol
 
-import torch
 from torch import Tensor, nn
 
 from bptrain.train.accumulation import groups, shares
@@ -101,7 +100,8 @@ def fit(
                 loss = loss_function(outputs, *batch.targets)
 
             # 3. backward: the gradient of the loss by every weight
-            loss.backward(update.precision.scaled(torch.full_like(loss, share)))
+            # (to compare the shape of a gradient given to `backward`, torch imports sympy: 0.4 s)
+            update.precision.scaled(loss * share).backward()
             passes.append(Pass(batch, outputs.detach(), loss.detach() * share))
 
         # 4. update: move each weight against its gradient
@@ -147,7 +147,7 @@ def search_step(
             with update.precision.autocast():
                 outputs = model(*batch.inputs)
                 loss = loss_function(outputs, *batch.targets)
-            loss.backward(torch.full_like(loss, share))
+            (loss * share).backward()
             passes.append(Pass(batch, outputs.detach(), loss.detach() * share))
         return passes
 

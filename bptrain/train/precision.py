@@ -62,9 +62,9 @@ class Precision:
             return nullcontext()
         return torch.autocast(self.device.type, self.dtype)
 
-    def scaled(self, loss_gradient: Tensor) -> Tensor:
-        """Return what to hand to `loss.backward` where fp32 hands over `loss_gradient`."""
-        return loss_gradient if self._scaler is None else self._scaler.scale(loss_gradient)
+    def scaled(self, loss: Tensor) -> Tensor:
+        """Return the loss to call `backward` on: in fp16 times the scale."""
+        return loss if self._scaler is None else self._scaler.scale(loss)
 
     def unscale(self, optimizer: torch.optim.Optimizer) -> None:
         """Divide the gradients by the scale, in place; once a step, before they are read."""
