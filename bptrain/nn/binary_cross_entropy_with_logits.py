@@ -1,4 +1,4 @@
-"""torch.nn.BCEWithLogitsLoss with the backward pass that stands in the file of its name in ops."""
+"""torch.nn.BCEWithLogitsLoss, backward pass in `bptrain.ops.binary_cross_entropy_with_logits`."""
 
 from typing import cast
 

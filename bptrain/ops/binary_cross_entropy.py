@@ -4,30 +4,30 @@ Shapes     x probabilities, t labels: the same shape, M elements; w weight that 
 Forward    l_m = -w_m (t_m log x_m + (1 - t_m) log(1 - x_m))     each log no less than -100
            L   = l  (none)   sum_m l_m  (sum)   sum_m l_m / M  (mean)
 Backward   writing x' for dL/dx, given L'; l' is L', or L' / M for the mean
-    x' = w l' (x - t) / (x (1 - x))      because dl/dx = -w (t / x - (1 - t) / (1 - x)), put over
-                                         one denominator; no less than 1e-12, so that a wrong
-                                         certainty is pulled back hard and not infinitely
+    x' = w l' (x - t) / (x (1 - x))      because dl/dx = -w (t / x - (1 - t) / (1 - x)), over one
+                                         denominator; no less than 1e-12, so that a certain and
+                                         wrong x has a gradient that is large, not infinite
     t' = w l' (log(1 - x) - log x)       because l is linear in t; each log no less than -100
-Keeps      x and t, w: x is the sigmoid's output, which that layer keeps anyway
+Saves      x, t (if x' is needed) and w: x is the sigmoid's output, which that layer saves anyway
 Cost       6M flops and 2M logarithms forward, 5M flops backward
 Source     derived here, with torch's two bounds. At x = 0 or 1 torch's t' is infinite; here it is
            the slope of the bounded logarithms. ops/binary_cross_entropy_with_logits.py
            needs no bounds: prefer it
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
-from bptrain.ops.autocast import first_derivative, loss_in_float32
+from bptrain.ops.operation import operation
+from bptrain.ops.precision import float32_loss
 from bptrain.ops.reduction import (
     Reduction,
     checked_broadcast,
     checked_reduction,
     checked_shapes,
+    grad_of_elements,
     reduced,
-    spread,
     widened,
 )
 
@@ -36,7 +36,7 @@ LEAST_DENOMINATOR = 9.999999960041972e-13  # 1e-12 in float32, as it stands in t
 
 
 class Needs(NamedTuple):
-    """Which gradients are wanted."""
+    """Which gradients are needed."""
 
     x: bool
     t: bool
@@ -46,18 +46,22 @@ class Saved(NamedTuple):
     """What the backward pass reads."""
 
     x: Tensor
-    t: Tensor | None  # if x' is wanted
+    t: Tensor | None  # if x' is needed
     w: Tensor | None
+    reduction: Reduction
 
 
-def forward(x: Tensor, t: Tensor, w: Tensor | None, reduction: Reduction) -> Tensor:
+def forward(
+    x: Tensor, t: Tensor, w: Tensor | None, reduction: Reduction, needs: Needs
+) -> tuple[Tensor, Saved]:
     """Return L in float32 or wider."""
+    saved = Saved(x, t if needs.x else None, w, reduction)
     x, t = widened(x, t)
     log_x, log_rest = _logarithms(x)
     losses = log_rest.mul_(t - 1).sub_(log_x.mul_(t))
     if w is not None:
         losses = losses * w
-    return reduced(losses, reduction, losses.numel())
+    return reduced(losses, reduction, losses.numel()), saved
 
 
 def _logarithms(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -66,12 +70,10 @@ def _logarithms(x: Tensor) -> tuple[Tensor, Tensor]:
     return x.log().clamp_min_(LEAST_LOG), x.neg().log1p_().clamp_min_(LEAST_LOG)
 
 
-def backward(
-    grad_loss: Tensor, saved: Saved, reduction: Reduction, needs: Needs
-) -> tuple[Tensor | None, Tensor | None]:
-    """Return x' and t', each None if it is not wanted."""
-    x, t, w = saved
-    grad_losses = spread(grad_loss, reduction, x.numel())
+def backward(grad_loss: Tensor, saved: Saved, needs: Needs) -> tuple[Tensor | None, Tensor | None]:
+    """Return x' and t', each None if it is not needed."""
+    x, t, w, reduction = saved
+    grad_losses = grad_of_elements(grad_loss, reduction, x.numel())
     if w is not None:
         grad_losses = grad_losses * w
     grad_x = grad_t = None
@@ -85,23 +87,7 @@ def backward(
     return grad_x, grad_t
 
 
-class BinaryCrossEntropyFunction(torch.autograd.Function):
-    """Glue between autograd and the two functions above."""
-
-    @staticmethod
-    @loss_in_float32("cpu", "cuda")
-    def forward(ctx: Any, x: Tensor, t: Tensor, w: Tensor | None, reduction: Reduction) -> Tensor:
-        """Run the forward pass and keep what the wanted gradients read."""
-        ctx.needs, ctx.reduction = Needs(*ctx.needs_input_grad[:2]), reduction
-        ctx.save_for_backward(*Saved(x, t if ctx.needs.x else None, w))
-        return forward(x, t, w, reduction)
-
-    @staticmethod
-    @first_derivative
-    def backward(ctx: Any, grad_loss: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
-        """Run the backward pass."""
-        saved = Saved(*ctx.saved_tensors)
-        return *backward(grad_loss, saved, ctx.reduction, ctx.needs), None, None
+binary_cross_entropy_function = operation(forward, backward, precision=float32_loss("cpu", "cuda"))
 
 
 def binary_cross_entropy(
@@ -115,5 +101,4 @@ def binary_cross_entropy(
     checked_reduction(reduction)
     checked_shapes(input=input, target=target)
     checked_broadcast(input, weight=weight)
-    loss: Tensor = BinaryCrossEntropyFunction.apply(input, target, weight, reduction)
-    return loss
+    return binary_cross_entropy_function(input, target, weight, reduction)

@@ -11,31 +11,33 @@ Backward   writing x' for dL/dx, given L'; l' is L', or L' / M for the mean
     x' = w l' (p - t)                            without q (q = 1), because d log p/dx = 1 - p
     x' = w l' ((1 + (q - 1) t) p - q t)          because (1 - t) + (1 + (q - 1) t) (p - 1) is that
     t' = w l' ((1 - q) log p - x)                because l is linear in t
-Keeps      x and t, w and q: nothing new is held. The slope p - t would replace x and t by one
-           tensor, but t is the caller's, and x may be in 16 bits, of which the slope is made in 32
+Saves      x, t (if x' is needed), w and q: nothing new. The slope p - t would replace x and t by
+           one tensor, but t is the caller's, and x may have 16 bits where the slope has 32
 Cost       8M flops, M exponentials and logarithms forward; 4M flops, M exponentials backward
 Source     derived here
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from bptrain.ops.autocast import first_derivative, loss_in_float32
+from bptrain.ops.operation import operation
+from bptrain.ops.precision import float32_loss
 from bptrain.ops.reduction import (
     Reduction,
     checked_broadcast,
     checked_reduction,
     checked_shapes,
+    grad_of_elements,
     reduced,
-    spread,
     widened,
 )
 
 
 class Needs(NamedTuple):
-    """Which gradients are wanted."""
+    """Which gradients are needed."""
 
     x: bool
     t: bool
@@ -45,17 +47,42 @@ class Saved(NamedTuple):
     """What the backward pass reads."""
 
     x: Tensor
-    t: Tensor | None  # if x' is wanted
+    t: Tensor | None  # if x' is needed
     w: Tensor | None
     q: Tensor | None
+    reduction: Reduction
+
+
+Gradients = tuple[Tensor | None, Tensor | None]
 
 
 def forward(
-    x: Tensor, t: Tensor, w: Tensor | None, q: Tensor | None, reduction: Reduction
-) -> Tensor:
+    x: Tensor, t: Tensor, w: Tensor | None, q: Tensor | None, reduction: Reduction, needs: Needs
+) -> tuple[Tensor, Saved]:
     """Return L in float32 or wider."""
+    saved = Saved(x, t if needs.x else None, w, q, reduction)
     x, t = widened(x, t)
-    log_p = _log_sigmoid(x)
+    return _loss(_log_sigmoid(x), x, t, w, q, reduction), saved
+
+
+def fused_forward(
+    x: Tensor, t: Tensor, w: Tensor | None, q: Tensor | None, reduction: Reduction, needs: Needs
+) -> tuple[Tensor, Saved]:
+    """Return L with log p from one kernel."""
+    saved = Saved(x, t if needs.x else None, w, q, reduction)
+    x, t = widened(x, t)
+    return _loss(_fused_log_sigmoid(x), x, t, w, q, reduction), saved
+
+
+def _loss(
+    log_p: Tensor,
+    x: Tensor,
+    t: Tensor,
+    w: Tensor | None,
+    q: Tensor | None,
+    reduction: Reduction,
+) -> Tensor:
+    """Return L = w ((1 - t) x - (1 + (q - 1) t) log p), reduced."""
     if q is not None:
         log_p = log_p * (1 + (q - 1) * t)
     losses = torch.addcmul(x, x, t, value=-1).sub_(log_p)
@@ -66,16 +93,31 @@ def forward(
 
 def _log_sigmoid(x: Tensor) -> Tensor:
     """Return log p = min(x, 0) - log(1 + e^-|x|), whose exponential cannot overflow."""
+    return x.clamp_max(0) - x.abs().neg().exp().log1p()
+
+
+def _fused_log_sigmoid(x: Tensor) -> Tensor:
+    """Return log p from one kernel."""
     log_p: Tensor = torch.ops.aten.log_sigmoid(x)
     return log_p
 
 
-def backward(
-    grad_loss: Tensor, saved: Saved, reduction: Reduction, needs: Needs
-) -> tuple[Tensor | None, Tensor | None]:
-    """Return x' and t', each None if it is not wanted."""
-    x, t, w, q = saved
-    grad_losses = spread(grad_loss, reduction, x.numel())
+def backward(grad_loss: Tensor, saved: Saved, needs: Needs) -> Gradients:
+    """Return x' and t', each None if it is not needed."""
+    return _gradients(_log_sigmoid, grad_loss, saved, needs)
+
+
+def fused_backward(grad_loss: Tensor, saved: Saved, needs: Needs) -> Gradients:
+    """Return x' and t' with log p from one kernel."""
+    return _gradients(_fused_log_sigmoid, grad_loss, saved, needs)
+
+
+def _gradients(
+    log_sigmoid: Callable[[Tensor], Tensor], grad_loss: Tensor, saved: Saved, needs: Needs
+) -> Gradients:
+    """Return the two gradients of the docstring."""
+    x, t, w, q, reduction = saved
+    grad_losses = grad_of_elements(grad_loss, reduction, x.numel())
     if w is not None:
         grad_losses = grad_losses * w
     grad_x = grad_t = None
@@ -86,37 +128,18 @@ def backward(
         grad_x = slope.mul_(grad_losses)
     if needs.t:
         (wide,) = widened(x)
-        slope = -wide if q is None else (1 - q) * _log_sigmoid(wide) - wide
+        slope = -wide if q is None else (1 - q) * log_sigmoid(wide) - wide
         grad_t = slope * grad_losses
     return grad_x, grad_t
 
 
-class BinaryCrossEntropyWithLogitsFunction(torch.autograd.Function):
-    """Glue between autograd and the two functions above."""
-
-    @staticmethod
-    @loss_in_float32("cpu", "cuda")
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        t: Tensor,
-        w: Tensor | None,
-        q: Tensor | None,
-        reduction: Reduction,
-    ) -> Tensor:
-        """Run the forward pass and keep what the wanted gradients read."""
-        ctx.needs, ctx.reduction = Needs(*ctx.needs_input_grad[:2]), reduction
-        ctx.save_for_backward(*Saved(x, t if ctx.needs.x else None, w, q))
-        return forward(x, t, w, q, reduction)
-
-    @staticmethod
-    @first_derivative
-    def backward(
-        ctx: Any, grad_loss: Tensor
-    ) -> tuple[Tensor | None, Tensor | None, None, None, None]:
-        """Run the backward pass."""
-        saved = Saved(*ctx.saved_tensors)
-        return *backward(grad_loss, saved, ctx.reduction, ctx.needs), None, None, None
+binary_cross_entropy_with_logits_function = operation(
+    forward,
+    backward,
+    fused_forward=fused_forward,
+    fused_backward=fused_backward,
+    precision=float32_loss("cpu", "cuda"),
+)
 
 
 def binary_cross_entropy_with_logits(
@@ -134,7 +157,4 @@ def binary_cross_entropy_with_logits(
     checked_reduction(reduction)
     checked_shapes(input=input, target=target)
     checked_broadcast(input, weight=weight, pos_weight=pos_weight)
-    loss: Tensor = BinaryCrossEntropyWithLogitsFunction.apply(
-        input, target, weight, pos_weight, reduction
-    )
-    return loss
+    return binary_cross_entropy_with_logits_function(input, target, weight, pos_weight, reduction)

@@ -6,19 +6,19 @@ from torch import Tensor
 from bptrain.ops.reduction import checked_constant
 
 
-def weights_of(
+def index_and_weights(
     t: Tensor, w: Tensor | None, ignore_index: int, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return of classes t [N, ...] the index, whether it is kept, and its weight, each [N, 1, ...].
+    """Return of classes t [N, ...] the index, whether it counts, and its weight, each [N, 1, ...].
 
-    The index of an ignored sample is 0 and its weight 0. All three are made of t and w again in
-    the backward pass: they are N numbers, where the logits are NK.
+    The index of an ignored sample is 0 and its weight 0. The backward pass computes all three
+    from t and w again: they are N numbers each, where the logits are NK.
     """
     t = t.unsqueeze(1)
-    kept = t != ignore_index
-    index = t * kept
-    w_n = kept.to(dtype) if w is None else w.to(dtype)[index] * kept
-    return index, kept, w_n
+    counts = t != ignore_index
+    index = t * counts
+    w_n = counts.to(dtype) if w is None else w.to(dtype)[index] * counts
+    return index, counts, w_n
 
 
 def checked_classes(input: Tensor, target: Tensor, weight: Tensor | None) -> None:

@@ -10,25 +10,26 @@ Backward   writing a' for dL/da, given L'; l' is L', or L' / N for the mean; s =
     a' = s l' (b / sqrt(AB) - a c / A)   of each n, because the derivative of a.b by a is b,
                                          and that of A^-1/2 is -a A^-3/2
     b' = s l' (a / sqrt(AB) - b c / B)   because c is symmetric in a and b
-Keeps      a and b, and of each pair s / sqrt(AB), s c / A, s c / B
+Saves      a and b, and of each pair s / sqrt(AB), s c / A (if a' is needed), s c / B (if b' is)
 Cost       6ND flops forward, 3ND backward for each gradient
 Source     derived here, with torch's 1e-12 that keeps the cosine of a zero vector finite; a label
            other than 1 and -1 has no loss, as in torch
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from bptrain.ops.autocast import first_derivative, loss_in_float32
+from bptrain.ops.operation import operation
+from bptrain.ops.precision import float32_loss
 from bptrain.ops.reduction import (
     Reduction,
     checked_constant,
     checked_reduction,
     checked_shapes,
+    grad_of_elements,
     reduced,
-    spread,
     widened,
 )
 
@@ -36,7 +37,7 @@ LEAST_SQUARE = 9.999999960041972e-13  # 1e-12 in float32, as torch adds it
 
 
 class Needs(NamedTuple):
-    """Which gradients are wanted."""
+    """Which gradients are needed."""
 
     a: bool
     b: bool
@@ -50,12 +51,13 @@ class Saved(NamedTuple):
     across: Tensor  # [N] s / sqrt(AB), the part of the other vector
     along_a: Tensor | None  # [N] s c / A, the part of a in a'
     along_b: Tensor | None  # [N] s c / B
+    reduction: Reduction
 
 
 def forward(
     a: Tensor, b: Tensor, y: Tensor, margin: float, reduction: Reduction, needs: Needs
 ) -> tuple[Tensor, Saved]:
-    """Return L in float32 or wider, and what the backward pass reads."""
+    """Return L in float32 or wider."""
     wide_a, wide_b = widened(a, b)
     A = (wide_a * wide_a).sum(-1).add_(LEAST_SQUARE)
     B = (wide_b * wide_b).sum(-1).add_(LEAST_SQUARE)
@@ -67,17 +69,15 @@ def forward(
     loss = reduced(losses, reduction, losses.numel())
 
     s = ((y == -1) & (beyond > 0)).to(c.dtype) - (y == 1).to(c.dtype)
-    return loss, Saved(
-        a, b, s / norms, s * c / A if needs.a else None, s * c / B if needs.b else None
-    )
+    along_a = s * c / A if needs.a else None
+    along_b = s * c / B if needs.b else None
+    return loss, Saved(a, b, s / norms, along_a, along_b, reduction)
 
 
-def backward(
-    grad_loss: Tensor, saved: Saved, reduction: Reduction
-) -> tuple[Tensor | None, Tensor | None]:
-    """Return a' and b', each None if it is not wanted."""
-    a, b, across, along_a, along_b = saved
-    grad_losses = spread(grad_loss, reduction, across.numel())
+def backward(grad_loss: Tensor, saved: Saved, needs: Needs) -> tuple[Tensor | None, Tensor | None]:
+    """Return a' and b', each None if it is not needed."""
+    a, b, across, along_a, along_b, reduction = saved
+    grad_losses = grad_of_elements(grad_loss, reduction, across.numel())
     across = (grad_losses * across).unsqueeze(-1)
     grad_a = grad_b = None
     if along_a is not None:
@@ -87,28 +87,7 @@ def backward(
     return grad_a, grad_b
 
 
-class CosineEmbeddingLossFunction(torch.autograd.Function):
-    """Glue between autograd and the two functions above."""
-
-    @staticmethod
-    @loss_in_float32("cpu", "cuda")
-    def forward(
-        ctx: Any, a: Tensor, b: Tensor, y: Tensor, margin: float, reduction: Reduction
-    ) -> Tensor:
-        """Run the forward pass and keep what the wanted gradients read."""
-        needs, ctx.reduction = Needs(*ctx.needs_input_grad[:2]), reduction
-        loss, saved = forward(a, b, y, margin, reduction, needs)
-        ctx.save_for_backward(*saved)
-        return loss
-
-    @staticmethod
-    @first_derivative
-    def backward(
-        ctx: Any, grad_loss: Tensor
-    ) -> tuple[Tensor | None, Tensor | None, None, None, None]:
-        """Run the backward pass."""
-        saved = Saved(*ctx.saved_tensors)
-        return *backward(grad_loss, saved, ctx.reduction), None, None, None
+cosine_embedding_loss_function = operation(forward, backward, precision=float32_loss("cpu", "cuda"))
 
 
 def cosine_embedding_loss(
@@ -130,5 +109,4 @@ def cosine_embedding_loss(
             f"input1 has shape {list(input1.shape)} and target {list(target.shape)}: expected "
             "[N, D] and [N], or [D] and a scalar"
         )
-    loss: Tensor = CosineEmbeddingLossFunction.apply(input1, input2, target, margin, reduction)
-    return loss
+    return cosine_embedding_loss_function(input1, input2, target, margin, reduction)

@@ -7,14 +7,14 @@ that read as the target: exponentially many, but a recursion sums them in T step
 Shapes     x [T, N, K] log-probabilities of the classes in each frame; each sample has U of T frames
            z [N, S] the target with a blank around and between its labels, S = 2 (labels) + 1
            L scalar, or [N] for 'none'; 'mean' divides a sample's loss by its number of labels first
-Forward    A path walks along z from its start to its end, one frame a step. In a step it may stay,
-           go on by one, or skip the blank between two labels, if these differ: between equal ones
-           the blank alone tells that there are two. With e_t(s) = x_t,z(s), after t frames
+Forward    A path moves along z from its start to its end, one frame a step. In a step it may stay,
+           move on by one, or skip the blank between two labels, if these differ: between equal
+           ones only the blank tells that there are two. With e_t(s) = x_t,z(s), after t frames
            a_0(s) = log [s = 0]                                       before any frame: at the start
            a_t(s) = e_t(s) + log(e^a_t-1(s) + e^a_t-1(s-1) + [z_s != z_s-2] e^a_t-1(s-2))
            l      = -log(e^a_U(S-1) + e^a_U(S-2))       at the end: the last blank or the last label
            a_t(s) is the log-probability of the first t frames on all paths that are at s then.
-           Two neighbouring blanks are equal too, so that the one condition never skips a label
+           Two neighboring blanks are equal too, so that the one condition never skips a label
 Backward   writing x' for dL/dx, given l' (of the mean: L' / (N labels))
            b_U(s) = log [s = S-1 or s = S-2]
            b_t(s) = log(sum of e^(e_t+1(r) + b_t+1(r)) over r = s, s+1 and, if z_s+2 != z_s, s+2)
@@ -34,7 +34,8 @@ Convention the derivative by x alone is -g, yet torch, and we, return p - g with
 Infinite   a target that does not fit into U frames has no path: l is inf, its gradient NaN, or both
            0 with zero_infinity. A class of probability 0, x = -inf, gets a gradient of 0, where
            torch's (inf - inf) gives NaN
-Keeps      x, a [T + 1, N, S], l, z and the lengths; e is read off x again, b is made going backward
+Saves      x, a [T + 1, N, S], l, z and the lengths; e is read from x again, b is computed from the
+           last frame to the first
 Cost       per frame and place of z 2 log-sums forward and 2 backward; T steps one after the other,
            each over all samples and places at once: as fast as torch's kernel where these are
            many (N S of a thousand or more, on a CPU core), slower where the steps are short
@@ -44,22 +45,16 @@ Source     A. Graves et al., Connectionist Temporal Classification (2006), equat
 
 from collections.abc import Sequence
 from math import inf, nan
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from bptrain.ops.autocast import first_derivative, in_float32
+from bptrain.ops.operation import operation
+from bptrain.ops.precision import float32_on
 from bptrain.ops.reduction import Reduction, checked_reduction
 
 Lengths = Tensor | Sequence[int]
-
-
-class Options(NamedTuple):
-    """The constants of one call."""
-
-    reduction: Reduction
-    zero_infinity: bool
 
 
 class Saved(NamedTuple):
@@ -71,21 +66,28 @@ class Saved(NamedTuple):
     labels: Tensor  # [N], how many the target has
     nll: Tensor  # [N], l
     a: Tensor  # [T + 1, 2 + S, N], two places before the start that no path is at
+    reduction: Reduction
+    zero_infinity: bool
 
 
 def forward(
-    x: Tensor, z: Tensor, frames: Tensor, labels: Tensor, options: Options
+    x: Tensor,
+    z: Tensor,
+    frames: Tensor,
+    labels: Tensor,
+    reduction: Reduction,
+    zero_infinity: bool,
 ) -> tuple[Tensor, Saved]:
-    """Return L and what the backward pass reads."""
-    e, barrier = emissions(x, z), barriers(z)
-    nowhere = torch.full_like(e[0, :1], -inf).expand(2, -1)
+    """Return L in the dtype of x."""
+    e, skip_mask = emissions(x, z), skip_mask_of(z)
+    no_path = torch.full_like(e[0, :1], -inf).expand(2, -1)
     a_t = torch.full_like(e[0], -inf)
     a_t[0] = 0
-    a_t = torch.cat([nowhere, a_t])
+    a_t = torch.cat([no_path, a_t])
     a = [a_t]
     for e_t in e.unbind(0):
-        stay, step, skip = a_t[2:], a_t[1:-1], a_t[:-2] + barrier
-        a_t = torch.cat([nowhere, torch.logaddexp(torch.logaddexp(stay, step), skip).add_(e_t)])
+        stay, step, skip = a_t[2:], a_t[1:-1], a_t[:-2] + skip_mask
+        a_t = torch.cat([no_path, torch.logaddexp(torch.logaddexp(stay, step), skip).add_(e_t)])
         a.append(a_t)
     table = torch.stack(a)
 
@@ -94,42 +96,43 @@ def forward(
     last_label = table[frames, 2 * labels + 1, sample]  # of a target without labels: in front
     nll = -torch.logaddexp(last_blank, last_label)
 
-    loss = nll.masked_fill(nll == inf, 0) if options.zero_infinity else nll
-    if options.reduction == "mean":
+    loss = nll.masked_fill(nll == inf, 0) if zero_infinity else nll
+    if reduction == "mean":
         loss = (loss / labels.clamp(min=1)).mean()
-    elif options.reduction == "sum":
+    elif reduction == "sum":
         loss = loss.sum()
-    return loss.to(x.dtype), Saved(x, z, frames, labels, nll, table)
+    saved = Saved(x, z, frames, labels, nll, table, reduction, zero_infinity)
+    return loss.to(x.dtype), saved
 
 
-def backward(grad_loss: Tensor, saved: Saved, options: Options) -> Tensor:
+def backward(grad_loss: Tensor, saved: Saved) -> Tensor:
     """Return x' [T, N, K] under torch's convention."""
-    x, z, frames, labels, nll, a = saved
-    b = after(emissions(x, z), z, frames, labels)
+    x, z, frames, labels, nll, a, *_ = saved
+    b = log_probability_after(emissions(x, z), z, frames, labels)
     possible = nll.masked_fill(nll == inf, 0)  # a + b is -inf there: -inf + inf would be NaN
     g = b.add_(a[1:, 2:]).add_(possible).exp_()  # [T, S, N]
 
     grad_x = _wide(x).exp()
     grad_x.scatter_add_(2, z.expand(len(x), *z.shape), g.neg_().transpose(1, 2))
-    grad_x.mul_(_grad_nll(grad_loss, saved, options).unsqueeze(1))
+    grad_x.mul_(_grad_nll(grad_loss, saved).unsqueeze(1))
     past = torch.arange(len(x), device=x.device).unsqueeze(1) >= frames  # [T, N]
     return grad_x.masked_fill_(past.unsqueeze(2), 0).to(x.dtype)
 
 
-def after(e: Tensor, z: Tensor, frames: Tensor, labels: Tensor) -> Tensor:
+def log_probability_after(e: Tensor, z: Tensor, frames: Tensor, labels: Tensor) -> Tensor:
     """Return b [T, S, N], of which the first is b_1."""
     place = torch.arange(z.shape[1], device=z.device).unsqueeze(1)
     ends = (place == 2 * labels) | (place == 2 * labels - 1)  # [S, N]
     b_end = torch.full_like(e[0], -inf).masked_fill_(ends, 0)
-    nowhere = torch.full_like(e[0, :1], -inf).expand(2, -1)
-    barrier = torch.cat([barriers(z), nowhere])[2:]  # of the place that is skipped to
+    no_path = torch.full_like(e[0, :1], -inf).expand(2, -1)
+    skip_mask = torch.cat([skip_mask_of(z), no_path])[2:]  # of the place that is skipped to
     b_t = torch.full_like(b_end, -inf)
     b = []
     for t, e_t in zip(range(len(e), 0, -1), reversed(e.unbind(0)), strict=True):
         b_t = torch.where(frames == t, b_end, b_t)
         b.append(b_t)
-        ahead = torch.cat([e_t + b_t, nowhere])
-        stay, step, skip = ahead[:-2], ahead[1:-1], ahead[2:] + barrier
+        ahead = torch.cat([e_t + b_t, no_path])
+        stay, step, skip = ahead[:-2], ahead[1:-1], ahead[2:] + skip_mask
         b_t = torch.logaddexp(torch.logaddexp(stay, step), skip)
     return torch.stack(b[::-1])
 
@@ -144,20 +147,20 @@ def emissions(x: Tensor, z: Tensor) -> Tensor:
     return e.transpose(1, 2).contiguous()
 
 
-def barriers(z: Tensor) -> Tensor:
-    """Return [S, N] what skipping to s adds: 0 where z_s != z_s-2, else -inf."""
+def skip_mask_of(z: Tensor) -> Tensor:
+    """Return [S, N] the mask added to a skip to s: 0 where z_s != z_s-2, else -inf."""
     differs = torch.zeros_like(z, dtype=torch.bool)
     differs[:, 2:] = z[:, 2:] != z[:, :-2]
     return torch.where(differs, 0.0, -inf).t().contiguous()
 
 
-def _grad_nll(grad_loss: Tensor, saved: Saved, options: Options) -> Tensor:
+def _grad_nll(grad_loss: Tensor, saved: Saved) -> Tensor:
     """Return l' [N], NaN or with zero_infinity 0 where l is infinite."""
     grad = grad_loss.to(saved.nll.dtype)
-    if options.reduction == "mean":
+    if saved.reduction == "mean":
         grad = grad / (saved.labels.clamp(min=1) * len(saved.labels))
     impossible = saved.nll == inf
-    grad = torch.where(impossible, 0 if options.zero_infinity else nan, grad)
+    grad = torch.where(impossible, 0 if saved.zero_infinity else nan, grad)
     return torch.where(saved.nll.isnan(), nan, grad)  # a NaN in x reaches the whole sample
 
 
@@ -165,26 +168,7 @@ def _wide(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-class CTCLossFunction(torch.autograd.Function):
-    """Glue between autograd and the two functions above."""
-
-    @staticmethod
-    @in_float32("cpu", "cuda")
-    def forward(
-        ctx: Any, x: Tensor, z: Tensor, frames: Tensor, labels: Tensor, options: Options
-    ) -> Tensor:
-        """Run the forward pass and keep what the backward reads."""
-        loss, saved = forward(x, z, frames, labels, options)
-        ctx.save_for_backward(*saved)
-        ctx.options = options
-        return loss
-
-    @staticmethod
-    @first_derivative
-    def backward(ctx: Any, grad_loss: Tensor) -> tuple[Tensor, None, None, None, None]:
-        """Run the backward pass."""
-        grad_x = backward(grad_loss, Saved(*ctx.saved_tensors), ctx.options)
-        return grad_x, None, None, None, None
+ctc_loss_function = operation(forward, backward, precision=float32_on("cpu", "cuda"))
 
 
 def ctc_loss(
@@ -218,7 +202,7 @@ def ctc_loss(
     bound = targets.shape[-1] if targets.dim() else 0
     labels = _lengths("target_lengths", target_lengths, N, bound, x.device)
     z = with_blanks(_padded(targets.to(x.device), labels, target_lengths), labels, blank)
-    loss: Tensor = CTCLossFunction.apply(x, z, frames, labels, Options(reduction, zero_infinity))
+    loss = ctc_loss_function(x, z, frames, labels, reduction, zero_infinity)
     return loss.squeeze(0) if unbatched and reduction == "none" else loss
 
 

@@ -11,7 +11,7 @@ Backward   writing x' for dL/dx, given L'; l' is L', or L' / M for the mean
     v' = sum (1 - d^2 / u) / 2u l'     because dl/du = 1 / 2u - d^2 / 2u^2, summed over the elements
                                        that share a variance. du/dv is taken as 1 even where u is
                                        eps, as in torch, so that a variance of 0 can grow again
-Keeps      d and v, which is small where it is shared; x and t would be one tensor more
+Saves      d and v, which is small where it is shared; x and t would be one tensor more
 Cost       4M flops and M logarithms forward, 6M flops backward
 Source     derived here; the loss: Nix and Weigend 1994, "Estimating the mean and variance of the
            target probability distribution". Under autocast on a CPU 16-bit tensors stay so, as
@@ -19,24 +19,24 @@ Source     derived here; the loss: Nix and Weigend 1994, "Estimating the mean an
 """
 
 from math import log, pi
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
-from bptrain.ops.autocast import first_derivative, loss_in_float32
+from bptrain.ops.operation import operation
+from bptrain.ops.precision import float32_loss
 from bptrain.ops.reduction import (
     Reduction,
     checked_reduction,
     checked_shapes,
+    grad_of_elements,
     reduced,
-    spread,
     widened,
 )
 
 
 class Needs(NamedTuple):
-    """Which gradients are wanted."""
+    """Which gradients are needed."""
 
     x: bool
     t: bool
@@ -56,27 +56,30 @@ class Saved(NamedTuple):
 
     d: Tensor
     v: Tensor
+    options: Options
 
 
-def forward(x: Tensor, t: Tensor, v: Tensor, options: Options) -> tuple[Tensor, Saved]:
-    """Return L in float32 or wider, and what the backward pass reads."""
+def forward(
+    x: Tensor, t: Tensor, v: Tensor, options: Options, needs: Needs
+) -> tuple[Tensor, Saved]:
+    """Return L in float32 or wider."""
     x, t, u = widened(x, t, v)
     u = u.clamp_min(options.eps)
     d = x - t
     losses = (d * d).div_(u).add_(u.log()).mul_(0.5)
     if options.full:
         losses += 0.5 * log(2 * pi)
-    return reduced(losses, options.reduction, losses.numel()), Saved(d, v)
+    return reduced(losses, options.reduction, losses.numel()), Saved(d, v, options)
 
 
 def backward(
-    grad_loss: Tensor, saved: Saved, options: Options, needs: Needs
+    grad_loss: Tensor, saved: Saved, needs: Needs
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """Return x', t' and v', each None if it is not wanted."""
-    d, v = saved
+    """Return x', t' and v', each None if it is not needed."""
+    d, v, options = saved
     (u,) = widened(v)
     u = u.clamp_min(options.eps)
-    grad_losses = spread(grad_loss, options.reduction, d.numel())
+    grad_losses = grad_of_elements(grad_loss, options.reduction, d.numel())
     d_over_u = d / u
     grad_x = grad_t = grad_v = None
     if needs.x:
@@ -89,25 +92,7 @@ def backward(
     return grad_x, grad_t, grad_v
 
 
-class GaussianNLLLossFunction(torch.autograd.Function):
-    """Glue between autograd and the two functions above."""
-
-    @staticmethod
-    @loss_in_float32("cuda")
-    def forward(ctx: Any, x: Tensor, t: Tensor, v: Tensor, options: Options) -> Tensor:
-        """Run the forward pass and keep the difference and the variance."""
-        ctx.needs, ctx.options = Needs(*ctx.needs_input_grad[:3]), options
-        loss, saved = forward(x, t, v, options)
-        ctx.save_for_backward(*saved)
-        return loss
-
-    @staticmethod
-    @first_derivative
-    def backward(
-        ctx: Any, grad_loss: Tensor
-    ) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
-        """Run the backward pass."""
-        return *backward(grad_loss, Saved(*ctx.saved_tensors), ctx.options, ctx.needs), None
+gaussian_nll_loss_function = operation(forward, backward, precision=float32_loss("cuda"))
 
 
 def gaussian_nll_loss(
@@ -128,8 +113,7 @@ def gaussian_nll_loss(
     checked_shapes(input=input, target=target)
     variance = _variance(input, var)
     options = Options(full, eps, reduction)
-    loss: Tensor = GaussianNLLLossFunction.apply(input, target, variance, options)
-    return loss
+    return gaussian_nll_loss_function(input, target, variance, options)
 
 
 def _variance(input: Tensor, var: Tensor | float) -> Tensor:

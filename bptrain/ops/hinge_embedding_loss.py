@@ -6,24 +6,25 @@ Forward    l_m = x_m where y = 1,   max(0, margin - x_m) where y = -1
 Backward   writing x' for dL/dx, given L'; l' is L', or L' / M for the mean
     x' = s l'     because dl/dx = s: 1 where y = 1, -1 where y = -1 and x < margin, else 0; at the
                   kink x = margin 0 is taken, as in torch
-Keeps      s in one byte an element, where x and y take eight
-Cost       about 4 comparisons an element forward, M flops backward
+Saves      s in one byte an element, where x and y take eight
+Cost       about 6 comparisons an element forward, M flops backward
 Source     derived here; a label other than 1 and -1 counts both parts, as in torch
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from bptrain.ops.autocast import first_derivative, loss_in_float32
+from bptrain.ops.operation import operation
+from bptrain.ops.precision import float32_loss
 from bptrain.ops.reduction import (
     Reduction,
     checked_constant,
     checked_reduction,
     checked_shapes,
+    grad_of_elements,
     reduced,
-    spread,
     widened,
 )
 
@@ -32,46 +33,27 @@ class Saved(NamedTuple):
     """What the backward pass reads."""
 
     s: Tensor  # int8
+    reduction: Reduction
 
 
-def forward(
-    x: Tensor, y: Tensor, margin: float, reduction: Reduction, needs_x: bool
-) -> tuple[Tensor, Saved | None]:
-    """Return L in float32 or wider, and what the backward pass reads if x' is wanted."""
+def forward(x: Tensor, y: Tensor, margin: float, reduction: Reduction) -> tuple[Tensor, Saved]:
+    """Return L in float32 or wider."""
     (x,) = widened(x)
     gap = margin - x
     similar, dissimilar = y != -1, y != 1
     losses = torch.where(similar, x, 0) + torch.where(dissimilar, gap.clamp_min(0), 0)
-    loss = reduced(losses, reduction, losses.numel())
-    if not needs_x:
-        return loss, None
-    pushes = (gap > 0).logical_and_(dissimilar)
-    return loss, Saved(similar.view(torch.int8) - pushes.view(torch.int8))
+    within_margin = (gap > 0).logical_and_(dissimilar)
+    s = similar.view(torch.int8) - within_margin.view(torch.int8)
+    return reduced(losses, reduction, losses.numel()), Saved(s, reduction)
 
 
-def backward(grad_loss: Tensor, saved: Saved, reduction: Reduction) -> Tensor:
+def backward(grad_loss: Tensor, saved: Saved) -> Tensor:
     """Return x'."""
-    return saved.s * spread(grad_loss, reduction, saved.s.numel())
+    s, reduction = saved
+    return s * grad_of_elements(grad_loss, reduction, s.numel())
 
 
-class HingeEmbeddingLossFunction(torch.autograd.Function):
-    """Glue between autograd and the two functions above."""
-
-    @staticmethod
-    @loss_in_float32("cpu", "cuda")
-    def forward(ctx: Any, x: Tensor, y: Tensor, margin: float, reduction: Reduction) -> Tensor:
-        """Run the forward pass and keep the slopes."""
-        ctx.reduction = reduction
-        loss, saved = forward(x, y, margin, reduction, ctx.needs_input_grad[0])
-        if saved is not None:
-            ctx.save_for_backward(*saved)
-        return loss
-
-    @staticmethod
-    @first_derivative
-    def backward(ctx: Any, grad_loss: Tensor) -> tuple[Tensor, None, None, None]:
-        """Run the backward pass."""
-        return backward(grad_loss, Saved(*ctx.saved_tensors), ctx.reduction), None, None, None
+hinge_embedding_loss_function = operation(forward, backward, precision=float32_loss("cpu", "cuda"))
 
 
 def hinge_embedding_loss(
@@ -84,5 +66,4 @@ def hinge_embedding_loss(
     checked_reduction(reduction)
     checked_shapes(input=input, target=target)
     checked_constant(target=target)
-    loss: Tensor = HingeEmbeddingLossFunction.apply(input, target, margin, reduction)
-    return loss
+    return hinge_embedding_loss_function(input, target, margin, reduction)

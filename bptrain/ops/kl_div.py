@@ -9,23 +9,24 @@ Backward   writing x' for dL/dx, given L'; l' is L', or L' / A for a mean
     t' = (log t + 1 - x) l'          because d(t log t)/dt = log t + 1
     x' = -e^t l'                     with log_target, because the target itself is e^t
     t' = e^t (t + 1 - x) l'          with log_target, because d(t e^t)/dt = e^t (t + 1)
-Keeps      t; x too, if t' is wanted
+Saves      t; x too, if t' is needed
 Cost       3M flops and M logarithms or exponentials forward, M flops backward
 Source     derived here. At t = 0 the slope t' is -infinity, where torch returns NaN
 """
 
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from bptrain.ops.autocast import first_derivative, loss_in_float32
+from bptrain.ops.operation import operation
+from bptrain.ops.precision import float32_loss
 from bptrain.ops.reduction import (
     Reduction,
     checked_reduction,
     checked_shapes,
+    grad_of_elements,
     reduced,
-    spread,
     widened,
 )
 
@@ -33,72 +34,48 @@ ReductionOrBatchmean = Reduction | Literal["batchmean"]
 
 
 class Needs(NamedTuple):
-    """Which gradients are wanted."""
+    """Which gradients are needed."""
 
     x: bool
     t: bool
-
-
-class Options(NamedTuple):
-    """The constants of one call."""
-
-    reduction: Reduction
-    A: int  # what a mean divides by
-    log_target: bool
 
 
 class Saved(NamedTuple):
     """What the backward pass reads."""
 
     t: Tensor
-    x: Tensor | None  # if t' is wanted
+    x: Tensor | None  # if t' is needed
+    log_target: bool
+    reduction: Reduction
+    A: int  # what a mean divides by
 
 
-def forward(x: Tensor, t: Tensor, options: Options) -> Tensor:
+def forward(
+    x: Tensor, t: Tensor, log_target: bool, reduction: Reduction, A: int, needs: Needs
+) -> tuple[Tensor, Saved]:
     """Return L in float32 or wider."""
+    saved = Saved(t, x if needs.t else None, log_target, reduction, A)
     x, t = widened(x, t)
-    if options.log_target:
-        losses = (t - x).mul_(t.exp())
-    else:
-        losses = torch.xlogy(t, t).addcmul_(t, x, value=-1)
-    return reduced(losses, options.reduction, options.A)
+    losses = t.exp().mul_(t - x) if log_target else torch.xlogy(t, t).addcmul_(t, x, value=-1)
+    return reduced(losses, reduction, A), saved
 
 
-def backward(
-    grad_loss: Tensor, saved: Saved, options: Options, needs: Needs
-) -> tuple[Tensor | None, Tensor | None]:
-    """Return x' and t', each None if it is not wanted."""
-    (t,) = widened(saved.t)
-    grad_losses = spread(grad_loss, options.reduction, options.A)
-    probability = t.exp() if options.log_target else t
+def backward(grad_loss: Tensor, saved: Saved, needs: Needs) -> tuple[Tensor | None, Tensor | None]:
+    """Return x' and t', each None if it is not needed."""
+    t, x, log_target, reduction, A = saved
+    (t,) = widened(t)
+    grad_losses = grad_of_elements(grad_loss, reduction, A)
+    probability = t.exp() if log_target else t
     grad_x = grad_t = None
     if needs.x:
         grad_x = probability * -grad_losses
-    if saved.x is not None:
-        if options.log_target:
-            slope = (t + 1 - saved.x).mul_(probability)
-        else:
-            slope = t.log().add_(1) - saved.x
+    if x is not None:
+        slope = (t + 1 - x).mul_(probability) if log_target else t.log().add_(1) - x
         grad_t = slope * grad_losses
     return grad_x, grad_t
 
 
-class KLDivFunction(torch.autograd.Function):
-    """Glue between autograd and the two functions above."""
-
-    @staticmethod
-    @loss_in_float32("cpu", "cuda")
-    def forward(ctx: Any, x: Tensor, t: Tensor, options: Options) -> Tensor:
-        """Run the forward pass and keep what the wanted gradients read."""
-        ctx.needs, ctx.options = Needs(*ctx.needs_input_grad[:2]), options
-        ctx.save_for_backward(*Saved(t, x if ctx.needs.t else None))
-        return forward(x, t, options)
-
-    @staticmethod
-    @first_derivative
-    def backward(ctx: Any, grad_loss: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        """Run the backward pass."""
-        return *backward(grad_loss, Saved(*ctx.saved_tensors), ctx.options, ctx.needs), None
+kl_div_function = operation(forward, backward, precision=float32_loss("cpu", "cuda"))
 
 
 def kl_div(
@@ -116,8 +93,6 @@ def kl_div(
     checked_reduction(reduction, "batchmean")
     checked_shapes(input=input, target=target)
     if reduction == "batchmean":
-        options = Options("mean", input.shape[0] if input.dim() else 1, log_target)
-    else:
-        options = Options(reduction, input.numel(), log_target)
-    loss: Tensor = KLDivFunction.apply(input, target, options)
-    return loss
+        N = input.shape[0] if input.dim() else 1
+        return kl_div_function(input, target, log_target, "mean", N)
+    return kl_div_function(input, target, log_target, reduction, input.numel())

@@ -8,29 +8,31 @@ Backward   writing a' for dL/da, given L'; l' is L', or L' / M for the mean. All
     a' = -y l'           because dl/da = -y
     b' = y l'            because dl/db = y
     y' = (b - a) l'      because dl/dy = b - a
-Keeps      y where the loss is active and 0 elsewhere; the same of b - a, if y' is wanted
+Saves      y where the loss is active and 0 elsewhere (if a' or b' is needed); the same of b - a
+           (if y' is needed)
 Cost       4M flops forward, M backward for each gradient
 Source     derived here
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from bptrain.ops.autocast import first_derivative, loss_in_float32
+from bptrain.ops.operation import operation
+from bptrain.ops.precision import float32_loss
 from bptrain.ops.reduction import (
     Reduction,
     checked_reduction,
     checked_shapes,
+    grad_of_elements,
     reduced,
-    spread,
     widened,
 )
 
 
 class Needs(NamedTuple):
-    """Which gradients are wanted."""
+    """Which gradients are needed."""
 
     a: bool
     b: bool
@@ -38,33 +40,34 @@ class Needs(NamedTuple):
 
 
 class Saved(NamedTuple):
-    """What the backward pass reads; each is 0 where the loss is not active."""
+    """What the backward pass reads; y and gap are 0 where the loss is not active."""
 
-    y: Tensor | None  # if a' or b' is wanted
-    gap: Tensor | None  # b - a, if y' is wanted
+    y: Tensor | None  # if a' or b' is needed
+    gap: Tensor | None  # b - a, if y' is needed
+    M: int
+    reduction: Reduction
 
 
 def forward(
     a: Tensor, b: Tensor, y: Tensor, margin: float, reduction: Reduction, needs: Needs
 ) -> tuple[Tensor, Saved]:
-    """Return L in float32 or wider, and what the backward pass reads."""
+    """Return L in float32 or wider."""
     a, b = widened(a, b)
     gap = b - a
     losses = gap * y + margin
     active = losses > 0
-    loss = reduced(losses.clamp_min(0), reduction, losses.numel())
-    return loss, Saved(
-        torch.where(active, y, 0) if needs.a or needs.b else None,
-        torch.where(active, gap, 0) if needs.y else None,
-    )
+    M = losses.numel()
+    saved_y = torch.where(active, y, 0) if needs.a or needs.b else None
+    saved_gap = torch.where(active, gap, 0) if needs.y else None
+    return reduced(losses.clamp_min(0), reduction, M), Saved(saved_y, saved_gap, M, reduction)
 
 
 def backward(
-    grad_loss: Tensor, saved: Saved, reduction: Reduction, needs: Needs, M: int
+    grad_loss: Tensor, saved: Saved, needs: Needs
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """Return a', b' and y', each None if it is not wanted."""
-    y, gap = saved
-    grad_losses = spread(grad_loss, reduction, M)
+    """Return a', b' and y', each None if it is not needed."""
+    y, gap, M, reduction = saved
+    grad_losses = grad_of_elements(grad_loss, reduction, M)
     grad_a = grad_b = grad_y = None
     if y is not None:
         (y,) = widened(y)
@@ -75,29 +78,7 @@ def backward(
     return grad_a, grad_b, grad_y
 
 
-class MarginRankingLossFunction(torch.autograd.Function):
-    """Glue between autograd and the two functions above."""
-
-    @staticmethod
-    @loss_in_float32("cpu", "cuda")
-    def forward(
-        ctx: Any, a: Tensor, b: Tensor, y: Tensor, margin: float, reduction: Reduction
-    ) -> Tensor:
-        """Run the forward pass and keep what the wanted gradients read."""
-        ctx.needs, ctx.reduction = Needs(*ctx.needs_input_grad[:3]), reduction
-        ctx.M = a.numel()
-        loss, saved = forward(a, b, y, margin, reduction, ctx.needs)
-        ctx.save_for_backward(*saved)
-        return loss
-
-    @staticmethod
-    @first_derivative
-    def backward(
-        ctx: Any, grad_loss: Tensor
-    ) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None]:
-        """Run the backward pass."""
-        saved = Saved(*ctx.saved_tensors)
-        return *backward(grad_loss, saved, ctx.reduction, ctx.needs, ctx.M), None, None
+margin_ranking_loss_function = operation(forward, backward, precision=float32_loss("cpu", "cuda"))
 
 
 def margin_ranking_loss(
@@ -113,5 +94,4 @@ def margin_ranking_loss(
     """
     checked_reduction(reduction)
     checked_shapes(input1=input1, input2=input2, target=target)
-    loss: Tensor = MarginRankingLossFunction.apply(input1, input2, target, margin, reduction)
-    return loss
+    return margin_ranking_loss_function(input1, input2, target, margin, reduction)

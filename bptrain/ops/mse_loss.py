@@ -25,8 +25,8 @@ from bptrain.ops.reduction import (
     Reduction,
     checked_reduction,
     checked_shapes,
+    grad_of_elements,
     reduced,
-    spread,
     widened,
 )
 
@@ -69,7 +69,7 @@ def backward(
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """Return x', t' and w', each None if it is not needed."""
     d, w, A, L, reduction = saved
-    grad_losses = spread(grad_loss, reduction, d.numel() if A is None else A)
+    grad_losses = grad_of_elements(grad_loss, reduction, d.numel() if A is None else A)
     grad_x = grad_t = grad_w = None
     if needs.x or needs.t:
         grad_d = d * (2 * grad_losses if w is None else 2 * w * grad_losses)

@@ -12,30 +12,31 @@ Backward   writing x' for dL/dx, given L'; l' is L', or L' / M for the mean
     t' = -x l'                        because l is linear in t; for a rate, -log(x + eps) l'
     t' += (log t + 1 / (2t)) l'       with full where t > 1, because the slopes of t log t - t and
                                       of log(t) / 2 are log t and 1 / (2t)
-Keeps      x, and t unless t' alone is wanted and not full; the rate e^x is made again
+Saves      x, and t (if x' is needed, or with full); the rate e^x is computed again
 Cost       3M flops and M exponentials or logarithms each way
 Source     derived here. With full torch's t' is NaN at t = 0; here no term of Stirling's is there
 """
 
 from math import pi
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from bptrain.ops.autocast import first_derivative, loss_in_float32
+from bptrain.ops.operation import operation
+from bptrain.ops.precision import float32_loss
 from bptrain.ops.reduction import (
     Reduction,
     checked_reduction,
     checked_shapes,
+    grad_of_elements,
     reduced,
-    spread,
     widened,
 )
 
 
 class Needs(NamedTuple):
-    """Which gradients are wanted."""
+    """Which gradients are needed."""
 
     x: bool
     t: bool
@@ -54,11 +55,13 @@ class Saved(NamedTuple):
     """What the backward pass reads."""
 
     x: Tensor
-    t: Tensor | None  # if x' is wanted, or t' with full
+    t: Tensor | None  # if x' is needed, or t' with full
+    options: Options
 
 
-def forward(x: Tensor, t: Tensor, options: Options) -> Tensor:
+def forward(x: Tensor, t: Tensor, options: Options, needs: Needs) -> tuple[Tensor, Saved]:
     """Return L in float32 or wider."""
+    saved = Saved(x, t if needs.x or options.full else None, options)
     x, t = widened(x, t)
     if options.log_input:
         losses = x.exp().addcmul_(t, x, value=-1)
@@ -67,16 +70,14 @@ def forward(x: Tensor, t: Tensor, options: Options) -> Tensor:
     if options.full:
         stirling = t * t.log() - t + (2 * pi * t).log_().mul_(0.5)
         losses += torch.where(t > 1, stirling, 0)
-    return reduced(losses, options.reduction, losses.numel())
+    return reduced(losses, options.reduction, losses.numel()), saved
 
 
-def backward(
-    grad_loss: Tensor, saved: Saved, options: Options, needs: Needs
-) -> tuple[Tensor | None, Tensor | None]:
-    """Return x' and t', each None if it is not wanted."""
-    (x,) = widened(saved.x)
-    t = saved.t
-    grad_losses = spread(grad_loss, options.reduction, x.numel())
+def backward(grad_loss: Tensor, saved: Saved, needs: Needs) -> tuple[Tensor | None, Tensor | None]:
+    """Return x' and t', each None if it is not needed."""
+    x, t, options = saved
+    (x,) = widened(x)
+    grad_losses = grad_of_elements(grad_loss, options.reduction, x.numel())
     grad_x = grad_t = None
     if needs.x and t is not None:
         slope = x.exp().sub_(t) if options.log_input else 1 - t / (x + options.eps)
@@ -89,22 +90,7 @@ def backward(
     return grad_x, grad_t
 
 
-class PoissonNLLLossFunction(torch.autograd.Function):
-    """Glue between autograd and the two functions above."""
-
-    @staticmethod
-    @loss_in_float32("cpu", "cuda")
-    def forward(ctx: Any, x: Tensor, t: Tensor, options: Options) -> Tensor:
-        """Run the forward pass and keep what the wanted gradients read."""
-        ctx.needs, ctx.options = Needs(*ctx.needs_input_grad[:2]), options
-        ctx.save_for_backward(*Saved(x, t if ctx.needs.x or options.full else None))
-        return forward(x, t, options)
-
-    @staticmethod
-    @first_derivative
-    def backward(ctx: Any, grad_loss: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        """Run the backward pass."""
-        return *backward(grad_loss, Saved(*ctx.saved_tensors), ctx.options, ctx.needs), None
+poisson_nll_loss_function = operation(forward, backward, precision=float32_loss("cpu", "cuda"))
 
 
 def poisson_nll_loss(
@@ -123,5 +109,4 @@ def poisson_nll_loss(
     checked_reduction(reduction)
     checked_shapes(input=input, target=target)
     options = Options(log_input, full, eps, reduction)
-    loss: Tensor = PoissonNLLLossFunction.apply(input, target, options)
-    return loss
+    return poisson_nll_loss_function(input, target, options)

@@ -29,7 +29,7 @@ def reduced(losses: Tensor, reduction: Reduction, weights: Tensor | int) -> Tens
     return total if reduction == "sum" else total / _divisor(weights)
 
 
-def spread(grad_loss: Tensor, reduction: Reduction, weights: Tensor | int) -> Tensor:
+def grad_of_elements(grad_loss: Tensor, reduction: Reduction, weights: Tensor | int) -> Tensor:
     """Return l', in float32 or wider: one number unless `reduction` is 'none'.
 
     Wider than 16 bits because L' / A falls below the smallest float16 where A is large.

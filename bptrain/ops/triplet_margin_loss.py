@@ -2,7 +2,8 @@
 
 Shapes     a anchor, b positive, c negative [..., D]: the same shape, N triplets
 Forward    u = a - b + eps      v = a - c + eps      z = b - c + eps (with swap)
-           |u| = (sum_d |u_d|^p)^(1/p)
+           |u| = (sum_d |u_d|^p)^(1/p)      max_d |u_d| for p = infinity, the number of u_d other
+                                            than 0 for p = 0
            f_n = |v_n|, or with swap min(|v_n|, |z_n|): the negative's nearer distance
            l_n = max(0, margin + |u_n| - f_n)
            L   = l  (none)   sum_n l_n  (sum)   sum_n l_n / N  (mean)
@@ -18,31 +19,34 @@ Backward   writing a' for dL/da, given L'; l' is L', or L' / N for the mean, and
            The gradient of a norm, d|u|/du_d = sign(u_d) (|u_d| / |u|)^(p-1), because
            |u|^p = sum |u_d|^p and both sides are differentiated; 0 where |u| = 0. For p = infinity
            it is sign(u_d) at the largest |u_d|, shared equally by those that tie
-Keeps      u and v (z with swap), where a, b, c are one tensor more; and the norms
+Saves      u and v (z with swap), where a, b, c are one tensor more, each if a gradient that is
+           needed reads it; and the norms
 Cost       6ND flops forward, 8ND backward for p = 2 (each about half as much again with swap)
 Source     Balntas et al. 2016, "Learning shallow convolutional feature descriptors with triplet
            losses", which has the swap
 """
 
+from collections.abc import Callable
 from math import inf
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from bptrain.ops.autocast import first_derivative, loss_in_float32
+from bptrain.ops.operation import operation
+from bptrain.ops.precision import float32_loss
 from bptrain.ops.reduction import (
     Reduction,
     checked_reduction,
     checked_shapes,
+    grad_of_elements,
     reduced,
-    spread,
     widened,
 )
 
 
 class Needs(NamedTuple):
-    """Which gradients are wanted."""
+    """Which gradients are needed."""
 
     a: bool
     b: bool
@@ -62,25 +66,45 @@ class Options(NamedTuple):
 class Saved(NamedTuple):
     """What the backward pass reads; differences [..., D], norms [...]."""
 
-    u: Tensor | None
-    v: Tensor | None
-    z: Tensor | None
+    u: Tensor | None  # if a' or b' is needed
+    v: Tensor | None  # if a' or c' is needed
+    z: Tensor | None  # with swap, if b' or c' is needed
     norm_u: Tensor
     norm_v: Tensor
     norm_z: Tensor | None  # with swap
+    options: Options
 
 
 def forward(
     a: Tensor, b: Tensor, c: Tensor, options: Options, needs: Needs
 ) -> tuple[Tensor, Saved]:
-    """Return L in float32 or wider, and what the backward pass reads."""
+    """Return L in float32 or wider."""
+    return _loss(_norm, a, b, c, options, needs)
+
+
+def fused_forward(
+    a: Tensor, b: Tensor, c: Tensor, options: Options, needs: Needs
+) -> tuple[Tensor, Saved]:
+    """Return L with each norm from one kernel."""
+    return _loss(_fused_norm, a, b, c, options, needs)
+
+
+def _loss(
+    norm: Callable[[Tensor, float], Tensor],
+    a: Tensor,
+    b: Tensor,
+    c: Tensor,
+    options: Options,
+    needs: Needs,
+) -> tuple[Tensor, Saved]:
+    """Return L = max(0, margin + |u| - f), reduced."""
     a, b, c = widened(a, b, c)
     u, v = (a - b).add_(options.eps), (a - c).add_(options.eps)
-    norm_u, norm_v = _norm(u, options.p), _norm(v, options.p)
+    norm_u, norm_v = norm(u, options.p), norm(v, options.p)
     z = norm_z = None
     if options.swap:
         z = (b - c).add_(options.eps)
-        norm_z = _norm(z, options.p)
+        norm_z = norm(z, options.p)
     far = norm_v if norm_z is None else torch.minimum(norm_v, norm_z)
     losses = (norm_u - far).add_(options.margin).clamp_min_(0)
     loss = reduced(losses, options.reduction, losses.numel())
@@ -91,26 +115,44 @@ def forward(
         norm_u,
         norm_v,
         norm_z,
+        options,
     )
 
 
+def _norm(u: Tensor, p: float) -> Tensor:
+    """Return |u| [...] of vectors [..., D]."""
+    if p == 0:
+        return (u != 0).sum(-1, dtype=u.dtype)
+    if p == inf:
+        return u.abs().amax(-1)
+    powers: Tensor = u.abs() ** p
+    return powers.sum(-1) ** (1 / p)
+
+
+def _fused_norm(u: Tensor, p: float) -> Tensor:
+    """Return |u| from one kernel."""
+    norm: Tensor = torch.linalg.vector_norm(u, p, dim=-1)
+    return norm
+
+
 def backward(
-    grad_loss: Tensor, saved: Saved, options: Options, needs: Needs
+    grad_loss: Tensor, saved: Saved, needs: Needs
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """Return a', b' and c', each None if it is not wanted."""
-    u, v, z, norm_u, norm_v, norm_z = saved
+    """Return a', b' and c', each None if it is not needed."""
+    u, v, z, norm_u, norm_v, norm_z, options = saved
     far = norm_v if norm_z is None else torch.minimum(norm_v, norm_z)
     is_active = norm_u - far + options.margin > 0
-    pull = torch.where(is_active, spread(grad_loss, options.reduction, norm_u.numel()), 0)
+    grad_losses = grad_of_elements(grad_loss, options.reduction, norm_u.numel())
+    grad_losses = torch.where(is_active, grad_losses, 0)
     r = 1 if norm_z is None else 0.5 * (norm_v < norm_z) + 0.5 * (norm_v <= norm_z)
 
     grad_u = grad_v = grad_z = grad_a = grad_b = grad_c = None
     if u is not None:
-        grad_u = _norm_gradient(u, norm_u, options.p, pull)
+        grad_u = _through_norm(grad_losses, u, norm_u, options.p)
     if v is not None:
-        grad_v = _norm_gradient(v, norm_v, options.p, -r * pull)
+        grad_v = _through_norm(-r * grad_losses, v, norm_v, options.p)
     if z is not None and norm_z is not None:
-        grad_z = _norm_gradient(z, norm_z, options.p, (r - 1) * pull)
+        grad_z = _through_norm((r - 1) * grad_losses, z, norm_z, options.p)
     if needs.a and grad_u is not None and grad_v is not None:
         grad_a = grad_u + grad_v
     if needs.b and grad_u is not None:
@@ -120,48 +162,26 @@ def backward(
     return grad_a, grad_b, grad_c
 
 
-def _norm(u: Tensor, p: float) -> Tensor:
-    """Return |u| [...] of vectors [..., D]."""
-    norm: Tensor = torch.linalg.vector_norm(u, p, dim=-1)
-    return norm
-
-
-def _norm_gradient(u: Tensor, norm: Tensor, p: float, pull: Tensor) -> Tensor:
-    """Return `pull` [...] times the gradient of |u| by u, [..., D]."""
-    norm, pull = norm.unsqueeze(-1), pull.unsqueeze(-1)
+def _through_norm(grad_norm: Tensor, u: Tensor, norm: Tensor, p: float) -> Tensor:
+    """Return u' [..., D] = |u|' times the gradient of |u| by u; norms [...]."""
+    norm, grad_norm = norm.unsqueeze(-1), grad_norm.unsqueeze(-1)
     if p == 0:
         return torch.zeros_like(u)  # |u| counts the elements that are not 0: a step function
     if p == 1:
-        return u.sign() * pull
+        return u.sign() * grad_norm
     if p == 2:
-        return u * torch.where(norm == 0, 0, pull / norm)
+        return u * torch.where(norm == 0, 0, grad_norm / norm)
     if p == inf:
         is_largest = u.abs() == norm
-        return u.sign().mul_(is_largest).mul_(pull / is_largest.sum(-1, keepdim=True))
+        return u.sign().mul_(is_largest).mul_(grad_norm / is_largest.sum(-1, keepdim=True))
     # the quotient is raised to the power, as either of its sides alone may overflow
     slope = (u.abs() / norm).pow_(p - 1).mul_(u.sign())
-    return torch.where(u == 0, 0, slope).mul_(pull)
+    return torch.where(u == 0, 0, slope).mul_(grad_norm)
 
 
-class TripletMarginLossFunction(torch.autograd.Function):
-    """Glue between autograd and the two functions above."""
-
-    @staticmethod
-    @loss_in_float32("cpu", "cuda")
-    def forward(ctx: Any, a: Tensor, b: Tensor, c: Tensor, options: Options) -> Tensor:
-        """Run the forward pass and keep what the wanted gradients read."""
-        ctx.needs, ctx.options = Needs(*ctx.needs_input_grad[:3]), options
-        loss, saved = forward(a, b, c, options, ctx.needs)
-        ctx.save_for_backward(*saved)
-        return loss
-
-    @staticmethod
-    @first_derivative
-    def backward(
-        ctx: Any, grad_loss: Tensor
-    ) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
-        """Run the backward pass."""
-        return *backward(grad_loss, Saved(*ctx.saved_tensors), ctx.options, ctx.needs), None
+triplet_margin_loss_function = operation(
+    forward, backward, fused_forward=fused_forward, precision=float32_loss("cpu", "cuda")
+)
 
 
 def triplet_margin_loss(
@@ -189,5 +209,4 @@ def triplet_margin_loss(
     if not p >= 0:
         raise ValueError(f"p is {p}, expected at least 0")
     options = Options(margin, p, eps, swap, reduction)
-    loss: Tensor = TripletMarginLossFunction.apply(anchor, positive, negative, options)
-    return loss
+    return triplet_margin_loss_function(anchor, positive, negative, options)

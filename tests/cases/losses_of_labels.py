@@ -15,7 +15,7 @@ POSITIVE_WEIGHTS = torch.tensor([2.0, 0.5, 1.0, 3.0, 1.5], dtype=torch.float64)
 CONSTANTS = ("weight", "pos_weight")
 
 
-def _labelled(
+def _labeled(
     *shape: int,
     logits: bool = False,
     weight: tuple[int, ...] | None = None,
@@ -66,17 +66,17 @@ def _logits(
 
 
 OPS = [
-    _probabilities("mean", "the usual call", _labelled(4, 5)),
-    _probabilities("sum", "no division", _labelled(4, 5), reduction="sum"),
-    _probabilities("none", "a gradient per element", _labelled(2, 3, 2, 2), reduction="none"),
-    _probabilities("weight", "the mean still divides by M", _labelled(4, 5, weight=(4, 5))),
+    _probabilities("mean", "the usual call", _labeled(4, 5)),
+    _probabilities("sum", "no division", _labeled(4, 5), reduction="sum"),
+    _probabilities("none", "a gradient per element", _labeled(2, 3, 2, 2), reduction="none"),
+    _probabilities("weight", "the mean still divides by M", _labeled(4, 5, weight=(4, 5))),
     _probabilities(
-        "weight by column", "it is broadcast", _labelled(4, 5, weight=(5,)), reduction="sum"
+        "weight by column", "it is broadcast", _labeled(4, 5, weight=(5,)), reduction="sum"
     ),
     _probabilities(
-        "weight by row, none", "it is broadcast", _labelled(4, 5, weight=(4, 1)), reduction="none"
+        "weight by row, none", "it is broadcast", _labeled(4, 5, weight=(4, 1)), reduction="none"
     ),
-    _probabilities("scalar", "no axis", _labelled()),
+    _probabilities("scalar", "no axis", _labeled()),
     OpCase(
         "binary_cross_entropy",
         "certain",
@@ -86,29 +86,29 @@ OPS = [
         smooth=False,
         constants=("target",),
     ),
-    _probabilities("empty", "the mean of nothing is NaN", _labelled(0, 3), smooth=False),
-    _logits("mean", "the usual call", _labelled(4, 5, logits=True)),
-    _logits("sum", "no division", _labelled(4, 5, logits=True), reduction="sum"),
-    _logits("none", "a gradient per element", _labelled(2, 3, 2, 2, logits=True), reduction="none"),
-    _logits("weight", "the mean divides by M", _labelled(4, 5, logits=True, weight=(4, 1))),
+    _probabilities("empty", "the mean of nothing is NaN", _labeled(0, 3), smooth=False),
+    _logits("mean", "the usual call", _labeled(4, 5, logits=True)),
+    _logits("sum", "no division", _labeled(4, 5, logits=True), reduction="sum"),
+    _logits("none", "a gradient per element", _labeled(2, 3, 2, 2, logits=True), reduction="none"),
+    _logits("weight", "the mean divides by M", _labeled(4, 5, logits=True, weight=(4, 1))),
     _logits(
         "pos_weight",
         "the label 1 counts more",
-        _labelled(4, 5, logits=True, pos_weight=(5,)),
+        _labeled(4, 5, logits=True, pos_weight=(5,)),
     ),
     _logits(
         "both weights, none",
         "q is in the loss and w before it",
-        _labelled(4, 5, logits=True, weight=(4, 5), pos_weight=(1,)),
+        _labeled(4, 5, logits=True, weight=(4, 5), pos_weight=(1,)),
         reduction="none",
     ),
     _logits(
         "pixels",
         "a weight for each channel",
-        _labelled(2, 3, 2, 2, logits=True, pos_weight=(3, 1, 1)),
+        _labeled(2, 3, 2, 2, logits=True, pos_weight=(3, 1, 1)),
         reduction="sum",
     ),
-    _logits("scalar", "no axis", _labelled(logits=True)),
+    _logits("scalar", "no axis", _labeled(logits=True)),
     _logits("saturated", "e^1e4 would overflow", _saturated, smooth=False, reduction="none"),
     _logits("saturated, mean", "float16 would overflow in a sum", _saturated, smooth=False),
     _logits(
@@ -119,30 +119,30 @@ OPS = [
         reduction="none",
     ),
     _logits("not finite", "NaN must reach the monitor", _not_finite, False, reduction="none"),
-    _logits("empty", "the mean of nothing is NaN", _labelled(0, 3, logits=True), smooth=False),
-    _logits("empty, sum", "an empty batch", _labelled(0, 3, logits=True), reduction="sum"),
+    _logits("empty", "the mean of nothing is NaN", _labeled(0, 3, logits=True), smooth=False),
+    _logits("empty, sum", "an empty batch", _labeled(0, 3, logits=True), reduction="sum"),
 ]
 
 MODULES = [
-    ModuleCase("BCELoss", "defaults", {}, _labelled(4, 5)),
+    ModuleCase("BCELoss", "defaults", {}, _labeled(4, 5)),
     ModuleCase(
         "BCELoss",
         "every option reaches the function",
         {"weight": LABEL_WEIGHTS, "reduction": "sum"},
-        _labelled(4, 5),
+        _labeled(4, 5),
     ),
-    ModuleCase("BCEWithLogitsLoss", "defaults", {}, _labelled(4, 5, logits=True)),
+    ModuleCase("BCEWithLogitsLoss", "defaults", {}, _labeled(4, 5, logits=True)),
     ModuleCase(
         "BCEWithLogitsLoss",
         "every option reaches the function",
         {"weight": LABEL_WEIGHTS, "reduction": "sum", "pos_weight": POSITIVE_WEIGHTS},
-        _labelled(4, 5, logits=True),
+        _labeled(4, 5, logits=True),
     ),
     ModuleCase(
         "BCEWithLogitsLoss",
         "weights apart from each other",
         {"reduction": "none", "pos_weight": POSITIVE_WEIGHTS},
-        _labelled(4, 5, logits=True),
+        _labeled(4, 5, logits=True),
     ),
 ]
 

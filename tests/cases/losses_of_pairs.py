@@ -130,8 +130,8 @@ OPS = [
     _cosine("mean", "the usual call", _vectors(6, 4)),
     _cosine("sum", "no division", _vectors(6, 4), reduction="sum"),
     _cosine("none", "a gradient for each pair", _vectors(6, 4), reduction="none"),
-    _cosine("margin", "it gates more pairs", _vectors(6, 4), margin=0.3),
-    _cosine("margin below 0", "it gates fewer pairs", _vectors(6, 4), margin=-0.5),
+    _cosine("margin", "more pairs have a loss of 0", _vectors(6, 4), margin=0.3),
+    _cosine("margin below 0", "fewer pairs have a loss of 0", _vectors(6, 4), margin=-0.5),
     _cosine("one pair", "no batch axis", _vectors(5)),
     _cosine("one pair, none", "its loss is a scalar", _vectors(5), reduction="none"),
     _cosine(

@@ -1,4 +1,4 @@
-"""What is true of binary cross-entropy beyond the referees' table."""
+"""What is true of binary cross-entropy beyond the table of cases."""
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ def test_the_slope_by_the_label_is_finite_at_certainty() -> None:
     torch.testing.assert_close(t.grad, torch.tensor([100.0, -100.0]))
 
 
-def test_no_more_than_the_inputs_is_kept() -> None:
+def test_no_more_than_the_inputs_is_saved() -> None:
     x, t = torch.rand(4, 5, requires_grad=True), torch.rand(4, 5)
     saved = [s for s in binary_cross_entropy(x, t).grad_fn.saved_tensors if s is not None]
     assert [each.data_ptr() for each in saved] == [x.data_ptr(), t.data_ptr()]

@@ -1,4 +1,4 @@
-"""What is true of binary cross-entropy of logits beyond the referees' table."""
+"""What is true of binary cross-entropy of logits beyond the table of cases."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ import torch
 from bptrain.ops import binary_cross_entropy_with_logits
 
 
-def test_a_certain_and_wrong_logit_is_pulled_back_with_full_strength() -> None:
+def test_a_certain_and_wrong_logit_has_a_gradient_of_1() -> None:
     x = torch.tensor([1e4, -1e4], requires_grad=True)
     loss = binary_cross_entropy_with_logits(x, torch.tensor([0.0, 1.0]), reduction="sum")
     loss.backward()
@@ -19,7 +19,7 @@ def test_a_tiny_loss_is_not_rounded_to_zero() -> None:
     assert loss.item() == pytest.approx(2.0612e-9, rel=1e-4)
 
 
-def test_logits_of_16_bits_are_kept_as_they_came_under_autocast() -> None:
+def test_logits_of_16_bits_are_saved_as_they_came_under_autocast() -> None:
     x, t = torch.randn(4, dtype=torch.bfloat16, requires_grad=True), torch.ones(4)
     with torch.autocast("cpu", torch.bfloat16):
         loss = binary_cross_entropy_with_logits(x, t)

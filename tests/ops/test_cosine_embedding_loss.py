@@ -1,4 +1,4 @@
-"""What is true of the cosine embedding loss beyond the referees' table."""
+"""What is true of the cosine embedding loss beyond the table of cases."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""What is true of cross-entropy beyond the referees' table."""
+"""What is true of cross-entropy beyond the table of cases."""
 
 import pytest
 import torch
@@ -27,20 +27,20 @@ def test_logits_far_from_zero_lose_no_digits() -> None:
     torch.testing.assert_close(far.grad, near.grad, rtol=1e-6, atol=0)
 
 
-def test_neither_p_nor_its_logarithm_is_kept() -> None:
+def test_neither_p_nor_its_logarithm_is_saved() -> None:
     x = torch.randn(64, 100, requires_grad=True)
     loss = cross_entropy(x, torch.zeros(64, dtype=torch.int64))
     large = [t for t in loss.grad_fn.saved_tensors if t is not None and t.numel() > 64]
     assert [t.data_ptr() for t in large] == [x.data_ptr()]
 
 
-def test_what_is_kept_is_what_the_caller_holds() -> None:
+def test_what_is_saved_is_what_the_caller_holds() -> None:
     x, t = torch.randn(4, 5, requires_grad=True), torch.tensor([0, 1, 2, 3])
     saved = [each for each in cross_entropy(x, t).grad_fn.saved_tensors if each is not None]
     assert [each.data_ptr() for each in saved] == [x.data_ptr(), t.data_ptr()]
 
 
-def test_logits_of_16_bits_are_kept_as_they_came_under_autocast() -> None:
+def test_logits_of_16_bits_are_saved_as_they_came_under_autocast() -> None:
     x = torch.randn(4, 5, dtype=torch.bfloat16, requires_grad=True)
     with torch.autocast("cpu", torch.bfloat16):
         loss = cross_entropy(x, torch.tensor([0, 1, 2, 3]))

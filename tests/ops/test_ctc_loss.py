@@ -1,4 +1,4 @@
-"""What is true of connectionist temporal classification beyond the referees' table."""
+"""What is true of connectionist temporal classification beyond the table of cases."""
 
 from itertools import groupby, product
 from typing import Any

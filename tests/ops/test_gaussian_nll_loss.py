@@ -1,4 +1,4 @@
-"""What is true of the normal log-likelihood beyond the referees' table."""
+"""What is true of the normal log-likelihood beyond the table of cases."""
 
 import pytest
 import torch
@@ -14,10 +14,10 @@ def test_with_full_it_is_the_negative_log_likelihood() -> None:
     torch.testing.assert_close(ours, -Normal(x, v.sqrt()).log_prob(t))
 
 
-def test_a_shared_variance_is_kept_in_its_own_shape() -> None:
+def test_a_shared_variance_is_saved_in_its_own_shape() -> None:
     x, v = torch.randn(8, 100, requires_grad=True), torch.rand(8)
     saved = gaussian_nll_loss(x, torch.zeros(8, 100), v).grad_fn.saved_tensors
-    assert sorted(each.numel() for each in saved) == [8, 800]
+    assert sorted(each.numel() for each in saved if each is not None) == [8, 800]
 
 
 def test_a_variance_of_zero_can_grow_again() -> None:

@@ -1,4 +1,4 @@
-"""What is true of Huber's loss and of smooth L1 beyond the referees' table."""
+"""What is true of Huber's loss and of smooth L1 beyond the table of cases."""
 
 import pytest
 import torch
@@ -6,11 +6,11 @@ import torch
 from bptrain.ops import huber_loss, l1_loss, mse_loss, smooth_l1_loss
 
 
-def test_the_clipped_error_is_all_it_keeps() -> None:
+def test_the_clipped_error_is_all_it_saves() -> None:
     x = torch.randn(4, 5, requires_grad=True)
     saved = huber_loss(x, torch.zeros(4, 5), delta=0.5).grad_fn.saved_tensors
-    (kept,) = [each for each in saved if each is not None]
-    assert kept.equal(x.detach().clamp(-0.5, 0.5))
+    (c,) = [each for each in saved if each is not None]
+    assert c.equal(x.detach().clamp(-0.5, 0.5))
 
 
 def test_its_ends_are_the_squared_and_the_absolute_error() -> None:

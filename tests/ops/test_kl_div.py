@@ -1,4 +1,4 @@
-"""What is true of the divergence beyond the referees' table."""
+"""What is true of the divergence beyond the table of cases."""
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ def test_the_slope_at_a_target_of_zero_is_the_limit() -> None:
     assert t.grad.tolist() == [-torch.inf, 1]
 
 
-def test_the_prediction_is_not_kept_for_its_own_gradient() -> None:
+def test_the_prediction_is_not_saved_for_its_own_gradient() -> None:
     x, t = torch.randn(4, 5, requires_grad=True), torch.rand(4, 5)
     saved = [s for s in kl_div(x, t, "sum").grad_fn.saved_tensors if s is not None]
     assert [each.data_ptr() for each in saved] == [t.data_ptr()]

@@ -1,4 +1,4 @@
-"""What is true of the absolute error beyond the referees' table."""
+"""What is true of the absolute error beyond the table of cases."""
 
 import pytest
 import torch
@@ -6,11 +6,11 @@ import torch
 from bptrain.ops import l1_loss
 
 
-def test_a_sign_of_one_byte_is_all_it_keeps() -> None:
+def test_a_sign_of_one_byte_is_all_it_saves() -> None:
     x = torch.randn(4, 5, requires_grad=True)
     saved = l1_loss(x, torch.randn(4, 5)).grad_fn.saved_tensors
-    (kept,) = [each for each in saved if each is not None]
-    assert (kept.shape, kept.dtype) == (x.shape, torch.int8)
+    (s,) = [each for each in saved if each is not None]
+    assert (s.shape, s.dtype) == (x.shape, torch.int8)
 
 
 def test_shapes_that_torch_would_broadcast_are_refused() -> None:

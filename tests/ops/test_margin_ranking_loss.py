@@ -1,4 +1,4 @@
-"""What is true of the margin ranking loss beyond the referees' table."""
+"""What is true of the margin ranking loss beyond the table of cases."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ import torch
 from bptrain.ops import margin_ranking_loss
 
 
-def test_one_tensor_is_kept_for_both_scores() -> None:
+def test_one_tensor_is_saved_for_both_scores() -> None:
     a, b = torch.randn(2, 5, requires_grad=True)
     saved = margin_ranking_loss(a, b, torch.ones(5)).grad_fn.saved_tensors
     assert len([each for each in saved if each is not None]) == 1

@@ -1,4 +1,4 @@
-"""What is true of the squared error beyond the referees' table."""
+"""What is true of the squared error beyond the table of cases."""
 
 import pytest
 import torch
@@ -6,11 +6,11 @@ import torch
 from bptrain.ops import mse_loss
 
 
-def test_the_difference_is_all_it_keeps() -> None:
+def test_the_difference_is_all_it_saves() -> None:
     x = torch.randn(4, 5, requires_grad=True)
     saved = mse_loss(x, torch.randn(4, 5)).grad_fn.saved_tensors
-    (kept,) = [each for each in saved if each is not None]
-    assert kept.shape == x.shape
+    (d,) = [each for each in saved if each is not None]
+    assert d.shape == x.shape
 
 
 def test_shapes_that_torch_would_broadcast_are_refused() -> None:

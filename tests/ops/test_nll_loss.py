@@ -1,4 +1,4 @@
-"""What is true of the negative log-likelihood beyond the referees' table."""
+"""What is true of the negative log-likelihood beyond the table of cases."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ import torch
 from bptrain.ops import cross_entropy, nll_loss
 
 
-def test_nothing_as_large_as_the_log_probabilities_is_kept() -> None:
+def test_nothing_as_large_as_the_log_probabilities_is_saved() -> None:
     x = torch.randn(64, 100, requires_grad=True)
     saved = nll_loss(x, torch.zeros(64, dtype=torch.int64)).grad_fn.saved_tensors
     assert [each.numel() for each in saved if each is not None] == [64]

@@ -1,4 +1,4 @@
-"""What is true of the loss of counts beyond the referees' table."""
+"""What is true of the loss of counts beyond the table of cases."""
 
 import math
 

@@ -8,25 +8,25 @@ from bptrain.ops.reduction import (
     checked_constant,
     checked_reduction,
     checked_shapes,
+    grad_of_elements,
     reduced,
-    spread,
     widened,
 )
 
 
-def test_the_share_of_each_element_is_the_derivative_of_the_whole() -> None:
+def test_the_gradient_of_each_element_is_the_derivative_of_the_whole() -> None:
     losses = torch.rand(6, dtype=torch.float64, requires_grad=True)
     weights = torch.rand(6, dtype=torch.float64)
     for reduction, divisor in (("sum", 6), ("mean", 6), ("mean", weights)):
         loss = reduced(losses, reduction, divisor)
         (theirs,) = torch.autograd.grad(loss, losses, torch.tensor(0.7).double())
-        ours = spread(torch.tensor(0.7).double(), reduction, divisor)
+        ours = grad_of_elements(torch.tensor(0.7).double(), reduction, divisor)
         torch.testing.assert_close(ours.expand(6), theirs)
 
 
-def test_a_share_too_small_for_float16_is_not_lost() -> None:
-    share = spread(torch.tensor(1.0, dtype=torch.float16), "mean", 10**9)
-    assert share.item() == pytest.approx(1e-9)
+def test_a_gradient_too_small_for_float16_is_not_lost() -> None:
+    gradient = grad_of_elements(torch.tensor(1.0, dtype=torch.float16), "mean", 10**9)
+    assert gradient.item() == pytest.approx(1e-9)
 
 
 def test_narrow_and_mixed_tensors_meet_in_a_wide_dtype() -> None:

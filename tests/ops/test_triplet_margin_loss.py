@@ -1,4 +1,4 @@
-"""What is true of the triplet margin loss beyond the referees' table."""
+"""What is true of the triplet margin loss beyond the table of cases."""
 
 import pytest
 import torch

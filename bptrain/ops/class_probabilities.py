@@ -1,0 +1,50 @@
+"""Probabilities of classes and their logarithms, from logits: shared by the two cross-entropies.
+
+Shapes     x [N, K, ...] logits   p, log p the same
+Forward    p_nk     = e^(x_nk - m_n) / sum_j e^(x_nj - m_n)      m_n = max_j x_nj, which cancels
+           log p_nk = (x_nk - m_n) - log sum_j e^(x_nj - m_n)
+
+Without m, e^x overflows float32 at logits above 88; and log p as x - (m + log sum) would lose the
+digits of the log where m is large. 16-bit logits are computed in float32, as their sums over K
+would lose digits.
+"""
+
+import torch
+from torch import Tensor
+
+from bptrain.ops.reduction import wide_dtype
+
+
+def softmax(x: Tensor) -> Tensor:
+    """Return p."""
+    exponentials = _below_largest(x).exp()
+    return exponentials / exponentials.sum(1, keepdim=True)
+
+
+def log_softmax(x: Tensor) -> Tensor:
+    """Return log p."""
+    below = _below_largest(x)
+    return below - below.exp().sum(1, keepdim=True).log()
+
+
+def _below_largest(x: Tensor) -> Tensor:
+    """Return x_nk - m_n."""
+    x = x.to(wide_dtype(x))
+    return x - x.amax(1, keepdim=True)
+
+
+def fused_softmax(x: Tensor) -> Tensor:
+    """Return p from one kernel."""
+    return torch.softmax(x, 1, dtype=wide_dtype(x))
+
+
+def fused_log_softmax(x: Tensor) -> Tensor:
+    """Return log p from one kernel."""
+    return torch.log_softmax(x, 1, dtype=wide_dtype(x))
+
+
+def by_class(values: Tensor, w: Tensor | None) -> Tensor:
+    """Return w_k times values [N, K or 1, ...], or the values where there are no class weights."""
+    if w is None:
+        return values
+    return values * w.view(1, -1, *[1] * (values.dim() - 2))
