@@ -23,7 +23,9 @@ from bptrain.optim import OptimizerConfig, ScheduleConfig
 
 PACKAGE = Path(bptrain.__file__).parent
 CONFIGS = sorted((PACKAGE.parent / "configs").glob("*.yaml"))
-OP_FILES = [p for p in sorted((PACKAGE / "ops").glob("*.py")) if "def backward(" in p.read_text()]
+OP_FILES = [
+    path for path in sorted((PACKAGE / "ops").glob("*.py")) if "\ndef backward(" in path.read_text()
+]
 PARTS = {  # derivations that several operations share, offered through these
     "bptt": "the walk over time, through rnn, lstm and gru",
     "cross_entropy_of_probabilities": "the other kind of target, through cross_entropy",
