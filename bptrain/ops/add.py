@@ -1,46 +1,60 @@
-"""Addition: y = x + a z, the residual connection, where blame goes both ways undivided.
+"""Addition: y = x + a z, the residual connection, whose gradient goes both ways unchanged.
 
 Shapes     x, z broadcast to y, as in torch: axes are aligned at the end, and one that is missing
            or of size 1 is repeated
 Forward    y_i = x_i + a z_i        a alpha, 1 by default
 Backward   writing x' for dL/dx, given y'
     x' = y'     because dy_i/dx_i = 1; summed over the axes along which x was repeated, since a
-                repeated number is blamed at each of its places
+                repeated number has a share of the gradient at each copy
     z' = a y'   because dy_i/dz_i = a; summed likewise
-Keeps      nothing
+Saves      nothing
 Cost       one addition an element forward, none backward without broadcasting
 Source     derived here
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from bptrain.ops.autocast import first_derivative, in_given_dtype
+from bptrain.ops.operation import operation
 
 
 class Operand(NamedTuple):
-    """What the gradient of an operand is to look like."""
+    """The shape and dtype of an operand's gradient."""
 
     shape: tuple[int, ...]
     dtype: torch.dtype
-    is_needed: bool
 
 
-def forward(x: Tensor, z: Tensor, a: float) -> Tensor:
+class Saved(NamedTuple):
+    """What the backward pass reads."""
+
+    x: Operand
+    z: Operand
+    a: float
+
+
+class Needs(NamedTuple):
+    """Which gradients are needed."""
+
+    x: bool
+    z: bool
+
+
+def forward(x: Tensor, z: Tensor, a: float, needs: Needs) -> tuple[Tensor, Saved]:
     """Return y in the wider of the two dtypes."""
-    return torch.add(x, z, alpha=a)
+    saved = Saved(Operand(x.shape, x.dtype), Operand(z.shape, z.dtype), a)
+    return torch.add(x, z, alpha=a), saved
 
 
-def backward(
-    grad_y: Tensor, x: Operand, z: Operand, a: float
-) -> tuple[Tensor | None, Tensor | None]:
-    """Return x', z', each None if it is not wanted."""
+def backward(grad_y: Tensor, saved: Saved, needs: Needs) -> tuple[Tensor | None, Tensor | None]:
+    """Return x', z', each None if it is not needed."""
+    x, z, a = saved
     grad_x = grad_z = None
-    if x.is_needed:
+    if needs.x:
         grad_x = grad_y.sum_to_size(x.shape).to(x.dtype)
-    if z.is_needed:
+    if needs.z:
         grad_z = grad_y.sum_to_size(z.shape)
         if a != 1:
             grad_z = a * grad_z
@@ -48,23 +62,7 @@ def backward(
     return grad_x, grad_z
 
 
-class AddFunction(torch.autograd.Function):
-    """Glue between autograd and the two functions above."""
-
-    @staticmethod
-    @in_given_dtype
-    def forward(ctx: Any, x: Tensor, z: Tensor, a: float) -> Tensor:
-        """Run the forward pass; no tensor is kept."""
-        needs_x, needs_z, _ = ctx.needs_input_grad
-        ctx.x, ctx.z = Operand(x.shape, x.dtype, needs_x), Operand(z.shape, z.dtype, needs_z)
-        ctx.a = a
-        return forward(x, z, a)
-
-    @staticmethod
-    @first_derivative
-    def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        """Run the backward pass."""
-        return *backward(grad_y, ctx.x, ctx.z, ctx.a), None
+add_function = operation(forward, backward)
 
 
 def add(input: Tensor, other: Tensor, *, alpha: float = 1) -> Tensor:
@@ -78,5 +76,4 @@ def add(input: Tensor, other: Tensor, *, alpha: float = 1) -> Tensor:
             f"input has shape {list(input.shape)} and other {list(other.shape)}, expected shapes "
             "that agree from the last axis on, or have a 1 where they differ"
         )
-    y: Tensor = AddFunction.apply(input, other, alpha)
-    return y
+    return add_function(input, other, alpha)

@@ -1,31 +1,78 @@
-"""Dropout: some units are silenced at random, and blame passes none of them.
+"""Dropout: some units are set to 0 at random, and so is their gradient.
 
 Shapes     x, y any shape, the same   m the mask, as x; [N, C, 1, ...] for the dropout of channels
 Forward    y = s m x        m = 1 with probability 1 - p, else 0      s = 1 / (1 - p), so that the
            mean of y over the masks is x. Outside of training, and for p = 0, y is x itself; for
-           p = 1 every unit is silenced and y = 0 x
+           p = 1 every unit is dropped and y = 0 x
 Backward   writing x' for dL/dx, given y'
     x' = s m y'   because dy/dx = s m: the mask is drawn, not computed from x
-Keeps      m, one byte a unit, or a channel; not s m, which is as wide as x, nor x
+Saves      m, one byte a unit, or a channel; not s m, which is as wide as x, nor x
 Cost       one random number a unit, or a channel, and 2 products a unit forward; 2 backward
 Source     Srivastava et al. 2014, "Dropout", section 4, scaled in training as torch does; of
            channels: Tompson et al. 2015, "Efficient object localization using convolutional
            networks", section 3.2
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from bptrain.ops.autocast import first_derivative, in_given_dtype
-from bptrain.ops.fused import carried_out_by
+from bptrain.ops.operation import operation
 
 
 class Saved(NamedTuple):
     """What the backward pass reads."""
 
-    m: Tensor | None  # bool; None for p = 1, where every unit is silenced
+    m: Tensor | None  # bool; None for p = 1, where every unit is dropped
+    p: float
+
+
+def forward(x: Tensor, p: float) -> tuple[Tensor, Saved]:
+    """Return y; the mask is drawn in the order in which torch draws it."""
+    if p == 1:
+        return x * 0, Saved(None, p)
+    m = drawn(x, p)
+    return masked(x, m).mul_(scale(p)), Saved(m, p)
+
+
+def backward(grad_y: Tensor, saved: Saved) -> Tensor:
+    """Return x'."""
+    if saved.m is None:
+        return grad_y * 0
+    return masked(grad_y, saved.m).mul_(scale(saved.p))
+
+
+def fused_forward(x: Tensor, p: float) -> tuple[Tensor, Saved]:
+    """Return y from one kernel on CUDA, which draws and multiplies."""
+    if p == 1 or not x.is_cuda:
+        return forward(x, p)
+    y, m = torch.ops.aten.native_dropout(x, p, True)
+    return y, Saved(m, p)
+
+
+def fused_backward(grad_y: Tensor, saved: Saved) -> Tensor:
+    """Return x' from one kernel on CUDA."""
+    if saved.m is None or not grad_y.is_cuda:
+        return backward(grad_y, saved)
+    grad_x: Tensor = torch.ops.aten.native_dropout_backward(grad_y, saved.m, scale(saved.p))
+    return grad_x
+
+
+def forward_of_channels(x: Tensor, p: float) -> tuple[Tensor, Saved]:
+    """Return y [N, C, ...]; the mask is of channels."""
+    if p == 1:
+        return x * 0, Saved(None, p)
+    shape = (*x.shape[:2], *[1] * (x.dim() - 2))
+    m = torch.empty(shape, dtype=torch.bool, device=x.device).bernoulli_(1 - p)
+    return x * _scaled(m, p, x.dtype), Saved(m, p)
+
+
+def backward_of_channels(grad_y: Tensor, saved: Saved) -> Tensor:
+    """Return x' [N, C, ...]."""
+    if saved.m is None:
+        return grad_y * 0
+    return grad_y * _scaled(saved.m, saved.p, grad_y.dtype)
 
 
 def scale(p: float) -> float:
@@ -34,62 +81,14 @@ def scale(p: float) -> float:
 
 
 def drawn(x: Tensor, p: float) -> Tensor:
-    """Return a mask of x's form, bool, True with probability 1 - p."""
+    """Return a mask of x's shape, bool, True with probability 1 - p."""
     return torch.empty_like(x, dtype=torch.bool).bernoulli_(1 - p)
 
 
 def masked(x: Tensor, m: Tensor) -> Tensor:
-    """Return m x, where NaN stays NaN, so that it reaches the monitor."""
+    """Return m x, where NaN stays NaN, so that it is seen."""
     # As numbers of one byte: a product with bools takes twice as long on a CPU, thrice in bfloat16.
     return x * m.view(torch.int8)
-
-
-def forward(x: Tensor, p: float) -> tuple[Tensor, Saved]:
-    """Return y and the mask of units, drawn in the order in which torch draws it."""
-    if p == 1:
-        return x * 0, Saved(None)
-    if x.is_cuda:  # one pass there, which draws and multiplies
-        y, m = torch.ops.aten.native_dropout(x, p, True)
-        return y, Saved(m)
-    m = drawn(x, p)
-    return masked(x, m).mul_(scale(p)), Saved(m)
-
-
-def backward(grad_y: Tensor, saved: Saved, p: float) -> Tensor:
-    """Return x'."""
-    if saved.m is None:
-        return grad_y * 0
-    return backward_of_units(grad_y, saved.m, p)
-
-
-def backward_of_units_in_one_pass(grad_y: Tensor, m: Tensor, p: float) -> Tensor:
-    """Return x' from one kernel on CUDA, elsewhere in the memory of one tensor."""
-    if not grad_y.is_cuda:
-        return masked(grad_y, m).mul_(scale(p))
-    grad_x: Tensor = torch.ops.aten.native_dropout_backward(grad_y, m, scale(p))
-    return grad_x
-
-
-@carried_out_by(backward_of_units_in_one_pass)
-def backward_of_units(grad_y: Tensor, m: Tensor, p: float) -> Tensor:
-    """Return x' for p < 1."""
-    return scale(p) * masked(grad_y, m)
-
-
-def forward_of_channels(x: Tensor, p: float) -> tuple[Tensor, Saved]:
-    """Return y [N, C, ...] and the mask of channels."""
-    if p == 1:
-        return x * 0, Saved(None)
-    places = (1,) * (x.dim() - 2)
-    m = torch.empty((*x.shape[:2], *places), dtype=torch.bool, device=x.device).bernoulli_(1 - p)
-    return x * _scaled(m, p, x.dtype), Saved(m)
-
-
-def backward_of_channels(grad_y: Tensor, saved: Saved, p: float) -> Tensor:
-    """Return x' [N, C, ...]."""
-    if saved.m is None:
-        return grad_y * 0
-    return grad_y * _scaled(saved.m, p, grad_y.dtype)
 
 
 def _scaled(m: Tensor, p: float, dtype: torch.dtype) -> Tensor:
@@ -97,31 +96,14 @@ def _scaled(m: Tensor, p: float, dtype: torch.dtype) -> Tensor:
     return m.to(dtype).mul_(scale(p))
 
 
-class DropoutFunction(torch.autograd.Function):
-    """Glue between autograd and the functions above."""
-
-    @staticmethod
-    @in_given_dtype
-    def forward(ctx: Any, x: Tensor, p: float, of_channels: bool) -> Tensor:
-        """Run the forward pass and keep the mask."""
-        y, saved = (forward_of_channels if of_channels else forward)(x, p)
-        ctx.p, ctx.of_channels = p, of_channels
-        if ctx.needs_input_grad[0]:
-            ctx.save_for_backward(*saved)
-        return y
-
-    @staticmethod
-    @first_derivative
-    def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor, None, None]:
-        """Run the backward pass."""
-        saved = Saved(*ctx.saved_tensors)
-        if ctx.of_channels:
-            return backward_of_channels(grad_y, saved, ctx.p), None, None
-        return backward(grad_y, saved, ctx.p), None, None
+dropout_function = operation(
+    forward, backward, fused_forward=fused_forward, fused_backward=fused_backward
+)
+channel_dropout_function = operation(forward_of_channels, backward_of_channels)
 
 
 def dropout(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
-    """Return input, in training with each element silenced with probability p.
+    """Return input, in training with each element dropped with probability p.
 
     Raises ValueError unless p is a probability.
     """
@@ -129,7 +111,7 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
 
 
 def dropout1d(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
-    """Return input [N, C, W] or [C, W], in training with each channel silenced with probability p.
+    """Return input [N, C, W] or [C, W], in training with each channel dropped with probability p.
 
     Raises ValueError for another shape, or unless p is a probability.
     """
@@ -141,7 +123,7 @@ def dropout1d(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
 
 
 def dropout2d(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
-    """Return input [N, C, H, W], in training with each channel silenced with probability p.
+    """Return input [N, C, H, W], in training with each channel dropped with probability p.
 
     As in torch three axes are [N, C, W], not [C, H, W]. Raises ValueError for another shape, or
     unless p is a probability.
@@ -161,5 +143,5 @@ def _dropped(input: Tensor, p: float, training: bool, of_channels: bool) -> Tens
     check_probability(p)
     if not training or p == 0 or input.numel() == 0:
         return input
-    y: Tensor = DropoutFunction.apply(input, p, of_channels)
-    return y
+    function = channel_dropout_function if of_channels else dropout_function
+    return function(input, p)

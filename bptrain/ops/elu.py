@@ -1,16 +1,16 @@
-"""Exponential linear units: the identity above 0, below it an exponential that levels off.
+"""Exponential linear units: the identity above 0, below it an exponential that saturates.
 
 Shapes     x, y any shape, the same
 Forward    y = s x where x > 0, else s a (e^(c x) - 1)
                elu    a = alpha             s = 1            c = 1
                celu   a = alpha             s = 1            c = 1 / alpha
-               selu   a = 1.67326...        s = 1.05070...   c = 1: mean 0 and variance 1 are kept
+               selu   a = 1.67326...        s = 1.05070...   c = 1: preserves mean 0, variance 1
 Backward   writing x' for dL/dx, given y'
     x' = y' s           where x > 0    because dy/dx = s there
     x' = y' c (y + s a) where x <= 0   because dy/dx = s a c e^(c x), and s a e^(c x) = y + s a;
                                        at x = 0 it is s a c, as in torch: a kink unless a c = 1
-Keeps      y where a >= 0: then y > 0 exactly where x > 0, the slope is a function of y alone, the
-           exponential is not computed again, and the layer that follows keeps y anyway. As with
+Saves      y where a >= 0: then y > 0 exactly where x > 0, the slope is a function of y alone, the
+           exponential is not computed again, and the layer that follows saves y anyway. As with
            tanh, a unit that is saturated in the dtype, y = -s a, passes nothing. x where a < 0:
            then y > 0 on both sides (elu), or torch's kernel does not take y (celu)
 Cost       1 exponential an element forward, 3 flops backward
@@ -21,13 +21,12 @@ Source     Clevert, Unterthiner and Hochreiter 2016, "Fast and accurate deep net
            float64, this one takes alpha as it is given
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from bptrain.ops.autocast import first_derivative, in_given_dtype
-from bptrain.ops.fused import carried_out_by
+from bptrain.ops.operation import operation
 
 
 class Constants(NamedTuple):
@@ -38,55 +37,57 @@ class Constants(NamedTuple):
     c: float = 1.0
 
 
+class Saved(NamedTuple):
+    """What the backward pass reads."""
+
+    kept: Tensor  # y where a >= 0, else x
+    constants: Constants
+
+
 # where the mean 0 and variance 1 of normal inputs are a stable fixed point, to float64's digits
 SELU = Constants(a=1.6732632423543772848170429916717, s=1.0507009873554804934193349852946)
 
 
-def forward(x: Tensor, constants: Constants) -> Tensor:
+def forward(x: Tensor, constants: Constants) -> tuple[Tensor, Saved]:
     """Return y; NaN stays NaN."""
-    y: Tensor = torch.ops.aten.elu(x, *constants)
-    return y
-
-
-def backward_in_one_pass(grad_y: Tensor, kept: Tensor, constants: Constants) -> Tensor:
-    """Return x' from one kernel."""
-    grad_x: Tensor = torch.ops.aten.elu_backward(grad_y, *constants, constants.a >= 0, kept)
-    return grad_x
-
-
-@carried_out_by(backward_in_one_pass)
-def backward(grad_y: Tensor, kept: Tensor, constants: Constants) -> Tensor:
-    """Return x'; `kept` is y where a >= 0, else x."""
     a, s, c = constants
+    y = torch.where(x > 0, s * x, s * a * torch.expm1(c * x))
+    return y, _saved(x, y, constants)
+
+
+def backward(grad_y: Tensor, saved: Saved) -> Tensor:
+    """Return x'."""
+    kept, (a, s, c) = saved
     depth = s * a  # below 0, as x falls, y goes towards -s a
     exponential = kept + depth if a >= 0 else depth * (c * kept).exp()  # s a e^(c x), from y or x
     return torch.where(kept <= 0, grad_y * c * exponential, grad_y * s)
 
 
-class ELUFunction(torch.autograd.Function):
-    """Glue between autograd and the two functions above."""
+def fused_forward(x: Tensor, constants: Constants) -> tuple[Tensor, Saved]:
+    """Return y from one kernel."""
+    y: Tensor = torch.ops.aten.elu(x, *constants)
+    return y, _saved(x, y, constants)
 
-    @staticmethod
-    @in_given_dtype
-    def forward(ctx: Any, x: Tensor, constants: Constants) -> Tensor:
-        """Run the forward pass and keep what tells the slope."""
-        y = forward(x, constants)
-        ctx.save_for_backward(y if constants.a >= 0 else x)
-        ctx.constants = constants
-        return y
 
-    @staticmethod
-    @first_derivative
-    def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor, None]:
-        """Run the backward pass."""
-        (kept,) = ctx.saved_tensors
-        return backward(grad_y, kept, ctx.constants), None
+def fused_backward(grad_y: Tensor, saved: Saved) -> Tensor:
+    """Return x' from one kernel."""
+    kept, constants = saved
+    grad_x: Tensor = torch.ops.aten.elu_backward(grad_y, *constants, constants.a >= 0, kept)
+    return grad_x
+
+
+def _saved(x: Tensor, y: Tensor, constants: Constants) -> Saved:
+    return Saved(y if constants.a >= 0 else x, constants)
+
+
+elu_function = operation(
+    forward, backward, fused_forward=fused_forward, fused_backward=fused_backward
+)
 
 
 def elu(input: Tensor, alpha: float = 1.0) -> Tensor:
     """Return input where it is positive, else alpha * (exp(input) - 1)."""
-    y: Tensor = ELUFunction.apply(input, Constants(alpha))
-    return y
+    return elu_function(input, Constants(alpha))
 
 
 def celu(input: Tensor, alpha: float = 1.0) -> Tensor:
@@ -96,11 +97,9 @@ def celu(input: Tensor, alpha: float = 1.0) -> Tensor:
     """
     if alpha == 0:
         raise ValueError("alpha is 0, expected another number: celu divides by it")
-    y: Tensor = ELUFunction.apply(input, Constants(alpha, c=1 / alpha))
-    return y
+    return elu_function(input, Constants(alpha, c=1 / alpha))
 
 
 def selu(input: Tensor) -> Tensor:
     """Return the self-normalizing ELU: 1.0507 * elu(input, 1.6733)."""
-    y: Tensor = ELUFunction.apply(input, SELU)
-    return y
+    return elu_function(input, SELU)

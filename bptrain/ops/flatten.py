@@ -1,47 +1,38 @@
-"""Flattening: several axes become one, no number changes.
+"""Flattening: several axes become one, the numbers stay.
 
 Shapes     x [..., A, B, ...]   y [..., A B, ...]
 Forward    y_(a B + b) = x_ab
 Backward   writing x' for dL/dx, given y'
     x'_ab = y'_(a B + b)   because each y is one x, dy/dx = 1
-Keeps      nothing, only the shape of x
+Saves      nothing, only the shape of x
 Cost       nothing, or one copy each way where the axes do not lie one after the other in memory
 Source     derived here
 """
 
-from typing import Any
+from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
-from bptrain.ops.autocast import first_derivative, in_given_dtype
+from bptrain.ops.operation import operation
 
 
-def forward(x: Tensor, start: int, end: int) -> Tensor:
+class Saved(NamedTuple):
+    """What the backward pass reads."""
+
+    shape: tuple[int, ...]  # of x
+
+
+def forward(x: Tensor, start: int, end: int) -> tuple[Tensor, Saved]:
     """Return y, a view of x where x allows it."""
-    return x.flatten(start, end)
+    return x.flatten(start, end), Saved(x.shape)
 
 
-def backward(grad_y: Tensor, shape: tuple[int, ...]) -> Tensor:
+def backward(grad_y: Tensor, saved: Saved) -> Tensor:
     """Return x' [*shape], a view of y' where y' allows it."""
-    return grad_y.reshape(shape)
+    return grad_y.reshape(saved.shape)
 
 
-class FlattenFunction(torch.autograd.Function):
-    """Glue between autograd and the two functions above."""
-
-    @staticmethod
-    @in_given_dtype
-    def forward(ctx: Any, x: Tensor, start: int, end: int) -> Tensor:
-        """Run the forward pass; no tensor is kept."""
-        ctx.shape = x.shape
-        return forward(x, start, end)
-
-    @staticmethod
-    @first_derivative
-    def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor, None, None]:
-        """Run the backward pass."""
-        return backward(grad_y, ctx.shape), None, None
+flatten_function = operation(forward, backward)
 
 
 def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
@@ -58,5 +49,4 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
         )
     if input.is_contiguous():
         return input.flatten(start, end)  # torch's own view: it may be changed in place
-    y: Tensor = FlattenFunction.apply(input, start, end)
-    return y
+    return flatten_function(input, start, end)

@@ -1,4 +1,4 @@
-"""Gaussian error linear unit: y = x P(normal <= x), the input times the chance that it is large.
+"""Gaussian error linear unit: y = x P(normal <= x), the input weighted by its quantile.
 
 Shapes     x, y any shape, the same
 Forward    y = x F                   approximate none: F = (1 + erf(x / sqrt 2)) / 2, the normal
@@ -9,65 +9,73 @@ Backward   writing x' for dL/dx, given y'
     x' = y' (F + x f)                        because dF/dx = f, and the product rule
     x' = y' ((1 + t) + x (1 - t^2) u_x) / 2  because dt/du = 1 - t^2, and
                                              u_x = du/dx = k (1 + 3 0.044715 x^2)
-Keeps      x: y falls below x = -0.75 and rises above it, so two x share one y
+Saves      x: y falls below x = -0.75 and rises above it, so two x share one y
 Cost       1 erf and 1 exponential an element each way, or 1 tanh
 Source     Hendrycks and Gimpel 2016, "Gaussian error linear units (GELUs)", section 2
 """
 
 from math import pi, sqrt
-from typing import Any, Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
-from bptrain.ops.autocast import first_derivative, in_given_dtype
-from bptrain.ops.fused import carried_out_by
+from bptrain.ops.operation import operation
 
 Approximation = Literal["none", "tanh"]
 
 
-def forward(x: Tensor, approximate: Approximation) -> Tensor:
-    """Return y."""
+class Saved(NamedTuple):
+    """What the backward pass reads."""
+
+    x: Tensor
+    approximate: Approximation
+
+
+def forward(x: Tensor, approximate: Approximation) -> tuple[Tensor, Saved]:
+    """Return y, by one of the two lines above."""
+    y = x * _normal_distribution(x) if approximate == "none" else x * (1 + _tanh_u(x)) / 2
+    return y, Saved(x, approximate)
+
+
+def backward(grad_y: Tensor, saved: Saved) -> Tensor:
+    """Return x', by one of the two lines above."""
+    x, approximate = saved
+    if approximate == "none":
+        F = _normal_distribution(x)
+        f = torch.exp(-(x**2) / 2) / sqrt(2 * pi)
+        return grad_y * (F + x * f)
+    t = _tanh_u(x)
+    u_x = sqrt(2 / pi) * (1 + 3 * 0.044715 * x**2)
+    return grad_y * ((1 + t) + x * (1 - t**2) * u_x) / 2
+
+
+def _normal_distribution(x: Tensor) -> Tensor:
+    """Return F."""
+    return (1 + torch.erf(x / sqrt(2))) / 2
+
+
+def _tanh_u(x: Tensor) -> Tensor:
+    """Return t."""
+    return torch.tanh(sqrt(2 / pi) * (x + 0.044715 * x**3))
+
+
+def fused_forward(x: Tensor, approximate: Approximation) -> tuple[Tensor, Saved]:
+    """Return y from one kernel."""
     y: Tensor = torch.ops.aten.gelu(x, approximate=approximate)
-    return y
+    return y, Saved(x, approximate)
 
 
-def backward_in_one_pass(grad_y: Tensor, x: Tensor, approximate: Approximation) -> Tensor:
+def fused_backward(grad_y: Tensor, saved: Saved) -> Tensor:
     """Return x' from one kernel."""
+    x, approximate = saved
     grad_x: Tensor = torch.ops.aten.gelu_backward(grad_y, x, approximate=approximate)
     return grad_x
 
 
-@carried_out_by(backward_in_one_pass)
-def backward(grad_y: Tensor, x: Tensor, approximate: Approximation) -> Tensor:
-    """Return x', by one of the two lines above."""
-    if approximate == "none":
-        F = (1 + torch.erf(x / sqrt(2))) / 2
-        f = torch.exp(-(x**2) / 2) / sqrt(2 * pi)
-        return grad_y * (F + x * f)
-    k = sqrt(2 / pi)
-    t = torch.tanh(k * (x + 0.044715 * x**3))
-    u_x = k * (1 + 3 * 0.044715 * x**2)
-    return grad_y * ((1 + t) + x * (1 - t**2) * u_x) / 2
-
-
-class GELUFunction(torch.autograd.Function):
-    """Glue between autograd and the two functions above."""
-
-    @staticmethod
-    @in_given_dtype
-    def forward(ctx: Any, x: Tensor, approximate: Approximation) -> Tensor:
-        """Run the forward pass and keep its input."""
-        ctx.save_for_backward(x)
-        ctx.approximate = approximate
-        return forward(x, approximate)
-
-    @staticmethod
-    @first_derivative
-    def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor, None]:
-        """Run the backward pass."""
-        (x,) = ctx.saved_tensors
-        return backward(grad_y, x, ctx.approximate), None
+gelu_function = operation(
+    forward, backward, fused_forward=fused_forward, fused_backward=fused_backward
+)
 
 
 def gelu(input: Tensor, approximate: Approximation = "none") -> Tensor:
@@ -77,5 +85,4 @@ def gelu(input: Tensor, approximate: Approximation = "none") -> Tensor:
     """
     if approximate not in get_args(Approximation):
         raise ValueError(f"approximate is {approximate!r}, expected 'none' or 'tanh'")
-    y: Tensor = GELUFunction.apply(input, approximate)
-    return y
+    return gelu_function(input, approximate)

@@ -1,4 +1,4 @@
-"""Hard swish: y = x hardsigmoid(x), a swish of straight lines and one parabola.
+"""Hard swish: y = x hardsigmoid(x), swish made of straight lines and one parabola.
 
 Shapes     x, y any shape, the same
 Forward    y = x min(max(x + 3, 0), 6) / 6
@@ -6,59 +6,55 @@ Backward   writing x' for dL/dx, given y'
     x' = 0                 where x <= -3       because y = 0 there
     x' = y' (x / 3 + 1/2)  where -3 < x < 3    because y = (x^2 + 3 x) / 6 there
     x' = y'                where x >= 3        because y = x there. Both ends are kinks: the slope
-                                               leaps from 0 to -1/2 and from 3/2 to 1
-Keeps      x: y falls below x = -1.5 and rises above it, so two x share one y
+                                               jumps from 0 to -1/2 and from 3/2 to 1
+Saves      x: y falls below x = -1.5 and rises above it, so two x share one y
 Cost       5 flops an element forward, 4 backward
 Source     Howard et al. 2019, "Searching for MobileNetV3", section 5.2
 """
 
-from typing import Any
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from bptrain.ops.autocast import first_derivative, in_given_dtype
-from bptrain.ops.fused import carried_out_by
+from bptrain.ops.operation import operation
 
 
-def forward(x: Tensor) -> Tensor:
+class Saved(NamedTuple):
+    """What the backward pass reads."""
+
+    x: Tensor
+
+
+def forward(x: Tensor) -> tuple[Tensor, Saved]:
     """Return y."""
+    return x * (x + 3).clamp(0, 6) / 6, Saved(x)
+
+
+def backward(grad_y: Tensor, saved: Saved) -> Tensor:
+    """Return x', by the three lines above."""
+    x = saved.x
+    on_parabola = grad_y * (x / 3 + 0.5)
+    return torch.where(x <= -3, 0, torch.where(x < 3, on_parabola, grad_y))
+
+
+def fused_forward(x: Tensor) -> tuple[Tensor, Saved]:
+    """Return y from one kernel."""
     y: Tensor = torch.ops.aten.hardswish(x)
-    return y
+    return y, Saved(x)
 
 
-def backward_in_one_pass(grad_y: Tensor, x: Tensor) -> Tensor:
+def fused_backward(grad_y: Tensor, saved: Saved) -> Tensor:
     """Return x' from one kernel."""
-    grad_x: Tensor = torch.ops.aten.hardswish_backward(grad_y, x)
+    grad_x: Tensor = torch.ops.aten.hardswish_backward(grad_y, saved.x)
     return grad_x
 
 
-@carried_out_by(backward_in_one_pass)
-def backward(grad_y: Tensor, x: Tensor) -> Tensor:
-    """Return x', by the three lines above."""
-    on_the_parabola = grad_y * (x / 3 + 0.5)
-    return torch.where(x <= -3, 0, torch.where(x < 3, on_the_parabola, grad_y))
-
-
-class HardswishFunction(torch.autograd.Function):
-    """Glue between autograd and the two functions above."""
-
-    @staticmethod
-    @in_given_dtype
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        """Run the forward pass and keep its input."""
-        ctx.save_for_backward(x)
-        return forward(x)
-
-    @staticmethod
-    @first_derivative
-    def backward(ctx: Any, grad_y: Tensor) -> Tensor:
-        """Run the backward pass."""
-        (x,) = ctx.saved_tensors
-        return backward(grad_y, x)
+hardswish_function = operation(
+    forward, backward, fused_forward=fused_forward, fused_backward=fused_backward
+)
 
 
 def hardswish(input: Tensor) -> Tensor:
     """Return input * hardsigmoid(input), element by element."""
-    y: Tensor = HardswishFunction.apply(input)
-    return y
+    return hardswish_function(input)

@@ -6,59 +6,65 @@ Backward   writing x' for dL/dx, given y'
     x'_k = y'_k - e^(y_k) sum_j y'_j   because dy_j/dx_k = [j = k] - p_k, summed over j, and the
                                        probability p_k, the derivative of log sum_j e^(x_j) by x_k,
                                        is e^(y_k)
-Keeps      y, not x: the Jacobian is a function of y alone
+Saves      y, not x: the Jacobian is a function of y alone
 Cost       1 exponential and 4 flops an element forward, 1 exponential and 3 flops backward
 Source     derived here
 """
 
-from typing import Any
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from bptrain.ops.autocast import first_derivative, in_float32
 from bptrain.ops.axis import checked_axis
-from bptrain.ops.fused import carried_out_by
-from bptrain.ops.softmax import implicit_axis
+from bptrain.ops.operation import operation
+from bptrain.ops.precision import float32_on
+from bptrain.ops.softmax import implicit_axis, largest
 
 
-def forward(x: Tensor, dim: int) -> Tensor:
-    """Return y, at most 0."""
-    y: Tensor = torch.ops.aten._log_softmax(x, dim, False)
-    return y
+class Saved(NamedTuple):
+    """What the backward pass reads."""
+
+    y: Tensor
+    dim: int
+    dtype: torch.dtype  # of x
 
 
-def backward_in_one_pass(grad_y: Tensor, y: Tensor, dim: int) -> Tensor:
-    """Return x' from one kernel."""
-    grad_x: Tensor = torch.ops.aten._log_softmax_backward_data(grad_y, y, dim, y.dtype)
-    return grad_x
+def forward(x: Tensor, dim: int, dtype: torch.dtype | None) -> tuple[Tensor, Saved]:
+    """Return y, at most 0, computed in `dtype` if it is given."""
+    wide = x if dtype is None else x.to(dtype)
+    shifted = wide - largest(wide, dim)
+    y = shifted - shifted.exp().sum(dim, keepdim=True).log()
+    return y, Saved(y, dim, x.dtype)
 
 
-@carried_out_by(backward_in_one_pass)
-def backward(grad_y: Tensor, y: Tensor, dim: int) -> Tensor:
-    """Return x', of sum 0 along `dim`, in the dtype of y."""
+def backward(grad_y: Tensor, saved: Saved) -> Tensor:
+    """Return x', of sum 0 along `dim`."""
+    y, dim, dtype = saved
     p = y.exp()
-    return grad_y - p * grad_y.sum(dim, keepdim=True)
+    return (grad_y - p * grad_y.sum(dim, keepdim=True)).to(dtype)
 
 
-class LogSoftmaxFunction(torch.autograd.Function):
-    """Glue between autograd and the two functions above."""
+def fused_forward(x: Tensor, dim: int, dtype: torch.dtype | None) -> tuple[Tensor, Saved]:
+    """Return y from one kernel."""
+    y: Tensor = torch.ops.aten._log_softmax(x if dtype is None else x.to(dtype), dim, False)
+    return y, Saved(y, dim, x.dtype)
 
-    @staticmethod
-    @in_float32("cuda")
-    def forward(ctx: Any, x: Tensor, dim: int, dtype: torch.dtype | None) -> Tensor:
-        """Run the forward pass in `dtype` and keep its output."""
-        y = forward(x if dtype is None else x.to(dtype), dim)
-        ctx.save_for_backward(y)
-        ctx.dim, ctx.dtype = dim, x.dtype
-        return y
 
-    @staticmethod
-    @first_derivative
-    def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor, None, None]:
-        """Run the backward pass and return to the dtype of x."""
-        (y,) = ctx.saved_tensors
-        return backward(grad_y, y, ctx.dim).to(ctx.dtype), None, None
+def fused_backward(grad_y: Tensor, saved: Saved) -> Tensor:
+    """Return x' from one kernel."""
+    y, dim, dtype = saved
+    grad_x: Tensor = torch.ops.aten._log_softmax_backward_data(grad_y, y, dim, y.dtype)
+    return grad_x.to(dtype)
+
+
+log_softmax_function = operation(
+    forward,
+    backward,
+    fused_forward=fused_forward,
+    fused_backward=fused_backward,
+    precision=float32_on("cuda"),
+)
 
 
 def log_softmax(input: Tensor, dim: int | None = None, dtype: torch.dtype | None = None) -> Tensor:
@@ -68,5 +74,4 @@ def log_softmax(input: Tensor, dim: int | None = None, dtype: torch.dtype | None
     has not.
     """
     dim = implicit_axis(input) if dim is None else checked_axis(dim, input)
-    y: Tensor = LogSoftmaxFunction.apply(input, dim, dtype)
-    return y
+    return log_softmax_function(input, dim, dtype)

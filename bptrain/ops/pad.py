@@ -1,6 +1,6 @@
 """Padding: a frame around x, filled with a constant or with copies of x's own elements.
 
-Shapes     x [..., H]   y [..., p + H + q]      p elements in front, q behind; any number of axes
+Shapes     x [..., H]   y [..., p + H + q]      p elements before, q after; any number of axes
 Forward    y_j = x_s(j), where the source s(j) of the element j is j - p in the middle, and
                in front, j < p     behind, j >= p + H
     constant   none: y_j is given  none: y_j is given      p, q < 0 cut elements off
@@ -10,44 +10,54 @@ Forward    y_j = x_s(j), where the source s(j) of the element j is j - p in the 
            Further axes have sources of their own, so they are padded one after the other.
 Backward   writing x' for dL/dx, given y'
     x' = sum of y'_j over the j with s(j) = h, at each h      because dy_j/dx_h = [s(j) = h]:
-               the blame of a copy flows back to the element that it was copied from. So the
+               the gradient of a copy is the gradient of the element that was copied. So the
                middle of y' is x', and the frame is folded onto it: flipped for reflect, summed
                for replicate, shifted for circular, dropped for constant. Axis by axis again.
-Keeps      nothing: where the blame goes depends on the sizes alone
+Saves      nothing: where gradients go depends on the sizes alone
 Cost       1 copy forward, 1 copy backward and an addition for each element of the frame
 Source     derived here. torch's reflect and replicate keep x and add with atomics on CUDA, in an
            order that changes from run to run; slices are added in a fixed one
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
-from bptrain.ops.autocast import first_derivative, in_given_dtype
+from bptrain.ops.operation import operation
 
 Mode = Literal["constant", "reflect", "replicate", "circular"]
 
 
-def forward(x: Tensor, pad: Sequence[int], mode: Mode, value: float) -> Tensor:
+class Saved(NamedTuple):
+    """What the backward pass reads."""
+
+    pad: Sequence[int]
+    mode: Mode
+    layout: torch.memory_format  # of x
+
+
+def forward(x: Tensor, pad: Sequence[int], mode: Mode, value: float) -> tuple[Tensor, Saved]:
     """Return y; `pad` has p and q of the last axis, then of the one before it, and so on."""
+    saved = Saved(pad, mode, _layout(x))
     if mode == "constant":
-        return torch.constant_pad_nd(x, pad, value)
+        return torch.constant_pad_nd(x, pad, value), saved
     if mode == "circular":
-        return forward_circular(x, pad)
+        return circular(x, pad), saved
     y: Tensor = torch.ops.aten.pad(x, pad, mode)
-    return y
+    return y, saved
 
 
-def backward(grad_y: Tensor, pad: Sequence[int], mode: Mode, layout: torch.memory_format) -> Tensor:
+def backward(grad_y: Tensor, saved: Saved) -> Tensor:
     """Return x' in the layout of x."""
+    pad, mode, layout = saved
     if mode == "constant":
         return torch.constant_pad_nd(grad_y, [-each for each in pad])
     return backward_copies(grad_y, list(_padded_axes(pad)), mode, layout)
 
 
-def forward_circular(x: Tensor, pad: Sequence[int]) -> Tensor:
+def circular(x: Tensor, pad: Sequence[int]) -> Tensor:
     """Return x in a frame of its opposite ends, in x's memory format (torch's op loses it)."""
     shape = list(x.shape)
     for axis, p, q in _padded_axes(pad):
@@ -107,21 +117,7 @@ def _padded_axes(pad: Sequence[int]) -> Iterator[tuple[int, int, int]]:
             yield -1 - number, p, q
 
 
-class PadFunction(torch.autograd.Function):
-    """Glue between autograd and the two functions above."""
-
-    @staticmethod
-    @in_given_dtype
-    def forward(ctx: Any, x: Tensor, pad: Sequence[int], mode: Mode, value: float) -> Tensor:
-        """Run the forward pass."""
-        ctx.pad, ctx.mode, ctx.layout = pad, mode, _layout(x)
-        return forward(x, pad, mode, value)
-
-    @staticmethod
-    @first_derivative
-    def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor, None, None, None]:
-        """Run the backward pass."""
-        return backward(grad_y, ctx.pad, ctx.mode, ctx.layout), None, None, None
+pad_function = operation(forward, backward)
 
 
 def pad(
@@ -141,13 +137,13 @@ def pad(
     cut = tuple(min(each, 0) for each in frame)
     copies = tuple(max(each, 0) for each in frame)
     if mode == "constant" or not any(cut):
-        y: Tensor = PadFunction.apply(input, frame, mode, value or 0.0)
+        y: Tensor = pad_function(input, frame, mode, value or 0.0)
     elif mode == "circular":
-        rest = PadFunction.apply(input, cut, "constant", 0.0)
-        y = PadFunction.apply(rest, copies, mode, 0.0)
+        rest = pad_function(input, cut, "constant", 0.0)
+        y = pad_function(rest, copies, mode, 0.0)
     else:
-        whole = PadFunction.apply(input, copies, mode, 0.0)
-        y = PadFunction.apply(whole, cut, "constant", 0.0)
+        whole = pad_function(input, copies, mode, 0.0)
+        y = pad_function(whole, cut, "constant", 0.0)
     return y
 
 

@@ -5,59 +5,55 @@ Forward    y = x s      s = 1 / (1 + e^-x)
 Backward   writing x' for dL/dx, given y'
     x' = y' s (1 + x (1 - s))   because ds/dx = s (1 - s), so by the product rule
                                 dy/dx = s + x s (1 - s)
-Keeps      x: y falls below x = -1.28 and rises above it, so two x share one y
+Saves      x: y falls below x = -1.28 and rises above it, so two x share one y
 Cost       1 exponential an element each way, and 5 flops backward
 Source     Elfwing, Uchibe and Doya 2018, "Sigmoid-weighted linear units for neural network
            function approximation in reinforcement learning"
 """
 
-from typing import Any
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from bptrain.ops.autocast import first_derivative, in_given_dtype
-from bptrain.ops.fused import carried_out_by
+from bptrain.ops.operation import operation
 
 
-def forward(x: Tensor) -> Tensor:
+class Saved(NamedTuple):
+    """What the backward pass reads."""
+
+    x: Tensor
+
+
+def forward(x: Tensor) -> tuple[Tensor, Saved]:
     """Return y."""
-    y: Tensor = torch.ops.aten.silu(x)
-    return y
+    return x * x.sigmoid(), Saved(x)
 
 
-def backward_in_one_pass(grad_y: Tensor, x: Tensor) -> Tensor:
-    """Return x' from one kernel."""
-    grad_x: Tensor = torch.ops.aten.silu_backward(grad_y, x)
-    return grad_x
-
-
-@carried_out_by(backward_in_one_pass)
-def backward(grad_y: Tensor, x: Tensor) -> Tensor:
+def backward(grad_y: Tensor, saved: Saved) -> Tensor:
     """Return x'."""
+    x = saved.x
     s = x.sigmoid()
     return grad_y * s * (1 + x * (1 - s))
 
 
-class SiLUFunction(torch.autograd.Function):
-    """Glue between autograd and the two functions above."""
+def fused_forward(x: Tensor) -> tuple[Tensor, Saved]:
+    """Return y from one kernel."""
+    y: Tensor = torch.ops.aten.silu(x)
+    return y, Saved(x)
 
-    @staticmethod
-    @in_given_dtype
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        """Run the forward pass and keep its input."""
-        ctx.save_for_backward(x)
-        return forward(x)
 
-    @staticmethod
-    @first_derivative
-    def backward(ctx: Any, grad_y: Tensor) -> Tensor:
-        """Run the backward pass."""
-        (x,) = ctx.saved_tensors
-        return backward(grad_y, x)
+def fused_backward(grad_y: Tensor, saved: Saved) -> Tensor:
+    """Return x' from one kernel."""
+    grad_x: Tensor = torch.ops.aten.silu_backward(grad_y, saved.x)
+    return grad_x
+
+
+silu_function = operation(
+    forward, backward, fused_forward=fused_forward, fused_backward=fused_backward
+)
 
 
 def silu(input: Tensor) -> Tensor:
     """Return input * sigmoid(input), element by element."""
-    y: Tensor = SiLUFunction.apply(input)
-    return y
+    return silu_function(input)

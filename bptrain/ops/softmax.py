@@ -1,69 +1,80 @@
-"""Softmax: y_k = e^(x_k) / sum_j e^(x_j), scores made positive and of sum 1 along an axis.
+"""Softmax: y_k = e^(x_k) / sum_j e^(x_j), positive numbers of sum 1 along an axis.
 
 Shapes     x, y [..., K, ...], the same; K the axis `dim`
 Forward    y_k = e^(x_k - m) / sum_j e^(x_j - m)      m = max_j x_j, which cancels: no overflow
 Backward   writing x' for dL/dx, given y'
-    x'_k = y_k (y'_k - sum_j y'_j y_j)   because dy_j/dx_k = y_j ([j = k] - y_k), summed over j: a
-                                         score gains as far as its y' is above their mean under y
-Keeps      y, not x: the Jacobian is a function of y alone
+    x'_k = y_k (y'_k - sum_j y'_j y_j)   because dy_j/dx_k = y_j ([j = k] - y_k), summed over j:
+                                         positive where y'_k is above its mean under y
+Saves      y, not x: the Jacobian is a function of y alone
 Cost       1 exponential and 4 flops an element forward, 4 flops backward
 Source     Bridle 1990, "Probabilistic interpretation of feedforward classification network
            outputs"; the backward pass is derived here
 """
 
-from typing import Any
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from bptrain.ops.autocast import first_derivative, in_float32
 from bptrain.ops.axis import checked_axis
-from bptrain.ops.fused import carried_out_by
+from bptrain.ops.operation import operation
+from bptrain.ops.precision import float32_on
 
 
-def forward(x: Tensor, dim: int) -> Tensor:
-    """Return y, of sum 1 along `dim`."""
-    y: Tensor = torch.ops.aten._softmax(x, dim, False)
-    return y
+class Saved(NamedTuple):
+    """What the backward pass reads."""
+
+    y: Tensor
+    dim: int
+    dtype: torch.dtype  # of x
 
 
-def backward_in_one_pass(grad_y: Tensor, y: Tensor, dim: int) -> Tensor:
-    """Return x' from one kernel."""
-    grad_x: Tensor = torch.ops.aten._softmax_backward_data(grad_y, y, dim, y.dtype)
-    return grad_x
+def forward(x: Tensor, dim: int, dtype: torch.dtype | None) -> tuple[Tensor, Saved]:
+    """Return y, of sum 1 along `dim`, computed in `dtype` if it is given."""
+    wide = x if dtype is None else x.to(dtype)
+    exponentials = (wide - largest(wide, dim)).exp()
+    y = exponentials / exponentials.sum(dim, keepdim=True)
+    return y, Saved(y, dim, x.dtype)
 
 
-@carried_out_by(backward_in_one_pass)
-def backward(grad_y: Tensor, y: Tensor, dim: int) -> Tensor:
-    """Return x', of sum 0 along `dim`, in the dtype of y."""
+def backward(grad_y: Tensor, saved: Saved) -> Tensor:
+    """Return x', of sum 0 along `dim`."""
+    y, dim, dtype = saved
     mean = (grad_y * y).sum(dim, keepdim=True)  # of y', under y
-    return y * (grad_y - mean)
+    return (y * (grad_y - mean)).to(dtype)
 
 
-class SoftmaxFunction(torch.autograd.Function):
-    """Glue between autograd and the two functions above."""
+def fused_forward(x: Tensor, dim: int, dtype: torch.dtype | None) -> tuple[Tensor, Saved]:
+    """Return y from one kernel."""
+    y: Tensor = torch.ops.aten._softmax(x if dtype is None else x.to(dtype), dim, False)
+    return y, Saved(y, dim, x.dtype)
 
-    @staticmethod
-    @in_float32("cuda")
-    def forward(ctx: Any, x: Tensor, dim: int, dtype: torch.dtype | None) -> Tensor:
-        """Run the forward pass in `dtype` and keep its output."""
-        y = forward(x if dtype is None else x.to(dtype), dim)
-        ctx.save_for_backward(y)
-        ctx.dim, ctx.dtype = dim, x.dtype
-        return y
 
-    @staticmethod
-    @first_derivative
-    def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor, None, None]:
-        """Run the backward pass and return to the dtype of x."""
-        (y,) = ctx.saved_tensors
-        return backward(grad_y, y, ctx.dim).to(ctx.dtype), None, None
+def fused_backward(grad_y: Tensor, saved: Saved) -> Tensor:
+    """Return x' from one kernel."""
+    y, dim, dtype = saved
+    grad_x: Tensor = torch.ops.aten._softmax_backward_data(grad_y, y, dim, y.dtype)
+    return grad_x.to(dtype)
+
+
+softmax_function = operation(
+    forward,
+    backward,
+    fused_forward=fused_forward,
+    fused_backward=fused_backward,
+    precision=float32_on("cuda"),
+)
+
+
+def largest(x: Tensor, dim: int) -> Tensor:
+    """Return m, which keeps every exponent at or below 0; of an empty x any number."""
+    return x.amax(dim, keepdim=True) if x.numel() else x.new_zeros(())
 
 
 def implicit_axis(input: Tensor) -> int:
     """Return the axis that torch takes for dim=None: the classes of [K], [N, K] or [N, K, H, W].
 
-    Of three axes it takes the first: torch kept this from the time before batches.
+    Of three axes it takes the first: torch has it so from the time before batches.
     """
     return 0 if input.dim() in (0, 1, 3) else 1
 
@@ -75,5 +86,4 @@ def softmax(input: Tensor, dim: int | None = None, dtype: torch.dtype | None = N
     has not.
     """
     dim = implicit_axis(input) if dim is None else checked_axis(dim, input)
-    y: Tensor = SoftmaxFunction.apply(input, dim, dtype)
-    return y
+    return softmax_function(input, dim, dtype)

@@ -1,7 +1,7 @@
-"""Resizing: each output is a weighted mean of the inputs around its place; blame takes the weights.
+"""Resizing: each output is a weighted mean of the inputs around it.
 
 Shapes     x [N, C, W]   y [N, C, W']   or two axes H, W, or three D, H, W, each resized by itself:
-           the weight of a place is the product of its weights along the axes
+           the weight of a position is the product of its weights along the axes
 Forward    y_k = sum_h w_kh x_h        k, h count outputs and inputs along one axis
            where output k lies among the inputs: at u = (k + 1/2) / s - 1/2, s the scale; with
            align_corners at u = k (W - 1) / (W' - 1)
@@ -9,17 +9,18 @@ Forward    y_k = sum_h w_kh x_h        k, h count outputs and inputs along one a
            nearest-exact   w_kh = [h = floor((k + 1/2) / s)]
            (bi, tri)linear w_kh = K(u - h) = max(0, 1 - |u - h|)
            bicubic         w_kh = K(u - h), Keys' cubic with a = -3/4
-           a place h beyond the rim counts as the rim. With antialias K((u - h) s) in place of
-           K(u - h) where s < 1; a = -1/2; nothing beyond the rim, but weights divided by their sum;
+           a position h beyond the border counts as the border. With antialias K((u - h) s) for
+           K(u - h) where s < 1, a = -1/2, nothing beyond the border, but weights divided by their
+           sum;
            u = (k + 1/2) / s - 1/2 for align_corners too, its 1 / s being (W - 1) / (W' - 1).
            An axis whose length stays is copied whatever the scale, but for nearest-exact and for a
            bicubic whose other axis changes; torch copies it for some modes, devices and layouts
 Backward   writing x' for dL/dx, given y'
     x'_h = sum_k w_kh y'_k   because dy_k/dx_h = w_kh: the transposed matrix, along each axis
-Keeps      nothing: the weights depend on the sizes alone
+Saves      nothing: the weights depend on the sizes alone
 Cost       1 (nearest), 2, 4 or 8 (linear), 16 (bicubic) products an output each way
 Source     Keys 1981, "Cubic convolution interpolation for digital image processing", equation 4;
-           places and rims as in torch; the derivation here
+           positions and borders as in torch; the derivation here
 """
 
 from collections.abc import Sequence
@@ -28,8 +29,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from bptrain.ops.autocast import first_derivative, in_given_dtype
-from bptrain.ops.fused import carried_out_by
+from bptrain.ops.operation import operation
 
 KERNELS = {  # by mode and number of axes; torch's names
     ("nearest", 1): "upsample_nearest1d",
@@ -44,7 +44,7 @@ KERNELS = {  # by mode and number of axes; torch's names
     ("bicubic", 2): "upsample_bicubic2d",
 }
 ANTIALIASED = {"bilinear": "_upsample_bilinear2d_aa", "bicubic": "_upsample_bicubic2d_aa"}
-REACH = 2  # places on either side that the widest kernel, the cubic, sees
+REACH = 2  # positions on either side that the widest kernel, the cubic, sees
 MODES = sorted({mode for mode, _ in KERNELS})
 
 
@@ -57,29 +57,45 @@ class Resizing(NamedTuple):
     scales: tuple[float | None, ...]  # None: the quotient of the sizes
 
 
-def forward(x: Tensor, resizing: Resizing) -> Tensor:
-    """Return y [N, C, *size]."""
-    kernel, size, corners, scales = resizing
-    y: Tensor = getattr(torch.ops.aten, kernel)(x, size, *corners, *scales)
-    return y
+class Saved(NamedTuple):
+    """What the backward pass reads."""
+
+    resizing: Resizing
+    shape: tuple[int, ...]  # of x
 
 
-def backward_in_one_pass(grad_y: Tensor, resizing: Resizing, shape: tuple[int, ...]) -> Tensor:
-    """Return x' [*shape]: the kernel adds w_kh y'_k up, without ever building the matrix."""
-    kernel, size, corners, scales = resizing
-    transposed = getattr(torch.ops.aten, f"{kernel}_backward")
-    grad_x: Tensor = transposed(grad_y, size, shape, *corners, *scales)
+def forward(x: Tensor, resizing: Resizing) -> tuple[Tensor, Saved]:
+    """Return y [N, C, *size]: sum_h w_kh x_h, along one axis after the other."""
+    y = x
+    for axis, H in enumerate(x.shape[2:]):
+        w = weights(resizing, axis, H).to(x)
+        at_end = torch.einsum("kh,...h->...k", w, y.movedim(axis + 2, -1))
+        y = at_end.movedim(-1, axis + 2)
+    return y, Saved(resizing, tuple(x.shape))
+
+
+def backward(grad_y: Tensor, saved: Saved) -> Tensor:
+    """Return x' [*shape]: sum_k w_kh y'_k, along one axis after the other."""
+    grad_x = grad_y
+    for axis, H in enumerate(saved.shape[2:]):
+        w = weights(saved.resizing, axis, H).to(grad_y)
+        at_end = torch.einsum("kh,...k->...h", w, grad_x.movedim(axis + 2, -1))
+        grad_x = at_end.movedim(-1, axis + 2)
     return grad_x
 
 
-@carried_out_by(backward_in_one_pass)
-def backward(grad_y: Tensor, resizing: Resizing, shape: tuple[int, ...]) -> Tensor:
-    """Return x' [*shape]: sum_k w_kh y'_k, along one axis after the other."""
-    grad_x = grad_y
-    for axis, H in enumerate(shape[2:]):
-        w = weights(resizing, axis, H).to(grad_y)
-        at_end = torch.einsum("kh,...k->...h", w, grad_x.movedim(axis + 2, -1))
-        grad_x = at_end.movedim(-1, axis + 2)
+def fused_forward(x: Tensor, resizing: Resizing) -> tuple[Tensor, Saved]:
+    """Return y from one kernel, which never builds the matrix."""
+    kernel, size, corners, scales = resizing
+    y: Tensor = getattr(torch.ops.aten, kernel)(x, size, *corners, *scales)
+    return y, Saved(resizing, tuple(x.shape))
+
+
+def fused_backward(grad_y: Tensor, saved: Saved) -> Tensor:
+    """Return x' from one kernel, likewise."""
+    (kernel, size, corners, scales), shape = saved
+    transposed = getattr(torch.ops.aten, f"{kernel}_backward")
+    grad_x: Tensor = transposed(grad_y, size, shape, *corners, *scales)
     return grad_x
 
 
@@ -103,7 +119,7 @@ def weights(resizing: Resizing, axis: int, H: int) -> Tensor:
 
 
 def nearest(k: Tensor, step: float, H: int) -> Tensor:
-    """Return the weights [K, H], 1 for the one place that an output copies."""
+    """Return the weights [K, H], 1 for the one input that an output copies."""
     # In float32, as torch's kernels do for every dtype: where k / s is a whole number, rounding
     # decides what it is rounded down to.
     h = (k.float() * step).floor().clamp(max=H - 1)
@@ -123,21 +139,9 @@ def cubic(d: Tensor, a: float) -> Tensor:
     return torch.where(d <= 1, near, torch.where(d < REACH, far, 0))
 
 
-class UpsampleFunction(torch.autograd.Function):
-    """Glue between autograd and the two functions above."""
-
-    @staticmethod
-    @in_given_dtype
-    def forward(ctx: Any, x: Tensor, resizing: Resizing) -> Tensor:
-        """Run the forward pass; no tensor is kept."""
-        ctx.resizing, ctx.shape = resizing, tuple(x.shape)
-        return forward(x, resizing)
-
-    @staticmethod
-    @first_derivative
-    def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor, None]:
-        """Run the backward pass."""
-        return backward(grad_y, ctx.resizing, ctx.shape), None
+upsample_function = operation(
+    forward, backward, fused_forward=fused_forward, fused_backward=fused_backward
+)
 
 
 def interpolate(
@@ -152,7 +156,7 @@ def interpolate(
     """Return input [N, C, W], [N, C, H, W] or [N, C, D, H, W] resized along its last axes.
 
     Either `size` or `scale_factor` is given, one number or one for each axis. A size made from a
-    scale factor is rounded down; the places of the outputs then follow the given factor, or with
+    scale factor is rounded down; the positions of the outputs then follow the given factor, or with
     recompute_scale_factor the quotient of the sizes. Raises ValueError for options that do not
     fit each other or the input, NotImplementedError for torch's modes 'area' and 'lanczos'.
     """
@@ -166,15 +170,14 @@ def interpolate(
             "along each axis but N"
         )
     scales = scales_of_changes(kernel, lengths, size, scales)
-    y: Tensor = UpsampleFunction.apply(input, Resizing(kernel, size, corners, scales))
-    return y
+    return upsample_function(input, Resizing(kernel, size, corners, scales))
 
 
 def scales_of_changes(
     kernel: str, lengths: Sequence[int], size: Sequence[int], scales: tuple[float | None, ...]
 ) -> tuple[float | None, ...]:
-    """Return the scales, None for an axis that keeps its length, whose places stay as they are."""
-    # Symptom: 4 places at scale 1.24, which makes 4 again, whose gradient was another function's:
+    """Return the scales, None for an axis that keeps its length and is copied."""
+    # Symptom: 4 positions at scale 1.24, again 4, had the gradient of another function:
     # <J v, y'> != <v, J^T y'>. Cause: for such an axis some of torch's kernels follow the scale and
     # others copy, of one mode forward (nearest, bicubic) or backward (antialias) and by the
     # layout. Remedy: without the scale all of them copy. These two follow it both ways:
@@ -221,7 +224,7 @@ def sizes_and_scales(
     scale_factor: float | Sequence[float] | None,
     recompute: bool,
 ) -> tuple[tuple[int, ...], tuple[float | None, ...]]:
-    """Return the outputs along each axis, and the scales that their places follow."""
+    """Return the outputs along each axis, and the scales that their positions follow."""
     if (size is None) == (scale_factor is None):
         raise ValueError(f"size is {size} and scale_factor {scale_factor}, expected one of them")
     given: Any = scale_factor if size is None else size
