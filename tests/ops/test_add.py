@@ -1,16 +1,16 @@
-"""What is true of addition beyond the referees' table."""
+"""What is true of addition beyond the table of cases."""
 
 import pytest
 import torch
 
 from bptrain.ops import add
-from bptrain.ops.add import Operand, backward
+from bptrain.ops.add import Needs, Operand, Saved, backward
 
 
 def test_without_broadcasting_both_gradients_are_the_upstream_gradient_itself() -> None:
     grad_y = torch.randn(4, 5)
-    operand = Operand((4, 5), torch.float32, is_needed=True)
-    for grad in backward(grad_y, operand, operand, 1):
+    operand = Operand((4, 5), torch.float32)
+    for grad in backward(grad_y, Saved(operand, operand, 1), Needs(True, True)):
         assert grad.data_ptr() == grad_y.data_ptr()
 
 
@@ -24,8 +24,8 @@ def test_each_gradient_has_the_dtype_of_its_tensor() -> None:
 
 
 def test_a_gradient_is_summed_before_it_is_rounded() -> None:
-    z = Operand((1,), torch.bfloat16, is_needed=True)
-    _, grad_z = backward(torch.ones(1000), z, z, 1)
+    z = Operand((1,), torch.bfloat16)
+    _, grad_z = backward(torch.ones(1000), Saved(z, z, 1), Needs(True, True))
     assert grad_z.item() == 1000  # adding ones up in bfloat16 would stop at 256
 
 

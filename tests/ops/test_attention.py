@@ -1,4 +1,4 @@
-"""What is true of attention beyond the referees' table."""
+"""What is true of attention beyond the table of cases."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What is true of the walk through time beyond the referees' table."""
+"""What is true of the walk through time beyond the table of cases."""
 
 from collections import Counter
 

@@ -1,16 +1,16 @@
-"""What is true of concatenation beyond the referees' table."""
+"""What is true of concatenation beyond the table of cases."""
 
 import pytest
 import torch
 
 from bptrain.ops import cat
-from bptrain.ops.cat import Part, backward
+from bptrain.ops.cat import Part, Saved, backward
 
 
 def test_each_gradient_is_a_view_of_the_upstream_gradient() -> None:
     grad_y = torch.randn(2, 5)
-    parts = [Part((2, length), torch.float32, is_needed=True) for length in (2, 3)]
-    first, second = backward(grad_y, parts, 1)
+    parts = [Part((2, length), torch.float32) for length in (2, 3)]
+    first, second = backward(grad_y, Saved(parts, 1), (True, True))
     assert first.data_ptr() == grad_y.data_ptr()
     assert second.data_ptr() == grad_y[:, 2:].data_ptr()
 

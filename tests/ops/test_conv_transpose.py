@@ -1,4 +1,4 @@
-"""What is true of transposed convolution beyond the referees' table."""
+"""What is true of transposed convolution beyond the table of cases."""
 
 import pytest
 import torch

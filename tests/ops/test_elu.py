@@ -1,4 +1,4 @@
-"""What is true of the exponential linear units beyond the referees' table."""
+"""What is true of the exponential linear units beyond the table of cases."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""What is true of the table of rows beyond the referees' table."""
+"""What is true of the table of rows beyond the table of cases."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""What is true of GELU beyond the referees' table."""
+"""What is true of GELU beyond the table of cases."""
 
 import pytest
 import torch

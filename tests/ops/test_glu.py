@@ -1,4 +1,4 @@
-"""What is true of the gated linear unit beyond the referees' table."""
+"""What is true of the gated linear unit beyond the table of cases."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""What is true of the GRU beyond the referees' table."""
+"""What is true of the GRU beyond the table of cases."""
 
 import torch
 from torch import Tensor

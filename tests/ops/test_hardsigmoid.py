@@ -1,4 +1,4 @@
-"""What is true of the hard sigmoid beyond the referees' table."""
+"""What is true of the hard sigmoid beyond the table of cases."""
 
 import torch
 

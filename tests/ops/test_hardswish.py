@@ -1,4 +1,4 @@
-"""What is true of hard swish beyond the referees' table."""
+"""What is true of hard swish beyond the table of cases."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""What is true of instance normalisation beyond the referees' table."""
+"""What is true of instance normalisation beyond the table of cases."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""What is true of the leaky ReLU beyond the referees' table."""
+"""What is true of the leaky ReLU beyond the table of cases."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""What is true of the affine map beyond the referees' table."""
+"""What is true of the affine map beyond the table of cases."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""What is true of the log-sigmoid beyond the referees' table."""
+"""What is true of the log-sigmoid beyond the table of cases."""
 
 import math
 

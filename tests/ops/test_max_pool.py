@@ -1,4 +1,4 @@
-"""What is true of the maxima over windows beyond the referees' table."""
+"""What is true of the maxima over windows beyond the table of cases."""
 
 import pytest
 import torch

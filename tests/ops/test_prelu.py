@@ -1,34 +1,36 @@
-"""What is true of the learned leak beyond the referees' table."""
+"""What is true of the learned slope beyond the table of cases."""
 
 import pytest
 import torch
 
 from bptrain.ops import prelu
-from bptrain.ops.prelu import FEW, Needs, Saved, backward
+from bptrain.ops.prelu import FEW, Needs, Saved, backward, fused_backward
 
 
 @pytest.mark.parametrize("weights", [1, 3])
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_many_elements_get_the_gradients_that_are_written_out(
+def test_many_elements_get_the_gradients_of_the_formula(
     weights: int, layout: torch.memory_format
 ) -> None:
     x = torch.randn(8, 3, 16, 16, dtype=torch.float64).contiguous(memory_format=layout)
     assert x.numel() > FEW
     grad_y, w = torch.randn_like(x), torch.randn(weights, dtype=torch.float64)
-    given = grad_y, Saved(x, w), w.shape, Needs(True, True)
-    for ours, formula in zip(backward(*given), backward.written_out(*given), strict=True):
+    given = grad_y, Saved(x, w, w.shape), Needs(True, True)
+    for ours, formula in zip(fused_backward(*given), backward(*given), strict=True):
         torch.testing.assert_close(ours, formula, rtol=1e-12, atol=1e-12)
         assert ours.stride() == formula.stride()
 
 
-def test_a_gradient_nobody_wants_is_neither_computed_nor_kept_for() -> None:
+def test_a_gradient_that_is_not_needed_is_neither_computed_nor_saved_for() -> None:
     x, w = torch.randn(4, 5), torch.randn(5)
-    kept_x, kept_w = prelu(x, w.clone().requires_grad_()).grad_fn.saved_tensors
-    assert kept_x is not None
-    assert kept_w is None
+    saved_x, saved_w, _ = prelu(x, w.clone().requires_grad_()).grad_fn.saved_tensors
+    assert saved_x is not None
+    assert saved_w is None
     for needs in (Needs(True, False), Needs(False, True)):
-        found = backward(torch.randn(4, 5), Saved(x, w), w.shape, needs)
-        assert [each is not None for each in found] == list(needs)
+        saved = Saved(x, w if needs.x else None, w.shape)
+        for each_backward in (backward, fused_backward):
+            found = each_backward(torch.randn(4, 5), saved, needs)
+            assert [each is not None for each in found] == list(needs)
 
 
 @pytest.mark.parametrize("shape", [(3,), (4, 1), (1, 1), (5, 1), (0,)])

@@ -1,4 +1,4 @@
-"""What is true of SiLU beyond the referees' table."""
+"""What is true of SiLU beyond the table of cases."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""What is true of softmax beyond the referees' table."""
+"""What is true of softmax beyond the table of cases."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""What is true of softsign beyond the referees' table."""
+"""What is true of softsign beyond the table of cases."""
 
 import torch
 

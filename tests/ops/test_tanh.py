@@ -1,4 +1,4 @@
-"""What is true of tanh beyond the referees' table."""
+"""What is true of tanh beyond the table of cases."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""What is true of resizing beyond the referees' table."""
+"""What is true of resizing beyond the table of cases."""
 
 from typing import Any
 
