@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from bptrain.ops import alpha_dropout
-from bptrain.ops.alpha_dropout import FLOOR, slope
+from bptrain.ops.alpha_dropout import FLOOR, scale
 
 
 def test_the_floor_is_the_lowest_value_of_selu() -> None:
@@ -36,7 +36,7 @@ def test_a_unit_at_the_floor_does_not_show_whether_it_was_silenced() -> None:
     torch.manual_seed(0)
     y = alpha_dropout(torch.full((100,), -FLOOR, dtype=torch.float64), 0.5, True)
     assert y.unique().numel() == 1
-    assert y[0].item() == pytest.approx(-0.5 * slope(0.5) * FLOOR)
+    assert y[0].item() == pytest.approx(-0.5 * scale(0.5) * FLOOR)
 
 
 def test_the_mask_follows_the_memory_of_a_transposed_input_as_torchs_does() -> None:
