@@ -51,9 +51,9 @@ def backward(grad_y: Tensor, saved: Saved, needs: Needs) -> Gradients:
     x, W = saved
     grad_x = grad_W = grad_b = None
     grad_rows = grad_y.reshape(-1, grad_y.shape[-1])  # [N, O]
-    if W is not None:
+    if needs.x and W is not None:
         grad_x = grad_rows.mm(W).view(*grad_y.shape[:-1], W.shape[1])
-    if x is not None:
+    if needs.W and x is not None:
         grad_W = grad_rows.t().mm(x.reshape(-1, x.shape[-1]))
     if needs.b:
         grad_b = grad_rows.sum(0)

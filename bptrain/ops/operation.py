@@ -220,15 +220,15 @@ def _autograd_function(op: Operation[Any]) -> type[torch.autograd.Function]:
 
 def _save(ctx: Any, saved: Any) -> None:
     """Give the tensors of a Saved to autograd, which frees them in time, and the rest to ctx."""
-    ctx.save_for_backward(*[each if isinstance(each, Tensor) else None for each in saved])
+    ctx.save_for_backward(*[each for each in saved if isinstance(each, Tensor)])
     ctx.kind = type(saved)
-    ctx.values = [None if isinstance(each, Tensor) else each for each in saved]
+    ctx.fields = [Tensor if isinstance(each, Tensor) else each for each in saved]
 
 
 def _saved(ctx: Any) -> Any:
     """Return the Saved again."""
-    pairs = zip(ctx.saved_tensors, ctx.values, strict=True)
-    return ctx.kind(*[value if tensor is None else tensor for tensor, value in pairs])
+    tensors = iter(ctx.saved_tensors)
+    return ctx.kind(*[next(tensors) if field is Tensor else field for field in ctx.fields])
 
 
 def _present(outputs: tuple[Any, ...], positions: tuple[int, ...]) -> list[Tensor]:

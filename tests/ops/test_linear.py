@@ -19,7 +19,7 @@ def test_only_what_the_wanted_gradients_read_is_kept() -> None:
     assert kept_by(linear(x, W, b)) == []
 
 
-def test_a_gradient_nobody_wants_is_not_computed() -> None:
+def test_a_gradient_that_is_not_needed_is_not_computed() -> None:
     saved = Saved(torch.randn(4, 5), torch.randn(3, 5))
     for wanted in range(3):
         needs = Needs(*(number == wanted for number in range(3)))
