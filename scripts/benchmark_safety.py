@@ -25,7 +25,7 @@ from bptrain.experiment.config import ExperimentConfig
 from bptrain.experiment.non_finite import refuse_state, refuse_steps
 from bptrain.experiment.plan import plan
 from bptrain.experiment.session import Session
-from bptrain.experiment.training import opened_log
+from bptrain.experiment.training import log_of
 from bptrain.tasks.task import NoMetric
 from bptrain.train.evaluate import StepWindow
 from bptrain.train.gradients import LayerGradients
@@ -118,10 +118,11 @@ def saving_s(experiment: Experiment, saves: int) -> dict[str, list[float]]:
     with TemporaryDirectory(prefix="bptrain-") as name, Path(os.devnull).open("w") as nowhere:
         folder = Path(name)
         (folder / "tensorboard").mkdir()
-        with opened_log(experiment, folder, Console(file=nowhere), None) as log:
+        with log_of(experiment, folder, Console(file=nowhere)) as log:
             session = Session(experiment, folder / "checkpoints", log, StopRequest())
+            log.begin()
             for number in range(saves + WARM_UP):
-                session.position = Position(step=number)
+                session.progress.position = Position(step=number)
                 state = session.state({})
                 look = cpu_s(lambda state=state: refuse_state(experiment, state))  # type: ignore[misc]
                 started_s = time.perf_counter()

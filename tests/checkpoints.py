@@ -13,10 +13,11 @@ from bptrain.rundir.training_state import TrainingState
 
 def state_at(step: int, loss: float | None = None) -> TrainingState:
     """Return a state whose every part tells its step."""
-    values = {"step": step} | ({} if loss is None else {"val/loss": loss})
-    return TrainingState(
-        {"w": torch.full((3,), float(step))}, {"0.m": torch.full((2,), float(step))}, values
-    )
+    states = {
+        "model": {"w": torch.full((3,), float(step))},
+        "optimizer": {"0": {"m": torch.full((2,), float(step))}},
+    }
+    return TrainingState(step, states, {} if loss is None else {"val/loss": loss})
 
 
 def is_sound(folder: Path) -> bool:

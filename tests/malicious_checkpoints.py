@@ -123,7 +123,22 @@ def escaped(target: str) -> Harm:
 
 
 def another_step(folder: Path) -> None:
-    put(folder, STATE, b'{\n  "step": 99\n}')
+    put(folder, STATE, state(step="99"))
+
+
+def state(step: str = "2", metrics: str = "{}", states: str = "{}") -> bytes:
+    """Return a `state.json` in the form that we write, its parts of our choice."""
+    parts = {"step": step, "metrics": metrics, "states": states}
+    lines = ",\n".join(f'  "{name}": {part}' for name, part in parts.items())
+    return f"{{\n{lines}\n}}".encode()
+
+
+def list_in_lists(depth: int) -> str:
+    """Return JSON of lists in lists, in the form that we write."""
+    value: list[object] = []
+    for _ in range(depth - 1):
+        value = [value]
+    return json.dumps(value, indent=2).replace("\n", "\n  ")
 
 
 def a_file_instead(folder: Path) -> None:
@@ -182,16 +197,18 @@ HARMS: dict[str, Harm] = {
     "a size of 4000 digits": in_manifest(b'{"model.safetensors": {"bytes": ' + b"9" * 4000),
     "a checksum that is a list": manifest_entry(bytes=1, sha256=["0" * 64]),
     "YAML's tag in the state": in_state(b"!!python/object/apply:os.system ['true']"),
-    "NaN in the state": in_state(b'{"step": 2, "val/loss": NaN}'),
-    "a loss beyond all numbers": in_state(b'{"step": 2, "val/loss": -1e999}'),
-    "a state nested deep": in_state(b'{"step": 2, "a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"),
-    "a state nested a little too deep": in_state(
-        b'{"step": 2, "a": ' + b"[" * 500 + b"]" * 500 + b"}"
-    ),
-    "a state with a name twice": in_state(b'{"step": 2, "step": 2}'),
-    "an integer of 4000 digits": in_state(b'{"step": 2, "epoch": ' + b"9" * 4000 + b"}"),
-    "a state that is a list": in_state(b"[2]"),
-    "a step that is a path": in_state(b'{"step": "../../outside"}'),
+    "NaN in the state": in_state(state(metrics='{\n    "val/loss": NaN\n  }')),
+    "a loss beyond all numbers": in_state(state(metrics='{\n    "val/loss": -1e999\n  }')),
+    "a loss that is text": in_state(state(metrics='{\n    "val/loss": "0.1"\n  }')),
+    "a state nested deep": in_state(state(states="[" * 100_000 + "]" * 100_000)),
+    "a state nested a little too deep": in_state(state(states=list_in_lists(500))),
+    "a state with a name twice": in_state(state(step='2,\n  "step": 2')),
+    "a step of 4000 digits": in_state(state(step="9" * 4000)),
+    "a state that is a list": in_state(b"[\n  2\n]"),
+    "a state without its parts": in_state(b'{\n  "step": 2\n}'),
+    "a step that is a path": in_state(state(step='"../../outside"')),
+    "a step below zero": in_state(state(step="-1")),
+    "a step that is a truth value": in_state(state(step="true")),
     "a state of another step": another_step,
     "an endless state": sparse(STATE),
     "an endless model": sparse(MODEL),

@@ -14,7 +14,8 @@ import torch
 
 from bptrain.experiment.build import Experiment
 from bptrain.experiment.evaluation import CAUSES, refuse_non_finite
-from bptrain.rundir.training_state import TrainingState, Tree
+from bptrain.rundir.training_state import TrainingState
+from bptrain.stateful import Tree
 from bptrain.train.evaluate import Reading
 from bptrain.train.finite import not_finite
 from bptrain.train.update import Update
@@ -61,10 +62,11 @@ def refuse_weights(experiment: Experiment, step: int) -> None:
 
 def refuse_state(experiment: Experiment, state: TrainingState) -> None:
     """Raise NonFiniteError if anything that a later step reads is not finite."""
-    later = {path: each for path, each in state.optimizer.items() if not path.startswith(WINDOW)}
+    plain, tensors = state.rest()
+    later = {path: each for path, each in tensors.items() if not path.startswith(WINDOW)}
     found = not_finite({**state.model, **later})
-    found += plain_not_finite(state.values["state"])
-    _refuse(experiment, found, state.values["step"])
+    found += plain_not_finite(plain)
+    _refuse(experiment, found, state.step)
 
 
 def plain_not_finite(tree: Tree, path: str = "") -> Iterator[str]:

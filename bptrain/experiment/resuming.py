@@ -45,7 +45,7 @@ def resume(plan: Plan, chosen: Path | None, console: Console, stop: StopRequest)
         refuse_other_experiment(before, plan.config, run_dir)
         path, state, damaged = newest_sound(run_dir / CHECKPOINTS)
         refuse_other_data(run_dir, plan.dataset.problem, plan.dataset.prepared)
-        step = state.values["step"]
+        step = state.step
         notes = [f"passed over: {shorten(error.what)}" for error in damaged]
         notes.append(f"resuming {run_dir} from {path.name}: step {step} of {plan.total_steps}")
         notes += [f"not bit for bit: {each}" for each in inexact(before, plan, run_dir)]

@@ -9,8 +9,8 @@ from bptrain.config import load_config
 from bptrain.errors import CheckpointError, UsageError, shorten
 from bptrain.experiment.config import ExperimentConfig
 from bptrain.rundir.checkpoint import by_loss, last_first, read_checkpoint
-from bptrain.rundir.training_state import rest_of
-from bptrain.train.state import refuse_other_tensors
+from bptrain.stateful import mapping
+from bptrain.train.states import refuse_other_tensors
 
 CHECKPOINTS = "checkpoints"
 
@@ -45,8 +45,8 @@ def load_model(model: nn.Module, checkpoint: Path) -> None:
     """
     state = read_checkpoint(checkpoint)
     try:
-        average = rest_of(state).get("average")
-        weights = state.model if average is None else average["tensors"]
+        average = state.states.get("average")
+        weights = state.model if average is None else mapping(average)["tensors"]
         refuse_other_tensors(weights, model.state_dict())
         model.load_state_dict(weights)
     except (RuntimeError, KeyError, TypeError, ValueError, AttributeError) as error:

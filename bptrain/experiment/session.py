@@ -1,60 +1,86 @@
-"""A run between its first step and its last: log, evaluate, save, and go on from what was saved."""
+"""A run between its first step and its last: log, evaluate, save, resume."""
 
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn, Protocol, runtime_checkable
 
-from torch import Tensor
-
-from bptrain.errors import CheckpointError, DataError, InterruptedRun, shorten
+from bptrain.errors import CheckpointError, InterruptedRun, shorten
 from bptrain.experiment.build import Experiment
 from bptrain.experiment.evaluation import evaluate_split
 from bptrain.experiment.non_finite import refuse_state, refuse_steps, refuse_weights
+from bptrain.experiment.progress import Progress
 from bptrain.monitor.run_log import RunLog
-from bptrain.optim import Plateau
 from bptrain.rundir.checkpoint import prune, write_checkpoint
-from bptrain.rundir.training_state import TrainingState, Tree, capture, rest_of
-from bptrain.saved_values import truth, whole
-from bptrain.train.early_stopping import EarlyStopping
+from bptrain.rundir.training_state import MODEL, TrainingState
+from bptrain.stateful import Stateful
 from bptrain.train.evaluate import StepWindow
-from bptrain.train.loop import BEGINNING, Position, StepReport, fit
+from bptrain.train.loop import Position, StepReport, fit
 from bptrain.train.memory import used_mb
 from bptrain.train.precision import refuse_lost_scale
 from bptrain.train.signals import StopNow, StopRequest
-from bptrain.train.state import (
+from bptrain.train.states import (
+    CarriedState,
     CarriesState,
-    generators_state,
-    optimizer_state,
-    refuse_other_tensors,
-    restore_generators,
-    restore_optimizer,
+    Generators,
+    ModelState,
+    OptimizerState,
 )
 
+MAY_BEGIN_NOW = ("schedule", "early_stopping")  # states that a resumed run may be the first to have
 
-@dataclass
+
+@runtime_checkable
+class ObservesLoss(Protocol):
+    """What decides by the validation loss: a plateau schedule, early stopping."""
+
+    def observe(self, loss: float) -> object:
+        """Take note of the loss of an evaluation."""
+        ...
+
+
 class Session:
-    """Where a run stands.
+    """A run that is going on: its experiment, where it stands, and all its states by name."""
 
-    position    after the last step
-    is_settled  whether what was due after it is done: its log line, evaluation, checkpoint
-    """
-
-    experiment: Experiment
-    checkpoints: Path
-    log: RunLog
-    stop: StopRequest
-    position: Position = BEGINNING
-    is_settled: bool = True
-    window: StepWindow = field(init=False)
-    early_stopping: EarlyStopping | None = field(init=False)
-
-    def __post_init__(self) -> None:
-        rule = self.experiment.config.train.early_stopping
-        self.window = StepWindow(self.experiment.training_metric)
+    def __init__(
+        self, experiment: Experiment, checkpoints: Path, log: RunLog, stop: StopRequest
+    ) -> None:
+        self.experiment, self.checkpoints, self.log, self.stop = experiment, checkpoints, log, stop
+        rule = experiment.config.train.early_stopping
         self.early_stopping = rule.build() if rule else None
+        self.window = StepWindow(experiment.training_metric, experiment.device)
+        self.progress = Progress(
+            len(experiment.dataset.train), len(experiment.batches), experiment.update.batches
+        )
+        self.states = self._states()
+
+    def _states(self) -> dict[str, Stateful]:
+        """Return all that a checkpoint holds, by name, in the order in which it is restored."""
+        experiment = self.experiment
+        update, model, device = experiment.update, experiment.model, experiment.device
+        carried = None
+        if isinstance(model, CarriesState):
+            carried = CarriedState(model, experiment.config.data.batch_size, device)
+        parts = {
+            "progress": self.progress,
+            MODEL: ModelState(model),
+            "optimizer": OptimizerState(update.optimizer),
+            "precision": update.precision,
+            "average": update.average,
+            "schedule": update.schedule,
+            "early_stopping": self.early_stopping,
+            "carried": carried,
+            "window": self.window,
+            "generators": Generators(device),
+            "log": self.log,  # last: it removes what was logged after the checkpoint
+        }
+        return {name: part for name, part in parts.items() if isinstance(part, Stateful)}
+
+    @property
+    def position(self) -> Position:
+        """Where the run stands, after its last step."""
+        return self.progress.position
 
     @property
     def is_finished(self) -> bool:
@@ -73,14 +99,14 @@ class Session:
         """
         if self.stop.signal_number is not None:
             self.leave(self.stop.signal_number, is_saved=True)
-        if not self.is_settled:
+        if not self.progress.is_settled:
             self.settle()
         elif self.is_finished:  # no save comes that would end the pruning of a killed run
             prune(self.checkpoints, self.experiment.config.checkpoint.keep_last)
         for report in self._steps():
             self.window.add(report)
-            self.position, self.is_settled = report.position, False
-            self.log.shown.advance(self.position.step, self.position.epoch)
+            self.progress.position, self.progress.is_settled = report.position, False
+            self.log.advance(self.position.step, self.position.epoch)
             self.settle()
             if self.is_finished:
                 return
@@ -115,7 +141,7 @@ class Session:
             values |= self.evaluate() if ends else {}
             self.log.write(step, epoch, values)
             self.window.restart()
-        self.is_settled = True
+        self.progress.is_settled = True
 
         saving = config.checkpoint
         due = ends_epoch and (epoch + 1) % saving.every_epochs == 0
@@ -141,11 +167,9 @@ class Session:
         except StopNow as stopped:
             self.leave(stopped.signal_number)
         if values:
-            schedule = experiment.update.schedule
-            if isinstance(schedule, Plateau):
-                schedule.observe(values["val/loss"])
-            if self.early_stopping is not None:
-                self.early_stopping.observe(values["val/loss"])
+            for each in (experiment.update.schedule, self.early_stopping):
+                if isinstance(each, ObservesLoss):
+                    each.observe(values["val/loss"])
         return values
 
     def read_window(self) -> dict[str, float]:
@@ -197,86 +221,34 @@ class Session:
 
     def state(self, values: dict[str, float]) -> TrainingState:
         """Return what a checkpoint holds: all that decides what the next steps will be."""
-        experiment = self.experiment
-        update, model = experiment.update, experiment.model
-        rest: Tree = {
-            "optimizer": optimizer_state(update.optimizer),
-            "precision": update.precision.state(),
-            "generators": generators_state(experiment.device),
-            "window": self.window.state(),
-            "log": self.log.position()._asdict(),
-        }
-        if update.average is not None:
-            rest["average"] = {**update.average.state(), "tensors": update.average.tensors()}
-        if isinstance(update.schedule, Plateau):
-            rest["schedule"] = update.schedule.state()
-        if self.early_stopping is not None:
-            rest["early_stopping"] = self.early_stopping.state()
-        if isinstance(model, CarriesState):
-            rest["carried"] = model.carried_state()
-        where = {
-            **self.position._asdict(),
-            "is_settled": self.is_settled,
-            "samples": len(experiment.dataset.train),
-        }
-        # JSON has no word for a measure that overflowed; it is no reason to lose the run
-        measured = {tag: value for tag, value in values.items() if isfinite(value)}
-        return capture(model, rest, {**where, **measured})
+        states = {name: each.state() for name, each in self.states.items()}
+        # JSON has no word for a metric that overflowed; it is no reason to lose the run
+        metrics = {tag: value for tag, value in values.items() if isfinite(value)}
+        return TrainingState(self.position.step, states, metrics)
 
-    def restore(self, state: TrainingState) -> None:
-        """Go on from a checkpoint, or raise CheckpointError if it is another experiment's."""
+    def begin(self) -> None:
+        """Open the log of a new run and save its first state: a run killed at once has one."""
+        self.log.begin()
+        self.save({})
+
+    def restore(self, saved: TrainingState) -> None:
+        """Continue from a checkpoint, or raise CheckpointError if it is another experiment's."""
         try:
-            self._restore(state)
+            for name, each in self.states.items():
+                if name == "log":
+                    self._refuse_other_window()
+                if name in saved.states or name not in MAY_BEGIN_NOW:
+                    each.restore(saved.states[name])
         except (RuntimeError, KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
             raise CheckpointError(
-                f"the state of step {state.values.get('step')} does not fit the run's config",
+                f"the state of step {saved.step} does not fit the run's config",
                 shorten(f"{type(error).__name__}: {error}"),
                 "restore the config.yaml the run was trained with",
             ) from error
 
-    def _restore(self, state: TrainingState) -> None:
-        experiment, values, rest = self.experiment, state.values, rest_of(state)
-        update, model = experiment.update, experiment.model
-        if values["samples"] != len(experiment.dataset.train):
-            raise DataError(
-                f"there are {len(experiment.dataset.train):,} training samples now, and were "
-                f"{values['samples']:,} when the run began",
-                "a run cannot go on with other data",
-            )
-        refuse_other_tensors(state.model, model.state_dict())
-        model.load_state_dict(state.model)
-        restore_optimizer(update.optimizer, rest["optimizer"])
-        update.precision.restore(rest["precision"])
-        if update.average is not None:
-            update.average.restore(rest["average"]["tensors"], rest["average"])
-        # a schedule or an early stopping that the run begins only now has nothing to go on from
-        if isinstance(update.schedule, Plateau) and "schedule" in rest:
-            update.schedule.restore(rest["schedule"])
-        if self.early_stopping is not None and "early_stopping" in rest:
-            self.early_stopping.restore(rest["early_stopping"])
-        if isinstance(model, CarriesState):
-            self._carry_on(model, rest["carried"])
-        held = rest["window"]
-        self.window.restore({name: each.to(experiment.device) for name, each in held.items()})
-        self.position = self._position_of(values)
-        self.is_settled = truth(values["is_settled"])
-        is_begun = self.window.losses or not self.is_settled
-        # what cannot be read now could not be read at the next log line
-        if is_begun and len(self.window.read().norms[0]) != len(update.gradients.tags):
+    def _refuse_other_window(self) -> None:
+        """Raise ValueError for a log line that is begun and could not be read when it is due."""
+        is_begun = self.window.losses or not self.progress.is_settled
+        tags = self.experiment.update.gradients.tags
+        if is_begun and len(self.window.read().norms[0]) != len(tags):
             raise ValueError("the log line that is begun is of other layers")
-        restore_generators(experiment.device, rest["generators"])
-
-    def _position_of(self, values: dict[str, Any]) -> Position:
-        """Return the saved position; raises ValueError for one that no run comes to."""
-        step, epoch, batch = position = Position(*(whole(values[n]) for n in Position._fields))
-        batches, group = len(self.experiment.batches), self.experiment.update.batches
-        # of the batches that are trained with: a text that is only read is cut otherwise
-        if batch > batches or step != epoch * -(-batches // group) + -(-batch // group):
-            raise ValueError(f"there is no step {step} at batch {batch} of epoch {epoch}")
-        return position
-
-    def _carry_on(self, model: CarriesState, tensors: dict[str, Tensor]) -> None:
-        model.carry_on({name: each.to(self.experiment.device) for name, each in tensors.items()})
-        texts = self.experiment.config.data.batch_size
-        if any(each.shape[1] != texts for each in tensors.values()):  # [layers, B, H]
-            raise ValueError(f"a state is carried of other texts than the {texts} that are read")

@@ -1,7 +1,7 @@
 """A run from its folder to its verdict: begin or go on, train, and judge the best state."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
@@ -15,10 +15,8 @@ from bptrain.experiment.plan import Plan
 from bptrain.experiment.saved_run import CHECKPOINTS
 from bptrain.experiment.session import Session
 from bptrain.monitor.console import TrainingConsole
-from bptrain.monitor.run_log import RunLog, Told
-from bptrain.monitor.tensorboard import Board
+from bptrain.monitor.run_log import RunLog
 from bptrain.rundir.checkpoint import best_checkpoint
-from bptrain.rundir.metrics_file import MetricsFile
 from bptrain.rundir.prepared import write_prepared
 from bptrain.rundir.run_directory import (
     create_run_directory,
@@ -28,7 +26,7 @@ from bptrain.rundir.run_directory import (
     write_error_log,
 )
 from bptrain.rundir.run_lock import locked
-from bptrain.rundir.training_state import TrainingState, rest_of
+from bptrain.rundir.training_state import TrainingState
 from bptrain.tasks import task_of
 from bptrain.tasks.text_sampling import TextData, write_sample
 from bptrain.train.memory import allocating
@@ -69,14 +67,14 @@ def train(
     saved: TrainingState | None = None,
 ) -> None:
     """Run the loop from its start or from a saved state, and judge the best state at the end."""
-    with opened_log(experiment, run_dir, console, saved) as log:
+    with log_of(experiment, run_dir, console) as log:
         session = Session(experiment, run_dir / CHECKPOINTS, log, stop)
         with stop.noted():
             if saved is None:
-                session.save({})  # a run that is killed before its first checkpoint has one
+                session.begin()
             else:
                 session.restore(saved)
-            if session.is_finished and session.is_settled:
+            if session.is_finished and session.progress.is_settled:
                 log.shown.say("the run is finished: no step is left to take")
             session.run()
         if session.early_stopping is not None and session.early_stopping.is_over:
@@ -104,32 +102,15 @@ def conclude(session: Session, run_dir: Path) -> None:
         log.board.write_text(step, "sample", text)
 
 
-@contextmanager
-def opened_log(
-    experiment: Experiment, run_dir: Path, console: Console, saved: TrainingState | None
-) -> Iterator[RunLog]:
-    """Open what the run tells; what was told after the saved state is taken back first."""
-    told = Told() if saved is None else Told.of(rest_of(saved).get("log"))
-    with ExitStack() as opened:
-        metrics = MetricsFile(run_dir / "metrics.jsonl", told.metrics, told.elapsed_s)
-        opened.enter_context(metrics)
-        board = Board(
-            run_dir / "tensorboard",
-            to_yaml(experiment.config),
-            experiment.update.gradients.tags,
-            experiment.evaluation_metric.names,
-            told.board,
-            0 if saved is None else saved.values["step"],
-        )
-        opened.enter_context(board)
-        shown = TrainingConsole(console, experiment.total_steps, experiment.steps_per_epoch)
-        opened.enter_context(shown)
-        for what, missing in (("metrics.jsonl", metrics), ("tensorboard/", board)):
-            if missing.missing_bytes:
-                shown.say(
-                    f"{what} lacks {missing.missing_bytes:,} bytes that it had: lines are lost"
-                )
-        yield RunLog(metrics, board, shown)
+def log_of(experiment: Experiment, run_dir: Path, console: Console) -> RunLog:
+    """Return the log of a run, not opened yet."""
+    return RunLog(
+        run_dir,
+        to_yaml(experiment.config),
+        experiment.update.gradients.tags,
+        experiment.evaluation_metric.names,
+        TrainingConsole(console, experiment.total_steps, experiment.steps_per_epoch),
+    )
 
 
 @contextmanager

@@ -1,52 +1,90 @@
-"""What a run tells while it goes on, in three places: `metrics.jsonl`, the board, the terminal."""
+"""What a run logs, in three places: `metrics.jsonl`, the TensorBoard board, the terminal."""
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any
 
-from bptrain.errors import CheckpointError
+from pydantic import Field
+
 from bptrain.monitor.console import TrainingConsole
 from bptrain.monitor.tensorboard import Board
 from bptrain.rundir.metrics_file import MetricsFile
-from bptrain.saved_values import mapping, number, whole
+from bptrain.stateful import PlainState, Tree
 
 
-class Told(NamedTuple):
-    """How far the files go; nowhere for a run that begins.
+class LogPosition(PlainState):
+    """How far the files of a log go.
 
+    step       optimizer steps done
     metrics    bytes of `metrics.jsonl`
     elapsed_s  seconds that the run has taken
     board      bytes of each event file by name
     """
 
-    metrics: int | None = None
-    elapsed_s: float = 0.0
-    board: Mapping[str, int] | None = None
-
-    @classmethod
-    def of(cls, state: Any) -> "Told":
-        """Return what `_asdict` made plain values of; raises CheckpointError for what is none.
-
-        The names and sizes are for those to judge who go on with the files.
-        """
-        try:
-            held = mapping(state)
-            metrics, elapsed_s = whole(held["metrics"]), number(held["elapsed_s"])
-            if elapsed_s < 0:
-                raise ValueError(f"{elapsed_s} seconds were taken")  # noqa: TRY301
-            return cls(metrics, elapsed_s, mapping(held["board"]))
-        except (KeyError, ValueError) as error:
-            raise CheckpointError(
-                "the checkpoint does not tell how far the run's log went",
-                f"{type(error).__name__}: {error}",
-                "take another checkpoint of the run",
-            ) from error
+    step: int = Field(ge=0)
+    metrics: int = Field(ge=0)
+    elapsed_s: float = Field(ge=0)
+    board: dict[str, int]
 
 
 class RunLog:
-    """Writes the values of a step to all three."""
+    """Writes the values of a step to all three.
 
-    def __init__(self, metrics: MetricsFile, board: Board, shown: TrainingConsole) -> None:
-        self.metrics, self.board, self.shown = metrics, board, shown
+    The files are opened by `begin`, or by `restore`, which first removes what was written after the
+    saved position: the log then reads as if the run had never stopped.
+
+    gradient_tags  the curves of gradient norms
+    metric_names   the metrics of the validation split besides the loss
+    """
+
+    metrics: MetricsFile
+    board: Board
+
+    def __init__(
+        self,
+        run_dir: Path,
+        config_text: str,
+        gradient_tags: Sequence[str],
+        metric_names: Sequence[str],
+        shown: TrainingConsole,
+    ) -> None:
+        self.run_dir, self.config_text, self.shown = run_dir, config_text, shown
+        self.gradient_tags, self.metric_names = gradient_tags, metric_names
+        self.step = 0
+        self._opened = ExitStack()
+
+    def begin(self) -> None:
+        """Open the files of a new run."""
+        self._open(None)
+
+    def _open(self, at: LogPosition | None) -> None:
+        self.metrics = MetricsFile(
+            self.run_dir / "metrics.jsonl",
+            None if at is None else at.metrics,
+            0.0 if at is None else at.elapsed_s,
+        )
+        self._opened.enter_context(self.metrics)
+        self.board = Board(
+            self.run_dir / "tensorboard",
+            self.config_text,
+            self.gradient_tags,
+            self.metric_names,
+            None if at is None else at.board,
+            self.step,
+        )
+        self._opened.enter_context(self.board)
+        for what, file in (("metrics.jsonl", self.metrics), ("tensorboard/", self.board)):
+            if file.missing_bytes:
+                self.shown.say(
+                    f"{what} lacks {file.missing_bytes:,} bytes that it had: lines are lost"
+                )
+
+    def advance(self, step: int, epoch: int) -> None:
+        """Take note of a step that is done; `epoch` is counted from 0."""
+        self.step = step
+        self.shown.advance(step, epoch)
 
     def write(self, step: int, epoch: int, values: dict[str, float]) -> None:
         """Write the values of a step by tag; `epoch` is counted from 0."""
@@ -54,6 +92,32 @@ class RunLog:
         self.board.write(step, values)
         self.shown.show(step, values)
 
-    def position(self) -> Told:
-        """Return how far the files go, which the disk now holds; a resume takes back the rest."""
-        return Told(self.metrics.position(), self.metrics.elapsed_s, self.board.position())
+    def state(self) -> dict[str, Any]:
+        """Return how far the files go, which the disk now holds."""
+        return {
+            "step": self.step,
+            "metrics": self.metrics.position(),
+            "elapsed_s": self.metrics.elapsed_s,
+            "board": self.board.position(),
+        }
+
+    def restore(self, state: Tree) -> None:
+        """Continue the files of a run from a `state`.
+
+        Raises ValueError or CheckpointError for one of another log.
+        """
+        at = LogPosition.read(state)
+        self.step = at.step
+        self._open(at)
+
+    def __enter__(self) -> "RunLog":
+        self._opened.enter_context(self.shown)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._opened.__exit__(kind, error, traceback)

@@ -1,13 +1,13 @@
 """Plateau: the learning rate drops when the validation loss stops falling."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
 from bptrain.optim.schedules import WarmUpConfig
-from bptrain.saved_values import number, number_or_none, whole
+from bptrain.stateful import PlainState, Tree
 
 
 class PlateauConfig(WarmUpConfig):
@@ -30,6 +30,14 @@ class PlateauConfig(WarmUpConfig):
     def build(self, total_steps: int, steps_per_epoch: int) -> "Plateau":
         """Return the schedule, which must be told each validation loss."""
         return Plateau(self, self.warm)
+
+
+class PlateauState(PlainState):
+    """What the schedule remembers of the losses: see `Plateau`."""
+
+    share: float = Field(ge=0, le=1)
+    best: float | None
+    bad: int = Field(ge=0)
 
 
 @dataclass
@@ -71,9 +79,7 @@ class Plateau:
         """Return what a resumed run needs, as plain JSON."""
         return {"share": self.share, "best": self.best, "bad": self.bad}
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state` returned; raises ValueError for what is none."""
-        share, self.best = number(state["share"]), number_or_none(state["best"])
-        if not 0 <= share <= 1:
-            raise ValueError(f"{share} is no share of the learning rate")
-        self.share, self.bad = share, whole(state["bad"])
+    def restore(self, state: Tree) -> None:
+        """Continue from what `state` returned; raises ValueError for what is none."""
+        saved = PlateauState.read(state)
+        self.share, self.best, self.bad = saved.share, saved.best, saved.bad

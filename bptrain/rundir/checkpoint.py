@@ -12,25 +12,27 @@ At whatever point a run is killed, every checkpoint that was there is still ther
     .removed-step-000400      being removed
 
 The next save clears up what a killed run left under such names. Neither format of the files can
-hold code, and reading trusts none of them: see `sealed`.
+hold code, and reading trusts none of them: see `manifest`.
 """
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from math import inf
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
 from torch import Tensor
 
-from bptrain.errors import CheckpointError
+from bptrain.errors import CheckpointError, shorten
+from bptrain.rundir.canonical_json import decode, encode
 from bptrain.rundir.durable_files import make_directory, remove, storing, sync_directory
 from bptrain.rundir.manifest import ANOTHER, read_manifest, read_verified, seal
-from bptrain.rundir.plain_json import decode, encode
 from bptrain.rundir.tensors_file import content_of, read
-from bptrain.rundir.training_state import TrainingState
+from bptrain.rundir.training_state import MODEL, TrainingState, put_together
+from bptrain.stateful import PlainState
 
 FILES = ("model.safetensors", "optimizer.safetensors", "state.json")
 UNFINISHED, REPLACED, REMOVED = ".unfinished-", ".replaced-", ".removed-"
@@ -38,23 +40,33 @@ STEP = re.compile(r"step-([0-9]{6,})")
 LARGEST_STATE = 16 * 2**20  # bytes of state.json
 
 
+class Values(PlainState):
+    """What `state.json` holds: a `TrainingState` without its tensors."""
+
+    step: int = Field(ge=0)
+    metrics: dict[str, float]
+    states: dict[str, Any]
+
+
 def write_checkpoint(directory: Path, state: TrainingState) -> Path:
     """Write `state` into a new folder of `directory` and return it; all of it or nothing.
 
     An older checkpoint of the same step is replaced, and stays until the new one is complete.
     """
-    path = directory / name_of(state.values["step"])
-    values = encode(state.values)
+    path = directory / name_of(state.step)
+    plain, tensors = state.rest()
+    values = encode({"step": state.step, "metrics": state.metrics, "states": plain})
     if len(values) > LARGEST_STATE:
         raise ValueError(f"{len(values):,} bytes of values, at most {LARGEST_STATE:,} are read")
-    decode(values)  # raises ValueError for what could not be read back
+    Values.read(decode(values))  # raises ValueError for what could not be read back
+    contents = _contents(state.model, tensors, values)
     with storing(path):
         make_directory(directory)
         _clear_up(directory)
         unfinished = directory / (UNFINISHED + path.name)
         try:
             unfinished.mkdir()
-            seal(unfinished, _contents(state, values))
+            seal(unfinished, contents)
             _give_name(unfinished, path)
         except BaseException:
             with suppress(OSError):
@@ -67,13 +79,17 @@ def read_checkpoint(path: Path) -> TrainingState:
     """Return the verified state of a checkpoint folder, or raise CheckpointError."""
     manifest = read_manifest(path, FILES)
     values = read_values(path)
-    model, optimizer = (
+    model, tensors = (
         _tensors(path / name, read_verified(path / name, manifest[name])) for name in FILES[:2]
     )
-    return TrainingState(model, optimizer, values)
+    try:
+        states = put_together(values.states, tensors)
+    except (ValueError, RecursionError) as error:
+        raise _not_of_a_checkpoint(path / FILES[2], error) from error
+    return TrainingState(values.step, {MODEL: model, **states}, values.metrics)
 
 
-def read_values(path: Path) -> dict[str, Any]:
+def read_values(path: Path) -> Values:
     """Return the verified `state.json` of a checkpoint folder, or raise CheckpointError.
 
     Of the tensors only the sizes of their files are verified.
@@ -81,10 +97,10 @@ def read_values(path: Path) -> dict[str, Any]:
     file = path / FILES[2]
     content = read_verified(file, read_manifest(path, FILES)[FILES[2]], LARGEST_STATE)
     try:
-        values: dict[str, Any] = decode(content)
-        name = name_of(values.get("step"))
-    except (ValueError, AttributeError) as error:
-        raise CheckpointError(f"{file}: not of a checkpoint", str(error), ANOTHER) from error
+        values = Values.read(decode(content))
+    except ValueError as error:
+        raise _not_of_a_checkpoint(file, error) from error
+    name = name_of(values.step)
     if STEP.fullmatch(_own_name(path)) and name != _own_name(path):
         raise CheckpointError(f"{path}: holds {name}, not what its own name says", hint=ANOTHER)
     return values
@@ -137,11 +153,9 @@ def by_loss(directory: Path) -> tuple[list[Path], list[CheckpointError]]:
     losses: dict[Path, float] = {}
     for path in last_first(directory):
         try:
-            loss = read_values(path).get("val/loss")
+            losses[path] = read_values(path).metrics.get("val/loss", inf)
         except CheckpointError as error:
             errors.append(error)
-        else:
-            losses[path] = float(loss) if isinstance(loss, int | float) else inf
     return sorted(losses, key=losses.__getitem__), errors
 
 
@@ -200,10 +214,8 @@ def prune(directory: Path, keep_last: int, written: Path | None = None) -> None:
             remove(path)
 
 
-def name_of(step: Any) -> str:
+def name_of(step: int) -> str:
     """Return the name of a step's folder."""
-    if type(step) is not int or step < 0:
-        raise ValueError(f"the step is {step!r}")
     return f"step-{step:06d}"
 
 
@@ -228,10 +240,12 @@ def _none_sound(directory: Path, errors: list[CheckpointError]) -> CheckpointErr
     )
 
 
-def _contents(state: TrainingState, values: bytes) -> Iterator[tuple[str, bytes]]:
+def _contents(
+    model: Mapping[str, Tensor], tensors: Mapping[str, Tensor], values: bytes
+) -> Iterator[tuple[str, bytes]]:
     """Yield each file's name and content, made when it is its turn: they are large."""
-    yield FILES[0], content_of(state.model)
-    yield FILES[1], content_of(state.optimizer)
+    yield FILES[0], content_of(model)
+    yield FILES[1], content_of(tensors)
     yield FILES[2], values
 
 
@@ -239,7 +253,11 @@ def _tensors(path: Path, content: bytes) -> dict[str, Tensor]:
     try:
         return read(content)
     except ValueError as error:
-        raise CheckpointError(f"{path}: not of a checkpoint", str(error), ANOTHER) from error
+        raise _not_of_a_checkpoint(path, error) from error
+
+
+def _not_of_a_checkpoint(path: Path, error: Exception) -> CheckpointError:
+    return CheckpointError(f"{path}: not of a checkpoint", shorten(str(error)), ANOTHER)
 
 
 def _give_name(finished: Path, path: Path) -> None:

@@ -19,7 +19,6 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from bptrain.errors import CheckpointError
 from bptrain.rundir.appended_file import AppendedFile, truncate
 from bptrain.rundir.durable_files import make_own_directory, storing
-from bptrain.saved_values import said
 
 PREFIX = "events.out.tfevents."
 NAME = re.compile(re.escape(PREFIX) + r"(\d+)\.[^/\0]*")  # the second that it was opened in
@@ -89,7 +88,7 @@ def truncate_events(directory: Path, position: Mapping[str, int]) -> int:
         if not NAME.fullmatch(name) or (directory / name).is_symlink():
             raise CheckpointError(f"{name!r} in the checkpoint names no event file of {directory}")
         if type(size) is not int or size < 0:
-            raise CheckpointError(f"the checkpoint's size of {name} is {said(size)}")
+            raise CheckpointError(f"the checkpoint's size of {name} is no number of bytes")
     with storing(directory):
         make_own_directory(directory)
     for name, path in event_files(directory).items():

@@ -13,22 +13,25 @@ from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
-from typing import Any, NamedTuple
+from typing import Any
+
+from pydantic import Field
 
 from bptrain.errors import CheckpointError
 from bptrain.free_memory import free_bytes, in_words
+from bptrain.rundir.canonical_json import decode, encode
 from bptrain.rundir.durable_files import READ, sync_directory, write_new
-from bptrain.rundir.plain_json import decode, encode
+from bptrain.stateful import PlainState
 
 MANIFEST = "manifest.json"
 LARGEST_MANIFEST = 4096  # bytes
 ANOTHER = "take another checkpoint of the run"
 
 
-class Entry(NamedTuple):
+class Entry(PlainState):
     """What the manifest says of a file."""
 
-    bytes: int
+    bytes: int = Field(ge=0)
     sha256: str
 
 
@@ -37,7 +40,7 @@ def seal(folder: Path, files: Iterable[tuple[str, bytes]]) -> None:
     manifest = {}
     for name, content in files:
         write_new(folder / name, content)
-        manifest[name] = Entry(len(content), sha256(content).hexdigest())._asdict()
+        manifest[name] = Entry(bytes=len(content), sha256=sha256(content).hexdigest()).model_dump()
         del content  # or it would stay in memory while the next one is made
     write_new(folder / MANIFEST, encode(manifest))
     sync_directory(folder)
@@ -53,10 +56,7 @@ def read_manifest(folder: Path, names: tuple[str, ...]) -> dict[str, Entry]:
         raise CheckpointError(f"{folder}: not a folder", hint=ANOTHER)
     content = read_regular(path, LARGEST_MANIFEST)
     try:
-        manifest = decode(content)
-        entries = _entries(manifest, names)
-        if encode(manifest) != content:
-            raise ValueError("it is not in the form that it was written in")  # noqa: TRY301
+        entries = _entries(decode(content), names)
     except ValueError as error:
         raise CheckpointError(f"{path}: damaged", str(error), ANOTHER) from error
     for name, entry in entries.items():
@@ -84,13 +84,7 @@ def read_verified(path: Path, entry: Entry, largest: int | None = None) -> bytes
 def _entries(manifest: Any, names: tuple[str, ...]) -> dict[str, Entry]:
     if not isinstance(manifest, dict) or set(manifest) != set(names):
         raise ValueError(f"it does not list exactly {', '.join(names)}")
-    for entry in manifest.values():
-        if not isinstance(entry, dict) or set(entry) != set(Entry._fields):
-            raise ValueError("an entry lacks its size or checksum")
-        # type, not isinstance: True would pass for the number 1
-        if type(entry["bytes"]) is not int or type(entry["sha256"]) is not str:
-            raise ValueError("a size or checksum is none")
-    return {name: Entry(**entry) for name, entry in manifest.items()}
+    return {name: Entry.read(entry) for name, entry in manifest.items()}
 
 
 def read_regular(path: Path, most: int) -> bytes:

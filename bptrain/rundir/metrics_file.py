@@ -11,7 +11,6 @@ from types import TracebackType
 
 from bptrain.errors import CheckpointError
 from bptrain.rundir.appended_file import AppendedFile, changing, truncate
-from bptrain.saved_values import said
 
 
 class MetricsFile:
@@ -62,7 +61,7 @@ class MetricsFile:
 def _truncate_to_a_line(path: Path, offset: int) -> int:
     """Truncate the file to the whole lines before `offset`, and return what is missing."""
     if type(offset) is not int or offset < 0:
-        raise CheckpointError(f"the checkpoint's position in {path.name} is {said(offset)}")
+        raise CheckpointError(f"the checkpoint's position in {path.name} is no number of bytes")
     size = _whole_lines(path, offset)
     truncate(path, size)
     return offset - size

@@ -1,4 +1,4 @@
-"""All that a resume needs, as tensors and plain values, ready to be written, and back again.
+"""All that a resume needs: a dict of named states, as they are written to a checkpoint and read.
 
 A state is a tree of dicts and lists. For writing, its tensors are taken out by their path, and
 what is left is plain JSON:
@@ -8,46 +8,40 @@ what is left is plain JSON:
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from dataclasses import dataclass, field
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from bptrain.errors import CheckpointError
-from bptrain.saved_values import mapping
+from bptrain.stateful import Tree
 
-Tree: TypeAlias = Any  # dicts by string, lists, tensors and plain values
-
-
+MODEL = "model"  # the name of the state that has a file of its own
 TENSOR = "tensor"
 
 
 @dataclass(frozen=True)
 class TrainingState:
-    """What a checkpoint holds."""
+    """What a checkpoint holds.
 
-    model: dict[str, Tensor]  # parameters and buffers
-    optimizer: dict[str, Tensor]  # all other tensors, by their path in the tree
-    values: dict[str, Any]  # plain JSON: step, epoch, metrics, and the rest of the tree
+    step     optimizer steps done
+    states   what each part of the run needs to continue, by name; of the model its state_dict
+    metrics  of the log line of that step, by tag
+    """
 
+    step: int
+    states: dict[str, Tree]
+    metrics: dict[str, float] = field(default_factory=dict)
 
-def capture(model: nn.Module, rest: Tree, values: Mapping[str, Any]) -> TrainingState:
-    """Return the state of a run between two steps; the tensors are the live ones, not copies."""
-    tensors: dict[str, Tensor] = {}
-    plain = take_apart(rest, "", tensors)
-    return TrainingState(model.state_dict(), tensors, {**values, "state": plain})
+    @property
+    def model(self) -> dict[str, Tensor]:
+        """Parameters and buffers."""
+        model: dict[str, Tensor] = self.states[MODEL]
+        return model
 
-
-def rest_of(state: TrainingState) -> Tree:
-    """Return the tree that was captured, or raise CheckpointError."""
-    try:
-        return mapping(put_together(state.values["state"], state.optimizer))
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
-        raise CheckpointError(
-            "the checkpoint lacks a part of the state",
-            f"{type(error).__name__}: {error}",
-            "it was written by another version: train the run anew",
-        ) from error
+    def rest(self) -> tuple[Tree, dict[str, Tensor]]:
+        """Return all states but the model's: the plain values, and the tensors by their path."""
+        tensors: dict[str, Tensor] = {}
+        rest = {name: state for name, state in self.states.items() if name != MODEL}
+        return take_apart(rest, "", tensors), tensors
 
 
 def take_apart(tree: Tree, path: str, tensors: dict[str, Tensor]) -> Tree:
@@ -66,10 +60,13 @@ def take_apart(tree: Tree, path: str, tensors: dict[str, Tensor]) -> Tree:
 
 
 def put_together(plain: Tree, tensors: Mapping[str, Tensor]) -> Tree:
-    """Return the tree with the tensors in their places; KeyError if one is missing."""
+    """Return the tree with the tensors in their places; ValueError if one is missing."""
     if isinstance(plain, dict):
         if set(plain) == {TENSOR}:
-            return tensors[plain[TENSOR]]
+            path = plain[TENSOR]
+            if not isinstance(path, str) or path not in tensors:
+                raise ValueError(f"there is no tensor {path!r}")
+            return tensors[path]
         return {key: put_together(each, tensors) for key, each in plain.items()}
     if isinstance(plain, list):
         return [put_together(each, tensors) for each in plain]

@@ -18,16 +18,22 @@ not jump with the last batches. So does timm's ModelEmaV3; torch's AveragedModel
 alone unless it is given use_buffers. Other buffers, such as a count of batches, are copied.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
-from bptrain.errors import CheckpointError
-from bptrain.saved_values import whole
-from bptrain.train.state import refuse_other_tensors
+from bptrain.stateful import PlainState, Tree, mapping
+from bptrain.train.states import refuse_other_tensors
+
+
+class Updates(PlainState):
+    """How many steps an average is of."""
+
+    updates: int = Field(ge=0)
 
 
 class AveragedWeights:
@@ -75,17 +81,16 @@ class AveragedWeights:
         return dict(self._averages)
 
     def state(self) -> dict[str, Any]:
-        """Return what the next update depends on besides the tensors, as plain values."""
-        return {"updates": self.updates}
+        """Return the average, and how many steps it is of."""
+        return {"updates": self.updates, "tensors": self.tensors()}
 
     @torch.no_grad()
-    def restore(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
-        """Go on from `tensors` and `state`, or raise CheckpointError if they do not fit."""
-        try:
-            refuse_other_tensors(tensors, self._averages)
-            self.updates = whole(state["updates"])
-        except (KeyError, ValueError) as error:
-            raise CheckpointError(f"the averaged weights are of another model: {error}") from error
+    def restore(self, state: Tree) -> None:
+        """Continue from a `state`; raises ValueError for one of another model."""
+        plain = dict(mapping(state))
+        tensors = plain.pop("tensors", None)
+        refuse_other_tensors(tensors, self._averages)
+        self.updates = Updates.read(plain).updates
         for name, average in self._averages.items():
             average.copy_(tensors[name])
 

@@ -1,13 +1,12 @@
 """Early stopping: a run ends once its validation loss has not become smaller for a while."""
 
-from collections.abc import Mapping
 from math import isfinite
 from typing import Any
 
 from pydantic import Field
 
 from bptrain.config import StrictConfig
-from bptrain.saved_values import number_or_none, whole
+from bptrain.stateful import PlainState, Tree
 
 
 class EarlyStoppingConfig(StrictConfig):
@@ -26,6 +25,13 @@ class EarlyStoppingConfig(StrictConfig):
     def build(self) -> "EarlyStopping":
         """Return the rule, before any evaluation."""
         return EarlyStopping(self)
+
+
+class Waited(PlainState):
+    """What early stopping remembers: the least loss, and the evaluations since."""
+
+    best: float | None
+    waited: int = Field(ge=0)
 
 
 class EarlyStopping:
@@ -66,6 +72,7 @@ class EarlyStopping:
         """Return what the rule remembers, as plain values."""
         return {"best": self.best, "waited": self.waited}
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from a `state`; raises ValueError for what is none."""
-        self.best, self.waited = number_or_none(state["best"]), whole(state["waited"])
+    def restore(self, state: Tree) -> None:
+        """Continue from a `state`; raises ValueError for what is none."""
+        saved = Waited.read(state)
+        self.best, self.waited = saved.best, saved.waited

@@ -8,8 +8,12 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from bptrain.stateful import Tree, mapping
 from bptrain.train.loop import Batch, StepReport
 from bptrain.train.precision import Precision
+from bptrain.train.states import tensor
+
+CPU = torch.device("cpu")
 
 
 class Metric(Protocol):
@@ -93,6 +97,7 @@ class StepWindow:
     """
 
     metric: Metric
+    device: torch.device = CPU
     losses: list[Tensor] = field(default_factory=list)
     norms: list[Tensor] = field(default_factory=list)
     clipped: list[Tensor] = field(default_factory=list)
@@ -148,18 +153,19 @@ class StepWindow:
         """Return the steps taken in so far, for a checkpoint between two log lines."""
         return {name: torch.stack(steps) for name, steps in self._held().items() if steps}
 
-    def restore(self, state: dict[str, Tensor]) -> None:
-        """Go on with the steps of a checkpoint; raises ValueError for what are none."""
+    def restore(self, state: Tree) -> None:
+        """Continue with the steps of a checkpoint; raises ValueError for what are none."""
         self.restart()
+        saved = {name: tensor(each).to(self.device) for name, each in mapping(state).items()}
         for name, steps in self._held().items():
-            steps.extend(state[name].unbind() if name in state else ())
+            steps.extend(saved[name].unbind() if name in saved else ())
             axes = 1 if name in ("norms", "sums") else 0  # of each step
             if any(each.dim() != axes or not each.is_floating_point() for each in steps):
-                raise ValueError(f"the {name} of a log line that is begun are {state[name].shape}")
+                raise ValueError(f"the {name} of a log line that is begun are {saved[name].shape}")
         counts = {name: len(steps) for name, steps in self._held().items()}
         taken = counts["losses"]
-        wanted = {"norms": taken, "clipped": min(taken, 1), "sums": counts["sums"]}
-        if counts != {"losses": taken, **wanted} or bool(taken) != bool(counts["sums"]):
+        expected = {"norms": taken, "clipped": min(taken, 1), "sums": counts["sums"]}
+        if counts != {"losses": taken, **expected} or bool(taken) != bool(counts["sums"]):
             raise ValueError(f"a log line is begun with {counts}")
 
     def _held(self) -> dict[str, list[Tensor]]:

@@ -1,22 +1,21 @@
-"""What an optimizer remembers of each parameter, looked at before it goes on from a file's word.
+"""What an optimizer remembers of each parameter, compared with what it would remember itself.
 
 A fused kernel takes names and sizes on trust, and reads beyond the end of a smaller tensor.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from copy import copy
-from functools import partial
+from math import isfinite
 from typing import Any
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
-from bptrain.saved_values import mapping, number, whole
+from bptrain.stateful import PlainState, mapping
 
 Entries = Mapping[str, Any]  # of one parameter, by name
-
-STARTED = ("func_evals", "n_iter")  # all that LBFGS remembers where the gradient was 0 at once
 
 
 def refuse_other_entries(optimizer: torch.optim.Optimizer, state: Mapping[int, Entries]) -> None:
@@ -25,16 +24,17 @@ def refuse_other_entries(optimizer: torch.optim.Optimizer, state: Mapping[int, E
     if isinstance(optimizer, torch.optim.LBFGS):
         history = optimizer.param_groups[0]["history_size"]
         for entries in state.values():  # one, in which all parameters are one vector
-            _refuse_other_search(entries, sum(p.numel() for p in parameters), history)
+            refuse_other_search(entries, sum(p.numel() for p in parameters), history)
         return
     first = dict(enumerate(entries_of_a_first_step(optimizer)))
     for index, entries in state.items():
-        _refuse_other_names(entries, first[index])
+        if set(mapping(entries)) != set(first[index]):
+            raise ValueError(f"it remembers {sorted(entries)}, not {sorted(first[index])}")
         for name, own in first[index].items():
             parameter = parameters[index]
             shape = parameter.shape if own.dim() == parameter.dim() else own.shape
-            if form_of(entries[name]) != form_of(own.expand(shape)):
-                raise ValueError(f"{name} of parameter {index} is {form_of(entries[name])}")
+            if describe(entries[name]) != describe(own.expand(shape)):
+                raise ValueError(f"{name} of parameter {index} is {describe(entries[name])}")
 
 
 def entries_of_a_first_step(optimizer: torch.optim.Optimizer) -> Iterator[dict[str, Tensor]]:
@@ -43,18 +43,18 @@ def entries_of_a_first_step(optimizer: torch.optim.Optimizer) -> Iterator[dict[s
     They are made and stepped beside the real ones: no table of all optimizers' entries is kept.
     """
     for each in getattr(optimizer, "optimizers", [optimizer]):
-        twin = copy(each)
-        twin.state = defaultdict(dict)
-        twin.param_groups = [
+        small = copy(each)
+        small.state = defaultdict(dict)
+        small.param_groups = [
             {**group, "params": [_small(p) for p in group["params"]]} for group in each.param_groups
         ]
-        twin.step()
-        for group in twin.param_groups:
-            yield from (twin.state[small] for small in group["params"])
+        small.step()
+        for group in small.param_groups:
+            yield from (small.state[parameter] for parameter in group["params"])
 
 
-def form_of(value: Any) -> str:
-    """Return what a tensor is like, in words."""
+def describe(value: Any) -> str:
+    """Return shape and dtype of a tensor, or the type of anything else."""
     if not isinstance(value, Tensor):
         return "none" if value is None else f"a {type(value).__name__}"
     return f"{tuple(value.shape)} of {value.dtype}"
@@ -67,44 +67,47 @@ def _small(parameter: Tensor) -> Tensor:
     return small
 
 
-def _refuse_other_names(entries: Entries, wanted: Mapping[str, Any]) -> None:
-    if set(mapping(entries)) != set(wanted):
-        raise ValueError(f"it remembers {sorted(entries)}, not {sorted(wanted)}")
+class StartedSearch(PlainState):
+    """All that L-BFGS remembers where the gradient was 0 at once."""
+
+    func_evals: int = Field(ge=0)
+    n_iter: int = Field(ge=0)
 
 
-def _refuse_other_search(entries: Entries, count: int, history: int) -> None:
+class Search(StartedSearch):
+    """What L-BFGS remembers: vectors over all parameters, and a number or scalar for each."""
+
+    d: Any
+    prev_flat_grad: Any
+    t: Any
+    H_diag: Any
+    prev_loss: Any
+    old_dirs: list[Any]
+    old_stps: list[Any]
+    ro: list[Any]
+
+
+def refuse_other_search(entries: Entries, count: int, history: int) -> None:
     """Raise ValueError for what a search over `count` numbers does not remember."""
-    vector = partial(_of_size, (count,))
-    scalar = partial(_of_size, ())
-    wanted: dict[str, Callable[[Any], object]] = {
-        **dict.fromkeys(STARTED, whole),
-        **dict.fromkeys(("d", "prev_flat_grad"), vector),
-        **dict.fromkeys(("t", "H_diag", "prev_loss"), scalar),
-        **dict.fromkeys(("old_dirs", "old_stps"), partial(_all, vector)),
-        "ro": partial(_all, scalar),
-    }
-    if set(mapping(entries)) == set(STARTED) and entries["n_iter"] == 0:
-        wanted = dict.fromkeys(STARTED, whole)
-    scratch = entries.get("al", [None] * history)  # written anew in every step
-    _refuse_other_names({name: each for name, each in entries.items() if name != "al"}, wanted)
-    for name, check in wanted.items():
-        check(entries[name])
-    lengths = {len(entries.get(name, ())) for name in ("old_dirs", "old_stps", "ro")}
-    if not isinstance(scratch, list) or len(scratch) != history or len(lengths) > 1:
+    held = dict(mapping(entries))
+    scratch = held.pop("al", [None] * history)  # written anew in every step
+    if not isinstance(scratch, list) or len(scratch) != history:
+        raise ValueError(f"al is {describe(scratch)}, not a list of {history}")
+    if held.get("n_iter") == 0 and len(held) == len(StartedSearch.model_fields):
+        StartedSearch.read(held)
+        return
+    search = Search.read(held)
+    for vector in (search.d, search.prev_flat_grad, *search.old_dirs, *search.old_stps):
+        _refuse_other_size(vector, (count,))
+    for scalar in (search.t, search.H_diag, search.prev_loss, *search.ro):
+        if type(scalar) not in (int, float) or not isfinite(scalar):
+            _refuse_other_size(scalar, ())
+    lengths = {len(search.old_dirs), len(search.old_stps), len(search.ro)}
+    if len(lengths) > 1 or max(lengths) > history:
         raise ValueError(f"its history is of {lengths} directions, at most {history} are kept")
 
 
-def _all(check: Callable[[Any], object], held: Any) -> None:
-    """Raise ValueError for what is no list of what passes a check."""
-    if not isinstance(held, list):
-        raise ValueError(f"{form_of(held)} where the search has a list")  # noqa: TRY004
-    for each in held:
-        check(each)
-
-
-def _of_size(shape: tuple[int, ...], value: Any) -> None:
-    """Raise ValueError for what is no float32 tensor of a shape; a scalar may be a number too."""
-    if shape == () and not isinstance(value, Tensor):
-        number(value)
-    elif not isinstance(value, Tensor) or (value.shape, value.dtype) != (shape, torch.float32):
-        raise ValueError(f"{form_of(value)} where the search has {shape}")
+def _refuse_other_size(value: Any, shape: tuple[int, ...]) -> None:
+    """Raise ValueError for what is no float32 tensor of a shape."""
+    if not isinstance(value, Tensor) or (value.shape, value.dtype) != (shape, torch.float32):
+        raise ValueError(f"{describe(value)} where the search has {shape} of torch.float32")

@@ -12,16 +12,16 @@ one it is doubled.
 Source: Micikevicius et al. 2018, "Mixed precision training", section 3.2; torch.amp.GradScaler.
 """
 
-from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from math import inf
 from typing import Any, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from bptrain.errors import NonFiniteError, UsageError
-from bptrain.saved_values import number, truth, whole
+from bptrain.stateful import PlainState, Tree
 
 PrecisionName = Literal["fp32", "bf16", "fp16"]
 
@@ -32,6 +32,14 @@ DTYPES: dict[PrecisionName, torch.dtype] = {
 }
 TRACKED = "_growth_tracker"  # steps since the last one that was skipped
 SMALLEST_SCALE = 1.0  # below it the gradients overflow without any scaling
+
+
+class ScalerState(PlainState):
+    """What the gradient scaler of fp16 remembers of the steps before."""
+
+    scale: float
+    growth_tracker: int = Field(ge=0)
+    has_stepped: bool
 
 
 class Precision:
@@ -103,16 +111,21 @@ class Precision:
         """Return what the next step depends on as plain values; this waits for the device."""
         if self._scaler is None:
             return {}
-        return {**self._scaler.state_dict(), "has_stepped": self._has_stepped}
+        own = self._scaler.state_dict()
+        return {
+            "scale": own["scale"],
+            "growth_tracker": own[TRACKED],
+            "has_stepped": self._has_stepped,
+        }
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from a `state`; that of another precision has nothing to go on from."""
-        if self._scaler is not None and state:
-            own = self._scaler.state_dict()
-            # what a scaler is told once, by its defaults, is not told again by a file
-            own |= {"scale": number(state["scale"]), TRACKED: whole(state[TRACKED])}
-            self._has_stepped = truth(state["has_stepped"])
+    def restore(self, state: Tree) -> None:
+        """Continue from a `state`; that of another precision has nothing to restore."""
+        if self._scaler is not None and state != {}:
+            saved = ScalerState.read(state)
+            own = self._scaler.state_dict()  # its options are its defaults, never a file's
+            own |= {"scale": saved.scale, TRACKED: saved.growth_tracker}
             self._scaler.load_state_dict(own)
+            self._has_stepped = saved.has_stepped
 
 
 def refuse_lost_scale(scale: float, step: int) -> None:

@@ -32,11 +32,12 @@ def compare_runs(first: Path, second: Path) -> list[RunPart]:
     Raises CheckpointError if one of them has no valid last checkpoint.
     """
     states = [read_checkpoint(last_first(run / "checkpoints")[0]) for run in (first, second)]
-    plain = [flat({k: v for k, v in s.values.items() if not is_measured(k)}) for s in states]
+    rests = [state.rest() for state in states]
+    plain = [flat({**each.metrics, **rest}) for each, (rest, _) in zip(states, rests, strict=True)]
     lines, scalars = ([read(run) for run in (first, second)] for read in (metrics_of, scalars_of))
     return [
         compare("weights and buffers", states[0].model, states[1].model),
-        compare("optimizer, averages, generators", states[0].optimizer, states[1].optimizer),
+        compare("optimizer, averages, generators", rests[0][1], rests[1][1]),
         compare("position, schedule, scaler", *plain),
         compare("metrics.jsonl", *lines),
         compare("TensorBoard", *scalars),

@@ -437,14 +437,14 @@ def test_verify_resume_finds_a_whole_config_exact(bptrain: Bptrain) -> None:
 @pytest.mark.parametrize(
     ("lost", "what"),
     [
-        ("restore_generators", "weights and buffers"),  # dropout then draws other numbers
-        ("restore_optimizer", "weights and buffers"),
+        ("Generators", "weights and buffers"),  # dropout then draws other numbers
+        ("OptimizerState", "weights and buffers"),
     ],
 )
 def test_verify_resume_finds_a_part_of_the_state_that_is_lost(
     bptrain: Bptrain, monkeypatch: pytest.MonkeyPatch, lost: str, what: str
 ) -> None:
-    monkeypatch.setattr(f"bptrain.experiment.session.{lost}", lambda *_: None)
+    monkeypatch.setattr(f"bptrain.train.states.{lost}.restore", lambda *_: None)
     result = bptrain("verify-resume", digits()(), "--json", "--steps", "8")
     assert result.exit_code == 4
     assert f"resume is not exact: {what}" in result.stderr

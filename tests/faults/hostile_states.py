@@ -98,7 +98,7 @@ def keys_of(tree: Tree, above: Key = ()) -> Iterator[Key]:
     """Yield the path of each part of the plain values, but for figures that are only shown."""
     if isinstance(tree, dict):
         for name, each in tree.items():
-            if above or "/" not in name or name == "val/loss":
+            if above != ("metrics",) or name == "val/loss":
                 yield (*above, name)
                 yield from keys_of(each, (*above, name))
 
@@ -120,7 +120,7 @@ def plain(key: Key, value: Any) -> Forgery:
             del part[key[-1]]
         else:
             part[key[-1]] = value
-        put(folder, STATE, json.dumps(values).encode())
+        put(folder, STATE, json.dumps(values, indent=2).encode())
 
     return forge
 
@@ -138,7 +138,7 @@ def forged_tensor(file: str, name: str, change: Callable[[Tensor], Tensor | None
 
 def positions_on_the_board(values: Tree) -> dict[str, Forgery]:
     """Let the log's position name other files than its own."""
-    key = ("state", "log", "board")
+    key = ("states", "log", "board")
     (own,) = of(values, key)
     names = (
         "../../outside",

@@ -55,7 +55,7 @@ def broken_promise(run: Run, step: int) -> str:
         return str(error)
     if damaged:
         return f"it stands under a checkpoint's name: {damaged[0]}"
-    return f"step {step} is gone, {path.name} the newest" if state.values["step"] < step else ""
+    return f"step {step} is gone, {path.name} the newest" if state.step < step else ""
 
 
 @pytest.mark.parametrize("in_full", [False, pytest.param(True, marks=EVERY)])

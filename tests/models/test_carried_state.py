@@ -1,7 +1,6 @@
 """The state that a language model carries from window to window goes on with a resumed run."""
 
 from collections.abc import Iterable
-from dataclasses import replace
 from itertools import chain
 
 import pytest
@@ -16,8 +15,8 @@ from bptrain.errors import CheckpointError
 from bptrain.models.recurrent import LanguageModel
 from bptrain.models.rnn import RNNConfig
 from bptrain.problem import Problem
-from bptrain.rundir.training_state import capture, rest_of
-from bptrain.train.state import optimizer_state, restore_optimizer
+from bptrain.rundir.training_state import TrainingState, put_together
+from bptrain.train.states import OptimizerState
 
 TEXT = Problem("language_model", (5,), 11, 11, is_sequence=True)
 NAMES = {"rnn": {"h"}, "gru": {"h"}, "lstm": {"h", "c"}}
@@ -55,14 +54,12 @@ def test_a_run_stopped_in_mid_epoch_and_rebuilt_goes_on_bit_for_bit(cell: str) -
     stop = len(BATCHES) + 5
     first = list(chain(BATCHES.epoch(0), BATCHES.epoch(1)))[:stop]
     losses = train_on(stopped, optimizer, first)
-    state = capture(stopped, {"optimizer": optimizer_state(optimizer)}, {})
-    carried = save(stopped.carried_state())
-    weights, tensors = save(state.model), save(state.optimizer)
+    plain, tensors = TrainingState(0, {"optimizer": OptimizerState(optimizer).state()}).rest()
+    carried, weights, moments = map(save, (stopped.carried_state(), stopped.state_dict(), tensors))
 
     resumed, optimizer = built(cell, seed=9)
     resumed.load_state_dict(load(weights))
-    saved = rest_of(replace(state, optimizer=load(tensors)))
-    restore_optimizer(optimizer, saved["optimizer"])
+    OptimizerState(optimizer).restore(put_together(plain, load(moments))["optimizer"])
     resumed.carry_on(load(carried))
     losses += train_on(resumed, optimizer, BATCHES.epoch(1, 5))
 

@@ -25,7 +25,7 @@ def free_bytes(folder: Path) -> int:
 
 def state_of(step: int) -> TrainingState:
     """Return a state of 40 kB, its file a little more than a page beyond."""
-    return TrainingState({"w": torch.full((10_000,), float(step))}, {}, {"step": step})
+    return TrainingState(step, {"model": {"w": torch.full((10_000,), float(step))}})
 
 
 def main(folder: Path) -> None:
@@ -41,11 +41,11 @@ def main(folder: Path) -> None:
     assert free_bytes(folder) == room
     assert list_checkpoints(folder) == sorted(folder.iterdir())
     path, state, errors = newest_sound(folder)
-    assert (state.values["step"], errors) == (step - 1, [])
+    assert (state.step, errors) == (step - 1, [])
 
     subprocess.run(["mount", "-o", "remount,ro", folder], check=True)
     with pytest.raises(StorageError, match="Read-only"):
-        write_checkpoint(folder, TrainingState({}, {}, {"step": step}))
+        write_checkpoint(folder, TrainingState(step, {"model": {}}))
     with pytest.raises(StorageError, match="Read-only"), locked(folder):
         pass
     assert newest_sound(folder)[0] == path

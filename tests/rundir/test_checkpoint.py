@@ -2,7 +2,9 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -23,8 +25,8 @@ from bptrain.rundir.checkpoint import (
     read_checkpoint,
     write_checkpoint,
 )
-from bptrain.rundir.training_state import capture, rest_of
-from bptrain.train.state import optimizer_state, restore_optimizer
+from bptrain.rundir.training_state import TrainingState
+from bptrain.train.states import OptimizerState
 
 
 def step_once(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
@@ -69,14 +71,17 @@ def test_a_restored_optimizer_takes_the_very_same_next_step(
     for _ in range(3):
         step_once(model, optimizer)
     path = write_checkpoint(
-        tmp_path, capture(model, {"optimizer": optimizer_state(optimizer)}, {"step": 3})
+        tmp_path,
+        TrainingState(
+            3, {"model": model.state_dict(), "optimizer": OptimizerState(optimizer).state()}
+        ),
     )
 
     restored = small_model()
     state = read_checkpoint(path)
     restored.load_state_dict(state.model)
     other = config.build(restored)
-    restore_optimizer(other, rest_of(state)["optimizer"])
+    OptimizerState(other).restore(state.states["optimizer"])
     for _ in range(2):
         before = [p.detach().clone() for p in model.parameters()]
         for each in ((model, optimizer), (restored, other)):
@@ -133,7 +138,7 @@ def test_a_write_that_fails_leaves_the_old_ones_and_no_new_one(
     assert [path.name for path in list_checkpoints(tmp_path)] == ["step-000001"]
     monkeypatch.undo()
     write_checkpoint(tmp_path, state_at(2))  # what the failed one left is no hindrance
-    assert read_checkpoint(tmp_path / "step-000002").values["step"] == 2
+    assert read_checkpoint(tmp_path / "step-000002").step == 2
 
 
 def test_the_manifest_is_written_after_every_other_file(
@@ -204,7 +209,7 @@ def test_the_newest_sound_one_is_found_behind_damaged_ones_which_are_told(tmp_pa
     rot(tmp_path, 4)
     (tmp_path / "step-000003" / "state.json").unlink()
     path, state, errors = newest_sound(tmp_path)
-    assert (path.name, state.values["step"]) == ("step-000002", 2)
+    assert (path.name, state.step) == ("step-000002", 2)
     assert [error.what.split(": ")[0] for error in errors] == [
         str(tmp_path / "step-000004" / "model.safetensors"),
         str(tmp_path / "step-000003" / "state.json"),
@@ -264,7 +269,7 @@ def test_damaged_ones_that_a_resumed_run_left_behind_do_not_push_out_its_own(
     rot(tmp_path, 3, 4)
     prune(tmp_path, 1, write_checkpoint(tmp_path, state_at(2, 0.6)))  # resumed from step 1
     assert {2, 1} <= set(steps_in(tmp_path))  # the newest sound one and the best sound one
-    assert newest_sound(tmp_path)[1].values["val/loss"] == 0.6
+    assert newest_sound(tmp_path)[1].metrics["val/loss"] == 0.6
 
 
 def test_pruning_after_a_save_trusts_what_was_just_written_and_looks_at_the_rest(
@@ -293,7 +298,7 @@ def test_a_checkpoint_of_the_same_step_is_replaced_sound_or_not(tmp_path: Path) 
     save(tmp_path, 0.5)
     for loss in (0.4, 0.3):
         path = save(tmp_path, loss)
-        assert read_checkpoint(path).values["val/loss"] == loss
+        assert read_checkpoint(path).metrics["val/loss"] == loss
         assert [each.name for each in tmp_path.iterdir()] == ["step-000001"]
         rot(tmp_path, 1)
 
@@ -303,7 +308,7 @@ def test_one_whose_replacement_was_cut_off_still_counts_and_gets_its_name_back(
 ) -> None:
     save(tmp_path, 0.5, 0.4)
     (tmp_path / "step-000002").rename(tmp_path / ".replaced-step-000002")
-    assert newest_sound(tmp_path)[1].values["step"] == 2
+    assert newest_sound(tmp_path)[1].step == 2
     assert best_checkpoint(tmp_path).name == ".replaced-step-000002"
     save(tmp_path, 0.3, first=3)
     assert sorted(each.name for each in tmp_path.iterdir()) == [
@@ -319,7 +324,7 @@ def test_what_a_killed_run_left_is_removed_by_the_next_save(tmp_path: Path) -> N
     (tmp_path / ".unfinished-step-000008").symlink_to(tmp_path / "step-000001")
     save(tmp_path, 0.4, first=2)
     assert sorted(each.name for each in tmp_path.iterdir()) == ["step-000001", "step-000002"]
-    assert read_checkpoint(tmp_path / "step-000001").values["step"] == 1
+    assert read_checkpoint(tmp_path / "step-000001").step == 1
 
 
 def test_other_names_in_the_folder_are_nobodys_checkpoint(tmp_path: Path) -> None:
@@ -336,20 +341,25 @@ def test_a_renamed_checkpoint_is_not_taken_for_another_step(tmp_path: Path) -> N
     with pytest.raises(CheckpointError, match="holds step-000001"):
         read_checkpoint(tmp_path / "step-000900")
     (tmp_path / "step-000900").rename(tmp_path / "a copy of mine")
-    assert read_checkpoint(tmp_path / "a copy of mine").values["step"] == 1
+    assert read_checkpoint(tmp_path / "a copy of mine").step == 1
 
 
 @pytest.mark.parametrize(
-    "values",
-    [{"val/loss": float("nan")}, {1: 0, "1": 0}, {"long": "x" * 2**24}],
-    ids=["NaN", "a key twice", "too long"],
+    ("values", "message"),
+    [
+        ({"metrics": {"val/loss": float("nan")}}, "JSON"),
+        ({"metrics": {1: 0, "1": 0}}, "form"),
+        ({"metrics": {"val/loss": "0.1"}}, "metrics/val/loss"),
+        ({"states": {"model": {}, "long": "x" * 2**24}}, "bytes"),
+        ({"step": -1}, "step"),
+    ],
+    ids=["NaN", "a key twice", "text", "too long", "below zero"],
 )
 def test_values_that_could_not_be_read_back_are_not_written(
-    tmp_path: Path, values: dict[str, object]
+    tmp_path: Path, values: dict[str, Any], message: str
 ) -> None:
-    state = state_at(1)
-    state.values.update(values)
-    with pytest.raises(ValueError, match=r"JSON|twice|bytes"):
+    state = replace(state_at(1), **values)
+    with pytest.raises(ValueError, match=message):
         write_checkpoint(tmp_path / "checkpoints", state)
     assert list_checkpoints(tmp_path / "checkpoints") == []
 
@@ -357,7 +367,7 @@ def test_values_that_could_not_be_read_back_are_not_written(
 def test_a_weight_that_two_layers_share_is_there_under_both_names(tmp_path: Path) -> None:
     model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
     model[1].weight = model[0].weight
-    state = capture(model, {}, {"step": 1})
+    state = TrainingState(1, {"model": model.state_dict()})
     read = read_checkpoint(write_checkpoint(tmp_path, state))
     assert read.model["0.weight"].equal(model[0].weight)
     assert read.model["1.weight"].equal(model[0].weight)

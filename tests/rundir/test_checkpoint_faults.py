@@ -76,7 +76,7 @@ def test_after_a_fault_at_any_operation_the_newest_finished_checkpoint_is_sound(
             assert not [path for path in list_checkpoints(directory) if is_sound(path)]
             continue
         _, state, errors = newest_sound(directory)
-        assert state.values["step"] == int(expected[-1][-6:]), at
+        assert state.step == int(expected[-1][-6:]), at
         assert errors == [], at  # no half checkpoint stands under a checkpoint's name
         assert all(is_sound(path) for path in list_checkpoints(directory)), at
         if fault == "full disk":
@@ -132,7 +132,7 @@ def test_a_file_cut_short_anywhere_is_found(tmp_path: Path, name: str) -> None:
             read_checkpoint(path)
     with changed(path / name, content + b"\n"), pytest.raises(CheckpointError):
         read_checkpoint(path)
-    assert read_checkpoint(path).values["step"] == 1
+    assert read_checkpoint(path).step == 1
 
 
 def flipped(content: bytes, bit: int) -> bytes:
@@ -152,7 +152,7 @@ def test_a_bit_that_flips_is_found_in_every_file(tmp_path: Path, name: str) -> N
     for bit in chosen:
         with changed(path / name, flipped(content, bit)), pytest.raises(CheckpointError):
             read_checkpoint(path)
-    assert read_checkpoint(path).values["step"] == 1
+    assert read_checkpoint(path).step == 1
 
 
 @contextmanager
@@ -173,7 +173,7 @@ def test_a_file_size_limit_is_a_storage_error_and_no_signal(tmp_path: Path, size
     with largest_file(size), pytest.raises(StorageError, match="File too large"):
         write_checkpoint(tmp_path, state_at(2))
     assert names_in(tmp_path) == ["step-000001"]
-    assert newest_sound(tmp_path)[1].values["step"] == 1
+    assert newest_sound(tmp_path)[1].step == 1
 
 
 def test_a_full_or_read_only_file_system_is_a_storage_error(tmp_path: Path) -> None:

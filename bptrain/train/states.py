@@ -1,0 +1,120 @@
+"""The states of what torch and the models provide, each as one `Stateful`.
+
+Every `restore` looks at names, shapes and dtypes before it takes anything: a fused kernel takes
+them on trust, and reads beyond the end of a smaller tensor.
+"""
+
+from collections.abc import Mapping
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from bptrain.stateful import Tree, mapping
+from bptrain.train.optimizer_entries import describe, refuse_other_entries
+
+
+@runtime_checkable
+class CarriesState(Protocol):
+    """A model that carries a state from one batch to the next, such as one that reads a text."""
+
+    def carried_state(self) -> dict[str, Tensor]:
+        """Return what the next batch begins with."""
+        ...
+
+    def carry_on(self, tensors: dict[str, Tensor]) -> None:
+        """Begin the next batch with what was returned."""
+        ...
+
+
+class ModelState:
+    """Parameters and buffers."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the model's state_dict."""
+        return dict(self.model.state_dict())
+
+    def restore(self, state: Tree) -> None:
+        """Take over a state_dict of the same names, shapes and dtypes."""
+        refuse_other_tensors(state, self.model.state_dict())
+        self.model.load_state_dict(state)
+
+
+class OptimizerState:
+    """What an optimizer remembers of each parameter, by the parameter's number.
+
+    Its options, the learning rate among them, are the config's.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+        self.optimizer = optimizer
+
+    def state(self) -> Tree:
+        """Return its entries."""
+        return {str(n): entries for n, entries in self.optimizer.state_dict()["state"].items()}
+
+    def restore(self, state: Tree) -> None:
+        """Take over the entries of an optimizer of the same kind, over the same parameters."""
+        entries = {int(number): each for number, each in mapping(state).items()}
+        groups = self.optimizer.state_dict()["param_groups"]
+        refuse_other_entries(self.optimizer, entries)
+        self.optimizer.load_state_dict({"state": entries, "param_groups": groups})
+
+
+class CarriedState:
+    """The state that a model carries from batch to batch, of `rows` texts that are read at once."""
+
+    def __init__(self, model: CarriesState, rows: int, device: torch.device) -> None:
+        self.model, self.rows, self.device = model, rows, device
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the model's carried state."""
+        return self.model.carried_state()
+
+    def restore(self, state: Tree) -> None:
+        """Let the model begin with a carried state."""
+        tensors = {name: tensor(each).to(self.device) for name, each in mapping(state).items()}
+        self.model.carry_on(tensors)
+        if any(each.shape[1] != self.rows for each in tensors.values()):  # [layers, B, H]
+            raise ValueError(f"the carried state is not of the {self.rows} texts that are read")
+
+
+class Generators:
+    """torch's random generators, which dropout draws from.
+
+    No other one is drawn from: batches and augmentation are functions of the seed and the epoch.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the state of the CPU's generator, and of the GPU's if one is used."""
+        states = {"cpu": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            states["cuda"] = torch.cuda.get_rng_state(self.device)
+        return states
+
+    def restore(self, state: Tree) -> None:
+        """Set the generators; one of a device that was not used stays."""
+        torch.set_rng_state(state["cpu"])
+        if self.device.type == "cuda" and "cuda" in state:
+            torch.cuda.set_rng_state(state["cuda"], self.device)
+
+
+def tensor(tree: Tree) -> Tensor:
+    """Return a tensor, or raise ValueError."""
+    if not isinstance(tree, Tensor):
+        raise ValueError(f"{describe(tree)} where a tensor is needed")  # noqa: TRY004
+    return tree
+
+
+def refuse_other_tensors(given: Tree, expected: Mapping[str, Tensor]) -> None:
+    """Raise ValueError unless the tensors are the expected ones by name, shape and dtype."""
+    for name in sorted({*mapping(given), *expected}):
+        found, needed = (describe(each.get(name)) for each in (given, expected))
+        if found != needed:
+            raise ValueError(f"{name} is {found}, expected {needed}")
