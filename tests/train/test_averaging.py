@@ -1,6 +1,5 @@
 """Averaged weights: torch's own average, the swap for an evaluation, and a resume."""
 
-
 import pytest
 import torch
 from torch import Tensor, nn
