@@ -1,29 +1,30 @@
-"""Columns of a table as model inputs, by what the training rows say of each.
+"""Columns of a table as model inputs, with statistics of the training rows alone.
 
-number    (x - mean) / deviation, 0 where it is missing; if it is ever missing in training, a second
-          input that is 1 there and 0 elsewhere. A constant column has the deviation 1.
-category  an input for each category of the training rows, 1 for the row's own; a missing cell is a
-          category of its own, and one that training never saw makes all of them 0
+number    (x - mean) / std, 0 where it is missing; if one is missing in training, a second input
+          that is 1 for a missing number and 0 otherwise. The std of a constant column is taken as 1
+category  one-hot: an input for each category of the training rows; a missing cell is a category of
+          its own, and a category that is not in the training rows sets all inputs to 0
 """
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bptrain.data.tables.table_file import Table
-from bptrain.data.tables.table_header import listed, number, quoted
+from bptrain.data.tables.table import Table, listed, quoted
 from bptrain.errors import DataError
 
-MISSING = frozenset({"", "na", "n/a", "nan", "null", "?"})  # cells, in lower case, without a value
+if TYPE_CHECKING:
+    import polars as pl
+
+MISSING = ["", "na", "n/a", "nan", "null", "?"]  # cells, in lower case, without a value
 MOST_CATEGORIES = 1_000
-FEW_ROWS = 20  # below, that every text is another one may be chance
+FEW_ROWS = 20  # in a smaller table all texts may differ by chance
 LARGEST = 3.4e38  # float32 holds no larger number
 LARGEST_BYTES = 2**33
-DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
+DECIMAL_COMMA = r"^[+-]?\d+,\d+$"
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Numeric:
 
     name: str
     mean: float
-    deviation: float
+    std: float
     indicator: bool
 
     @property
@@ -40,12 +41,12 @@ class Numeric:
         """Return the number of inputs."""
         return 1 + self.indicator
 
-    def encode(self, table: Table) -> NDArray[np.float64]:
-        """Return the inputs [N, width]."""
+    def encode(self, table: Table, inputs: NDArray[np.float32]) -> None:
+        """Write the inputs [N, width], which are 0 before."""
         values = numbers_of(table, self.name)
         missing = np.isnan(values)
-        scaled = np.where(missing, 0.0, (values - self.mean) / self.deviation)
-        return np.stack([scaled, missing][: self.width], axis=1)
+        inputs[:, 0] = np.where(missing, 0.0, (values - self.mean) / self.std)
+        inputs[:, 1:] = missing[:, np.newaxis]
 
 
 @dataclass(frozen=True)
@@ -60,53 +61,55 @@ class Categorical:
         """Return the number of inputs."""
         return len(self.categories)
 
-    def encode(self, table: Table) -> NDArray[np.float64]:
-        """Return the inputs [N, width]."""
-        place = {category: number for number, category in enumerate(self.categories)}
-        codes = [place.get(category_of(cell), -1) for cell in table.column(self.name, "the run")]
-        one_hot = np.eye(self.width)
-        return np.vstack([one_hot, np.zeros(self.width)])[codes]  # -1 is the row of zeros
+    def encode(self, table: Table, inputs: NDArray[np.float32]) -> None:
+        """Write the inputs [N, width], which are 0 before."""
+        cells = categories_of(table.column(self.name, "the run"))
+        codes = cells.replace_strict(self.categories, range(self.width), default=-1).to_numpy()
+        known = np.flatnonzero(codes >= 0)
+        inputs[known, codes[known]] = 1
 
 
 Column = Numeric | Categorical
 
 
-def is_missing(cell: str) -> bool:
-    """Tell whether a cell stands for no value."""
-    return cell.lower() in MISSING
+def is_missing(cells: "pl.Series") -> "pl.Series":
+    """Return for each cell whether it stands for no value."""
+    return cells.str.to_lowercase().is_in(MISSING)
 
 
-def category_of(cell: str) -> str:
-    """Return the category of a cell."""
-    return "" if is_missing(cell) else cell
+def categories_of(cells: "pl.Series") -> "pl.Series":
+    """Return the category of each cell."""
+    return cells.set(is_missing(cells), "")
+
+
+def as_numbers(cells: "pl.Series") -> "pl.Series":
+    """Return the number that each cell spells, NaN and infinity among them; null for text."""
+    return cells.cast(float, strict=False)
 
 
 def numbers_of(table: Table, name: str) -> NDArray[np.float64]:
     """Return a column of numbers [N], NaN where one is missing; raise DataError for other cells."""
     cells = table.column(name, "the run")
-    values = np.empty(len(cells))
-    for row, cell in enumerate(cells):
-        value = np.nan if is_missing(cell) else number(cell)
-        if value is None:
-            raise DataError(
-                f"{table.path}: {quoted(cell)} in column {quoted(name)} is no number",
-                f"{table.place(row)}; other cells of the column are numbers",
-                f"mend the cell, or data.categorical: [{name}] if its numbers are names",
-            )
-        if not is_missing(cell) and not abs(value) <= LARGEST:
-            raise DataError(
-                f"{table.path}: {quoted(cell)} in column {quoted(name)} is not finite",
-                f"{table.place(row)}; float32 holds numbers up to {LARGEST:g}",
-                "mend the cell, or leave it empty for a missing value",
-            )
-        values[row] = value
+    missing, numbers = is_missing(cells), as_numbers(cells)
+    if (text := (numbers.is_null() & ~missing).arg_true()).len():
+        raise DataError(
+            f"{table.path}: {quoted(cells[text[0]])} in column {quoted(name)} is no number",
+            f"{table.place(text[0])}; other cells of the column are numbers",
+            f"correct the cell, or data.categorical: [{name}] if its numbers are names",
+        )
+    values: NDArray[np.float64] = numbers.set(missing, None).to_numpy(writable=True)
+    if len(wrong := np.flatnonzero(~(np.abs(values) <= LARGEST) & ~missing.to_numpy())):
+        raise DataError(
+            f"{table.path}: {quoted(cells[int(wrong[0])])} in column {quoted(name)} is not finite",
+            f"{table.place(wrong[0])}; float32 holds numbers up to {LARGEST:g}",
+            "correct the cell, or leave it empty for a missing value",
+        )
     return values
 
 
-def holds_numbers(table: Table, name: str) -> bool:
-    """Tell whether any cell of a column is a number: all others have to be, then."""
-    cells = (cell for cell in table.column(name, "data.columns") if not is_missing(cell))
-    return any(number(cell) is not None for cell in cells)
+def holds_numbers(cells: "pl.Series") -> bool:
+    """Tell whether any cell of a column is a number: all others must be numbers, then."""
+    return bool((as_numbers(cells).is_not_null() & ~is_missing(cells)).any())
 
 
 def fit_columns(
@@ -119,13 +122,14 @@ def fit_columns(
     forced = set(categorical)
     fitted: list[Column] = []
     for name in names:
-        if all(map(is_missing, whole.column(name, "data.columns"))):
+        cells = whole.column(name, "data.columns")
+        if is_missing(cells).all():
             raise DataError(
                 f"{whole.path}: column {quoted(name)} is empty in every row",
                 "",
                 "leave it out: data.columns names those to use",
             )
-        if name in forced or not holds_numbers(whole, name):
+        if name in forced or not holds_numbers(cells):
             _refuse_names(whole, name, chosen=name in forced)
             fitted.append(_fit_categories(training, name))
         else:
@@ -140,26 +144,27 @@ def _fit_numbers(training: Table, name: str) -> Numeric:
     known = values[~missing]
     if len(known) == 0:
         return Numeric(name, 0.0, 1.0, indicator=True)
-    mean, deviation = float(known.mean()), float(known.std())
+    mean, std = float(known.mean()), float(known.std())
     if known.min() == known.max():  # the mean of equal numbers may be another, by rounding
-        mean, deviation = float(known[0]), 1.0
-    return Numeric(name, mean, deviation, indicator=bool(missing.any()))
+        mean, std = float(known[0]), 1.0
+    return Numeric(name, mean, std, indicator=bool(missing.any()))
 
 
 def _fit_categories(training: Table, name: str) -> Categorical:
-    return Categorical(name, tuple(sorted(set(map(category_of, training.column(name, ""))))))
+    return Categorical(name, tuple(sorted(categories_of(training.column(name, "")).unique())))
 
 
 def _refuse_names(table: Table, name: str, chosen: bool) -> None:
     """Raise DataError for texts that name their row, and for numbers with a decimal comma."""
-    cells = [cell for cell in table.column(name, "data.columns") if not is_missing(cell)]
-    if not chosen and all(map(DECIMAL_COMMA.fullmatch, cells)):
+    cells = table.column(name, "data.columns")
+    cells = cells.filter(~is_missing(cells))
+    if not chosen and cells.str.contains(DECIMAL_COMMA).all():
         raise DataError(
             f"{table.path}: {quoted(cells[0])} in column {quoted(name)} has a decimal comma",
             "numbers are written with a point",
-            "mend the column, or name it in data.categorical if these are categories",
+            "correct the column, or name it in data.categorical if these are categories",
         )
-    different = len(set(cells))
+    different = cells.n_unique()
     if different > MOST_CATEGORIES or (not chosen and different == len(cells) >= FEW_ROWS):
         raise DataError(
             f"{table.path}: column {quoted(name)} holds {different:,} different texts",
@@ -177,10 +182,10 @@ def encode(columns: Sequence[Column], table: Table) -> NDArray[np.float32]:
             f"a category is an input each; widest: {listed(_widest(columns))}",
             "leave columns out: data.columns names those to use",
         )
-    inputs = np.empty(shape, np.float32)
+    inputs = np.zeros(shape, np.float32)
     start = 0
     for column in columns:
-        inputs[:, start : start + column.width] = column.encode(table)
+        column.encode(table, inputs[:, start : start + column.width])
         start += column.width
     return inputs
 
@@ -191,9 +196,11 @@ def _widest(columns: Sequence[Column]) -> list[str]:
 
 def without_missing(table: Table, names: Sequence[str]) -> Table:
     """Return the rows in which none of the columns misses a cell."""
-    cells = zip(*(table.column(name, "data.columns") for name in names), strict=True)
-    whole = [row for row, each in enumerate(cells) if not any(map(is_missing, each))]
-    if not whole:
+    missing = np.zeros(len(table), bool)
+    for name in names:
+        missing |= is_missing(table.column(name, "data.columns")).to_numpy()
+    whole = np.flatnonzero(~missing)
+    if not len(whole):
         raise DataError(
             f"{table.path}: every row misses a cell", "", "data.missing: mean keeps such rows"
         )
@@ -203,13 +210,13 @@ def without_missing(table: Table, names: Sequence[str]) -> Table:
 def refuse_missing(table: Table, names: Sequence[str], hint: str) -> None:
     """Raise DataError for the first missing cell of the columns."""
     for name in names:
-        for row, cell in enumerate(table.column(name, "data.columns")):
-            if is_missing(cell):
-                raise DataError(
-                    f"{table.path}: a missing cell in column {quoted(name)}",
-                    f"{table.place(row)} holds {cell!r}",
-                    hint,
-                )
+        cells = table.column(name, "data.columns")
+        if (missing := is_missing(cells).arg_true()).len():
+            raise DataError(
+                f"{table.path}: a missing cell in column {quoted(name)}",
+                f"{table.place(missing[0])} holds {cells[missing[0]]!r}",
+                hint,
+            )
 
 
 def as_plain(columns: Sequence[Column]) -> list[dict[str, Any]]:
@@ -222,6 +229,6 @@ def from_plain(entries: Iterable[Mapping[str, Any]]) -> list[Column]:
     return [
         Categorical(each["name"], tuple(each["categories"]))
         if "categories" in each
-        else Numeric(each["name"], each["mean"], each["deviation"], each["indicator"])
+        else Numeric(each["name"], each["mean"], each["std"], each["indicator"])
         for each in entries
     ]

@@ -18,8 +18,9 @@ from bptrain.data.tables.column_encoding import (
     refuse_missing,
     without_missing,
 )
-from bptrain.data.tables.table_file import Delimiter, Table, read_table
-from bptrain.data.tables.table_header import listed
+from bptrain.data.tables.csv_table import Delimiter
+from bptrain.data.tables.table import Table, listed
+from bptrain.data.tables.table_file import read_table
 from bptrain.data.tables.target_column import (
     TableTask,
     class_targets,
@@ -94,13 +95,13 @@ class TableConfig(InMemoryConfig):
         answer = self._answer(table)
         rows = self._split(answer.of(table), seed)
         columns = fit_columns(
-            table.select(rows.train.inputs.tolist()), table, names, self.categorical
+            table.select(rows.train.inputs.numpy()), table, names, self.categorical
         )
 
         def samples(table: Table) -> Samples:
             return Samples(torch.from_numpy(encode(columns, table)), answer.of(table))
 
-        parts = rows.map(lambda part: samples(table.select(part.inputs.tolist())))
+        parts = rows.map(lambda part: samples(table.select(part.inputs.numpy())))
         if self.test_path is not None:
             other = read_table(Path(self.test_path), self.delimiter)
             parts = replace(parts, test=samples(self._whole(other, names)))
@@ -130,7 +131,7 @@ class TableConfig(InMemoryConfig):
     def _chosen(self, table: Table) -> list[str]:
         """Return the columns to foretell from, or raise for those that cannot be."""
         table.column(self.target, "data.target")
-        chosen = self.columns or [name for name in table.columns if name != self.target]
+        chosen = self.columns or [name for name in table.names if name != self.target]
         for name in chosen:
             table.column(name, "data.columns")
         for name in self.categorical:
@@ -138,7 +139,7 @@ class TableConfig(InMemoryConfig):
         if not chosen:
             raise DataError(
                 f"{table.path}: no column besides the target",
-                f"its columns are {listed(table.columns)}",
+                f"its columns are {listed(table.names)}",
                 "data.delimiter, if they should be more",
             )
         if self.target in chosen:

@@ -1,15 +1,19 @@
 """The target column of a table: its task, its classes, its numbers."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from bptrain.data.tables.column_encoding import numbers_of
-from bptrain.data.tables.table_file import Table
-from bptrain.data.tables.table_header import listed, number, quoted
+from bptrain.data.tables.column_encoding import as_numbers, numbers_of
+from bptrain.data.tables.table import Table, listed, quoted
 from bptrain.errors import DataError
+
+if TYPE_CHECKING:
+    import polars as pl
 
 TableTask = Literal["classification", "regression"]
 
@@ -20,36 +24,38 @@ MOST_CLASSES = 1_000
 def task_of(table: Table, target: str) -> TableTask:
     """Return classification for text and for few integers, regression for other numbers."""
     cells = table.column(target, "data.target")
-    whole = all(number(cell) is None or is_whole(cell) for cell in cells)
-    text = any(number(cell) is None for cell in cells)
-    few = len(set(cells)) <= FEW_INTEGERS
-    return "classification" if text or (whole and few) else "regression"
+    numbers = as_numbers(cells)
+    if numbers.has_nulls():
+        return "classification"
+    few = cells.n_unique() <= FEW_INTEGERS
+    return "classification" if few and is_whole(numbers).all() else "regression"
 
 
-def is_whole(cell: str) -> bool:
-    """Tell whether a cell is an integer, be it written as 3 or 3.0."""
-    value = number(cell)
-    return value is not None and value.is_integer()  # neither NaN nor infinity is
+def is_whole(numbers: "pl.Series") -> "pl.Series":
+    """Return for each number whether it is an integer; NaN and infinity are not."""
+    return numbers.is_finite() & (numbers == numbers.floor())
 
 
-def labels_of(table: Table, target: str) -> list[str]:
+def labels_of(table: Table, target: str) -> "pl.Series":
     """Return the class of each row by name; where all are numbers, 3 and 3.0 are the same class."""
     cells = table.column(target, "data.target")
-    if any(number(cell) is None for cell in cells):
+    numbers = as_numbers(cells)
+    if numbers.has_nulls():
         return cells
-    for row, cell in enumerate(cells):
-        if not is_whole(cell):
-            raise DataError(
-                f"{table.path}: {quoted(cell)} in the target column {quoted(target)} is no class",
-                f"{table.place(row)}; classes are texts or integers",
-                "data.task: regression, if the target is a quantity",
-            )
-    return [str(int(float(cell))) for cell in cells]
+    if (wrong := (~is_whole(numbers)).arg_true()).len():
+        raise DataError(
+            f"{table.path}: {quoted(cells[wrong[0]])} in the target column {quoted(target)} "
+            "is no class",
+            f"{table.place(wrong[0])}; classes are texts or integers",
+            "data.task: regression, if the target is a quantity",
+        )
+    different = cells.unique()
+    return cells.replace_strict(different, [str(int(float(cell))) for cell in different])
 
 
 def classes_of(table: Table, target: str) -> tuple[str, ...]:
-    """Return the classes in a table, integers in their order and texts in the alphabet's."""
-    found = set(labels_of(table, target))
+    """Return the classes in a table, integers by value and texts in alphabetical order."""
+    found = labels_of(table, target).unique()
     if len(found) > MOST_CLASSES:
         raise DataError(
             f"{table.path}: target column {quoted(target)} holds {len(found):,} classes",
@@ -57,20 +63,19 @@ def classes_of(table: Table, target: str) -> tuple[str, ...]:
             "data.task: regression, or another data.target",
         )
     _refuse_constant(table, target, found)
-    return tuple(sorted(found, key=int if all(map(is_whole, found)) else None))
+    return tuple(sorted(found, key=None if as_numbers(found).has_nulls() else int))
 
 
 def class_targets(table: Table, target: str, classes: Sequence[str]) -> Tensor:
     """Return the index of each row's class [N], or raise DataError for one that is not known."""
-    place = {name: index for index, name in enumerate(classes)}
     labels = labels_of(table, target)
-    for row, label in enumerate(labels):
-        if label not in place:
-            raise DataError(
-                f"{table.path}: class {quoted(label)} is not in the training table",
-                f"{table.place(row)}; the classes are {listed(classes)}",
-            )
-    return torch.tensor([place[label] for label in labels])
+    codes = labels.replace_strict(classes, range(len(classes)), default=-1)
+    if (unknown := (codes < 0).arg_true()).len():
+        raise DataError(
+            f"{table.path}: class {quoted(labels[unknown[0]])} is not in the training table",
+            f"{table.place(unknown[0])}; the classes are {listed(classes)}",
+        )
+    return torch.from_numpy(codes.cast(int).to_numpy(writable=True))
 
 
 def number_targets(table: Table, target: str) -> Tensor:
@@ -80,12 +85,12 @@ def number_targets(table: Table, target: str) -> Tensor:
 
 def refuse_constant_numbers(table: Table, target: str) -> None:
     """Raise DataError where every row has the same number."""
-    _refuse_constant(table, target, set(map(str, numbers_of(table, target))))
+    _refuse_constant(table, target, np.unique(numbers_of(table, target)))
 
 
-def _refuse_constant(table: Table, target: str, found: set[str]) -> None:
+def _refuse_constant(table: Table, target: str, found: "pl.Series | NDArray[np.float64]") -> None:
     if len(found) == 1:
         raise DataError(
             f"{table.path}: target column {quoted(target)} holds one value only",
-            f"every row is {quoted(next(iter(found)))}: there is nothing to learn",
+            f"every row is {quoted(str(found[0]))}: there is nothing to learn",
         )

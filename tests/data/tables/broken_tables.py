@@ -37,7 +37,7 @@ TABLES: dict[str, Broken] = {
     "blank lines alone": Broken(b"\n\r\n  \n", "is empty"),
     "a header alone": Broken(b"x,z,c,y\n", "a header and no rows", also="'x', 'z', 'c', 'y'"),
     "a row too short": Broken(
-        table((3, "1,2,a")), "row 4 (line 5) has 3 cells", also="names 4 columns, parted by ','"
+        table((3, "1,2,a")), "row 4 (line 5) has 3 cells", also="names 4 columns, separated by ','"
     ),
     "a row too long": Broken(table((0, "1,2,a,1,1")), "row 1 (line 2) has 5 cells"),
     "a ragged last row": Broken(table((19, "1")), "row 20 (line 21) has 1 cells"),

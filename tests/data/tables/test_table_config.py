@@ -150,7 +150,8 @@ def test_the_separator_is_seen_from_the_header(tmp_path: Path, separator: str, e
     path = tmp_path / "t.csv"
     path.write_bytes(end.join(separator.join(cells) for cells in lines).encode())
     table = read_table(path)
-    assert table.columns == {"a": ["1", "2"], "b,;|": ['x "quoted"', "y"], "c": ["z", "?"]}
+    cells = table.frame.to_dict(as_series=False)
+    assert cells == {"a": ["1", "2"], "b,;|": ['x "quoted"', "y"], "c": ["z", "?"]}
     assert table.place(1) == "row 2 (line 4)"
 
 
@@ -158,7 +159,7 @@ def test_a_cell_may_hold_a_line_break(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text('a,b\n"one\ntwo",1\nthree,2\n')
     table = read_table(path)
-    assert table.columns["a"] == ["one\ntwo", "three"]
+    assert table.frame["a"].to_list() == ["one\ntwo", "three"]
     assert table.place(1) == "row 2 (line 4)"
 
 

@@ -1,29 +1,37 @@
-"""Parquet files as columns of text cells, refused where they break.
+"""Parquet tables, read by pyarrow.
 
-Cells become the text that a CSV file of the same table would hold, null the empty one. What a file
-declares is held against the limits before it is unpacked, and texts stay in their dictionary: a few
-bytes can stand for any number of equal cells, or for one of gigabytes.
+Cells become the text that a CSV file of the same table would hold, null the empty text. The sizes
+that a file declares are compared with the limits before it is unpacked, and texts stay in their
+dictionary: a few bytes can stand for any number of equal cells, or for one of gigabytes.
+
+pyarrow and not polars, which CSV files are read by: polars 2.1 ignores the checksums of pages,
+crashes (SIGSEGV) on a schema nested 5,000 deep, and unpacks 5 kB of one repeated text for minutes.
 """
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bptrain.data.tables.table_header import checked_names, listed, quoted, refuse_if_huge
+import numpy as np
+
+from bptrain.data.tables.csv_table import LONGEST_CELL, SPACE
+from bptrain.data.tables.table import Table, checked_names, listed, quoted, refuse_if_huge
 from bptrain.errors import DataError, UsageError, shorten
+
+if TYPE_CHECKING:
+    import polars as pl
 
 SUFFIXES = (".parquet", ".pq")
 BATCH_BYTES = 2**26  # of the rows that are unpacked at once
 CELL_BYTES = 16  # of a cell in them; a text is a place in its dictionary
-LONGEST_CELL = 131_072  # bytes; the csv module's limit, in characters
 MOST_TEXT = 2**32  # bytes of texts in all, one that is repeated in a batch counted once
 AT_MOST = f"a cell is at most {LONGEST_CELL:,} bytes long"
 STRINGS = ("string", "large_string", "string_view", "binary", "large_binary", "binary_view")
 PANDAS_INDEX = "__index_level_"
 
 
-def read_parquet(path: Path) -> dict[str, list[str]]:
-    """Return the cells of each column by its name, all of one length.
+def read_parquet(path: Path) -> Table:
+    """Return the table in a file.
 
     Raises DataError for a file that is damaged or no table, UsageError without pyarrow.
     """
@@ -37,12 +45,12 @@ def read_parquet(path: Path) -> dict[str, list[str]]:
             "pip install pyarrow, or save the table as CSV",
         ) from error
     try:
-        return _Reader(path, pyarrow, parquet, compute).columns()
+        return _Reader(path, pyarrow, parquet, compute).table()
     except (pyarrow.ArrowException, ValueError, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # the disk's error: pyarrow's own, for broken files, have no number
         hint = "write it anew; a text file's name ends in .csv"
-        raise DataError(f"{path}: no sound Parquet file", shorten(str(error)), hint) from error
+        raise DataError(f"{path}: no valid Parquet file", shorten(str(error)), hint) from error
 
 
 class _Reader:
@@ -56,28 +64,33 @@ class _Reader:
         self.parquet, self.compute = parquet, compute
         self.text_bytes = 0
 
-    def columns(self) -> dict[str, list[str]]:
-        """Return the cells of each column by its name."""
+    def table(self) -> Table:
+        """Return the table."""
+        import polars as pl
+
         with self.parquet.ParquetFile(self.path) as file:
             rows, schema = file.metadata.num_rows, file.schema_arrow
         refuse_if_huge(self.path, rows, max(1, len(schema)))
         names = checked_names(self.path, schema.names)
         for field in schema:
             self._refuse_what_is_no_cell(field.name, field.type)
-        columns: dict[str, list[str]] = {name: [] for name in names}
+        columns: dict[str, list[pl.Series]] = {name: [] for name in names}
+        read = 0
         texts = [field.name for field in schema if self._is_text(field.type)]
         with self.parquet.ParquetFile(
             self.path, read_dictionary=texts, page_checksum_verification=True
         ) as file:
             for batch in file.iter_batches(self._batch_rows(schema)):
                 for name, array in zip(names, batch.columns, strict=True):
-                    columns[name] += self._cells(name, array, len(columns[name]))
-        read = len(columns[names[0]]) if names else 0
+                    columns[name].append(self._cells(name, array, read))
+                read += batch.num_rows
         if read != rows:
             raise ValueError(f"its footer declares {rows:,} rows, it holds {read:,}")
         if not read:
             raise DataError(f"{self.path}: has no rows", f"its columns are {listed(names)}")
-        return columns
+        frame = pl.DataFrame({name: pl.concat(parts) for name, parts in columns.items()})
+        cells = frame.select(pl.all().str.strip_chars(SPACE))
+        return Table(self.path, cells, np.arange(1, read + 1))
 
     def _refuse_what_is_no_cell(self, name: str, type: Any) -> None:
         """Raise DataError for a column whose cells are neither numbers nor texts."""
@@ -109,29 +122,38 @@ class _Reader:
         widths = (each.type.byte_width if fixed(each.type) else CELL_BYTES for each in schema)
         return max(1, BATCH_BYTES // max(1, sum(widths)))
 
-    def _cells(self, name: str, array: Any, start: int) -> list[str]:
+    def _cells(self, name: str, array: Any, start: int) -> "pl.Series":
         """Return a batch's cells of a column, the first of them in row `start`, from 0."""
+        import polars as pl
+
         column = f"{self.path}: column {quoted(name)}"
         if self.types.is_dictionary(array.type):
             return self._texts(column, array, start)
+        if self.types.is_fixed_size_binary(array.type):
+            return pl.Series(decoded(column, array.to_pylist(), lambda number: start + number))
+        if self.types.is_floating(array.type):  # polars writes 1.0, as CSV files do, pyarrow 1
+            return pl.Series(array).fill_nan(None).cast(pl.String).fill_null("")
         if self.types.is_timestamp(array.type) and array.type.tz is not None:
             # to name an hour in its own zone takes a table of zones, which a machine may lack
             array = array.cast(self.pyarrow.timestamp(array.type.unit))
+        text = array.cast(self.pyarrow.large_string())
+        if self.types.is_boolean(array.type):
+            text = self.compute.utf8_capitalize(text)
         if self.types.is_temporal(array.type):
-            # Python's own times end at a microsecond and in the year 9999
-            array = array.cast(self.pyarrow.string())
-            array = self.compute.replace_substring_regex(array, r"\.0+$", "")
-        return decoded(column, array.to_pylist(), lambda number: start + number)
+            text = self.compute.replace_substring_regex(text, r"\.0+$", "")
+        return pl.Series(text, dtype=pl.String).fill_null("")
 
-    def _texts(self, column: str, array: Any, start: int) -> list[str]:
+    def _texts(self, column: str, array: Any, start: int) -> "pl.Series":
         """Return the cells of an array of places in a dictionary, each text decoded once."""
+        import polars as pl
+
         used = array.indices.unique()
         stored = array.dictionary.take(used).cast(self.pyarrow.large_binary())
         sizes = [size or 0 for size in self.compute.binary_length(stored).to_pylist()]
-        keys, places = used.to_pylist(), array.indices.to_pylist()
+        places = self.compute.index_in(array.indices, used)
 
         def row_of(number: int) -> int:
-            return start + int(places.index(keys[number]))
+            return start + int(self.compute.index(places, number).as_py())
 
         if (longest := max(sizes, default=0)) > LONGEST_CELL:
             row = row_of(sizes.index(longest))
@@ -139,21 +161,20 @@ class _Reader:
         self.text_bytes += sum(sizes)
         if self.text_bytes > MOST_TEXT:
             raise DataError(f"{self.path}: more than {MOST_TEXT:,} bytes of text")
-        text_of = dict(zip(keys, decoded(column, stored.to_pylist(), row_of), strict=True))
-        return [text_of[key] for key in places]
+        texts = pl.Series(decoded(column, stored.to_pylist(), row_of), dtype=pl.String)
+        return texts.gather(pl.Series(places))
 
 
-def decoded(column: str, values: Iterable[object], row_of: Callable[[int], int]) -> list[str]:
+def decoded(column: str, values: Iterable[bytes | None], row_of: Callable[[int], int]) -> list[str]:
     """Return values as text, or raise DataError with the row of the one that is none."""
     texts: list[str] = []
     for value in values:
         try:
-            text = value.decode() if isinstance(value, bytes) else str(value)
+            texts.append((value or b"").decode())
         except UnicodeDecodeError as error:
             raise DataError(
                 f"{column} is not UTF-8 text",
                 f"row {row_of(len(texts)) + 1:,} holds the byte 0x{error.object[error.start]:02x}",
                 "leave the column out of the file, or write numbers or text into it",
             ) from error
-        texts.append("" if value is None else text.strip())
     return texts
