@@ -20,8 +20,8 @@ Backward   writing x' for dL/dx, given l' (of the mean: L' / (N labels))
            b_t(s) = log(sum of e^(e_t+1(r) + b_t+1(r)) over r = s, s+1 and, if z_s+2 != z_s, s+2)
            b_t(s) is the log-probability of the frames after t for a path that is at s then, so that
            e^(a_t(s) + b_t(s)) is the probability of all whole paths through s at t, and
-    g_t(s) = e^(a_t(s) + b_t(s) + l)      their share of the target's probability e^-l: how sure it
-                                          is that the path is at s; its sum over s is 1
+    g_t(s) = e^(a_t(s) + b_t(s) + l)      their share of the target's probability e^-l, which is
+                                          the probability of being at s; its sum over s is 1
     x' = (e^x_tk - sum_s [z_s = k] g_t(s)) l'   because e^-l is a sum over paths of products of
                                           e^e, in which e_t(s) is a factor of just the paths through
                                           s at t: d(e^-l)/de_t(s) = e^(a + b), so dl/de_t(s) = -g;

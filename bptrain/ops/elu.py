@@ -40,7 +40,7 @@ class Constants(NamedTuple):
 class Saved(NamedTuple):
     """What the backward pass reads."""
 
-    kept: Tensor  # y where a >= 0, else x
+    y_or_x: Tensor  # y where a >= 0, else x
     constants: Constants
 
 
@@ -57,10 +57,11 @@ def forward(x: Tensor, constants: Constants) -> tuple[Tensor, Saved]:
 
 def backward(grad_y: Tensor, saved: Saved) -> Tensor:
     """Return x'."""
-    kept, (a, s, c) = saved
+    y_or_x, (a, s, c) = saved
     depth = s * a  # below 0, as x falls, y goes towards -s a
-    exponential = kept + depth if a >= 0 else depth * (c * kept).exp()  # s a e^(c x), from y or x
-    return torch.where(kept <= 0, grad_y * c * exponential, grad_y * s)
+    # s a e^(c x), from y or from x
+    exponential = y_or_x + depth if a >= 0 else depth * (c * y_or_x).exp()
+    return torch.where(y_or_x <= 0, grad_y * c * exponential, grad_y * s)
 
 
 def fused_forward(x: Tensor, constants: Constants) -> tuple[Tensor, Saved]:
@@ -71,8 +72,8 @@ def fused_forward(x: Tensor, constants: Constants) -> tuple[Tensor, Saved]:
 
 def fused_backward(grad_y: Tensor, saved: Saved) -> Tensor:
     """Return x' from one kernel."""
-    kept, constants = saved
-    grad_x: Tensor = torch.ops.aten.elu_backward(grad_y, *constants, constants.a >= 0, kept)
+    y_or_x, constants = saved
+    grad_x: Tensor = torch.ops.aten.elu_backward(grad_y, *constants, constants.a >= 0, y_or_x)
     return grad_x
 
 

@@ -23,6 +23,7 @@ from torch import Tensor
 from bptrain.ops.operation import operation
 
 Approximation = Literal["none", "tanh"]
+SATURATED = 16.0  # |x| beyond which t is -1 or 1 in every dtype
 
 
 class Saved(NamedTuple):
@@ -34,8 +35,10 @@ class Saved(NamedTuple):
 
 def forward(x: Tensor, approximate: Approximation) -> tuple[Tensor, Saved]:
     """Return y, by one of the two lines above."""
-    y = x * _normal_distribution(x) if approximate == "none" else x * (1 + _tanh_u(x)) / 2
-    return y, Saved(x, approximate)
+    if approximate == "none":
+        return x * _normal_distribution(x), Saved(x, approximate)
+    t, _ = _tanh_and_slope(x)
+    return x * ((1 + t) / 2), Saved(x, approximate)
 
 
 def backward(grad_y: Tensor, saved: Saved) -> Tensor:
@@ -45,19 +48,22 @@ def backward(grad_y: Tensor, saved: Saved) -> Tensor:
         F = _normal_distribution(x)
         f = torch.exp(-(x**2) / 2) / sqrt(2 * pi)
         return grad_y * (F + x * f)
-    t = _tanh_u(x)
-    u_x = sqrt(2 / pi) * (1 + 3 * 0.044715 * x**2)
-    return grad_y * ((1 + t) + x * (1 - t**2) * u_x) / 2
+    t, u_x = _tanh_and_slope(x)
+    return grad_y * (((1 + t) + x * (1 - t**2) * u_x) / 2)
 
 
 def _normal_distribution(x: Tensor) -> Tensor:
     """Return F."""
-    return (1 + torch.erf(x / sqrt(2))) / 2
+    return torch.erfc(-x / sqrt(2)) / 2  # 1 + erf, which would cancel where x is far below 0
 
 
-def _tanh_u(x: Tensor) -> Tensor:
-    """Return t."""
-    return torch.tanh(sqrt(2 / pi) * (x + 0.044715 * x**3))
+def _tanh_and_slope(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return t and u_x."""
+    # Symptom without the clamp: x' is NaN beyond 256 in float16. Cause: x^2 overflows where 1 - t^2
+    # is 0. Remedy: an x where t is saturated already.
+    x = x.clamp(-SATURATED, SATURATED)
+    k = sqrt(2 / pi)
+    return torch.tanh(k * (x + 0.044715 * x**3)), k * (1 + 3 * 0.044715 * x**2)
 
 
 def fused_forward(x: Tensor, approximate: Approximation) -> tuple[Tensor, Saved]:

@@ -6,7 +6,7 @@ Forward    c_m = min(max(d_m, -delta), delta)         the error, clipped
            l_m = w_m e_m                         w_m = 1 without weight
            L   = l  (none)   sum_m l_m  (sum)   sum_m l_m / M  (mean)
 Backward   writing x' for dL/dx, given L'; l' is L', or L' / M for the mean
-    x' = c w l'        because dl/dd = d where c = d, and delta sign d where c is constant; the two
+    x' = c w l'        because de/dd = d where c = d, and delta sign d where c is constant; the two
                        meet at |d| = delta, so that there is no kink
     t' = -x'           because x and t enter through their difference alone
     w' = e l'          because dl_m/dw_m = e_m

@@ -15,7 +15,7 @@ Backward   writing x' for dL/dx, given y'
                for replicate, shifted for circular, dropped for constant. Axis by axis again.
 Saves      nothing: where gradients go depends on the sizes alone
 Cost       1 copy forward, 1 copy backward and an addition for each element of the frame
-Source     derived here. torch's reflect and replicate keep x and add with atomics on CUDA, in an
+Source     derived here. torch's reflect and replicate save x and add with atomics on CUDA, in an
            order that changes from run to run; slices are added in a fixed one
 """
 
@@ -43,18 +43,45 @@ def forward(x: Tensor, pad: Sequence[int], mode: Mode, value: float) -> tuple[Te
     saved = Saved(pad, mode, _layout(x))
     if mode == "constant":
         return torch.constant_pad_nd(x, pad, value), saved
-    if mode == "circular":
-        return circular(x, pad), saved
-    y: Tensor = torch.ops.aten.pad(x, pad, mode)
+    y = x.clone()
+    for axis, p, q in _padded_axes(pad):
+        y = y.index_select(axis, sources(mode, p, x.shape[axis], q, x.device))
     return y, saved
 
 
 def backward(grad_y: Tensor, saved: Saved) -> Tensor:
-    """Return x' in the layout of x."""
-    pad, mode, layout = saved
+    """Return x': each y'_j added at its source."""
+    if saved.mode == "constant":
+        return torch.constant_pad_nd(grad_y, [-each for each in saved.pad])
+    grad_x, shape = grad_y, list(grad_y.shape)
+    for axis, p, q in _padded_axes(saved.pad):
+        shape[axis] -= p + q
+        s = sources(saved.mode, p, shape[axis], q, grad_y.device)
+        grad_x = grad_y.new_zeros(shape).index_add(axis, s, grad_x)
+    return grad_x
+
+
+def sources(mode: Mode, p: int, H: int, q: int, device: torch.device) -> Tensor:
+    """Return s(j) [p + H + q]."""
+    i = torch.arange(-p, H + q, device=device)  # j - p
+    if mode == "reflect":
+        return (H - 1) - ((H - 1) - i.abs()).abs()
+    return i.clamp(0, H - 1) if mode == "replicate" else i % H
+
+
+def fused_forward(x: Tensor, pad: Sequence[int], mode: Mode, value: float) -> tuple[Tensor, Saved]:
+    """Return y from one kernel, or from one copy of x and one of each side of the frame."""
     if mode == "constant":
-        return torch.constant_pad_nd(grad_y, [-each for each in pad])
-    return backward_copies(grad_y, list(_padded_axes(pad)), mode, layout)
+        return forward(x, pad, mode, value)
+    y: Tensor = circular(x, pad) if mode == "circular" else torch.ops.aten.pad(x, pad, mode)
+    return y, Saved(pad, mode, _layout(x))
+
+
+def fused_backward(grad_y: Tensor, saved: Saved) -> Tensor:
+    """Return x' in the layout of x, from one copy of y' and one addition for each side."""
+    if saved.mode == "constant":
+        return backward(grad_y, saved)
+    return folded(grad_y, list(_padded_axes(saved.pad)), saved.mode, saved.layout)
 
 
 def circular(x: Tensor, pad: Sequence[int]) -> Tensor:
@@ -74,7 +101,7 @@ def circular(x: Tensor, pad: Sequence[int]) -> Tensor:
     return y
 
 
-def backward_copies(
+def folded(
     grad_y: Tensor, axes: list[tuple[int, int, int]], mode: Mode, layout: torch.memory_format
 ) -> Tensor:
     """Return the middle of y' with its frame added to it, folded along one axis after the other.
@@ -86,9 +113,9 @@ def backward_copies(
         return grad_y.clone(memory_format=layout)  # y' itself is not ours to add to
     (axis, p, q), rest = axes[0], axes[1:]
     H = grad_y.shape[axis] - p - q
-    front = backward_copies(grad_y.narrow(axis, 0, p), rest, mode, layout)
-    grad_x = backward_copies(grad_y.narrow(axis, p, H), rest, mode, layout)
-    behind = backward_copies(grad_y.narrow(axis, p + H, q), rest, mode, layout)
+    front = folded(grad_y.narrow(axis, 0, p), rest, mode, layout)
+    grad_x = folded(grad_y.narrow(axis, p, H), rest, mode, layout)
+    behind = folded(grad_y.narrow(axis, p + H, q), rest, mode, layout)
     if mode == "reflect":
         grad_x.narrow(axis, 1, p).add_(front.flip(axis))
         grad_x.narrow(axis, -1 - q, q).add_(behind.flip(axis))
@@ -117,7 +144,9 @@ def _padded_axes(pad: Sequence[int]) -> Iterator[tuple[int, int, int]]:
             yield -1 - number, p, q
 
 
-pad_function = operation(forward, backward)
+pad_function = operation(
+    forward, backward, fused_forward=fused_forward, fused_backward=fused_backward
+)
 
 
 def pad(

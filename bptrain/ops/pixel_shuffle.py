@@ -27,8 +27,11 @@ class Saved(NamedTuple):
 
 
 def forward(x: Tensor, r: int) -> tuple[Tensor, Saved]:
-    """Return y [..., C, H r, W r]."""
-    return torch.pixel_shuffle(x, r), Saved(r, tuple(x.shape))
+    """Return y [..., C, H r, W r]: the channels become pixels."""
+    *leading, channels, H, W = x.shape
+    C = channels // r**2
+    pixels = x.reshape(*leading, C, r, r, H, W).movedim((-4, -3), (-3, -1))  # [..., C, H, r, W, r]
+    return pixels.reshape(*leading, C, H * r, W * r), Saved(r, tuple(x.shape))
 
 
 def backward(grad_y: Tensor, saved: Saved) -> Tensor:
@@ -39,13 +42,20 @@ def backward(grad_y: Tensor, saved: Saved) -> Tensor:
     return moved.reshape(saved.shape)
 
 
+def fused_forward(x: Tensor, r: int) -> tuple[Tensor, Saved]:
+    """Return y from one kernel."""
+    return torch.pixel_shuffle(x, r), Saved(r, tuple(x.shape))
+
+
 def fused_backward(grad_y: Tensor, saved: Saved) -> Tensor:
     """Return x' from one kernel."""
     # torch leaves an empty tensor's shape as it is, which fails in its own backward pass
     return torch.pixel_unshuffle(grad_y, saved.r).view(saved.shape)
 
 
-pixel_shuffle_function = operation(forward, backward, fused_backward=fused_backward)
+pixel_shuffle_function = operation(
+    forward, backward, fused_forward=fused_forward, fused_backward=fused_backward
+)
 
 
 def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:

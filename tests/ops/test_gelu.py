@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from bptrain.ops import gelu
+from bptrain.ops.kernels import use_kernels
 
 
 def test_it_turns_around_so_that_its_output_does_not_tell_its_slope() -> None:
@@ -22,3 +23,20 @@ def test_its_tanh_formula_is_near() -> None:
 def test_a_formula_that_is_not_known_is_named() -> None:
     with pytest.raises(ValueError, match="approximate is 'sigmoid', expected 'none' or 'tanh'"):
         gelu(torch.ones(2), approximate="sigmoid")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("approximate", ["none", "tanh"])
+@pytest.mark.parametrize("kernels", ["fused", "formula"])
+def test_what_float16_holds_stays_finite(kernels: str, approximate: str) -> None:
+    x = torch.tensor([-60000, -300, 300, 60000], dtype=torch.float16, requires_grad=True)
+    with use_kernels(kernels):
+        y = gelu(x, approximate)
+    y.sum().backward()
+    assert y.tolist() == [0, 0, 300, 60000]
+    assert x.grad.tolist() == [0, 0, 1, 1]
+
+
+def test_its_formula_does_not_cancel_far_below_zero() -> None:
+    x = torch.tensor([-5.0])
+    with use_kernels("formula"):
+        assert gelu(x).item() == pytest.approx(gelu(x.double()).item(), rel=1e-5)

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from bptrain.ops import softplus
+from bptrain.ops.kernels import use_kernels
 
 
 def test_it_is_infinite_nowhere() -> None:
@@ -25,3 +26,13 @@ def test_two_inputs_around_a_low_threshold_share_an_output() -> None:
 def test_a_beta_of_0_is_refused() -> None:
     with pytest.raises(ValueError, match="beta is 0"):
         softplus(torch.ones(2), beta=0)
+
+
+@pytest.mark.parametrize("kernels", ["fused", "formula"])
+def test_an_exponential_that_float16_cannot_hold_is_not_computed(kernels: str) -> None:
+    x = torch.tensor([-60000, -11.5, 11.5, 20], dtype=torch.float16, requires_grad=True)
+    with use_kernels(kernels):
+        y = softplus(x)
+    y.sum().backward()
+    assert y.tolist() == pytest.approx([0, 1e-5, 11.5, 20], abs=1e-6)
+    assert x.grad.tolist() == pytest.approx([0, 1e-5, 1, 1], abs=1e-6)

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from bptrain.ops import triplet_margin_loss
+from bptrain.ops.kernels import Kernels, use_kernels
 
 
 def test_moving_all_three_together_changes_nothing() -> None:
@@ -13,16 +14,20 @@ def test_moving_all_three_together_changes_nothing() -> None:
     torch.testing.assert_close(total, torch.zeros(5, 4).double(), atol=1e-12, rtol=0)
 
 
-def test_a_count_of_differing_elements_has_no_slope() -> None:
+@pytest.mark.parametrize("kernels", ["fused", "formula"])
+def test_a_count_of_differing_elements_has_no_slope(kernels: Kernels) -> None:
     a, b, c = torch.randn(3, 5, 4)
     a.requires_grad_()
-    triplet_margin_loss(a, b, c, p=0.0, margin=1.0).backward()
+    with use_kernels(kernels):
+        triplet_margin_loss(a, b, c, p=0.0, margin=1.0).backward()
     assert not a.grad.any()
 
 
-def test_a_high_power_does_not_overflow() -> None:
+@pytest.mark.parametrize("kernels", ["fused", "formula"])
+def test_a_high_power_does_not_overflow(kernels: Kernels) -> None:
     a = torch.tensor([[30.0, 20.0]], requires_grad=True)
-    triplet_margin_loss(a, torch.zeros(1, 2), torch.zeros(1, 2), p=60.0).backward()
+    with use_kernels(kernels):
+        triplet_margin_loss(a, torch.zeros(1, 2), torch.zeros(1, 2), p=60.0).backward()
     assert a.grad.isfinite().all()
 
 
