@@ -1,28 +1,27 @@
-"""Mean over windows: each output shares its blame out equally among the inputs it averaged.
+"""Mean over windows: the gradient of an output is shared equally by the inputs it averaged.
 
 Shapes     x [N, C, H, W]   y [N, C, H', W']   one axis less for 1-d; N may be missing
 Forward    y_i = (1 / a_i) sum_h [h in window of i] x_h      padding adds zeros
-           i and h number the places of a plane, for each n and c apart; the window of row i' is
+           i and h number the positions of a plane, for each n and c; the window of row i' is
            i' stride - padding + r, 0 <= r < R, columns likewise. a_i is divisor_override, or the
-           number of places in the window: padding among them with count_include_pad, never those
+           number of positions in the window: padding among them with count_include_pad, never those
            beyond the padding, which ceil_mode may add
 Backward   writing x' for dL/dx, given y'
     x'_h = sum_i [h in window of i] y'_i / a_i   because dy_i/dx_h = 1 / a_i inside the window and
                                                  0 outside; each window that covers h adds its share
-Keeps      nothing: the slopes depend on the places alone, so that the shape of x is enough
+Saves      nothing: the derivatives depend on the positions alone, so that the shape of x is enough
 Cost       R S additions an output each way
 Source     LeCun et al. 1998, "Gradient-based learning applied to document recognition", section
            II.B (subsampling); the derivation here
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from bptrain.ops.autocast import first_derivative, in_given_dtype
-from bptrain.ops.form import Form, form_of
-from bptrain.ops.fused import carried_out_by
+from bptrain.ops.operation import operation
+from bptrain.ops.shape_and_layout import ShapeAndLayout, shape_and_layout
 from bptrain.ops.window import Lengths, Window, check_pooled, checked_window
 
 
@@ -45,39 +44,76 @@ class Averaging(NamedTuple):
         return cls(size, stride, padding, ceil_mode, count_include_pad, divisor)
 
 
-def forward(x: Tensor, averaging: Averaging) -> Tensor:
-    """Return y [N, C, H', W']."""
-    y: Tensor = torch.ops.aten.avg_pool2d(x, *averaging)
-    return y
+class Saved(NamedTuple):
+    """What the backward pass reads."""
+
+    averaging: Averaging
+    x: ShapeAndLayout
 
 
-def backward_in_one_pass(grad_y: Tensor, averaging: Averaging, form: Form) -> Tensor:
-    """Return x' from one kernel, in the form of x."""
-    grad_x = form.unwritten(grad_y)
-    share_out = torch.ops.aten.avg_pool2d_backward.grad_input
-    share_out(grad_y, grad_x, *averaging, grad_input=grad_x)
-    return grad_x
+def forward(x: Tensor, averaging: Averaging) -> tuple[Tensor, Saved]:
+    """Return y [N, C, H', W']: the sum of each window over a."""
+    axes = zip(x.shape[-2:], averaging.size, averaging.stride, averaging.padding, strict=True)
+    lengths = [_outputs(*axis, averaging.ceil_mode) for axis in axes]
+    rows, columns = (
+        [_window(i, axis, averaging, x.shape) for i in range(length)]
+        for axis, length in zip((-2, -1), lengths, strict=True)
+    )
+    means = [
+        x[..., h, w].sum((-2, -1)) / (averaging.divisor or a_h * a_w)
+        for h, a_h in rows
+        for w, a_w in columns
+    ]
+    y = torch.stack(means, -1).unflatten(-1, lengths)
+    layout = shape_and_layout(x)
+    if layout.is_channels_last:
+        y = y.contiguous(memory_format=torch.channels_last)
+    return y, Saved(averaging, layout)
 
 
-@carried_out_by(backward_in_one_pass)
-def backward(grad_y: Tensor, averaging: Averaging, form: Form) -> Tensor:
-    """Return x' [N, C, H, W]: each window that covers a place adds its share to it."""
-    grad_x = grad_y.new_zeros(form.shape)
+def backward(grad_y: Tensor, saved: Saved) -> Tensor:
+    """Return x' [N, C, H, W]: each window adds its share to the positions that it covers."""
+    averaging, (shape, _) = saved
+    grad_x = saved.x.empty(grad_y).zero_()
     for i in range(grad_y.shape[-2]):
-        rows, a_rows = _window(i, -2, averaging, form)
+        rows, a_rows = _window(i, -2, averaging, shape)
         for j in range(grad_y.shape[-1]):
-            columns, a_columns = _window(j, -1, averaging, form)
+            columns, a_columns = _window(j, -1, averaging, shape)
             a = averaging.divisor or a_rows * a_columns
             grad_x[..., rows, columns] += grad_y[..., i : i + 1, j : j + 1] / a
     return grad_x
 
 
-def _window(i: int, axis: int, averaging: Averaging, form: Form) -> tuple[slice, int]:
-    """Return the places of x that window i covers along an axis, and how many of its places count.
+def fused_forward(x: Tensor, averaging: Averaging) -> tuple[Tensor, Saved]:
+    """Return y from one kernel."""
+    y: Tensor = torch.ops.aten.avg_pool2d(x, *averaging)
+    return y, Saved(averaging, shape_and_layout(x))
 
-    Only those beyond the padding never count, and padding if it is not to be included.
+
+def fused_backward(grad_y: Tensor, saved: Saved) -> Tensor:
+    """Return x' from one kernel, in the layout of x."""
+    grad_x = saved.x.empty(grad_y)
+    write = torch.ops.aten.avg_pool2d_backward.grad_input
+    write(grad_y, grad_x, *saved.averaging, grad_input=grad_x)
+    return grad_x
+
+
+def _outputs(length: int, size: int, stride: int, padding: int, ceil_mode: bool) -> int:
+    """Return how many windows fit along an axis; with ceil_mode the last may stick out."""
+    room = length + 2 * padding - size
+    if not ceil_mode:
+        return room // stride + 1
+    outputs = -(-room // stride) + 1
+    # torch's rule: a window that would begin in the padding behind x is left out
+    return outputs - 1 if (outputs - 1) * stride >= length + padding else outputs
+
+
+def _window(i: int, axis: int, averaging: Averaging, shape: tuple[int, ...]) -> tuple[slice, int]:
+    """Return the positions of x that window i covers along an axis, and how many of its own count.
+
+    Those beyond the padding never count, padding counts if it is to be included.
     """
-    length, padding = form.shape[axis], averaging.padding[axis]
+    length, padding = shape[axis], averaging.padding[axis]
     start = i * averaging.stride[axis] - padding
     end = min(start + averaging.size[axis], length + padding)
     inside = range(max(start, 0), min(end, length))
@@ -85,21 +121,9 @@ def _window(i: int, axis: int, averaging: Averaging, form: Form) -> tuple[slice,
     return slice(inside.start, inside.stop), a
 
 
-class AvgPoolFunction(torch.autograd.Function):
-    """Glue between autograd and the two functions above."""
-
-    @staticmethod
-    @in_given_dtype
-    def forward(ctx: Any, x: Tensor, averaging: Averaging) -> Tensor:
-        """Run the forward pass; no tensor is kept."""
-        ctx.averaging, ctx.form = averaging, form_of(x)
-        return forward(x, averaging)
-
-    @staticmethod
-    @first_derivative
-    def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor, None]:
-        """Run the backward pass."""
-        return backward(grad_y, ctx.averaging, ctx.form), None
+avg_pool_function = operation(
+    forward, backward, fused_forward=fused_forward, fused_backward=fused_backward
+)
 
 
 def avg_pool1d(
@@ -117,8 +141,7 @@ def avg_pool1d(
     window = checked_window(1, kernel_size, stride, padding, ceil_mode=ceil_mode)
     check_pooled("avg_pool1d", input, window)
     averaging = Averaging.over(window.under_one_row(), count_include_pad)
-    y: Tensor = AvgPoolFunction.apply(input.unsqueeze(-2), averaging)
-    return y.squeeze(-2)
+    return avg_pool_function(input.unsqueeze(-2), averaging).squeeze(-2)
 
 
 def avg_pool2d(
@@ -138,7 +161,5 @@ def avg_pool2d(
     check_pooled("avg_pool2d", input, window)
     if divisor_override == 0:
         raise ValueError("divisor_override is 0, expected another number or None")
-    y: Tensor = AvgPoolFunction.apply(
-        input, Averaging.over(window, count_include_pad, divisor_override)
-    )
-    return y
+    averaging = Averaging.over(window, count_include_pad, divisor_override)
+    return avg_pool_function(input, averaging)

@@ -1,7 +1,7 @@
-"""Batch normalisation: each channel to mean 0 and deviation 1 over the batch, then scaled.
+"""Batch normalization: each channel to mean 0, standard deviation 1, then scaled.
 
 Shapes     x, y [N, C, ...]   w, b, m, v, r [C]
-           n counts the M = N H W values of one channel; the channels are strangers, so that C is
+           n counts the M = N H W values of one channel; the channels are independent, so that C is
            left out below
 Forward    m   = sum_n x_n / M             v = sum_n (x_n - m)^2 / M
            r   = (v + e)^(-1/2)            h_n = r (x_n - m)
@@ -11,7 +11,7 @@ Backward   writing x' for dL/dx, given y'
     b'   = sum_n y'_n                 because dy_n/db = 1
     w'   = sum_n y'_n h_n             because dy_n/dw = h_n
     h'_n = w y'_n                     because dy_n/dh_n = w
-  x reaches h by three ways: directly, through the mean and through the variance. Backwards:
+  h depends on x in three ways: directly, through the mean and through the variance. Backward:
     r'   = sum_n h'_n (x_n - m)       because h_n = r (x_n - m)
          = sum_n h'_n h_n / r
     v'   = -(1/2) r^3 r'              because dr/dv = -(1/2) (v + e)^(-3/2) = -(1/2) r^3
@@ -19,34 +19,49 @@ Backward   writing x' for dL/dx, given y'
     m'   = -r sum_n h'_n              because dh_n/dm = -r; nothing comes through v, because
                                       dv/dm = -(2/M) sum_n (x_n - m) = 0
     x'_n = r h'_n + m' / M + v' (2/M) (x_n - m)
-                                      because dh_n/dx_n = r, dm/dx_n = 1/M and, m held fast,
+                                      because dh_n/dx_n = r, dm/dx_n = 1/M and, m held fixed,
                                       dv/dx_n = (2/M) (x_n - m)
-  With m' and v' put in, and x_n - m = h_n / r, the three ways collapse into one line:
+  With m' and v' put in, and x_n - m = h_n / r, the three terms collapse into one line:
     x' = r (h' - mean(h') - h mean(h' h))
                                       because m' / M = -r mean(h') and
                                       v' (2/M) (x_n - m) = -r h_n mean(h' h)
-  which is h' without its part along 1 and its part along h: to shift or to stretch a channel
-  changes nothing that the layer lets through, so no blame may point that way.
-  In evaluation only the first way is left:
+  which is h' without its part along 1 and its part along h: shifting or scaling a channel
+  does not change y, so the gradient has no part in these directions.
+  In evaluation only the first term is left:
     x' = w r y'                     because m and r do not depend on x
-Keeps      x, m, r (only if x' or w' is wanted), w (only if x' is wanted); in evaluation x' alone
+Saves      x, m, r (only if x' or w' is needed), w (only if x' is needed); in evaluation x' alone
            needs no more than w r; not h or y
 Cost       about 8NCHW flops forward, 10NCHW backward: two passes over memory each
 Source     derived here; Ioffe and Szegedy 2015, "Batch Normalization", section 3, whose gradients
            are not collapsed; the running variance is over M - 1, as in torch
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from bptrain.ops.autocast import first_derivative, in_given_dtype
-from bptrain.ops.fused import carried_out_by
-from bptrain.ops.statistics import as_parameter, as_parameters, checked_by_channel, layout_of
+from bptrain.ops.operation import operation
+from bptrain.ops.statistics import (
+    as_parameter,
+    as_parameters,
+    checked_by_channel,
+    layout_of,
+    wide_dtype,
+)
 
 aten = torch.ops.aten
 Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]
+Outputs = tuple[Tensor, Tensor | None, Tensor | None]  # y, and m and v as they become
+
+
+class Needs(NamedTuple):
+    """Which gradients are needed."""
+
+    x: bool
+    w: bool
+    b: bool
 
 
 class Saved(NamedTuple):
@@ -57,21 +72,22 @@ class Saved(NamedTuple):
     m: Tensor | None  # [C], as r in float32 for 16-bit x
     r: Tensor | None  # [C]
 
+    @classmethod
+    def of(cls, x: Tensor, w: Tensor | None, m: Tensor, r: Tensor, needs: Needs) -> "Saved":
+        """Return what the needed gradients read."""
+        if not (needs.x or needs.w):
+            return cls(None, None, None, None)
+        return cls(x, w if needs.x else None, m, r)
+
 
 class SavedByRunning(NamedTuple):
-    """What the backward pass of evaluation reads: `slope` for x', the others for w'."""
+    """What the backward pass of evaluation reads: `scale` for x', the others for w'."""
 
     x: Tensor | None  # [N, C, ...]
     m: Tensor | None  # [C]
     r: Tensor | None  # [C]
-    slope: Tensor | None  # w r [C]
-
-
-class Running(NamedTuple):
-    """The running statistics, which training moves and evaluation reads."""
-
-    m: Tensor  # [C]
-    v: Tensor  # [C], over M - 1 where the batch's own is over M
+    scale: Tensor | None  # w r [C]
+    layout: torch.memory_format  # of x
 
 
 class Options(NamedTuple):
@@ -81,31 +97,76 @@ class Options(NamedTuple):
     e: float
 
 
-class Needs(NamedTuple):
-    """Which gradients are wanted."""
-
-    x: bool
-    w: bool
-    b: bool
-
-
 def forward(
-    x: Tensor, w: Tensor | None, b: Tensor | None, running: Running | None, options: Options
-) -> tuple[Tensor, Saved, Running | None]:
-    """Return y [N, C, ...], all that a backward pass may read, and what `running` becomes."""
+    x: Tensor,
+    w: Tensor | None,
+    b: Tensor | None,
+    running_m: Tensor | None,
+    running_v: Tensor | None,
+    options: Options,
+    needs: Needs,
+) -> tuple[Outputs, Saved]:
+    """Return y [N, C, ...], and what the running statistics [C] become, v's over M - 1."""
+    share, e = options
+    wide = x.to(wide_dtype(x))
+    m = _mean(wide)
+    v = _mean((wide - m).square())
+    r = (v + e).rsqrt()
+    h = r * (wide - m)
+    y = h if w is None else _along(w, x) * h
+    y = y if b is None else y + _along(b, x)
+    y = y.to(x.dtype).contiguous(memory_format=layout_of(x))
+    m, v, r = m.flatten(), v.flatten(), r.flatten()
+    saved = Saved.of(x, as_parameters(x, w, b, m.shape)[0], m, r, needs)
+    if running_m is None or running_v is None:
+        return (y, None, None), saved
+    M = x.numel() // x.shape[1]
+    after_m = (1 - share) * running_m + share * m
+    after_v = (1 - share) * running_v + share * v * M / (M - 1)
+    return (y, after_m, after_v), saved
+
+
+def backward(grad_y: Tensor, saved: Saved, needs: Needs) -> Gradients:
+    """Return x' [N, C, ...], w' and b' [C], each None if it is not needed."""
+    x, w, m, r = saved
+    grad_x = grad_w = None
+    grad_b = _sum_by_channel(grad_y) if needs.b else None
+    if x is not None and m is not None and r is not None:
+        r = _along(r, x)
+        h = r * (x - _along(m, x))
+        grad_w = _sum_by_channel(grad_y * h) if needs.w else None
+        if needs.x:
+            grad_h = grad_y if w is None else _along(w, x) * grad_y
+            grad_x = r * (grad_h - _mean(grad_h) - h * _mean(grad_h * h))
+            grad_x = grad_x.to(x.dtype).contiguous(memory_format=layout_of(x))
+    return grad_x, grad_w, grad_b
+
+
+def fused_forward(
+    x: Tensor,
+    w: Tensor | None,
+    b: Tensor | None,
+    running_m: Tensor | None,
+    running_v: Tensor | None,
+    options: Options,
+    needs: Needs,
+) -> tuple[Outputs, Saved]:
+    """Return the same from one kernel."""
     share, e = options
     w, b = as_parameters(x, w, b, (x.shape[1],))
-    if running is None:
+    if running_m is None or running_v is None:
         y, m, r = aten.native_batch_norm(x, w, b, None, None, True, share, e)
-        return y, Saved(x, w, m, r), None
-    # the kernel's own averages, v's over M - 1, come out: an input of the pass is never modified
-    before = (as_parameter(x, each) for each in running)
-    y, m, r, *after = aten._native_batch_norm_legit_functional(x, w, b, *before, True, share, e)
-    return y, Saved(x, w, m, r), Running(*after)
+        return (y, None, None), Saved.of(x, w, m, r, needs)
+    # the kernel's own averages, v's over M - 1, come out: an input is never modified
+    before = (as_parameter(x, each) for each in (running_m, running_v))
+    y, m, r, after_m, after_v = aten._native_batch_norm_legit_functional(
+        x, w, b, *before, True, share, e
+    )
+    return (y, after_m, after_v), Saved.of(x, w, m, r, needs)
 
 
-def backward_in_one_pass(grad_y: Tensor, saved: Saved, needs: Needs) -> Gradients:
-    """Return the same from the kernel, which passes twice over memory."""
+def fused_backward(grad_y: Tensor, saved: Saved, needs: Needs) -> Gradients:
+    """Return the gradients from one kernel, which passes twice over memory."""
     x, w, m, r = saved
     if x is None or m is None or r is None:
         return None, None, _sum_by_channel(grad_y) if needs.b else None
@@ -117,60 +178,65 @@ def backward_in_one_pass(grad_y: Tensor, saved: Saved, needs: Needs) -> Gradient
     return grads
 
 
-@carried_out_by(backward_in_one_pass)
-def backward(grad_y: Tensor, saved: Saved, needs: Needs) -> Gradients:
-    """Return x' [N, C, ...], w' and b' [C], each None if it is not wanted."""
-    x, w, m, r = saved
+def forward_by_running(
+    x: Tensor, w: Tensor | None, b: Tensor | None, m: Tensor, v: Tensor, e: float, needs: Needs
+) -> tuple[Tensor, SavedByRunning]:
+    """Return y [N, C, ...] for constant m and v."""
+    w, b = as_parameter(x, w), as_parameter(x, b)
+    m, v = as_parameter(x, m), as_parameter(x, v)
+    r = (v.to(wide_dtype(v)) + e).rsqrt()
+    h = _along(r, x) * (x.to(r.dtype) - _along(m, x))
+    y = h if w is None else _along(w, x) * h
+    y = y if b is None else y + _along(b, x)
+    y = y.to(x.dtype).contiguous(memory_format=layout_of(x))
+    return y, _saved_by_running(x, w, m, r, needs)
+
+
+def backward_by_running(grad_y: Tensor, saved: SavedByRunning, needs: Needs) -> Gradients:
+    """Return x' [N, C, ...], w' and b' [C] for constant m and v, None if not needed."""
+    x, m, r, scale, layout = saved
     grad_x = grad_w = None
-    grad_b = _sum_by_channel(grad_y) if needs.b else None
+    if scale is not None:
+        grad_x = (_along(scale, grad_y) * grad_y).to(grad_y.dtype)
+        grad_x = grad_x.contiguous(memory_format=layout)
     if x is not None and m is not None and r is not None:
-        r = _along(r, x)
-        h = r * (x - _along(m, x))
-        grad_w = _sum_by_channel(grad_y * h) if needs.w else None
-        if needs.x:
-            grad_h = grad_y if w is None else _along(w, x) * grad_y
-            grad_x = r * (grad_h - _mean(grad_h) - h * _mean(grad_h * h))
+        h = _along(r, x) * (x - _along(m, x))
+        grad_w = _sum_by_channel(grad_y * h)
+    grad_b = _sum_by_channel(grad_y) if needs.b else None
     return grad_x, grad_w, grad_b
 
 
-def forward_by_running(
-    x: Tensor, w: Tensor | None, b: Tensor | None, running: Running, e: float
+def fused_forward_by_running(
+    x: Tensor, w: Tensor | None, b: Tensor | None, m: Tensor, v: Tensor, e: float, needs: Needs
 ) -> tuple[Tensor, SavedByRunning]:
-    """Return y [N, C, ...] for constant m and v, and all that a backward pass may read."""
+    """Return y from one kernel."""
     w, b = as_parameter(x, w), as_parameter(x, b)
-    m, v = (as_parameter(x, each) for each in running)
-    r = (v.to(torch.promote_types(v.dtype, torch.float32)) + e).rsqrt_()
-    saved = SavedByRunning(x, m.to(r.dtype), r, r if w is None else w * r)
+    m, v = as_parameter(x, m), as_parameter(x, v)
+    r = (v.to(wide_dtype(v)) + e).rsqrt_()
+    saved = _saved_by_running(x, w, m, r, needs)
     if x.numel() == 0:  # the kernel refuses it
         return x.clone(), saved
     return aten.native_batch_norm(x, w, b, m, v, False, 0.0, e)[0], saved
 
 
-def backward_by_running_in_one_pass(
-    grad_y: Tensor, saved: SavedByRunning, needs: Needs
-) -> Gradients:
-    """Return the same from kernels."""
-    x, m, r, slope = saved
-    grad_x = None
-    if needs.x and slope is not None:
-        grad_x = _times(grad_y, slope)
+def fused_backward_by_running(grad_y: Tensor, saved: SavedByRunning, needs: Needs) -> Gradients:
+    """Return the gradients from kernels."""
+    x, m, r, scale, layout = saved
+    grad_y = grad_y.contiguous(memory_format=layout)
+    grad_x = None if scale is None else _times(grad_y, scale)
     if x is None or m is None or r is None:
         return grad_x, None, _sum_by_channel(grad_y) if needs.b else None
     return grad_x, *_sums(grad_y, x, m, r, needs)
 
 
-@carried_out_by(backward_by_running_in_one_pass)
-def backward_by_running(grad_y: Tensor, saved: SavedByRunning, needs: Needs) -> Gradients:
-    """Return x' [N, C, ...], w' and b' [C] for constant m and v, None if not wanted."""
-    x, m, r, slope = saved
-    grad_x = grad_w = None
-    if needs.x and slope is not None:
-        grad_x = _along(slope, grad_y) * grad_y
-    if needs.w and x is not None and m is not None and r is not None:
-        h = _along(r, x) * (x - _along(m, x))
-        grad_w = _sum_by_channel(grad_y * h)
-    grad_b = _sum_by_channel(grad_y) if needs.b else None
-    return grad_x, grad_w, grad_b
+def _saved_by_running(
+    x: Tensor, w: Tensor | None, m: Tensor, r: Tensor, needs: Needs
+) -> SavedByRunning:
+    """Return what the needed gradients read."""
+    scale = (r if w is None else w * r) if needs.x else None
+    if not needs.w:
+        return SavedByRunning(None, None, None, scale, layout_of(x))
+    return SavedByRunning(x, m.to(r.dtype), r, scale, layout_of(x))
 
 
 def _sums(
@@ -179,7 +245,9 @@ def _sums(
     """Return w' = sum y' h and b' = sum y', in one pass over memory."""
     if x.numel() == 0:  # the kernel fails on it
         return m.new_zeros(m.shape), m.new_zeros(m.shape) if needs.b else None
-    like_w = torch.empty_like(m)  # tells the kernel the form of w'; no number of it is read
+    like_w = torch.empty_like(
+        m
+    )  # gives the kernel the shape and dtype of w'; no number of it is read
     _, grad_w, grad_b = aten.native_batch_norm_backward(
         grad_y, x, like_w, None, None, m, r, True, 0.0, [False, needs.w, needs.b]
     )
@@ -200,7 +268,7 @@ def _times(grad_y: Tensor, slope: Tensor) -> Tensor:
 
 
 def _along(values: Tensor, x: Tensor) -> Tensor:
-    """Return values [C] so that they meet the channels of x."""
+    """Return values [C] with an axis for each further axis of x."""
     return values.view(-1, *[1] * (x.dim() - 2))
 
 
@@ -214,73 +282,19 @@ def _sum_by_channel(values: Tensor) -> Tensor:
     return values.sum([0, *range(2, values.dim())])
 
 
-def read_by(saved: Saved, needs: Needs) -> Saved:
-    """Return of `saved` what the wanted gradients read."""
-    if needs.x:
-        return saved
-    return saved._replace(w=None) if needs.w else Saved(None, None, None, None)
-
-
-class BatchNormFunction(torch.autograd.Function):
-    """Glue between autograd and training's two functions; returns y, m and v of after."""
-
-    @staticmethod
-    @in_given_dtype
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        w: Tensor | None,
-        b: Tensor | None,
-        m: Tensor | None,
-        v: Tensor | None,
-        options: Options,
-    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """Run the forward pass and keep what the wanted gradients read."""
-        running = None if m is None or v is None else Running(m, v)
-        y, saved, after = forward(x, w, b, running, options)
-        ctx.needs = Needs(*ctx.needs_input_grad[:3])
-        ctx.save_for_backward(*read_by(saved, ctx.needs))
-        ctx.set_materialize_grads(False)
-        if after is None:
-            return y, None, None
-        ctx.mark_non_differentiable(*after)
-        return y, *after
-
-    @staticmethod
-    @first_derivative
-    def backward(ctx: Any, grad_y: Tensor, *_: None) -> tuple[Tensor | None, ...]:
-        """Run the backward pass."""
-        return *backward(grad_y, Saved(*ctx.saved_tensors), ctx.needs), None, None, None
-
-
-class BatchNormByRunningFunction(torch.autograd.Function):
-    """Glue between autograd and evaluation's two functions."""
-
-    @staticmethod
-    @in_given_dtype
-    def forward(
-        ctx: Any, x: Tensor, w: Tensor | None, b: Tensor | None, m: Tensor, v: Tensor, e: float
-    ) -> Tensor:
-        """Run the forward pass and keep what the wanted gradients read."""
-        y, saved = forward_by_running(x, w, b, Running(m, v), e)
-        ctx.needs = Needs(*ctx.needs_input_grad[:3])
-        if not ctx.needs.x:
-            saved = saved._replace(slope=None)
-        if not ctx.needs.w:
-            saved = saved._replace(x=None, m=None, r=None)
-        ctx.save_for_backward(*saved)
-        ctx.layout = layout_of(x)
-        return y
-
-    @staticmethod
-    @first_derivative
-    def backward(
-        ctx: Any, grad_y: Tensor
-    ) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None, None]:
-        """Run the backward pass."""
-        grad_y = grad_y.contiguous(memory_format=ctx.layout)
-        grads = backward_by_running(grad_y, SavedByRunning(*ctx.saved_tensors), ctx.needs)
-        return *grads, None, None, None
+batch_norm_function = operation(
+    forward,
+    backward,
+    fused_forward=fused_forward,
+    fused_backward=fused_backward,
+    non_differentiable=(1, 2),
+)
+batch_norm_by_running_function = operation(
+    forward_by_running,
+    backward_by_running,
+    fused_forward=fused_forward_by_running,
+    fused_backward=fused_backward_by_running,
+)
 
 
 def batch_norm(
@@ -293,7 +307,7 @@ def batch_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
-    """Return `input` [N, C, ...] normalised by channel, times `weight` [C] plus `bias` [C].
+    """Return `input` [N, C, ...] normalized by channel, times `weight` [C] plus `bias` [C].
 
     In training by the batch's mean and variance, towards which the running ones [C], if given,
     are moved in place by `momentum` of the way; otherwise by the running ones. An empty batch
@@ -312,16 +326,21 @@ def batch_norm(
         )
     if training and input.numel() > 0:
         options = Options(momentum, eps)
-        y, *after = BatchNormFunction.apply(input, weight, bias, running_mean, running_var, options)
-        if running_mean is not None and running_var is not None:
-            running_mean.copy_(after[0])
-            running_var.copy_(after[1])
-        return y  # type: ignore[no-any-return]
+        y, *after = batch_norm_function(input, weight, bias, running_mean, running_var, options)
+        update_running((running_mean, running_var), after)
+        return y
     if running_mean is None or running_var is None:  # of an empty batch any will do
         running_mean = running_var = input.new_ones(input.shape[1])
-    return BatchNormByRunningFunction.apply(  # type: ignore[no-any-return]
-        input, weight, bias, running_mean, running_var, eps
-    )
+    return batch_norm_by_running_function(input, weight, bias, running_mean, running_var, eps)
+
+
+def update_running(
+    running: tuple[Tensor | None, Tensor | None], after: Sequence[Tensor | None]
+) -> None:
+    """Write what the running statistics have become into them."""
+    for each, value in zip(running, after, strict=True):
+        if each is not None and value is not None:
+            each.copy_(value)
 
 
 def checked_statistics(

@@ -9,20 +9,32 @@ Backward   writing x' for dL/dx, given y' [N, O]; y is linear in the products q
     z' = q' x over i    because dq_nij/dz_nj = x_ni, summed over i: z'_nj = sum_i q'_nij x_ni
     W' = y'^T q         because dy_no/dW_oij = q_nij, summed over n                 [O, I, J]
     b' = sum_n y'_n     because dy_no/db_o = 1, summed over n                       [O]
-Keeps      x (for W' or z'), z (for W' or x'), W (for x' or z'), each only if one of the two is
-           wanted; neither t nor q
+Saves      x (for W' or z'), z (for W' or x'), W (for x' or z'), each only if one of the two is
+           needed; neither t nor q
 Cost       2 N I J O flops forward, 4 N I J O backward: one matrix product each for t, q' and W'.
            Forward passes through N O J elements and backward through N I J, one such tensor at a
            time: y by way of q would take as many flops but, as I is rarely below O, more memory
 Source     derived here
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from bptrain.ops.autocast import first_derivative, in_widest_dtype
+from bptrain.ops.operation import operation
+from bptrain.ops.precision import WIDEST
+
+Gradients = tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]
+
+
+class Needs(NamedTuple):
+    """Which gradients are needed."""
+
+    x: bool
+    z: bool
+    W: bool
+    b: bool
 
 
 class Saved(NamedTuple):
@@ -33,28 +45,24 @@ class Saved(NamedTuple):
     W: Tensor | None  # [O, I, J]
 
 
-class Needs(NamedTuple):
-    """Which gradients are wanted."""
-
-    x: bool
-    z: bool
-    W: bool
-    b: bool
-
-
-def forward(x: Tensor, z: Tensor, W: Tensor, b: Tensor | None) -> Tensor:
+def forward(
+    x: Tensor, z: Tensor, W: Tensor, b: Tensor | None, needs: Needs
+) -> tuple[Tensor, Saved]:
     """Return y [..., O]."""
     x_rows, z_rows = _rows(x), _rows(z)
     t = x_rows.expand(len(W), -1, -1).bmm(W).transpose(0, 1)  # [N, O, J]
     columns = z_rows.unsqueeze(2)  # [N, J, 1]
     y = t.bmm(columns) if b is None else torch.baddbmm(b.unsqueeze(1), t, columns)
-    return y.view(*x.shape[:-1], len(W))
+    saved = Saved(
+        x if needs.W or needs.z else None,
+        z if needs.W or needs.x else None,
+        W if needs.x or needs.z else None,
+    )
+    return y.view(*x.shape[:-1], len(W)), saved
 
 
-def backward(
-    grad_y: Tensor, saved: Saved, needs: Needs
-) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
-    """Return x' [..., I], z' [..., J], W' [O, I, J], b' [O], each None if it is not wanted."""
+def backward(grad_y: Tensor, saved: Saved, needs: Needs) -> Gradients:
+    """Return x' [..., I], z' [..., J], W' [O, I, J], b' [O], each None if it is not needed."""
     grad_x = grad_z = grad_W = grad_b = None
     x, z, W = saved
     leading = grad_y.shape[:-1]
@@ -79,27 +87,7 @@ def _rows(tensor: Tensor) -> Tensor:
     return tensor.reshape(-1, tensor.shape[-1])
 
 
-class BilinearFunction(torch.autograd.Function):
-    """Glue between autograd and the two functions above."""
-
-    @staticmethod
-    @in_widest_dtype
-    def forward(ctx: Any, x: Tensor, z: Tensor, W: Tensor, b: Tensor | None) -> Tensor:
-        """Run the forward pass and keep what the wanted gradients read."""
-        needs = Needs(*ctx.needs_input_grad)
-        ctx.needs = needs
-        ctx.save_for_backward(
-            x if needs.W or needs.z else None,
-            z if needs.W or needs.x else None,
-            W if needs.x or needs.z else None,
-        )
-        return forward(x, z, W, b)
-
-    @staticmethod
-    @first_derivative
-    def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
-        """Run the backward pass."""
-        return backward(grad_y, Saved(*ctx.saved_tensors), ctx.needs)
+bilinear_function = operation(forward, backward, precision=WIDEST)
 
 
 def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -123,5 +111,4 @@ def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None
         )
     if bias is not None and bias.shape != (O,):
         raise ValueError(f"bias has shape {list(bias.shape)}, expected [{O}]")
-    y: Tensor = BilinearFunction.apply(input1, input2, weight, bias)
-    return y
+    return bilinear_function(input1, input2, weight, bias)

@@ -1,143 +1,118 @@
-"""Convolution: a small kernel W walks over x, and blame walks back over the same places.
+"""Convolution: a small kernel W moves over x, and the gradient over the same positions.
 
 Shapes     x [N, C, H]   W [O, C/G, R]   b [O]   y [N, O, P]
            One spatial axis is written out. conv2d and conv3d have further ones, (W, S) and
            (D, Q), whose indices move as h and r do. With G groups, all of it holds within each:
            channel c meets the C/G channels and O/G outputs of its own group alone.
 Forward    y_noj = b_o + sum_{c,r} W_ocr x_nch     at h = u j - p + v r, x being 0 outside of [0, H)
-           u stride, p padding, v dilation, P = floor((H + 2p - v (R - 1) - 1) / u) + 1 places j
+           u stride, p padding, v dilation, P = floor((H + 2p - v (R - 1) - 1) / u) + 1 positions j
 Backward   writing x' for dL/dx, given y' [N, O, P]
     x' = transposed convolution of y' with W                                      [N, C, H]
                x'_nch = sum_{o,j,r} W_ocr y'_noj over the j, r with u j - p + v r = h,
                because that is where x_nch was read, times W_ocr, into y_noj
-    W' = correlation of x with y', stride and dilation trading places             [O, C/G, R]
+    W' = correlation of x with y', stride and dilation swapped             [O, C/G, R]
                W'_ocr = sum_{n,j} x_nch y'_noj at h = v r - p + u j,
-               because dy_noj/dW_ocr = x_nch, and one weight serves every sample and place
+               because dy_noj/dW_ocr = x_nch, and one weight serves every sample and position
     b' = sum_{n,j} y'_noj                          because dy_noj/db_o = 1         [O]
-Keeps      x (only if W' is wanted), W (only if x' is wanted); for padding 'same' with an odd
-           total, and for a frame other than zeros (see pad.py), the padded copy of x
+Saves      x (only if W' is needed), W (only if x' is needed); for padding 'same' with an odd
+           total, and for a border other than zeros (see pad.py), the padded copy of x
 Cost       2 N P O R C/G flops forward, twice that backward (once in a first layer)
 Source     derived here; the arithmetic of sizes: Dumoulin and Visin 2016, "A guide to convolution
            arithmetic for deep learning". "Convolution" is torch's word for a correlation: the
            kernel is not flipped
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from bptrain.ops.autocast import first_derivative, in_autocast_dtype
 from bptrain.ops.convolution import (
+    Geometry,
+    Gradients,
     Needs,
     Numbers,
     Saved,
-    Sizes,
-    Walk,
+    bias_gradient,
     check_axes,
     check_channels,
     per_axis,
     weight_gradient,
 )
-from bptrain.ops.fused import carried_out_by
+from bptrain.ops.operation import operation
 from bptrain.ops.pad import pad
+from bptrain.ops.precision import MATMUL
 
 
-def forward(x: Tensor, W: Tensor, b: Tensor | None, walk: Walk) -> Tensor:
+def forward(
+    x: Tensor, W: Tensor, b: Tensor | None, geometry: Geometry, needs: Needs
+) -> tuple[Tensor, Saved]:
     """Return y [N, O, P]."""
-    return torch.convolution(
-        x, W, b, walk.stride, walk.padding, walk.dilation, False, walk.output_padding, walk.groups
-    )
+    stride, padding, dilation, output_padding, groups = geometry
+    y = torch.convolution(x, W, b, stride, padding, dilation, False, output_padding, groups)
+    return y, Saved.of(x, W, geometry, needs)
 
 
-def backward(
-    grad_y: Tensor, saved: Saved, needs: Needs, walk: Walk, sizes: Sizes
-) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """Return x' [N, C, H], W' [O, C/G, R], b' [O], each None if it is not wanted."""
+def backward(grad_y: Tensor, saved: Saved, needs: Needs) -> Gradients:
+    """Return x' [N, C, H], W' in the shape of W, b' [O], each None if it is not needed."""
     grad_x = grad_W = grad_b = None
     if needs.x:
-        grad_x = backward_input(grad_y, saved, walk, sizes)
+        grad_x = input_gradient(grad_y, saved)
     if needs.W and saved.x is not None:
-        grad_W, grad_b = backward_weight(grad_y, saved.x, needs.b, walk, sizes)
-    elif needs.b:
-        grad_b = grad_y.sum((0, *range(2, grad_y.dim())))
+        grad_W = weight_gradient(saved.x, grad_y, saved.geometry, saved.sizes)
+    if needs.b:
+        grad_b = bias_gradient(grad_y)
     return grad_x, grad_W, grad_b
 
 
-def backward_input_in_one_pass(grad_y: Tensor, saved: Saved, walk: Walk, sizes: Sizes) -> Tensor:
+def input_gradient(grad_y: Tensor, saved: Saved) -> Tensor:
+    """Return x', the transposed convolution of y' with W."""
+    assert saved.W is not None, "W is saved wherever x' is needed"
+    stride, padding, dilation, _, groups = saved.geometry
+    return torch.convolution(
+        grad_y, saved.W, None, stride, padding, dilation, True, _remainder(saved), groups
+    )
+
+
+def _remainder(saved: Saved) -> tuple[int, ...]:
+    """Return how many elements at the end of x no kernel reached, as the stride skipped them."""
+    stride, padding, dilation, _, _ = saved.geometry
+    sizes = zip(saved.sizes.x[2:], saved.sizes.W[2:], stride, padding, dilation, strict=True)
+    return tuple((H + 2 * p - v * (R - 1) - 1) % u for H, R, u, p, v in sizes)
+
+
+def fused_backward(grad_y: Tensor, saved: Saved, needs: Needs) -> Gradients:
+    """Return the same; x' from one kernel, W' and b' from another."""
+    grad_x = grad_W = grad_b = None
+    if needs.x:
+        grad_x = fused_input_gradient(grad_y, saved)
+    if needs.W and saved.x is not None:
+        # This kernel reads only the size of W: one element stands for all of them. It sums b' too.
+        like_W = grad_y.new_empty(1).expand(saved.sizes.W)
+        stride, padding, dilation, output_padding, groups = saved.geometry
+        _, grad_W, grad_b = torch.ops.aten.convolution_backward.default(
+            grad_y, saved.x, like_W, grad_y.shape[1:2], stride, padding, dilation, False,
+            output_padding, groups, (False, True, needs.b),
+        )  # fmt: skip
+    elif needs.b:
+        grad_b = bias_gradient(grad_y)
+    return grad_x, grad_W, grad_b
+
+
+def fused_input_gradient(grad_y: Tensor, saved: Saved) -> Tensor:
     """Return x' from one kernel, which reads no number of x, only its size and layout."""
-    # Where x was not kept, a stand-in of one expanded element would do, but it has no layout:
+    # Where x was not saved, a placeholder of one expanded element would do, but it has no layout:
     # channels_last is lost, and the CPU takes 2 to 8 times as long. The forward kernel of
     # transposed convolution needs none.
     if saved.x is None:
-        return backward_input.written_out(grad_y, saved, walk, sizes)
+        return input_gradient(grad_y, saved)
+    stride, padding, dilation, output_padding, groups = saved.geometry
     grad_x: Tensor = torch.ops.aten.convolution_backward.default(
-        grad_y, saved.x, saved.W, None, *walk[:3], False, *walk[3:], (True, False, False)
-    )[0]
+        grad_y, saved.x, saved.W, None, stride, padding, dilation, False, output_padding, groups,
+        (True, False, False),
+    )[0]  # fmt: skip
     return grad_x
 
 
-@carried_out_by(backward_input_in_one_pass)
-def backward_input(grad_y: Tensor, saved: Saved, walk: Walk, sizes: Sizes) -> Tensor:
-    """Return x', the transposed convolution of y' with W."""
-    assert saved.W is not None, "W is kept wherever x' is wanted"
-    remainder = _remainder(walk, sizes)
-    return torch.convolution(
-        grad_y, saved.W, None, walk.stride, walk.padding, walk.dilation, True, remainder,
-        walk.groups,
-    )  # fmt: skip
-
-
-def backward_weight_in_one_pass(
-    grad_y: Tensor, x: Tensor, needs_b: bool, walk: Walk, sizes: Sizes
-) -> tuple[Tensor, Tensor | None]:
-    """Return W' and b' from one kernel, which sums b' on its way."""
-    # this kernel reads no number of W, only its size: one element stands in for all of them
-    like_W = grad_y.new_empty(1).expand(sizes.W)
-    _, grad_W, grad_b = torch.ops.aten.convolution_backward.default(
-        grad_y, x, like_W, grad_y.shape[1:2], *walk[:3], False, *walk[3:], (False, True, needs_b)
-    )
-    return grad_W, grad_b
-
-
-@carried_out_by(backward_weight_in_one_pass)
-def backward_weight(
-    grad_y: Tensor, x: Tensor, needs_b: bool, walk: Walk, sizes: Sizes
-) -> tuple[Tensor, Tensor | None]:
-    """Return W', the correlation of x with y', and b'."""
-    grad_W = weight_gradient(x, grad_y, walk, sizes)
-    grad_b = grad_y.sum((0, *range(2, grad_y.dim()))) if needs_b else None
-    return grad_W, grad_b
-
-
-def _remainder(walk: Walk, sizes: Sizes) -> tuple[int, ...]:
-    """Return how many elements at the end of x no kernel reached, as the stride jumped over."""
-    return tuple(
-        (H + 2 * p - v * (R - 1) - 1) % u
-        for H, R, u, p, v in zip(
-            sizes.x[2:], sizes.W[2:], walk.stride, walk.padding, walk.dilation, strict=True
-        )
-    )
-
-
-class ConvFunction(torch.autograd.Function):
-    """Glue between autograd and the functions above."""
-
-    @staticmethod
-    @in_autocast_dtype
-    def forward(ctx: Any, x: Tensor, W: Tensor, b: Tensor | None, walk: Walk) -> Tensor:
-        """Run the forward pass and keep what the wanted gradients read."""
-        ctx.needs = Needs(*ctx.needs_input_grad[:3])
-        ctx.walk, ctx.sizes = walk, Sizes(x.shape, W.shape)
-        ctx.save_for_backward(x if ctx.needs.W else None, W if ctx.needs.x else None)
-        return forward(x, W, b, walk)
-
-    @staticmethod
-    @first_derivative
-    def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
-        """Run the backward pass."""
-        saved = Saved(*ctx.saved_tensors)
-        return *backward(grad_y, saved, ctx.needs, ctx.walk, ctx.sizes), None
+conv_function = operation(forward, backward, fused_backward=fused_backward, precision=MATMUL)
 
 
 def conv1d(
@@ -152,7 +127,7 @@ def conv1d(
     """Return the convolution of `input` [N, C, H] or [C, H] with `weight` [O, C/groups, R].
 
     padding  zeros on either side, 'valid' for none, or 'same': as many as make the output as long
-             as the input (stride 1 only; one more behind than in front if their number is odd)
+             as the input (stride 1 only; one more after than before if their number is odd)
 
     Raises ValueError for shapes or options that do not fit.
     """
@@ -198,7 +173,7 @@ def _conv(
     bias: Tensor | None,
     options: tuple[Numbers, Numbers | str, Numbers, int],
 ) -> Tensor:
-    """Check what is given and hand it to the Function, with a batch axis."""
+    """Check the arguments and apply the operation, with a batch axis."""
     stride, padding, dilation, groups = options
     check_axes(input, weight, axes)
     u, v = per_axis("stride", stride, axes, 1), per_axis("dilation", dilation, axes, 1)
@@ -213,18 +188,16 @@ def _conv(
                 f"an axis of {H} elements, padding {each_p}, is shorter than the kernel: {R} "
                 f"elements, dilation {each_v}"
             )
-    walk = Walk(u, p, v, (0,) * axes, groups)
+    geometry = Geometry(u, p, v, (0,) * axes, groups)
     if input.dim() == axes + 2:
-        y: Tensor = ConvFunction.apply(input, weight, bias, walk)
-        return y
-    y = ConvFunction.apply(input.unsqueeze(0), weight, bias, walk)
-    return y.squeeze(0)
+        return conv_function(input, weight, bias, geometry)
+    return conv_function(input.unsqueeze(0), weight, bias, geometry).squeeze(0)
 
 
 def _padded_as_named(
     input: Tensor, weight: Tensor, padding: str, u: tuple[int, ...], v: tuple[int, ...]
 ) -> tuple[Tensor, tuple[int, ...]]:
-    """Return the padding on either side that a name stands for; an odd one is put behind input."""
+    """Return the padding on either side that a name stands for; an odd one is put after input."""
     if padding not in ("same", "valid"):
         raise ValueError(f"padding is {padding!r}, expected numbers, 'same' or 'valid'")
     if padding == "valid":

@@ -1,4 +1,4 @@
-"""Transposed convolution: each x paints its kernel into y; it is how conv.py's blame walks.
+"""Transposed convolution: each x adds its kernel to y; it is the input gradient of conv.py.
 
 Shapes     x [N, C, H]   W [C, O/G, R]   b [O]   y [N, O, P]
            One spatial axis is written out; conv_transpose2d has a second one, (W, S). With G
@@ -10,121 +10,103 @@ Backward   writing x' for dL/dx, given y' [N, O, P]
     x' = convolution of y' with W                                                 [N, C, H]
                x'_nch = sum_{o,r} W_cor y'_noj at j = u h - p + v r, y' being 0 outside of [0, P),
                because that is where x_nch was added, times W_cor, to y_noj
-    W' = correlation of y' with x, stride and dilation trading places             [C, O/G, R]
+    W' = correlation of y' with x, stride and dilation swapped             [C, O/G, R]
                W'_cor = sum_{n,h} x_nch y'_noj at j = v r - p + u h,
-               because dy_noj/dW_cor = x_nch, and one weight serves every sample and place
+               because dy_noj/dW_cor = x_nch, and one weight serves every sample and position
     b' = sum_{n,j} y'_noj                          because dy_noj/db_o = 1         [O]
-Keeps      x (only if W' is wanted), W (only if x' is wanted)
+Saves      x (only if W' is needed), W (only if x' is needed)
 Cost       2 N H C R O/G flops forward, twice that backward (once in a first layer)
 Source     derived here; named so because it is conv.py's matrix transposed: Dumoulin and Visin
            2016, "A guide to convolution arithmetic for deep learning", section 4
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from bptrain.ops.autocast import first_derivative, in_autocast_dtype
 from bptrain.ops.convolution import (
+    Geometry,
+    Gradients,
     Needs,
     Numbers,
     Saved,
-    Sizes,
-    Walk,
+    bias_gradient,
     check_axes,
     check_channels,
     cut_off,
     per_axis,
     weight_gradient,
 )
-from bptrain.ops.fused import carried_out_by
+from bptrain.ops.operation import operation
+from bptrain.ops.precision import MATMUL
 
 
-def forward(x: Tensor, W: Tensor, b: Tensor | None, walk: Walk) -> Tensor:
+def forward(
+    x: Tensor, W: Tensor, b: Tensor | None, geometry: Geometry, needs: Needs
+) -> tuple[Tensor, Saved]:
     """Return y [N, O, P]."""
-    return torch.convolution(
-        x, W, b, walk.stride, walk.padding, walk.dilation, True, walk.output_padding, walk.groups
-    )
+    stride, padding, dilation, output_padding, groups = geometry
+    y = torch.convolution(x, W, b, stride, padding, dilation, True, output_padding, groups)
+    return y, Saved.of(x, W, geometry, needs)
 
 
-def backward(
-    grad_y: Tensor, saved: Saved, needs: Needs, walk: Walk, sizes: Sizes
-) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """Return x' [N, C, H], W' [C, O/G, R], b' [O], each None if it is not wanted."""
+def backward(grad_y: Tensor, saved: Saved, needs: Needs) -> Gradients:
+    """Return x' [N, C, H], W' in the shape of W, b' [O], each None if it is not needed."""
     grad_x = grad_W = grad_b = None
     if needs.x:
-        grad_x = backward_input(grad_y, saved, walk, sizes)
+        grad_x = input_gradient(grad_y, saved)
     if needs.W and saved.x is not None:
-        grad_W, grad_b = backward_weight(grad_y, saved.x, needs.b, walk, sizes)
-    elif needs.b:
-        grad_b = grad_y.sum((0, *range(2, grad_y.dim())))
+        grad_W = weight_gradient(grad_y, saved.x, saved.geometry, saved.sizes)
+    if needs.b:
+        grad_b = bias_gradient(grad_y)
     return grad_x, grad_W, grad_b
 
 
-def backward_input_in_one_pass(grad_y: Tensor, saved: Saved, walk: Walk, sizes: Sizes) -> Tensor:
+def input_gradient(grad_y: Tensor, saved: Saved) -> Tensor:
+    """Return x', the convolution of y' with W."""
+    assert saved.W is not None, "W is saved wherever x' is needed"
+    stride, padding, dilation, _, groups = saved.geometry
+    grad_x = torch.convolution(
+        grad_y, saved.W, None, stride, padding, dilation, False, (0,), groups
+    )
+    # dilation allows a >= u, for which the convolution has more positions than x has elements
+    return cut_off(grad_x, saved.sizes.x)
+
+
+def fused_backward(grad_y: Tensor, saved: Saved, needs: Needs) -> Gradients:
+    """Return the same; x' from one kernel, W' and b' from another."""
+    grad_x = grad_W = grad_b = None
+    if needs.x:
+        grad_x = fused_input_gradient(grad_y, saved)
+    if needs.W and saved.x is not None:
+        # This kernel reads only the size of W: one element stands for all of them. It sums b' too.
+        like_W = grad_y.new_empty(1).expand(saved.sizes.W)
+        stride, padding, dilation, output_padding, groups = saved.geometry
+        _, grad_W, grad_b = torch.ops.aten.convolution_backward.default(
+            grad_y, saved.x, like_W, grad_y.shape[1:2], stride, padding, dilation, True,
+            output_padding, groups, (False, True, needs.b),
+        )  # fmt: skip
+    elif needs.b:
+        grad_b = bias_gradient(grad_y)
+    return grad_x, grad_W, grad_b
+
+
+def fused_input_gradient(grad_y: Tensor, saved: Saved) -> Tensor:
     """Return x' from one kernel, which reads no number of x, only its size and layout."""
-    is_as_long = all(a < u for a, u in zip(walk.output_padding, walk.stride, strict=True))
+    stride, padding, dilation, output_padding, groups = saved.geometry
+    is_as_long = all(a < u for a, u in zip(output_padding, stride, strict=True))
     if saved.x is None and is_as_long:
-        return backward_input.written_out(grad_y, saved, walk, sizes)
-    like_x = grad_y.new_empty(1).expand(sizes.x) if saved.x is None else saved.x
+        return input_gradient(grad_y, saved)
+    like_x = grad_y.new_empty(1).expand(saved.sizes.x) if saved.x is None else saved.x
     grad_x: Tensor = torch.ops.aten.convolution_backward.default(
-        grad_y, like_x, saved.W, None, *walk[:3], True, *walk[3:], (True, False, False)
-    )[0]
+        grad_y, like_x, saved.W, None, stride, padding, dilation, True, output_padding, groups,
+        (True, False, False),
+    )[0]  # fmt: skip
     return grad_x
 
 
-@carried_out_by(backward_input_in_one_pass)
-def backward_input(grad_y: Tensor, saved: Saved, walk: Walk, sizes: Sizes) -> Tensor:
-    """Return x', the convolution of y' with W."""
-    assert saved.W is not None, "W is kept wherever x' is wanted"
-    grad_x = torch.convolution(
-        grad_y, saved.W, None, walk.stride, walk.padding, walk.dilation, False, (0,), walk.groups
-    )
-    # dilation allows a >= u, for which the convolution has more places than x has elements
-    return cut_off(grad_x, sizes.x)
-
-
-def backward_weight_in_one_pass(
-    grad_y: Tensor, x: Tensor, needs_b: bool, walk: Walk, sizes: Sizes
-) -> tuple[Tensor, Tensor | None]:
-    """Return W' and b' from one kernel, which sums b' on its way."""
-    # this kernel reads no number of W, only its size: one element stands in for all of them
-    like_W = grad_y.new_empty(1).expand(sizes.W)
-    _, grad_W, grad_b = torch.ops.aten.convolution_backward.default(
-        grad_y, x, like_W, grad_y.shape[1:2], *walk[:3], True, *walk[3:], (False, True, needs_b)
-    )
-    return grad_W, grad_b
-
-
-@carried_out_by(backward_weight_in_one_pass)
-def backward_weight(
-    grad_y: Tensor, x: Tensor, needs_b: bool, walk: Walk, sizes: Sizes
-) -> tuple[Tensor, Tensor | None]:
-    """Return W', the correlation of y' with x, and b'."""
-    grad_W = weight_gradient(grad_y, x, walk, sizes)
-    grad_b = grad_y.sum((0, *range(2, grad_y.dim()))) if needs_b else None
-    return grad_W, grad_b
-
-
-class ConvTransposeFunction(torch.autograd.Function):
-    """Glue between autograd and the functions above."""
-
-    @staticmethod
-    @in_autocast_dtype
-    def forward(ctx: Any, x: Tensor, W: Tensor, b: Tensor | None, walk: Walk) -> Tensor:
-        """Run the forward pass and keep what the wanted gradients read."""
-        ctx.needs = Needs(*ctx.needs_input_grad[:3])
-        ctx.walk, ctx.sizes = walk, Sizes(x.shape, W.shape)
-        ctx.save_for_backward(x if ctx.needs.W else None, W if ctx.needs.x else None)
-        return forward(x, W, b, walk)
-
-    @staticmethod
-    @first_derivative
-    def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
-        """Run the backward pass."""
-        saved = Saved(*ctx.saved_tensors)
-        return *backward(grad_y, saved, ctx.needs, ctx.walk, ctx.sizes), None
+conv_transpose_function = operation(
+    forward, backward, fused_backward=fused_backward, precision=MATMUL
+)
 
 
 def conv_transpose1d(
@@ -175,18 +157,18 @@ def _conv_transpose(
     bias: Tensor | None,
     options: tuple[Numbers, Numbers, Numbers, int, Numbers],
 ) -> Tensor:
-    """Check what is given and hand it to the Function, with a batch axis."""
+    """Check the arguments and apply the operation, with a batch axis."""
     stride, padding, output_padding, groups, dilation = options
     check_axes(input, weight, axes)
     check_channels(input, weight, bias, groups, weight.shape[0], weight.shape[1] * groups)
-    walk = Walk(
+    geometry = Geometry(
         per_axis("stride", stride, axes, 1),
         per_axis("padding", padding, axes, 0),
         per_axis("dilation", dilation, axes, 1),
         per_axis("output_padding", output_padding, axes, 0),
         groups,
     )
-    shape = zip(input.shape[-axes:], weight.shape[2:], *walk[:4], strict=True)
+    shape = zip(input.shape[-axes:], weight.shape[2:], *geometry[:4], strict=True)
     for H, R, u, p, v, a in shape:
         if a >= max(u, v):
             raise ValueError(
@@ -195,7 +177,5 @@ def _conv_transpose(
         if (H - 1) * u - 2 * p + v * (R - 1) + a < 0:
             raise ValueError(f"padding is {p}: it cuts off all of the output")
     if input.dim() == axes + 2:
-        y: Tensor = ConvTransposeFunction.apply(input, weight, bias, walk)
-        return y
-    y = ConvTransposeFunction.apply(input.unsqueeze(0), weight, bias, walk)
-    return y.squeeze(0)
+        return conv_transpose_function(input, weight, bias, geometry)
+    return conv_transpose_function(input.unsqueeze(0), weight, bias, geometry).squeeze(0)

@@ -1,4 +1,4 @@
-"""What every convolution shares: how its kernel walks, whether the shapes fit together, and W'."""
+"""What every convolution shares: its geometry, whether the shapes fit together, and W'."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -9,8 +9,11 @@ from torch import Tensor
 Numbers = int | Sequence[int]
 
 
-class Walk(NamedTuple):
-    """How the kernel walks over its image, a number for each spatial axis, and the groups."""
+Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]
+
+
+class Geometry(NamedTuple):
+    """How the kernel moves over its image, a number for each spatial axis, and the groups."""
 
     stride: tuple[int, ...]
     padding: tuple[int, ...]
@@ -20,46 +23,59 @@ class Walk(NamedTuple):
 
 
 class Sizes(NamedTuple):
-    """The shapes of the tensors that a gradient is wanted of, whether they were kept or not."""
+    """The shapes of the tensors that have a gradient, whether they were saved or not."""
 
     x: tuple[int, ...]
     W: tuple[int, ...]
 
 
-class Saved(NamedTuple):
-    """What the backward pass reads."""
-
-    x: Tensor | None  # kept only if W' is wanted
-    W: Tensor | None  # kept only if x' is wanted
-
-
 class Needs(NamedTuple):
-    """Which gradients are wanted."""
+    """Which gradients are needed."""
 
     x: bool
     W: bool
     b: bool
 
 
-def weight_gradient(read: Tensor, written: Tensor, walk: Walk, sizes: Sizes) -> Tensor:
+class Saved(NamedTuple):
+    """What the backward pass reads."""
+
+    x: Tensor | None  # only if W' is needed
+    W: Tensor | None  # only if x' is needed
+    geometry: Geometry
+    sizes: Sizes
+
+    @classmethod
+    def of(cls, x: Tensor, W: Tensor, geometry: Geometry, needs: Needs) -> "Saved":
+        """Return what the needed gradients read."""
+        sizes = Sizes(x.shape, W.shape)
+        return cls(x if needs.W else None, W if needs.x else None, geometry, sizes)
+
+
+def bias_gradient(grad_y: Tensor) -> Tensor:
+    """Return sum_{n,j} y'_noj [O]."""
+    return grad_y.sum((0, *range(2, grad_y.dim())))
+
+
+def weight_gradient(read: Tensor, written: Tensor, geometry: Geometry, sizes: Sizes) -> Tensor:
     """Return sum_{n,j} read_nch written_noj at h = v r - p + u j, with the shape of W.
 
-    This sum over places j is a convolution itself, of `read` with `written` for its kernel: r,
-    which walks v at a time, is now the place, and j, which walks u at a time, the offset. It sums
-    over samples where the forward pass sums over channels, so that these trade places too. Where
+    This sum over positions j is a convolution itself, of `read` with `written` for its kernel: r,
+    which moves by v, is now the position, and j, which moves by u, the offset. It sums
+    over samples where the forward pass sums over channels, so that these are swapped too. Where
     the stride left a remainder of `read`, further r would fit in: they are cut off.
 
-    read      what the kernel walked over: x, or y' where the convolution is transposed
-    written   what has one number for each of its places: y', or x
+    read      what the kernel moved over: x, or y' where the convolution is transposed
+    written   what has one number for each of its positions: y', or x
     """
     if read.shape[0] == 0:  # torch.convolution returns no output channels where none comes in
         return read.new_zeros(sizes.W)
-    by_group = zip(read.chunk(walk.groups, 1), written.chunk(walk.groups, 1), strict=True)
+    by_group = zip(read.chunk(geometry.groups, 1), written.chunk(geometry.groups, 1), strict=True)
     grads = [
         torch.convolution(
             each_read.transpose(0, 1),  # [C/G, N, H]
             each_written.transpose(0, 1),  # [O/G, N, P]
-            None, walk.dilation, walk.padding, walk.stride, False, (0,), 1,
+            None, geometry.dilation, geometry.padding, geometry.stride, False, (0,), 1,
         )
         for each_read, each_written in by_group
     ]  # fmt: skip
@@ -68,7 +84,7 @@ def weight_gradient(read: Tensor, written: Tensor, walk: Walk, sizes: Sizes) -> 
 
 
 def cut_off(y: Tensor, size: tuple[int, ...]) -> Tensor:
-    """Return the first places of y along its spatial axes, as many as in `size`."""
+    """Return the first positions of y along its spatial axes, as many as in `size`."""
     for axis in range(2, y.dim()):
         y = y.narrow(axis, 0, size[axis])
     return y

@@ -1,4 +1,4 @@
-"""Embedding: a row of a table for each index, and each row gathers the blame of all who read it.
+"""Embedding: a row of a table for each index; a row's gradient is the sum over its uses.
 
 Shapes     t any shape, indices 0 <= t < V   W [V, E]   y [..., E]
 Forward    y_ne = W_(t_n)e        n counts the indices
@@ -7,19 +7,18 @@ Backward   writing W' for dL/dW, given y'
                                         f_v is 1, or with scale_grad_by_freq 1 / (how often v is
                                         among the t_n), which is no derivative but a mean. The row
                                         padding_idx gets 0: it is never learned
-Keeps      t; not W, not y
+Saves      t; not W, not y
 Cost       a copy of E numbers an index forward, as many additions backward; W' is dense, V E
 Source     Bengio et al. 2003, "A neural probabilistic language model", section 2 (the matrix C);
            the derivation here
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from bptrain.ops.autocast import first_derivative, in_given_dtype
-from bptrain.ops.fused import carried_out_by
+from bptrain.ops.operation import operation
 
 
 class Options(NamedTuple):
@@ -30,29 +29,27 @@ class Options(NamedTuple):
     by_frequency: bool
 
 
+class Needs(NamedTuple):
+    """Which gradients are needed."""
+
+    W: bool
+
+
 class Saved(NamedTuple):
     """What the backward pass reads."""
 
     t: Tensor
+    options: Options
 
 
-def forward(t: Tensor, W: Tensor) -> Tensor:
+def forward(t: Tensor, W: Tensor, options: Options, needs: Needs) -> tuple[Tensor, Saved]:
     """Return y [..., E]."""
-    return W.index_select(0, t.reshape(-1)).view(*t.shape, W.shape[1])
+    return W.index_select(0, t.reshape(-1)).view(*t.shape, W.shape[1]), Saved(t, options)
 
 
-def backward_in_one_pass(grad_y: Tensor, saved: Saved, options: Options) -> Tensor:
-    """Return W' [V, E] from one kernel."""
-    # On a CPU this kernel adds up 8192 rows of 64 ten times faster than index_add_; on CUDA it
-    # sorts the indices first, so that the sum is the same in every run.
-    grad_W: Tensor = torch.ops.aten.embedding_dense_backward(grad_y, saved.t, *options)
-    return grad_W
-
-
-@carried_out_by(backward_in_one_pass)
-def backward(grad_y: Tensor, saved: Saved, options: Options) -> Tensor:
+def backward(grad_y: Tensor, saved: Saved, needs: Needs) -> tuple[Tensor]:
     """Return W' [V, E]."""
-    t = saved.t.flatten()
+    t, options = saved.t.flatten(), saved.options
     E = grad_y.shape[-1]
     grad_W = grad_y.new_zeros(options.rows, E).index_add(0, t, grad_y.reshape(-1, E))
     if options.by_frequency:
@@ -60,26 +57,18 @@ def backward(grad_y: Tensor, saved: Saved, options: Options) -> Tensor:
         grad_W = grad_W / times_read.unsqueeze(1)
     if options.padding >= 0:
         grad_W[options.padding] = 0
-    return grad_W
+    return (grad_W,)
 
 
-class EmbeddingFunction(torch.autograd.Function):
-    """Glue between autograd and the two functions above."""
+def fused_backward(grad_y: Tensor, saved: Saved, needs: Needs) -> tuple[Tensor]:
+    """Return W' [V, E] from one kernel."""
+    # On a CPU this kernel adds up 8192 rows of 64 ten times faster than index_add_; on CUDA it
+    # sorts the indices first, so that the sum is the same in every run.
+    grad_W: Tensor = torch.ops.aten.embedding_dense_backward(grad_y, saved.t, *saved.options)
+    return (grad_W,)
 
-    @staticmethod
-    @in_given_dtype
-    def forward(ctx: Any, t: Tensor, W: Tensor, options: Options) -> Tensor:
-        """Run the forward pass and keep the indices."""
-        ctx.options = options
-        if ctx.needs_input_grad[1]:
-            ctx.save_for_backward(*Saved(t))
-        return forward(t, W)
 
-    @staticmethod
-    @first_derivative
-    def backward(ctx: Any, grad_y: Tensor) -> tuple[None, Tensor, None]:
-        """Run the backward pass."""
-        return None, backward(grad_y, Saved(*ctx.saved_tensors), ctx.options), None
+embedding_function = operation(forward, backward, fused_backward=fused_backward)
 
 
 def embedding(
@@ -113,8 +102,7 @@ def embedding(
         with torch.no_grad():
             torch.embedding_renorm_(weight, input.contiguous(), max_norm, norm_type)
     options = Options(rows, padding, scale_grad_by_freq)
-    y: Tensor = EmbeddingFunction.apply(input, weight, options)
-    return y
+    return embedding_function(input, weight, options)
 
 
 def check_dense(sparse: bool) -> None:

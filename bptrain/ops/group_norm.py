@@ -1,14 +1,14 @@
-"""Group normalisation: each group of a sample's channels to mean 0 and deviation 1, then scaled.
+"""Group normalization: each group of channels to mean 0, standard deviation 1, then scaled.
 
 Shapes     x, y [N, C, ...]   w, b [C]   m, v, r [N, G]
-           G groups of C/G neighbouring channels; i counts the M = (C/G) H W elements of one group
+           G groups of C/G neighboring channels; i counts the M = (C/G) H W elements of one group
            of one sample, c(i) is the channel of element i. n and g are left out below: each group
-           of each sample is a stranger to the others
+           of each sample is independent of the others
 Forward    m   = sum_i x_i / M                 v   = sum_i (x_i - m)^2 / M
            r   = (v + eps)^(-1/2)              h_i = r (x_i - m)
            y_i = w_c(i) h_i + b_c(i)
 Backward   writing x' for dL/dx, given y'
-    b'_c = sum y'_i                   because dy_i/db_c = [c(i) = c]; over all samples and places
+    b'_c = sum y'_i                   because dy_i/db_c = [c(i) = c]; over all samples and positions
     w'_c = sum y'_i h_i               because dy_i/dw_c = h_i [c(i) = c]; over the same
     h'_i = w_c(i) y'_i                because dy_i/dh_i = w_c(i)
     r'   = sum_i h'_i (x_i - m)       because h_i = r (x_i - m)
@@ -21,24 +21,38 @@ Backward   writing x' for dL/dx, given y'
     x' = r (h' - mean(h') - h mean(h' h))
                                       because the second term is then -r mean(h') and the third
                                       -r h mean(h' h); the means run over a group
-  As the channels of a group share the means, the kernel first sums y' and y' x by channel, weighs
-  the sums with w and so has mean(h') and mean(h' h) of each group from a single pass.
-Keeps      x, m, r (only if x' or w' is wanted), w (only if x' is wanted); not h or y
+  As the channels of a group share the means, the kernel first sums y' and y' x by channel, weights
+  the sums by w and so has mean(h') and mean(h' h) of each group from a single pass.
+Saves      x, m, r (only if x' or w' is needed), w (only if x' is needed); not h or y
 Cost       about 8NCHW flops forward, 10NCHW backward: two passes over memory each
 Source     derived here; Wu and He 2018, "Group Normalization", equations 1, 2, 6 and 7
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from bptrain.ops.autocast import first_derivative, in_float32
-from bptrain.ops.fused import carried_out_by
-from bptrain.ops.statistics import as_parameters, checked_by_channel, layout_of, stand_in
+from bptrain.ops.operation import operation
+from bptrain.ops.precision import float32_on
+from bptrain.ops.statistics import (
+    as_parameters,
+    checked_by_channel,
+    layout_of,
+    placeholder,
+    wide_dtype,
+)
 
 aten = torch.ops.aten
 Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]
+
+
+class Needs(NamedTuple):
+    """Which gradients are needed."""
+
+    x: bool
+    w: bool
+    b: bool
 
 
 class Saved(NamedTuple):
@@ -48,33 +62,70 @@ class Saved(NamedTuple):
     w: Tensor | None  # [C]
     m: Tensor | None  # [N, G], as r in float32 for 16-bit x
     r: Tensor | None  # [N, G]
+    groups: int
 
-
-class Needs(NamedTuple):
-    """Which gradients are wanted."""
-
-    x: bool
-    w: bool
-    b: bool
+    @classmethod
+    def of(
+        cls, x: Tensor, w: Tensor | None, m: Tensor, r: Tensor, groups: int, needs: Needs
+    ) -> "Saved":
+        """Return what the needed gradients read."""
+        if not (needs.x or needs.w):
+            return cls(None, None, None, None, groups)
+        return cls(x, w if needs.x else None, m, r, groups)
 
 
 def forward(
-    x: Tensor, groups: int, w: Tensor | None, b: Tensor | None, eps: float
+    x: Tensor, groups: int, w: Tensor | None, b: Tensor | None, eps: float, needs: Needs
 ) -> tuple[Tensor, Saved]:
-    """Return y [N, C, ...] and all that a backward pass may read."""
+    """Return y [N, C, ...]."""
+    x = x.contiguous(memory_format=_layout(x))
+    grouped = x.to(wide_dtype(x)).reshape(_by_group(x, groups))  # [N, G, M]
+    m = grouped.mean(2, keepdim=True)
+    v = (grouped - m).square().mean(2, keepdim=True)
+    r = (v + eps).rsqrt()
+    h = (r * (grouped - m)).view(x.shape)
+    y = h if w is None else _along(w, x) * h
+    y = y if b is None else y + _along(b, x)
+    y = y.to(x.dtype).contiguous(memory_format=_layout(x))
+    w = as_parameters(x, w, b, (x.shape[1],))[0]
+    return y, Saved.of(x, w, m.squeeze(2), r.squeeze(2), groups, needs)
+
+
+def backward(grad_y: Tensor, saved: Saved, needs: Needs) -> Gradients:
+    """Return x' [N, C, ...], w' and b' [C], each None if it is not needed."""
+    x, w, m, r, groups = saved
+    grad_x = grad_w = None
+    grad_b = _sum_by_channel(grad_y) if needs.b else None
+    if x is not None and m is not None and r is not None:
+        by_group = _by_group(x, groups)
+        m, r = m.unsqueeze(2), r.unsqueeze(2)
+        h = r * (x.reshape(by_group) - m)
+        grad_w = _sum_by_channel(grad_y * h.view(x.shape)) if needs.w else None
+        if needs.x:
+            grad_h = (grad_y if w is None else _along(w, x) * grad_y).reshape(by_group)
+            mean_h, mean_hh = (each.mean(2, keepdim=True) for each in (grad_h, grad_h * h))
+            grad_x = (r * (grad_h - mean_h - h * mean_hh)).view(x.shape).to(x.dtype)
+            grad_x = grad_x.contiguous(memory_format=_layout(x))
+    return grad_x, grad_w, grad_b
+
+
+def fused_forward(
+    x: Tensor, groups: int, w: Tensor | None, b: Tensor | None, eps: float, needs: Needs
+) -> tuple[Tensor, Saved]:
+    """Return y from one kernel."""
     w, b = as_parameters(x, w, b, (x.shape[1],))
     x = x.contiguous(memory_format=_layout(x))
     y, m, r = aten.native_group_norm(x, w, b, *_sizes(x), groups, eps)
-    return y, Saved(x, w, m, r)
+    return y, Saved.of(x, w, m, r, groups, needs)
 
 
-def backward_in_one_pass(grad_y: Tensor, saved: Saved, groups: int, needs: Needs) -> Gradients:
-    """Return the same from the kernel, which passes twice over memory."""
-    x, w, m, r = saved
+def fused_backward(grad_y: Tensor, saved: Saved, needs: Needs) -> Gradients:
+    """Return the gradients from one kernel, which passes twice over memory."""
+    x, w, m, r, groups = saved
     if x is None or m is None or r is None:
         return None, None, _sum_by_channel(grad_y) if needs.b else None
-    if not needs.x:  # the kernel gives w' the form of the w that it is handed
-        w = stand_in(x, (x.shape[1],))
+    if not needs.x:  # the kernel gives w' the shape and dtype of the w that it is given
+        w = placeholder(x, (x.shape[1],))
     grad_y = grad_y.contiguous(memory_format=_layout(x))
     grads: Gradients = aten.native_group_norm_backward(
         grad_y, x, m, r, w, *_sizes(x), groups, list(needs)
@@ -82,34 +133,25 @@ def backward_in_one_pass(grad_y: Tensor, saved: Saved, groups: int, needs: Needs
     return grads
 
 
-@carried_out_by(backward_in_one_pass)
-def backward(grad_y: Tensor, saved: Saved, groups: int, needs: Needs) -> Gradients:
-    """Return x' [N, C, ...], w' and b' [C], each None if it is not wanted."""
-    x, w, m, r = saved
-    grad_x = grad_w = None
-    grad_b = _sum_by_channel(grad_y) if needs.b else None
-    if x is not None and m is not None and r is not None:
-        N, C, places = _sizes(x)
-        by_group = (N, groups, C // groups * places)  # [N, G, M]
-        m, r = m.unsqueeze(2), r.unsqueeze(2)
-        h = r * (x.reshape(by_group) - m)
-        grad_w = _sum_by_channel(grad_y * h.view(x.shape)) if needs.w else None
-        if needs.x:
-            w_c = 1 if w is None else w.view(-1, *[1] * (x.dim() - 2))
-            grad_h = (w_c * grad_y).reshape(by_group)
-            mean_h, mean_hh = (each.mean(2, keepdim=True) for each in (grad_h, grad_h * h))
-            grad_x = (r * (grad_h - mean_h - h * mean_hh)).view(x.shape)
-    return grad_x, grad_w, grad_b
-
-
 def _sizes(x: Tensor) -> tuple[int, int, int]:
     """Return N, C and H W."""
     return x.shape[0], x.shape[1], x.shape[2:].numel()
 
 
+def _by_group(x: Tensor, groups: int) -> tuple[int, int, int]:
+    """Return N, G and M."""
+    N, C, positions = _sizes(x)
+    return N, groups, C // groups * positions
+
+
 def _layout(x: Tensor) -> torch.memory_format:
-    """Return the layout to compute in: CUDA's kernel knows the contiguous one alone."""
+    """Return the layout to compute in: CUDA's kernel has only the contiguous one."""
     return layout_of(x) if x.device.type == "cpu" else torch.contiguous_format
+
+
+def _along(values: Tensor, x: Tensor) -> Tensor:
+    """Return values [C] with an axis for each further axis of x."""
+    return values.view(-1, *[1] * (x.dim() - 2))
 
 
 def _sum_by_channel(values: Tensor) -> Tensor:
@@ -117,33 +159,13 @@ def _sum_by_channel(values: Tensor) -> Tensor:
     return values.sum([0, *range(2, values.dim())])
 
 
-class GroupNormFunction(torch.autograd.Function):
-    """Glue between autograd and the two functions above."""
-
-    @staticmethod
-    @in_float32("cuda")
-    def forward(
-        ctx: Any, x: Tensor, groups: int, w: Tensor | None, b: Tensor | None, eps: float
-    ) -> Tensor:
-        """Run the forward pass and keep what the wanted gradients read."""
-        y, saved = forward(x, groups, w, b, eps)
-        needs_x, _, needs_w, needs_b, _ = ctx.needs_input_grad
-        if not needs_x:
-            saved = saved._replace(w=None)
-        is_read = needs_x or needs_w
-        ctx.save_for_backward(*(saved if is_read else Saved(None, None, None, None)))
-        ctx.groups, ctx.needs = groups, Needs(needs_x, needs_w, needs_b)
-        return y
-
-    @staticmethod
-    @first_derivative
-    def backward(
-        ctx: Any, grad_y: Tensor
-    ) -> tuple[Tensor | None, None, Tensor | None, Tensor | None, None]:
-        """Run the backward pass."""
-        saved = Saved(*ctx.saved_tensors)
-        grad_x, grad_w, grad_b = backward(grad_y, saved, ctx.groups, ctx.needs)
-        return grad_x, None, grad_w, grad_b, None
+group_norm_function = operation(
+    forward,
+    backward,
+    fused_forward=fused_forward,
+    fused_backward=fused_backward,
+    precision=float32_on("cuda"),
+)
 
 
 def group_norm(
@@ -153,7 +175,7 @@ def group_norm(
     bias: Tensor | None = None,
     eps: float = 1e-5,
 ) -> Tensor:
-    """Return `input` [N, C, ...] normalised by groups of channels, times `weight` plus `bias` [C].
+    """Return `input` [N, C, ...] normalized by groups of channels, times `weight` plus `bias` [C].
 
     Raises ValueError for other shapes, a C that `num_groups` does not divide, and, as torch, one
     sample whose groups are single values: all would become 0.
@@ -168,5 +190,4 @@ def group_norm(
             f"input has shape {list(input.shape)}: expected more than 1 value in each of the "
             f"{num_groups} groups"
         )
-    y: Tensor = GroupNormFunction.apply(input, num_groups, weight, bias, eps)
-    return y
+    return group_norm_function(input, num_groups, weight, bias, eps)

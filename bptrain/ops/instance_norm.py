@@ -1,69 +1,122 @@
-"""Instance normalisation: each channel of each sample to mean 0 and deviation 1, then scaled.
+"""Instance normalization: each channel of each sample to mean 0, variance 1, then scaled.
 
 Shapes     x, y [N, C, ...]   w, b [C]   m, v, r [N, C]
-           i counts the M = H W places of one channel of one sample
+           i counts the M = H W positions of one channel of one sample
 Forward    m_nc  = sum_i x_nci / M             v_nc  = sum_i (x_nci - m_nc)^2 / M
            r_nc  = (v_nc + e)^(-1/2)           h_nci = r_nc (x_nci - m_nc)
            y_nci = w_c h_nci + b_c
-           This is batch normalisation of one sample with N C channels: x seen as [1, N C, ...],
+           This is batch normalization of one sample with N C channels: x seen as [1, N C, ...],
            and w and b repeated N times, as W_nc = w_c and B_nc = b_c. The batch of a channel is
-           then the M places of its own sample.
+           then the M positions of its own sample.
 Backward   writing x' for dL/dx, given y'
     x' = r (h' - mean(h') - h mean(h' h))   because each (n, c) is a channel of a batch
-                                              normalisation, with h' = W y' and means over i;
+                                              normalization, with h' = W y' and means over i;
                                               bptrain/ops/batch_norm.py derives it step by step
     W'   = sum_i y'_nci h_nci                 because it is that channel's weight
     w'_c = sum_n W'_nc                        because dW_nc/dw_c = 1: each sample uses the same w
     B'   = sum_i y'_nci                       because it is that channel's bias
     b'_c = sum_n B'_nc                        because dB_nc/db_c = 1
   In evaluation with running statistics m and v are constants of a channel, the same for every
-  sample: that is batch normalisation in evaluation to the letter.
-Keeps      x, m, r (only if x' or w' is wanted), W (only if x' is wanted); not h or y
+  sample: that is exactly batch normalization in evaluation.
+Saves      x, m, r (only if x' or w' is needed), W (only if x' is needed); not h or y
 Cost       about 8NCHW flops forward, 10NCHW backward: two passes over memory each
 Source     derived here; Ulyanov, Vedaldi and Lempitsky 2016, "Instance Normalization", equation 4.
-           Group normalisation with G = C is the same function, but its kernel subtracts large
-           sums: at a mean of 100 deviations its float32 gradient errs 5 times as much
+           Group normalization with G = C is the same function, but its kernel subtracts large
+           sums: at a mean of 100 standard deviations its float32 gradient errs 5 times as much
 """
 
-from typing import Any
+from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
-from bptrain.ops.autocast import first_derivative, in_given_dtype
 from bptrain.ops.batch_norm import (
     Gradients,
     Needs,
     Options,
-    Running,
-    Saved,
+    Outputs,
     batch_norm,
     checked_statistics,
-    read_by,
+    update_running,
 )
-from bptrain.ops.batch_norm import backward as batch_norm_backward
-from bptrain.ops.batch_norm import forward as batch_norm_forward
+from bptrain.ops.batch_norm import Saved as BatchSaved
+from bptrain.ops.batch_norm import backward as batch_backward
+from bptrain.ops.batch_norm import forward as batch_forward
+from bptrain.ops.batch_norm import fused_backward as batch_fused_backward
+from bptrain.ops.batch_norm import fused_forward as batch_fused_forward
+from bptrain.ops.operation import operation
 from bptrain.ops.statistics import checked_by_channel
 
 
+class Saved(NamedTuple):
+    """What the backward pass reads: that of the batch normalization."""
+
+    x: Tensor | None  # [1, N C, ...]
+    W: Tensor | None  # [N C]
+    m: Tensor | None  # [N C]
+    r: Tensor | None  # [N C]
+
+
 def forward(
-    x: Tensor, w: Tensor | None, b: Tensor | None, running: Running | None, options: Options
-) -> tuple[Tensor, Saved, Running | None]:
-    """Return y [N, C, ...], all that a backward pass may read, and what `running` becomes."""
-    N = x.shape[0]
-    W, B = (None if each is None else each.repeat(N) for each in (w, b))
-    repeated = None if running is None else Running(running.m.repeat(N), running.v.repeat(N))
-    y, saved, after = batch_norm_forward(_one_sample(x), W, B, repeated, options)
-    if after is not None:
-        after = Running(after.m.view(N, -1).mean(0), after.v.view(N, -1).mean(0))
-    return y.view(x.shape), saved, after
+    x: Tensor,
+    w: Tensor | None,
+    b: Tensor | None,
+    running_m: Tensor | None,
+    running_v: Tensor | None,
+    options: Options,
+    needs: Needs,
+) -> tuple[Outputs, Saved]:
+    """Return y [N, C, ...], and what the running statistics [C] become."""
+    inputs = _as_one_sample(x, w, b, running_m, running_v)
+    return _by_sample(x, *batch_forward(*inputs, options, needs))
 
 
 def backward(grad_y: Tensor, saved: Saved, needs: Needs) -> Gradients:
-    """Return x' [N, C, ...], w' and b' [C], each None if it is not wanted."""
-    N = grad_y.shape[0]
-    grad_x, grad_W, grad_B = batch_norm_backward(_one_sample(grad_y), saved, needs)
-    grad_w, grad_b = (None if G is None else G.view(N, -1).sum(0) for G in (grad_W, grad_B))
+    """Return x' [N, C, ...], w' and b' [C], each None if it is not needed."""
+    grads = batch_backward(_one_sample(grad_y), BatchSaved(*saved), needs)
+    return _summed_over_samples(grad_y, grads)
+
+
+def fused_forward(
+    x: Tensor,
+    w: Tensor | None,
+    b: Tensor | None,
+    running_m: Tensor | None,
+    running_v: Tensor | None,
+    options: Options,
+    needs: Needs,
+) -> tuple[Outputs, Saved]:
+    """Return the same from batch normalization's kernel."""
+    inputs = _as_one_sample(x, w, b, running_m, running_v)
+    return _by_sample(x, *batch_fused_forward(*inputs, options, needs))
+
+
+def fused_backward(grad_y: Tensor, saved: Saved, needs: Needs) -> Gradients:
+    """Return the same from batch normalization's kernel."""
+    grads = batch_fused_backward(_one_sample(grad_y), BatchSaved(*saved), needs)
+    return _summed_over_samples(grad_y, grads)
+
+
+def _as_one_sample(
+    x: Tensor, *by_channel: Tensor | None
+) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
+    """Return x as one sample of N C channels, with what belongs to a channel repeated N times."""
+    W, B, m, v = (None if each is None else each.repeat(len(x)) for each in by_channel)
+    return _one_sample(x), W, B, m, v
+
+
+def _by_sample(x: Tensor, outputs: Outputs, saved: BatchSaved) -> tuple[Outputs, Saved]:
+    """Return y in the shape of x, and the statistics averaged over the samples."""
+    y, *after = outputs
+    m, v = (None if each is None else each.view(len(x), -1).mean(0) for each in after)
+    return (y.view(x.shape), m, v), Saved(*saved)
+
+
+def _summed_over_samples(grad_y: Tensor, grads: Gradients) -> Gradients:
+    """Return x' in the shape of y', and w' and b' summed over the samples, which share w and b."""
+    grad_x, *of_channels = grads
+    grad_w, grad_b = (
+        None if each is None else each.view(len(grad_y), -1).sum(0) for each in of_channels
+    )
     return None if grad_x is None else grad_x.view(grad_y.shape), grad_w, grad_b
 
 
@@ -72,36 +125,13 @@ def _one_sample(x: Tensor) -> Tensor:
     return x.reshape(1, -1, *x.shape[2:])
 
 
-class InstanceNormFunction(torch.autograd.Function):
-    """Glue between autograd and the two functions above; returns y, m and v of after."""
-
-    @staticmethod
-    @in_given_dtype
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        w: Tensor | None,
-        b: Tensor | None,
-        m: Tensor | None,
-        v: Tensor | None,
-        options: Options,
-    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """Run the forward pass and keep what the wanted gradients read."""
-        running = None if m is None or v is None else Running(m, v)
-        y, saved, after = forward(x, w, b, running, options)
-        ctx.needs = Needs(*ctx.needs_input_grad[:3])
-        ctx.save_for_backward(*read_by(saved, ctx.needs))
-        ctx.set_materialize_grads(False)
-        if after is None:
-            return y, None, None
-        ctx.mark_non_differentiable(*after)
-        return y, *after
-
-    @staticmethod
-    @first_derivative
-    def backward(ctx: Any, grad_y: Tensor, *_: None) -> tuple[Tensor | None, ...]:
-        """Run the backward pass."""
-        return *backward(grad_y, Saved(*ctx.saved_tensors), ctx.needs), None, None, None
+instance_norm_function = operation(
+    forward,
+    backward,
+    fused_forward=fused_forward,
+    fused_backward=fused_backward,
+    non_differentiable=(1, 2),
+)
 
 
 def instance_norm(
@@ -114,7 +144,7 @@ def instance_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
-    """Return `input` [N, C, ...] normalised by sample and channel, times `weight` plus `bias` [C].
+    """Return `input` [N, C, ...] normalized by sample and channel, times `weight` plus `bias` [C].
 
     With `use_input_stats` by each sample's mean and variance, whose averages over the samples
     the running ones [C], if given, are moved towards in place, by `momentum` of the way;
@@ -135,8 +165,6 @@ def instance_norm(
             "a sample"
         )
     options = Options(momentum, eps)
-    y, *after = InstanceNormFunction.apply(input, weight, bias, *running, options)
-    if running_mean is not None and running_var is not None:
-        running_mean.copy_(after[0])
-        running_var.copy_(after[1])
-    return y  # type: ignore[no-any-return]
+    y, *after = instance_norm_function(input, weight, bias, *running, options)
+    update_running(running, after)
+    return y

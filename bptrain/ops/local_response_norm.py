@@ -1,19 +1,19 @@
-"""Local response normalisation: each value is damped by the squares of its neighbour channels.
+"""Local response normalization: each value is divided by a sum of squares over near channels.
 
-Shapes     x, y [N, C, ...]; every place of every sample is a stranger to the others and left out
+Shapes     x, y [N, C, ...]; every position of every sample is independent, its index left out
 Forward    s_c = k + (a/n) sum_{j in near(c)} x_j^2
            y_c = x_c s_c^-B
            near(c): the n channels c - n // 2 ... c + (n - 1) // 2, as far as they exist; for even
            n one more before than after. a, B: alpha and beta
 Backward   writing x' for dL/dx, given y'
-    u  = y' s^-B                      because that is y' dy/dx with s held fast
+    u  = y' s^-B                      because that is y' dy/dx with s held fixed
     s' = -B y' x s^(-B-1)             because dy/ds = -B x s^(-B-1)
        = -B u x / s
     x'_c = u_c + (2 a/n) x_c sum_{j: c in near(j)} s'_j
                                       because x_c stands in s_j wherever c is near j, and there
-                                      ds_j/dx_c = (2 a/n) x_c; the condition c in near(j) turns
-                                      the window over: j runs over c - (n - 1) // 2 ... c + n // 2
-Keeps      x, s; not s^-B, y, x^2
+                                      ds_j/dx_c = (2 a/n) x_c; the condition c in near(j) mirrors
+                                      the window: j runs over c - (n - 1) // 2 ... c + n // 2
+Saves      x, s; not s^-B, y, x^2
 Cost       for a window of n channels 3n + 2 flops and a power an element forward, n + 6 and a
            power backward; n passes over memory each
 Source     derived here; Krizhevsky, Sutskever and Hinton 2012, "ImageNet Classification", section
@@ -21,12 +21,14 @@ Source     derived here; Krizhevsky, Sutskever and Hinton 2012, "ImageNet Classi
            does from 4 axes on
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from bptrain.ops.autocast import first_derivative, in_float32
+from bptrain.ops.operation import operation
+from bptrain.ops.precision import float32_on
+from bptrain.ops.statistics import wide_dtype
 
 
 class Options(NamedTuple):
@@ -43,61 +45,46 @@ class Saved(NamedTuple):
 
     x: Tensor  # [N, C, ...]
     s: Tensor  # [N, C, ...], in float32 for 16-bit x, whose squares overflow fp16 above 255
+    options: Options
 
 
 def forward(x: Tensor, options: Options) -> tuple[Tensor, Saved]:
-    """Return y [N, C, ...] in the dtype of x and what the backward pass reads."""
+    """Return y [N, C, ...] in the dtype of x."""
     n, a, B, k = options
-    wide = x.to(torch.promote_types(x.dtype, torch.float32))
+    wide = x.to(wide_dtype(x))
     s = torch.full_like(wide, k)
-    for to, at in _neighbours(x.shape[1], -(n // 2), (n - 1) // 2):
+    for to, at in _neighbors(x.shape[1], -(n // 2), (n - 1) // 2):
         near = wide[:, at]
         s[:, to].addcmul_(near, near, value=a / n)
     y = s.pow(-B).mul_(wide)
-    return y.to(x.dtype), Saved(x, s)
+    return y.to(x.dtype), Saved(x, s, options)
 
 
-def backward(grad_y: Tensor, saved: Saved, options: Options) -> Tensor:
+def backward(grad_y: Tensor, saved: Saved) -> Tensor:
     """Return x' [N, C, ...] in the dtype of x."""
-    n, a, B, _ = options
+    n, a, B, _ = saved.options
     x, s = saved.x.to(saved.s.dtype), saved.s
     u = s.pow(-B).mul_(grad_y)
     grad_s = (u * x).div_(s)  # but for the factor -B
     near = torch.zeros_like(grad_s)
-    for to, at in _neighbours(x.shape[1], -((n - 1) // 2), n // 2):
+    for to, at in _neighbors(x.shape[1], -((n - 1) // 2), n // 2):
         near[:, to] += grad_s[:, at]
     return u.addcmul_(x, near, value=-2 * B * a / n).to(saved.x.dtype)
 
 
-def _neighbours(C: int, first: int, last: int) -> list[tuple[slice, slice]]:
-    """Return for each shift the channels that have a neighbour so far away, and the neighbours."""
+def _neighbors(C: int, first: int, last: int) -> list[tuple[slice, slice]]:
+    """Return for each shift the channels that have a neighbor so far away, and the neighbors."""
     shifts = range(max(first, 1 - C), min(last, C - 1) + 1)
     return [(slice(max(0, -d), C - max(0, d)), slice(max(0, d), C - max(0, -d))) for d in shifts]
 
 
-class LocalResponseNormFunction(torch.autograd.Function):
-    """Glue between autograd and the two functions above."""
-
-    @staticmethod
-    @in_float32("cpu", "cuda")
-    def forward(ctx: Any, x: Tensor, options: Options) -> Tensor:
-        """Run the forward pass and keep what the backward reads."""
-        y, saved = forward(x, options)
-        ctx.save_for_backward(*saved)
-        ctx.options = options
-        return y
-
-    @staticmethod
-    @first_derivative
-    def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor, None]:
-        """Run the backward pass."""
-        return backward(grad_y, Saved(*ctx.saved_tensors), ctx.options), None
+local_response_norm_function = operation(forward, backward, precision=float32_on("cpu", "cuda"))
 
 
 def local_response_norm(
     input: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
 ) -> Tensor:
-    """Return `input` [N, C, ...] damped by the `size` channels around each value.
+    """Return `input` [N, C, ...] normalized by the `size` channels around each value.
 
     Raises ValueError for an input of less than 3 axes and a size below 1.
     """
@@ -108,5 +95,4 @@ def local_response_norm(
     if size < 1:
         raise ValueError(f"size is {size}, expected 1 or more channels")
     options = Options(size, alpha, beta, k)
-    y: Tensor = LocalResponseNormFunction.apply(input, options)
-    return y
+    return local_response_norm_function(input, options)

@@ -1,4 +1,4 @@
-"""What the normalisations share: the dtype of their statistics, layouts, and checks of shapes."""
+"""What the normalizations share: the dtype of their statistics, layouts, and checks of shapes."""
 
 from typing import TypeVar
 
@@ -10,10 +10,10 @@ NARROW = (torch.bfloat16, torch.float16)
 
 
 def as_parameter(x: Tensor, parameter: Parameter) -> Parameter:
-    """Return a weight, bias or statistic in the dtype that makes the kernels keep float32.
+    """Return a weight, bias or statistic in the dtype that makes the kernels compute in float32.
 
     Symptom: 16-bit gradients wrong in the first digit where the mean is large. Cause: on the CPU
-    the kernels hold mean and 1 / deviation in the dtype of the parameters, and with 8 bits a mean
+    the kernels hold the statistics in the dtype of the parameters, and with 8 bits a mean
     of 100 is off by up to 0.25. Remedy: parameters in float32. On CUDA they hold float32 anyway.
     """
     if parameter is None or not _is_narrow_on_cpu(x):
@@ -24,14 +24,19 @@ def as_parameter(x: Tensor, parameter: Parameter) -> Parameter:
 def as_parameters(
     x: Tensor, w: Tensor | None, b: Tensor | None, shape: tuple[int, ...]
 ) -> tuple[Tensor | None, Tensor | None]:
-    """Return weight and bias so; where there is no weight, ones [shape] tell the dtype."""
+    """Return weight and bias likewise; without a weight, ones [shape] give the dtype."""
     if w is None and _is_narrow_on_cpu(x):
         w = x.new_ones(shape)
     return as_parameter(x, w), as_parameter(x, b)
 
 
+def wide_dtype(x: Tensor) -> torch.dtype:
+    """Return the dtype of the statistics of x: float32 or wider."""
+    return torch.promote_types(x.dtype, torch.float32)
+
+
 def layout_of(x: Tensor) -> torch.memory_format:
-    """Return the memory format of x: channels last if it lies so, else contiguous."""
+    """Return the memory format of x: channels last or contiguous."""
     if not x.is_contiguous():
         for axes, layout in ((4, torch.channels_last), (5, torch.channels_last_3d)):
             if x.dim() == axes and x.is_contiguous(memory_format=layout):
@@ -43,8 +48,8 @@ def _is_narrow_on_cpu(x: Tensor) -> bool:
     return x.device.type == "cpu" and x.dtype in NARROW
 
 
-def stand_in(x: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Return a parameter [shape] of which a kernel reads the form alone, never the numbers."""
+def placeholder(x: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Return a parameter [shape] of which a kernel reads only the shape and dtype."""
     return x.new_empty(shape, dtype=torch.float32 if _is_narrow_on_cpu(x) else x.dtype)
 
 

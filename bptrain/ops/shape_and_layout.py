@@ -1,0 +1,41 @@
+"""A tensor's shape and memory layout: all that the gradient of a pooling needs of its input."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class ShapeAndLayout(NamedTuple):
+    """The shape of a tensor, and whether it lies in memory with its channels last."""
+
+    shape: tuple[int, ...]
+    is_channels_last: bool
+
+    def empty(self, grad: Tensor) -> Tensor:
+        """Return uninitialized memory of this shape, with the dtype and device of `grad`.
+
+        torch's backward kernels take the input but read only its shape and layout. The memory that
+        the gradient is written to has both: passed as input and output, nothing else is needed.
+        """
+        layout = torch.channels_last if self.is_channels_last else torch.contiguous_format
+        return torch.empty(self.shape, dtype=grad.dtype, device=grad.device, memory_format=layout)
+
+    def placeholder(self, grad: Tensor) -> Tensor:
+        """Return a tensor of this shape, of one number where strides allow it.
+
+        For kernels that do not take the memory to write to.
+        """
+        if self.is_channels_last:
+            return self.empty(grad)
+        return grad.new_empty(()).expand(self.shape)
+
+
+def shape_and_layout(x: Tensor) -> ShapeAndLayout:
+    """Return those of x; a tensor that lies in both layouts counts as contiguous."""
+    is_channels_last = (
+        x.dim() == 4
+        and not x.is_contiguous()
+        and x.is_contiguous(memory_format=torch.channels_last)
+    )
+    return ShapeAndLayout(tuple(x.shape), is_channels_last)
