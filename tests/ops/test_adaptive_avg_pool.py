@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from bptrain.ops import adaptive_avg_pool1d, adaptive_avg_pool2d
-from bptrain.ops.adaptive_avg_pool import backward
-from bptrain.ops.form import form_of
+from bptrain.ops.adaptive_avg_pool import Saved, backward
+from bptrain.ops.shape_and_layout import shape_and_layout
 
 
-def test_nothing_is_kept() -> None:
+def test_nothing_is_saved() -> None:
     x = torch.randn(2, 3, 4, 6, requires_grad=True)
     for size in (1, 2, (2, 3)):
         assert adaptive_avg_pool2d(x, size).grad_fn.saved_tensors == ()
@@ -16,7 +16,7 @@ def test_nothing_is_kept() -> None:
 
 def test_the_gradient_of_a_global_mean_is_one_number_a_plane() -> None:
     x = torch.randn(2, 3, 8, 8)
-    grad_x = backward(torch.randn(2, 3, 1, 1), (1, 1), form_of(x))
+    grad_x = backward(torch.randn(2, 3, 1, 1), Saved((1, 1), shape_and_layout(x)))
     assert grad_x.shape == x.shape
     assert grad_x.untyped_storage().nbytes() == 2 * 3 * 4
 

@@ -12,11 +12,11 @@ def test_the_floor_is_the_lowest_value_of_selu() -> None:
 
 
 def test_one_byte_is_kept_for_each_unit() -> None:
-    (kept,) = alpha_dropout(torch.randn(4, 6, requires_grad=True), 0.5, True).grad_fn.saved_tensors
-    assert kept.nbytes == 4 * 6
+    (saved,) = alpha_dropout(torch.randn(4, 6, requires_grad=True), 0.5, True).grad_fn.saved_tensors
+    assert saved.nbytes == 4 * 6
 
 
-def test_nothing_is_drawn_where_every_unit_is_silenced() -> None:
+def test_nothing_is_drawn_where_every_unit_is_dropped() -> None:
     before = torch.get_rng_state()
     assert not alpha_dropout(torch.ones(4, 6), 1, True).any()
     assert torch.get_rng_state().equal(before)
@@ -32,7 +32,7 @@ def test_mean_and_variance_are_restored(p: float) -> None:
     assert y.var().item() == pytest.approx(1, abs=0.022)
 
 
-def test_a_unit_at_the_floor_does_not_show_whether_it_was_silenced() -> None:
+def test_a_unit_at_the_floor_does_not_show_whether_it_was_dropped() -> None:
     torch.manual_seed(0)
     y = alpha_dropout(torch.full((100,), -FLOOR, dtype=torch.float64), 0.5, True)
     assert y.unique().numel() == 1

@@ -6,12 +6,12 @@ import torch
 from bptrain.ops import avg_pool1d, avg_pool2d
 
 
-def test_nothing_is_kept() -> None:
+def test_nothing_is_saved() -> None:
     x = torch.randn(2, 3, 4, 6, requires_grad=True)
     assert avg_pool2d(x, 2).grad_fn.saved_tensors == ()
 
 
-def test_a_plane_of_ones_gets_the_number_of_windows_over_each_place() -> None:
+def test_a_plane_of_ones_gets_the_number_of_windows_over_each_position() -> None:
     x = torch.zeros(1, 1, 4, requires_grad=True)
     avg_pool1d(x, 2, stride=1).backward(torch.full((1, 1, 3), 2.0))
     assert x.grad.tolist() == [[[1, 2, 2, 1]]]

@@ -41,12 +41,12 @@ def test_wrong_arguments_are_named() -> None:
 def test_16_bit_statistics_keep_the_digits_of_a_large_mean(dtype: torch.dtype) -> None:
     torch.manual_seed(0)
     x = (torch.randn(64, 3) + 90).to(dtype).requires_grad_()
-    pull = torch.randn(64, 3).to(dtype)
+    grad = torch.randn(64, 3).to(dtype)
     wide = x.detach().double().requires_grad_()
     weight = torch.ones(3, dtype=dtype, requires_grad=True)
-    batch_norm(x, None, None, weight, training=True).backward(pull)
+    batch_norm(x, None, None, weight, training=True).backward(grad)
     exact_weight = torch.ones(3, dtype=torch.float64, requires_grad=True)
-    batch_norm(wide, None, None, exact_weight, training=True).backward(pull.double())
+    batch_norm(wide, None, None, exact_weight, training=True).backward(grad.double())
     half_a_unit = torch.finfo(dtype).eps
     for ours, exact in ((x.grad, wide.grad), (weight.grad, exact_weight.grad)):
         assert ours is not None
@@ -56,15 +56,15 @@ def test_16_bit_statistics_keep_the_digits_of_a_large_mean(dtype: torch.dtype) -
 
 def test_evaluation_of_frozen_parameters_keeps_one_number_per_channel() -> None:
     x = torch.randn(4, 3, 5, requires_grad=True)
-    kept = []
+    saved = []
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
-        kept.append(tensor)
+        saved.append(tensor)
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         batch_norm(x, torch.zeros(3), torch.ones(3), torch.ones(3), torch.zeros(3))
-    assert [tensor.shape for tensor in kept] == [torch.Size([3])]
+    assert [tensor.shape for tensor in saved] == [torch.Size([3])]
 
 
 def test_running_statistics_are_no_part_of_the_graph() -> None:

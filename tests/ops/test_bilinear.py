@@ -8,19 +8,19 @@ from bptrain.ops import bilinear
 X, Z, W = torch.randn(6, 2), torch.randn(6, 3), torch.randn(4, 2, 3)
 
 
-def kept_by(output: torch.Tensor) -> list[tuple[int, ...]]:
+def saved_by(output: torch.Tensor) -> list[tuple[int, ...]]:
     saved = [tensor for tensor in output.grad_fn.saved_tensors if tensor is not None]
     return [tuple(tensor.shape) for tensor in saved]
 
 
-def test_only_what_the_wanted_gradients_read_is_kept() -> None:
-    assert kept_by(bilinear(X.clone().requires_grad_(), Z, W)) == [(6, 3), (4, 2, 3)]
-    assert kept_by(bilinear(X, Z.clone().requires_grad_(), W)) == [(6, 2), (4, 2, 3)]
-    assert kept_by(bilinear(X, Z, W.clone().requires_grad_())) == [(6, 2), (6, 3)]
-    assert kept_by(bilinear(X, Z, W, torch.zeros(4, requires_grad=True))) == []
+def test_only_what_the_needed_gradients_read_is_saved() -> None:
+    assert saved_by(bilinear(X.clone().requires_grad_(), Z, W)) == [(6, 3), (4, 2, 3)]
+    assert saved_by(bilinear(X, Z.clone().requires_grad_(), W)) == [(6, 2), (4, 2, 3)]
+    assert saved_by(bilinear(X, Z, W.clone().requires_grad_())) == [(6, 2), (6, 3)]
+    assert saved_by(bilinear(X, Z, W, torch.zeros(4, requires_grad=True))) == []
 
 
-def test_one_tensor_in_both_places_gathers_both_gradients() -> None:
+def test_one_tensor_in_both_places_accumulates_both_gradients() -> None:
     x = torch.randn(5, 3, dtype=torch.float64, requires_grad=True)
     W = torch.randn(1, 3, 3, dtype=torch.float64)
     bilinear(x, x, W).sum().backward()

@@ -9,7 +9,7 @@ from bptrain.ops import conv1d, conv2d, conv3d, conv_transpose2d, linear
 CHANNELS_LAST = torch.channels_last
 
 
-def kept_by(output: torch.Tensor) -> list[tuple[int, ...]]:
+def saved_by(output: torch.Tensor) -> list[tuple[int, ...]]:
     saved = [tensor for tensor in output.grad_fn.saved_tensors if tensor is not None]
     return [tuple(tensor.shape) for tensor in saved]
 
@@ -28,7 +28,7 @@ class Masks(TorchDispatchMode):
 
 
 @pytest.mark.parametrize(
-    ("wanted", "masks"),
+    ("needed", "masks"),
     [
         ("xWb", [(True, False, False), (False, True, True)]),
         ("xW", [(True, False, False), (False, True, False)]),
@@ -39,11 +39,11 @@ class Masks(TorchDispatchMode):
     ],
 )
 def test_the_kernel_computes_no_gradient_twice_or_in_vain(
-    wanted: str, masks: list[tuple[bool, ...]]
+    needed: str, masks: list[tuple[bool, ...]]
 ) -> None:
     x, W, b = torch.randn(2, 3, 5, 5), torch.randn(4, 3, 2, 2), torch.randn(4)
     leaves = {"x": x, "W": W, "b": b}
-    for letter in wanted:
+    for letter in needed:
         leaves[letter].requires_grad_()
     y = conv2d(x, W, b)
     with Masks() as recorded:
@@ -51,12 +51,12 @@ def test_the_kernel_computes_no_gradient_twice_or_in_vain(
     assert recorded.seen == masks
 
 
-def test_only_what_the_wanted_gradients_read_is_kept() -> None:
+def test_only_what_the_needed_gradients_read_is_saved() -> None:
     x, W = torch.randn(2, 3, 5, 5), torch.randn(4, 3, 2, 2)
     b = torch.randn(4, requires_grad=True)
-    assert kept_by(conv2d(x, W.clone().requires_grad_())) == [(2, 3, 5, 5)]
-    assert kept_by(conv2d(x.clone().requires_grad_(), W)) == [(4, 3, 2, 2)]
-    assert kept_by(conv2d(x, W, b)) == []
+    assert saved_by(conv2d(x, W.clone().requires_grad_())) == [(2, 3, 5, 5)]
+    assert saved_by(conv2d(x.clone().requires_grad_(), W)) == [(4, 3, 2, 2)]
+    assert saved_by(conv2d(x, W, b)) == []
 
 
 def test_the_input_gradient_is_the_transposed_convolution_of_y_prime_with_the_weight() -> None:
@@ -85,10 +85,10 @@ def test_a_1_x_1_kernel_is_a_linear_map_of_each_pixel() -> None:
     torch.testing.assert_close(conv2d(x, W, b), pixels)
 
 
-@pytest.mark.parametrize("wanted", ["both", "input alone"])
-def test_channels_last_stays_through_the_backward_pass(wanted: str) -> None:
+@pytest.mark.parametrize("needed", ["both", "input alone"])
+def test_channels_last_stays_through_the_backward_pass(needed: str) -> None:
     x = torch.randn(2, 8, 6, 6).to(memory_format=CHANNELS_LAST).requires_grad_()
-    W = torch.randn(4, 8, 3, 3, requires_grad=wanted == "both")
+    W = torch.randn(4, 8, 3, 3, requires_grad=needed == "both")
     y = conv2d(x, W, padding=1)
     assert y.is_contiguous(memory_format=CHANNELS_LAST)
     (grad_x,) = torch.autograd.grad(y, x, torch.randn_like(y))  # x.grad would be laid out as x is

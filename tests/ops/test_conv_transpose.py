@@ -10,7 +10,7 @@ from bptrain.ops import conv2d, conv_transpose1d, conv_transpose2d
 CHANNELS_LAST = torch.channels_last
 
 
-def kept_by(output: torch.Tensor) -> list[tuple[int, ...]]:
+def saved_by(output: torch.Tensor) -> list[tuple[int, ...]]:
     saved = [tensor for tensor in output.grad_fn.saved_tensors if tensor is not None]
     return [tuple(tensor.shape) for tensor in saved]
 
@@ -29,7 +29,7 @@ class Masks(TorchDispatchMode):
 
 
 @pytest.mark.parametrize(
-    ("wanted", "masks"),
+    ("needed", "masks"),
     [
         ("xWb", [(True, False, False), (False, True, True)]),
         ("xW", [(True, False, False), (False, True, False)]),
@@ -40,11 +40,11 @@ class Masks(TorchDispatchMode):
     ],
 )
 def test_the_kernel_computes_no_gradient_twice_or_in_vain(
-    wanted: str, masks: list[tuple[bool, ...]]
+    needed: str, masks: list[tuple[bool, ...]]
 ) -> None:
     x, W, b = torch.randn(2, 3, 5, 5), torch.randn(3, 4, 2, 2), torch.randn(4)
     leaves = {"x": x, "W": W, "b": b}
-    for letter in wanted:
+    for letter in needed:
         leaves[letter].requires_grad_()
     y = conv_transpose2d(x, W, b)
     with Masks() as recorded:
@@ -52,12 +52,12 @@ def test_the_kernel_computes_no_gradient_twice_or_in_vain(
     assert recorded.seen == masks
 
 
-def test_only_what_the_wanted_gradients_read_is_kept() -> None:
+def test_only_what_the_needed_gradients_read_is_saved() -> None:
     x, W = torch.randn(2, 3, 5, 5), torch.randn(3, 4, 2, 2)
     b = torch.randn(4, requires_grad=True)
-    assert kept_by(conv_transpose2d(x, W.clone().requires_grad_())) == [(2, 3, 5, 5)]
-    assert kept_by(conv_transpose2d(x.clone().requires_grad_(), W)) == [(3, 4, 2, 2)]
-    assert kept_by(conv_transpose2d(x, W, b)) == []
+    assert saved_by(conv_transpose2d(x, W.clone().requires_grad_())) == [(2, 3, 5, 5)]
+    assert saved_by(conv_transpose2d(x.clone().requires_grad_(), W)) == [(3, 4, 2, 2)]
+    assert saved_by(conv_transpose2d(x, W, b)) == []
 
 
 def test_it_is_the_transpose_of_convolution() -> None:
@@ -70,10 +70,10 @@ def test_it_is_the_transpose_of_convolution() -> None:
     torch.testing.assert_close((forth * v).sum(), (u * back).sum())
 
 
-@pytest.mark.parametrize("wanted", ["both", "input alone"])
-def test_channels_last_stays_through_the_backward_pass(wanted: str) -> None:
+@pytest.mark.parametrize("needed", ["both", "input alone"])
+def test_channels_last_stays_through_the_backward_pass(needed: str) -> None:
     x = torch.randn(2, 8, 6, 6).to(memory_format=CHANNELS_LAST).requires_grad_()
-    W = torch.randn(8, 4, 3, 3, requires_grad=wanted == "both")
+    W = torch.randn(8, 4, 3, 3, requires_grad=needed == "both")
     y = conv_transpose2d(x, W, stride=2)
     assert y.is_contiguous(memory_format=CHANNELS_LAST)
     (grad_x,) = torch.autograd.grad(y, x, torch.randn_like(y))  # x.grad would be laid out as x is

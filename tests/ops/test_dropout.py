@@ -7,22 +7,22 @@ from torch import Tensor
 from bptrain.ops import dropout, dropout1d, dropout2d
 
 
-def kept_bytes(y: Tensor) -> int:
+def saved_bytes(y: Tensor) -> int:
     return sum(each.nbytes for each in y.grad_fn.saved_tensors if each is not None)
 
 
 def test_one_byte_is_kept_for_each_unit_or_channel() -> None:
     x = torch.randn(4, 6, 5, 5, requires_grad=True)
-    assert kept_bytes(dropout(x)) == 4 * 6 * 5 * 5
-    assert kept_bytes(dropout2d(x)) == 4 * 6
-    assert kept_bytes(dropout1d(torch.randn(4, 6, 5, requires_grad=True))) == 4 * 6
+    assert saved_bytes(dropout(x)) == 4 * 6 * 5 * 5
+    assert saved_bytes(dropout2d(x)) == 4 * 6
+    assert saved_bytes(dropout1d(torch.randn(4, 6, 5, requires_grad=True))) == 4 * 6
 
 
-def test_nothing_is_kept_or_drawn_where_every_unit_is_silenced() -> None:
+def test_nothing_is_saved_or_drawn_where_every_unit_is_dropped() -> None:
     x = torch.randn(4, 6, 5, requires_grad=True)
     before = torch.get_rng_state()
     for y in (dropout(x, 1), dropout1d(x, 1)):
-        assert kept_bytes(y) == 0
+        assert saved_bytes(y) == 0
         assert not y.any()
     assert torch.get_rng_state().equal(before)
 
@@ -42,7 +42,7 @@ def test_the_gradient_passes_where_the_signal_passed() -> None:
     assert x.grad.equal(y)
 
 
-def test_the_input_itself_comes_back_where_nothing_is_silenced() -> None:
+def test_the_input_itself_comes_back_where_nothing_is_dropped() -> None:
     x = torch.randn(2, 3, 4)
     assert dropout(x, training=False) is x
     assert dropout2d(x, 0) is x

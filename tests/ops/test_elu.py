@@ -9,21 +9,21 @@ from torch import Tensor
 from bptrain.ops import celu, elu, selu
 
 
-def kept_by(y: Tensor) -> Tensor:
-    (kept,) = y.grad_fn.saved_tensors
-    return kept
+def saved_by(y: Tensor) -> Tensor:
+    (saved,) = y.grad_fn.saved_tensors
+    return saved
 
 
 def test_the_output_is_all_they_keep() -> None:
     x = torch.randn(4, 5, requires_grad=True)
     for y in (elu(x), elu(x, 0.5), celu(x), celu(x, 3), selu(x), elu(x, 0)):
-        assert kept_by(y).data_ptr() == y.data_ptr()
+        assert saved_by(y).data_ptr() == y.data_ptr()
 
 
 def test_a_negative_alpha_keeps_the_input() -> None:
     x = torch.randn(4, 5, requires_grad=True)
     for y in (elu(x, -0.5), celu(x, -0.5)):
-        assert kept_by(y).data_ptr() == x.data_ptr()
+        assert saved_by(y).data_ptr() == x.data_ptr()
 
 
 def test_a_saturated_unit_passes_no_blame_and_no_nan() -> None:

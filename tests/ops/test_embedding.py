@@ -9,8 +9,8 @@ from bptrain.ops import embedding
 
 def test_the_indices_alone_are_kept() -> None:
     indices, weight = torch.tensor([1, 2]), torch.randn(4, 3, requires_grad=True)
-    (kept,) = embedding(indices, weight).grad_fn.saved_tensors
-    assert kept.data_ptr() == indices.data_ptr()
+    (saved,) = embedding(indices, weight).grad_fn.saved_tensors
+    assert saved.data_ptr() == indices.data_ptr()
 
 
 @pytest.mark.parametrize("norm_type", [1.0, 2.0, 3.5])

@@ -15,7 +15,7 @@ def test_a_contiguous_input_gives_a_view_that_may_be_changed_in_place() -> None:
     assert x.sum() == 24
 
 
-def test_nothing_is_kept_where_a_copy_is_made() -> None:
+def test_nothing_is_saved_where_a_copy_is_made() -> None:
     x = torch.randn(3, 4, requires_grad=True)
     y = flatten(x.t())
     assert y.grad_fn.name() == "FlattenFunctionBackward"

@@ -8,8 +8,8 @@ from bptrain.ops import glu
 
 def test_its_input_is_all_it_keeps() -> None:
     x = torch.randn(4, 6, requires_grad=True)
-    (kept,) = glu(x).grad_fn.saved_tensors
-    assert kept.data_ptr() == x.data_ptr()
+    (saved,) = glu(x).grad_fn.saved_tensors
+    assert saved.data_ptr() == x.data_ptr()
 
 
 @pytest.mark.parametrize(("shape", "dim"), [((4, 5), -1), ((3, 4), 0), ((), -1)])

@@ -9,22 +9,22 @@ from bptrain.ops import hardtanh, relu6
 NARROW = [torch.bfloat16, torch.float16]
 
 
-def kept_by(y: Tensor) -> Tensor:
-    (kept,) = y.grad_fn.saved_tensors
-    return kept
+def saved_by(y: Tensor) -> Tensor:
+    (saved,) = y.grad_fn.saved_tensors
+    return saved
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, *NARROW])
 def test_the_output_is_all_they_keep_where_the_dtype_holds_the_bounds(dtype: torch.dtype) -> None:
     x = torch.randn(4, 5, dtype=dtype, requires_grad=True)
     for y in (hardtanh(x), relu6(x), hardtanh(x, -16, 0.0625)):
-        assert kept_by(y).data_ptr() == y.data_ptr()
+        assert saved_by(y).data_ptr() == y.data_ptr()
 
 
 def test_float32_rounds_a_bound_alike_both_ways() -> None:
     x = torch.tensor([-5.0, 5.0, 0.1], requires_grad=True)
     y = hardtanh(x, -0.7, 0.7)
-    assert kept_by(y).data_ptr() == y.data_ptr()
+    assert saved_by(y).data_ptr() == y.data_ptr()
     y.sum().backward()
     assert x.grad.tolist() == [0, 0, 1]
 
@@ -36,7 +36,7 @@ def test_a_bound_that_is_rounded_lets_no_clamped_element_through(
 ) -> None:
     x = torch.tensor([-2e4, 2e4, 0.1], dtype=dtype, requires_grad=True)
     y = hardtanh(x, -bound, bound)
-    assert kept_by(y).data_ptr() == x.data_ptr()
+    assert saved_by(y).data_ptr() == x.data_ptr()
     y.sum().backward()
     assert x.grad.tolist() == [0, 0, 1]
 

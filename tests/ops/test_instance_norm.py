@@ -9,10 +9,10 @@ from bptrain.ops import group_norm, instance_norm
 def test_it_is_group_normalisation_with_a_group_for_each_channel() -> None:
     x = torch.randn(2, 3, 4, 5, dtype=torch.float64, requires_grad=True)
     weight = torch.rand(3, dtype=torch.float64, requires_grad=True)
-    pull = torch.randn_like(x)
-    ours = torch.autograd.grad(instance_norm(x, weight=weight), [x, weight], pull)
-    twin = torch.autograd.grad(group_norm(x, 3, weight), [x, weight], pull)
-    torch.testing.assert_close(ours, twin)
+    grad = torch.randn_like(x)
+    ours = torch.autograd.grad(instance_norm(x, weight=weight), [x, weight], grad)
+    reference = torch.autograd.grad(group_norm(x, 3, weight), [x, weight], grad)
+    torch.testing.assert_close(ours, reference)
 
 
 @pytest.mark.parametrize("shape", [(0, 3, 5), (2, 3, 0)])

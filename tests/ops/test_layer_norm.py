@@ -21,10 +21,10 @@ def test_bfloat16_statistics_keep_the_digits_of_a_large_mean(has_weight: bool) -
     torch.manual_seed(0)
     x = (torch.randn(8, 64) + 90).bfloat16().requires_grad_()
     wide = x.detach().double().requires_grad_()
-    pull = torch.randn(8, 64).bfloat16()
+    grad = torch.randn(8, 64).bfloat16()
     weight = torch.ones(64).bfloat16() if has_weight else None
-    layer_norm(x, [64], weight).backward(pull)
-    layer_norm(wide, [64]).backward(pull.double())
+    layer_norm(x, [64], weight).backward(grad)
+    layer_norm(wide, [64]).backward(grad.double())
     assert x.grad is not None
     assert wide.grad is not None
     error = (x.grad.double() - wide.grad).abs().max() / wide.grad.abs().max()

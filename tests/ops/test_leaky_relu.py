@@ -8,18 +8,18 @@ from bptrain.ops import leaky_relu, linear
 def test_its_kept_output_is_the_next_layers_kept_input() -> None:
     y = leaky_relu(torch.randn(4, 5, requires_grad=True))
     z = linear(y, torch.randn(3, 5, requires_grad=True))
-    (kept,) = y.grad_fn.saved_tensors
-    kept_by_linear, _ = z.grad_fn.saved_tensors
-    assert kept.data_ptr() == kept_by_linear.data_ptr() == y.data_ptr()
+    (saved,) = y.grad_fn.saved_tensors
+    saved_by_linear, _ = z.grad_fn.saved_tensors
+    assert saved.data_ptr() == saved_by_linear.data_ptr() == y.data_ptr()
 
 
 def test_a_negative_slope_keeps_the_input_whose_sign_the_output_hides() -> None:
     x = torch.tensor([-2.0, 2.0], requires_grad=True)
     y = leaky_relu(x, negative_slope=-1)
-    (kept,) = y.grad_fn.saved_tensors
+    (saved,) = y.grad_fn.saved_tensors
     y.sum().backward()
     assert y.tolist() == [2, 2]
-    assert kept.data_ptr() == x.data_ptr()
+    assert saved.data_ptr() == x.data_ptr()
     assert x.grad.tolist() == [-1, 1]
 
 

@@ -27,15 +27,15 @@ def test_a_far_channel_damps_nothing() -> None:
 
 def test_the_input_and_one_tensor_of_its_size_are_kept() -> None:
     x = torch.randn(2, 5, 3, requires_grad=True)
-    kept = []
+    saved = []
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
-        kept.append(tensor)
+        saved.append(tensor)
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         local_response_norm(x, 3)
-    assert [tensor.shape for tensor in kept] == [x.shape, x.shape]
+    assert [tensor.shape for tensor in saved] == [x.shape, x.shape]
 
 
 def test_wrong_arguments_are_named() -> None:

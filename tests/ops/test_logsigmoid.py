@@ -11,8 +11,8 @@ from bptrain.ops.kernels import use_kernels
 
 def test_its_input_is_all_it_keeps() -> None:
     x = torch.randn(4, 5, requires_grad=True)
-    (kept,) = logsigmoid(x).grad_fn.saved_tensors
-    assert kept.data_ptr() == x.data_ptr()
+    (saved,) = logsigmoid(x).grad_fn.saved_tensors
+    assert saved.data_ptr() == x.data_ptr()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

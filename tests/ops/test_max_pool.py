@@ -9,15 +9,15 @@ from bptrain.ops import adaptive_max_pool2d, max_pool1d, max_pool2d
 def test_the_winners_are_kept_and_the_input_is_not() -> None:
     x = torch.randn(2, 3, 4, 6, requires_grad=True)
     for y in (max_pool2d(x, 2), adaptive_max_pool2d(x, (2, 3))):
-        (kept,) = y.grad_fn.saved_tensors
-        assert (kept.shape, kept.dtype) == ((2, 3, 2, 3), torch.int64)
+        (saved,) = y.grad_fn.saved_tensors
+        assert (saved.shape, saved.dtype) == ((2, 3, 2, 3), torch.int64)
 
 
 def test_indices_that_are_returned_share_the_memory_of_those_kept() -> None:
     x = torch.randn(1, 2, 4, 4, requires_grad=True)
     y, indices = max_pool2d(x, 2, return_indices=True)
-    (kept,) = y.grad_fn.saved_tensors
-    assert kept.data_ptr() == indices.data_ptr()
+    (saved,) = y.grad_fn.saved_tensors
+    assert saved.data_ptr() == indices.data_ptr()
     assert not indices.requires_grad
 
 

@@ -9,7 +9,7 @@ COPIES = ["reflect", "replicate", "circular"]
 
 
 @pytest.mark.parametrize("mode", ["constant", *COPIES])
-def test_nothing_is_kept(mode: str) -> None:
+def test_nothing_is_saved(mode: str) -> None:
     x = torch.randn(1, 2, 5, 5, requires_grad=True)
     assert pad(x, (1, 2, 3, 1), mode).grad_fn.saved_tensors == ()
 

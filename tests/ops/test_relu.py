@@ -8,9 +8,9 @@ from bptrain.ops import linear, relu
 def test_its_kept_output_is_the_next_layers_kept_input() -> None:
     y = relu(torch.randn(4, 5, requires_grad=True))
     z = linear(y, torch.randn(3, 5, requires_grad=True))
-    (kept_by_relu,) = y.grad_fn.saved_tensors
-    kept_by_linear, _ = z.grad_fn.saved_tensors
-    assert kept_by_relu.data_ptr() == kept_by_linear.data_ptr() == y.data_ptr()
+    (saved_by_relu,) = y.grad_fn.saved_tensors
+    saved_by_linear, _ = z.grad_fn.saved_tensors
+    assert saved_by_relu.data_ptr() == saved_by_linear.data_ptr() == y.data_ptr()
 
 
 def test_the_slope_at_the_kink_is_zero() -> None:

@@ -27,16 +27,16 @@ def test_without_eps_it_is_that_of_the_statistics_dtype(dtype: torch.dtype) -> N
 
 def test_only_the_input_and_a_number_per_sample_are_kept() -> None:
     x = torch.randn(3, 8, requires_grad=True)
-    kept = []
+    saved = []
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
-        kept.append(tensor)
+        saved.append(tensor)
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         rms_norm(x, [8])
-    assert [tuple(tensor.shape) for tensor in kept] == [(3, 8), (3, 1)]
-    assert kept[0].data_ptr() == x.data_ptr()
+    assert [tuple(tensor.shape) for tensor in saved] == [(3, 8), (3, 1)]
+    assert saved[0].data_ptr() == x.data_ptr()
 
 
 def test_a_weight_of_another_dtype_leaves_the_inputs() -> None:

@@ -7,8 +7,8 @@ from bptrain.ops import sigmoid
 
 def test_its_output_is_all_it_keeps() -> None:
     y = sigmoid(torch.randn(4, 5, requires_grad=True))
-    (kept,) = y.grad_fn.saved_tensors
-    assert kept.data_ptr() == y.data_ptr()
+    (saved,) = y.grad_fn.saved_tensors
+    assert saved.data_ptr() == y.data_ptr()
 
 
 def test_a_saturated_unit_passes_no_blame_and_no_nan() -> None:

@@ -8,8 +8,8 @@ from bptrain.ops import log_softmax, softmax
 
 def test_its_output_is_all_it_keeps() -> None:
     y = softmax(torch.randn(4, 5, requires_grad=True), 1)
-    (kept,) = y.grad_fn.saved_tensors
-    assert kept.data_ptr() == y.data_ptr()
+    (saved,) = y.grad_fn.saved_tensors
+    assert saved.data_ptr() == y.data_ptr()
 
 
 def test_adding_to_all_scores_changes_nothing_so_gradients_sum_to_0() -> None:

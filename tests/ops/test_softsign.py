@@ -7,8 +7,8 @@ from bptrain.ops import softsign
 
 def test_its_output_is_all_it_keeps() -> None:
     y = softsign(torch.randn(4, 5, requires_grad=True))
-    (kept,) = y.grad_fn.saved_tensors
-    assert kept.data_ptr() == y.data_ptr()
+    (saved,) = y.grad_fn.saved_tensors
+    assert saved.data_ptr() == y.data_ptr()
 
 
 def test_it_saturates_more_slowly_than_tanh() -> None:

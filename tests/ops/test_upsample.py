@@ -9,7 +9,7 @@ from bptrain.ops import interpolate
 from bptrain.ops.upsample import ANTIALIASED, KERNELS
 
 
-def test_nothing_is_kept() -> None:
+def test_nothing_is_saved() -> None:
     x = torch.randn(1, 2, 3, 4, requires_grad=True)
     for mode in ("nearest", "bilinear", "bicubic"):
         assert interpolate(x, scale_factor=2, mode=mode).grad_fn.saved_tensors == ()
