@@ -38,6 +38,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+SIGPIPE = getattr(signal, "SIGPIPE", 13)  # which Windows does not have
 WHERE_GRADIENTS_ARE = "the backward of that layer: the rows marked WRONG name element and values"
 
 ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="the experiment, a YAML file")]
@@ -82,7 +83,7 @@ def fit_command(
         Path | None, typer.Option(help="the run's folder, in place of runs/NAME")
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="go on with the newest sound checkpoint of the run")
+        bool, typer.Option("--resume", help="resume from the newest valid checkpoint")
     ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="show shapes, parameters and memory; train nothing")
@@ -92,24 +93,40 @@ def fit_command(
     ] = False,
     overfit_one_batch: Annotated[
         bool,
-        typer.Option("--overfit-one-batch", help="can the model learn its first batch by heart?"),
+        typer.Option("--overfit-one-batch", help="can the model overfit its first batch?"),
     ] = False,
 ) -> None:
     """Train the experiment of CONFIG and test it."""
-    options = {
-        "--resume": resume,
+    alone = {
         "--dry-run": dry_run,
         "--fast-dev-run": fast_dev_run,
         "--overfit-one-batch": overfit_one_batch,
     }
     with errors_to_exit_codes(), naming_lines(config, overrides or []), StopRequest() as stop:
         with stop.noted():  # raised inside an import, it is swallowed or leaves half a module
-            from bptrain.commands.fit import fit
+            from bptrain.commands.fit import dev_run, fit, overfit
+            from bptrain.commands.fit import dry_run as show_plan
             from bptrain.experiment.config import ExperimentConfig
 
         loaded = load_config(ExperimentConfig, config, overrides or [])
-        given = [option for option, is_given in options.items() if is_given]
-        fit(loaded, given, run_dir, Output(), stop)
+        refuse_together({"--resume": resume, **alone}, run_dir)
+        if dry_run:
+            show_plan(loaded, Output(), stop)
+        elif fast_dev_run:
+            dev_run(loaded, Output(), stop)
+        elif overfit_one_batch:
+            overfit(loaded, Output(), stop)
+        else:
+            fit(loaded, run_dir, resume, Output(), stop)
+
+
+def refuse_together(options: dict[str, bool], run_dir: Path | None) -> None:
+    """Raise UsageError for two options of which each is a way to run, or for one without a run."""
+    given = [option for option, is_given in options.items() if is_given]
+    if len(given) > 1:
+        raise UsageError(f"{' and '.join(given)} exclude each other")
+    if run_dir is not None and given and given != ["--resume"]:
+        raise UsageError(f"{given[0]} leaves no run behind", hint="leave --run-dir out")
 
 
 @app.command()
@@ -302,7 +319,7 @@ def errors_to_exit_codes() -> Iterator[None]:
         raise
     except BrokenPipeError as error:  # the reader, such as `head`, has seen enough
         _drop_output()
-        raise typer.Exit(128 + signal.SIGPIPE) from error
+        raise typer.Exit(128 + SIGPIPE) from error
     except Exception as error:
         told = _output_refused(error) or _memory_refused(error) or _bug_report(error)
         print(told, file=sys.stderr)
@@ -360,4 +377,4 @@ def main() -> None:
         if not isinstance(error, BrokenPipeError):
             raise
         _drop_output()
-        sys.exit(128 + signal.SIGPIPE)
+        sys.exit(128 + SIGPIPE)

@@ -1,5 +1,6 @@
-"""`fit` in its manners: anew, resumed, dry, or as a rehearsal."""
+"""`fit`: train an experiment anew, resume it, or only look at what would be trained."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
@@ -7,40 +8,56 @@ from rich.console import Console
 from bptrain.commands.dev_run import fast_dev_run
 from bptrain.commands.overfit_one_batch import overfit_one_batch
 from bptrain.commands.plan_summary import print_plan
-from bptrain.errors import UsageError
 from bptrain.experiment.config import ExperimentConfig
-from bptrain.experiment.plan import plan
+from bptrain.experiment.plan import Plan, plan
 from bptrain.experiment.resuming import resume
 from bptrain.experiment.training import run
 from bptrain.train.memory import allocating, refuse_if_too_large
 from bptrain.train.signals import StopRequest
 
-RUNS = {"--resume"}  # of the options, those that make or go on with a run's folder
-
 
 def fit(
     config: ExperimentConfig,
-    options: list[str],
     run_dir: Path | None,
+    is_resumed: bool,
     console: Console,
     stop: StopRequest,
 ) -> None:
-    """Train the experiment in the manner that one of the options names, or anew without any."""
-    if len(options) > 1:
-        raise UsageError(f"{' and '.join(options)} exclude each other")
-    if run_dir is not None and set(options) - RUNS:
-        raise UsageError(f"{options[0]} leaves no run behind", hint="leave --run-dir out")
+    """Train the experiment to its end: anew, or resumed from its newest valid checkpoint."""
     with allocating():
-        planned = plan(config)
-        print_plan(planned, console)
-        match options:
-            case ["--dry-run"]:
-                refuse_if_too_large(planned.memory, planned.device)
-            case ["--fast-dev-run"]:
-                fast_dev_run(planned, console, stop)
-            case ["--overfit-one-batch"]:
-                overfit_one_batch(planned, console, stop)
-            case _:
-                begin = resume if options else run
-                made = begin(planned, run_dir, console, stop)
-                console.print(f"run directory {made}", highlight=False, soft_wrap=True)
+        train = resume if is_resumed else run
+        written = train(planned(config, console), run_dir, console, stop)
+        console.print(f"run directory {written}", highlight=False, soft_wrap=True)
+
+
+def dry_run(config: ExperimentConfig, console: Console, stop: StopRequest) -> None:
+    """Print shapes, parameters and memory, and refuse what does not fit; train nothing."""
+    with_plan(lambda plan, *_: refuse_if_too_large(plan.memory, plan.device), config, console, stop)
+
+
+def dev_run(config: ExperimentConfig, console: Console, stop: StopRequest) -> None:
+    """Train, evaluate and save for a few steps, and leave nothing behind."""
+    with_plan(fast_dev_run, config, console, stop)
+
+
+def overfit(config: ExperimentConfig, console: Console, stop: StopRequest) -> None:
+    """Train on the first batch alone."""
+    with_plan(overfit_one_batch, config, console, stop)
+
+
+def with_plan(
+    act: Callable[[Plan, Console, StopRequest], None],
+    config: ExperimentConfig,
+    console: Console,
+    stop: StopRequest,
+) -> None:
+    """Print the plan of an experiment, and do something with it."""
+    with allocating():
+        act(planned(config, console), console, stop)
+
+
+def planned(config: ExperimentConfig, console: Console) -> Plan:
+    """Return the plan of an experiment, and print it."""
+    made = plan(config)
+    print_plan(made, console)
+    return made

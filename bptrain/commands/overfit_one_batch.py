@@ -1,4 +1,4 @@
-"""`fit --overfit-one-batch`: train on the first batch alone; can the model learn it?"""
+"""`fit --overfit-one-batch`: train on the first batch alone; can the model overfit it?"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -15,10 +15,10 @@ from bptrain.train.loop import fit
 from bptrain.train.memory import allocating
 from bptrain.train.signals import StopRequest
 
-BY_HEART_STEPS = 200  # where train.steps does not say
+DEFAULT_STEPS = 200  # where train.steps does not say
 
 
-LEARNT = 0.1  # of the first loss, where there is no accuracy to judge by
+OVERFITTED_SHARE = 0.1  # of the first loss, where there is no accuracy to judge by
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,11 @@ class Repeated:
 
 
 def overfit_one_batch(plan: Plan, console: Console, stop: StopRequest) -> None:
-    """Train on the first batch alone, and say whether the model can learn it by heart.
+    """Train on the first batch alone, and say whether the model can overfit it.
 
     A model that cannot has a bug or a learning rate that is far off: more data will not help it.
     """
-    steps = plan.config.train.steps or BY_HEART_STEPS
+    steps = plan.config.train.steps or DEFAULT_STEPS
     train = plan.config.train.model_copy(update={"steps": steps})  # which the schedule spans
     with allocating():
         experiment = build(replace(plan, config=plan.config.model_copy(update={"train": train})))
@@ -67,24 +67,24 @@ def overfit_one_batch(plan: Plan, console: Console, stop: StopRequest) -> None:
             shown = format_values({"train/loss": last, **measured})
             console.print(f"step {step}/{steps}  {shown}", highlight=False, soft_wrap=True)
     said = f"one batch of {len(batch.targets[0]):,}: loss {first:.4g} -> {last:.4g}"
-    is_learnt = is_by_heart(first, last, measured.get("train/accuracy"))
-    console.print(verdict(f"{said} in {steps:,} steps", is_learnt), highlight=False, soft_wrap=True)
+    is_reached = is_overfitted(first, last, measured.get("train/accuracy"))
+    console.print(verdict(f"{said} in {steps:,} steps", is_reached), highlight=False, soft_wrap=True)
 
 
-def is_by_heart(first: float, last: float, accuracy: float | None) -> bool:
-    """Tell whether a batch is learnt: every answer right, or next to nothing left of the loss.
+def is_overfitted(first: float, last: float, accuracy: float | None) -> bool:
+    """Tell whether a batch is overfitted: every answer right, or next to nothing left of the loss.
 
     Label smoothing leaves a fifth of the first loss even where every answer is right.
     """
-    return accuracy == 1 or last < LEARNT * first
+    return accuracy == 1 or last < OVERFITTED_SHARE * first
 
 
-def verdict(fall: str, is_learnt: bool) -> str:
+def verdict(fall: str, is_reached: bool) -> str:
     """Return in a sentence or two what came of it."""
-    if is_learnt:
-        return f"{fall}. Learnt by heart."
+    if is_reached:
+        return f"{fall}. Overfitted."
     return (
-        f"{fall}. Not learnt by heart: try another optimizer.lr, more train.steps, and without "
+        f"{fall}. Not overfitted: try another optimizer.lr, more train.steps, and without "
         "what keeps a loss up (dropout, mixup, weight decay). If that does not help, look at the "
         "model, and at the labels."
     )

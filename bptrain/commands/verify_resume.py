@@ -4,8 +4,6 @@ Each part of the killed run is a process of its own, as it is for a user: what a
 and a checkpoint does not hold is lost.
 """
 
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -54,12 +52,14 @@ def verify_resume(config: ExperimentConfig, steps: int | None, kills: int) -> li
 def kill_after(config: Path, run_dir: Path, step: int) -> None:
     """Begin the run or go on with it, and kill it once a checkpoint of `step` or later is there."""
     with started(config, run_dir) as process:
+        was_killed = False
         while process.poll() is None and last_step(run_dir) < step:
             time.sleep(POLL_S)
         if process.poll() is None:
-            os.kill(process.pid, signal.SIGKILL)
+            process.kill()
+            was_killed = True
         told = process.communicate()[1]
-    if process.returncode not in (0, -signal.SIGKILL):
+    if process.returncode != 0 and not was_killed:
         refuse(told, process.returncode)
 
 

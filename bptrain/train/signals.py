@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import TypeVar
 
-STOPPING = (signal.SIGINT, signal.SIGTERM)
+NAMES = ("SIGINT", "SIGTERM", "SIGBREAK")  # the last is Ctrl-Break, on Windows alone
+STOPPING = tuple(getattr(signal, name) for name in NAMES if hasattr(signal, name))
 
 Item = TypeVar("Item")
 

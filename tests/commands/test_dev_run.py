@@ -35,7 +35,7 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("name", [*KINDS, *MODELS])
-def test_a_fast_rehearsal_works_for_all_and_leaves_nothing(
+def test_a_dev_run_works_for_all_and_leaves_nothing(
     bptrain: Callable, tmp_path: Path, temporary: Path, name: str
 ) -> None:
     config = MODELS.get(name, tmp_path / "c.yaml")
@@ -50,7 +50,7 @@ def test_a_fast_rehearsal_works_for_all_and_leaves_nothing(
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_a_rehearsal_that_fails_has_the_codes_of_a_run_and_leaves_nothing(
+def test_a_dev_run_that_fails_has_the_codes_of_a_run_and_leaves_nothing(
     bptrain: Callable, tmp_path: Path, temporary: Path
 ) -> None:
     result = bptrain(
@@ -61,7 +61,7 @@ def test_a_rehearsal_that_fails_has_the_codes_of_a_run_and_leaves_nothing(
 
 
 @pytest.mark.parametrize("option", ["--fast-dev-run", "--overfit-one-batch"])
-def test_a_stopped_rehearsal_promises_no_checkpoint(
+def test_a_stopped_dev_run_promises_no_checkpoint(
     bptrain: Callable,
     tmp_path: Path,
     temporary: Path,
@@ -88,12 +88,12 @@ def test_a_stopped_rehearsal_promises_no_checkpoint(
     assert list(tmp_path.rglob("*")) == [temporary]
 
 
-def test_a_batch_learnt_by_heart_is_called_so(
+def test_a_batch_learnt_by_overfitting_is_called_so(
     bptrain: Callable, tmp_path: Path, temporary: Path
 ) -> None:
     result = bptrain("fit", DIGITS, "train.steps=40", "--overfit-one-batch")
     assert result.exit_code == 0
-    assert result.stdout.strip().endswith("in 40 steps. Learnt by heart.")
+    assert result.stdout.strip().endswith("in 40 steps. Overfitted.")
     steps = [line for line in result.stdout.splitlines() if line.startswith("step ")]
     losses = [float(line.split("loss ")[1].split()[0]) for line in steps]
     assert losses[0] > 4 > 1 > losses[-1]
@@ -104,26 +104,26 @@ def test_a_batch_that_is_not_learnt_gets_advice(bptrain: Callable) -> None:
     words = ["train.steps=10", "optimizer.lr=1e-6"]
     result = bptrain("fit", DIGITS, *words, "--overfit-one-batch")
     assert result.exit_code == 0
-    assert "Not learnt by heart: try another optimizer.lr" in result.stdout
+    assert "Not overfitted: try another optimizer.lr" in result.stdout
 
 
-def test_the_schedule_of_a_batch_by_heart_spans_its_steps(bptrain: Callable) -> None:
+def test_the_schedule_of_a_batch_by_overfitting_spans_its_steps(bptrain: Callable) -> None:
     # of the 2 steps that the run itself would have, the second has a rate of 0
     words = ["data.batch_size=2000", "train.epochs=2", "schedule.warmup_steps=1"]
     result = bptrain("fit", DIGITS, *words, "--overfit-one-batch")
-    assert "in 200 steps. Learnt by heart." in result.stdout
+    assert "in 200 steps. Overfitted." in result.stdout
 
 
-def test_numbers_are_learnt_by_heart_too(bptrain: Callable) -> None:
+def test_numbers_are_learnt_by_overfitting_too(bptrain: Callable) -> None:
     Path("c.yaml").write_text(
         "data: {kind: adding, samples: 80, length: 3, batch_size: 16}\n"
         "model: {kind: rnn, cell: gru, hidden: 16}\noptimizer: {kind: adam, lr: 0.01}\n"
     )
     told = bptrain("fit", "c.yaml", "--overfit-one-batch").stdout
     assert "one batch of 16" in told
-    assert "Learnt by heart." in told
+    assert "Overfitted." in told
     told = bptrain("fit", "c.yaml", "optimizer.lr=1e-7", "--overfit-one-batch").stdout
-    assert "Not learnt by heart" in told
+    assert "Not overfitted" in told
 
 
 @pytest.mark.parametrize(

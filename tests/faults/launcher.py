@@ -19,6 +19,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -136,6 +137,8 @@ class Launcher:
 
 def serve() -> None:
     """Fork a child for each line of standard input."""
+    import matplotlib.backends.backend_agg
+    import matplotlib.figure  # noqa: F401  # imported where it is used, by each child otherwise
     from PIL import Image
 
     # the command line alone leaves torch out
@@ -145,6 +148,7 @@ def serve() -> None:
     import bptrain.commands.predict  # noqa: F401
 
     Image.preinit()
+    tempfile.gettempdir()  # which tries the folder by writing into it, once a process
     gc.freeze()  # or the first collection in a child would copy every page
     for line in sys.stdin:
         job = json.loads(line)
