@@ -68,7 +68,8 @@ def overfit_one_batch(plan: Plan, console: Console, stop: StopRequest) -> None:
             console.print(f"step {step}/{steps}  {shown}", highlight=False, soft_wrap=True)
     said = f"one batch of {len(batch.targets[0]):,}: loss {first:.4g} -> {last:.4g}"
     is_reached = is_overfitted(first, last, measured.get("train/accuracy"))
-    console.print(verdict(f"{said} in {steps:,} steps", is_reached), highlight=False, soft_wrap=True)
+    sentence = verdict(f"{said} in {steps:,} steps", is_reached)
+    console.print(sentence, highlight=False, soft_wrap=True)
 
 
 def is_overfitted(first: float, last: float, accuracy: float | None) -> bool:
