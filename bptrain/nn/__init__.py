@@ -1,6 +1,6 @@
 """Modules: they own the parameters, mirror torch.nn and compute with `bptrain.ops`.
 
-Names, constructor arguments, defaults, parameter names, initialisation, repr and state_dict keys
+Names, constructor arguments, defaults, parameter names, initialization, repr and state_dict keys
 are torch.nn's, so that state_dicts load both ways. An option that is not offered raises
 NotImplementedError in the constructor, naming it.
 """

@@ -7,14 +7,14 @@ from bptrain.ops.cat import cat
 
 
 class Concat(torch.nn.Module):
-    """Tensors side by side along `dim`, by default their channels."""
+    """Tensors concatenated along `dim`, by default their channels."""
 
     def __init__(self, dim: int = 1) -> None:
         super().__init__()
         self.dim = dim
 
     def forward(self, *tensors: Tensor) -> Tensor:
-        """Return the tensors side by side."""
+        """Return the concatenated tensors."""
         return cat(tensors, self.dim)
 
     def extra_repr(self) -> str:

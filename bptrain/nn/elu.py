@@ -32,7 +32,7 @@ class CELU(torch.nn.CELU):
 
 
 class SELU(torch.nn.SELU):
-    """The ELU that keeps mean 0 and variance 1, if weights are drawn with variance 1 / fan-in."""
+    """The ELU that preserves mean 0 and variance 1 where weights have variance 1 / fan-in."""
 
     def __init__(self, inplace: bool = False) -> None:
         refuse_inplace(inplace)

@@ -10,9 +10,9 @@ def refuse_legacy_reduction(size_average: object, reduce: object) -> None:
 
 
 def refuse_inplace(inplace: bool) -> None:
-    """Raise NotImplementedError if `inplace` is asked for."""
+    """Raise NotImplementedError if `inplace` is True."""
     if inplace:
         raise NotImplementedError(
             "inplace=True is not offered: inputs are never modified, the layer before may have "
-            "kept the one that would be erased"
+            "saved the one that would be overwritten"
         )

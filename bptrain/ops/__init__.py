@@ -1,9 +1,11 @@
 """The mathematics: forward and backward of each operation, one file each.
 
 Every file reads in the same order: the docstring derives the backward pass, `forward` and
-`backward` are pure functions whose lines stand in the order and letters of that derivation, a
-short `torch.autograd.Function` hands them to autograd, and the public function (its name,
-arguments and order are torch.nn.functional's) comes last.
+`backward` are pure functions whose lines stand in the order and letters of that derivation,
+`fused_forward` and `fused_backward` are a library's kernels of the same, `operation` makes a
+differentiable function of them, and the public function (its name, arguments and order are
+torch.nn.functional's) comes last. `operation.py` says what these functions take and return,
+`kernels.py` chooses between formula and kernel, `precision.py` has autocast's dtypes.
 
 Letters
     N batch            T time steps        K classes
@@ -15,7 +17,7 @@ Letters
     x', y', ...    the loss's gradient by x, by y, ...: in the code grad_x, grad_y, ...
     L              the loss, one number
 
-The rule behind every file is the chain rule: the backward pass is handed y' = dL/dy and returns
+The rule behind every file is the chain rule: the backward pass is given y' = dL/dy and returns
 
     x'_i = sum_j y'_j dy_j/dx_i        for each tensor x that the forward pass read.
 

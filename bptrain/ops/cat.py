@@ -60,7 +60,7 @@ cat_function = operation(forward, backward, precision=WIDEST)
 
 
 def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
-    """Return the tensors side by side along `dim`; their other axes must agree.
+    """Return the tensors concatenated along `dim`; their other axes must agree.
 
     As in torch an empty vector may stand among tensors of any shape. Raises ValueError for no
     tensor, or for shapes that do not fit.

@@ -62,7 +62,7 @@ glu_function = operation(
 def glu(input: Tensor, dim: int = -1) -> Tensor:
     """Return the first half of input along `dim`, times the sigmoid of the second half.
 
-    Raises ValueError for a `dim` that input has not, or whose size is odd.
+    Raises ValueError for a `dim` that input does not have, or whose size is odd.
     """
     dim = checked_axis(dim, input)
     if input.dim() == 0 or input.shape[dim] % 2:

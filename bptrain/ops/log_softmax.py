@@ -71,7 +71,7 @@ def log_softmax(input: Tensor, dim: int | None = None, dtype: torch.dtype | None
     """Return log(softmax(input)) along `dim`, computed and returned in `dtype` if it is given.
 
     dim=None chooses as torch does, without its warning. Raises ValueError for a `dim` that input
-    has not.
+    does not have.
     """
     dim = implicit_axis(input) if dim is None else checked_axis(dim, input)
     return log_softmax_function(input, dim, dtype)

@@ -67,14 +67,14 @@ softmax_function = operation(
 
 
 def largest(x: Tensor, dim: int) -> Tensor:
-    """Return m, which keeps every exponent at or below 0; of an empty x any number."""
+    """Return m, so that no exponent is above 0; of an empty x any number."""
     return x.amax(dim, keepdim=True) if x.numel() else x.new_zeros(())
 
 
 def implicit_axis(input: Tensor) -> int:
     """Return the axis that torch takes for dim=None: the classes of [K], [N, K] or [N, K, H, W].
 
-    Of three axes it takes the first: torch has it so from the time before batches.
+    Of three axes it takes the first: in torch this dates from the time before batches.
     """
     return 0 if input.dim() in (0, 1, 3) else 1
 
@@ -83,7 +83,7 @@ def softmax(input: Tensor, dim: int | None = None, dtype: torch.dtype | None = N
     """Return the softmax of input along `dim`, computed and returned in `dtype` if it is given.
 
     dim=None chooses as torch does, without its warning. Raises ValueError for a `dim` that input
-    has not.
+    does not have.
     """
     dim = implicit_axis(input) if dim is None else checked_axis(dim, input)
     return softmax_function(input, dim, dtype)

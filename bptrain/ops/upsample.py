@@ -176,15 +176,15 @@ def interpolate(
 def scales_of_changes(
     kernel: str, lengths: Sequence[int], size: Sequence[int], scales: tuple[float | None, ...]
 ) -> tuple[float | None, ...]:
-    """Return the scales, None for an axis that keeps its length and is copied."""
+    """Return the scales, None for an axis whose length stays and which is copied."""
     # Symptom: 4 positions at scale 1.24, again 4, had the gradient of another function:
     # <J v, y'> != <v, J^T y'>. Cause: for such an axis some of torch's kernels follow the scale and
     # others copy, of one mode forward (nearest, bicubic) or backward (antialias) and by the
     # layout. Remedy: without the scale all of them copy. These two follow it both ways:
     if "exact" in kernel or (kernel == KERNELS["bicubic", 2] and tuple(lengths) != tuple(size)):
         return scales
-    kept = [length == outputs for length, outputs in zip(lengths, size, strict=True)]
-    return tuple(None if stays else s for stays, s in zip(kept, scales, strict=True))
+    is_same = [length == outputs for length, outputs in zip(lengths, size, strict=True)]
+    return tuple(None if same else s for same, s in zip(is_same, scales, strict=True))
 
 
 def checked_mode(mode: str) -> None:

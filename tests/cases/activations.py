@@ -31,7 +31,7 @@ def _activation(
     """Return the cases that every function of one element has.
 
     scale   of the inputs, so that they fall on both sides of each kink
-    scalar  a value whose gradient tells what is kept
+    scalar  a value whose gradient tells what is saved
     """
 
     def of(*shape: int) -> Draw:
@@ -69,7 +69,7 @@ def _at(op: str, why: str, *values: float, **options: Any) -> OpCase:
     return OpCase(op, f"at {values} {options or ''}", why, _values(*values), options, smooth=False)
 
 
-def _learned_leak(
+def _learned_slope(
     *shape: int, weights: tuple[int, ...] = (1,), shift: float = 0.0, scale: float = 1.0
 ) -> Draw:
     return lambda draw: {
@@ -78,7 +78,7 @@ def _learned_leak(
     }
 
 
-def _leak_of(*values: float) -> Draw:
+def _slope_at(*values: float) -> Draw:
     return lambda draw: {"input": draw.values(*values), "weight": draw.values(0.25)}
 
 
@@ -89,16 +89,16 @@ def _prelu(
 
 
 def _frozen(constant: str) -> list[OpCase]:
-    """Return cases in which one of the two gradients is not wanted: the other is made alone."""
+    """Return cases in which one of the two gradients is not needed: the other is computed alone."""
     why = f"the other gradient without that of {constant}"
-    one, channels = _learned_leak(4, 5, shift=-2.0), _learned_leak(2, 3, 2, 2, weights=(3,))
+    one, channels = _learned_slope(4, 5, shift=-2.0), _learned_slope(2, 3, 2, 2, weights=(3,))
     return [
         _prelu(f"constant {constant}", why, one, constants=(constant,)),
         _prelu(f"constant {constant}, channels", why, channels, constants=(constant,)),
         _prelu(
             f"constant {constant}, at the kink",
             SLOPES,
-            _leak_of(-1.0, 0.0, 1.0),
+            _slope_at(-1.0, 0.0, 1.0),
             smooth=False,
             constants=(constant,),
         ),
@@ -118,13 +118,15 @@ OPS = [
     *_activation("leaky_relu"),
     _options("leaky_relu", "y > 0 tells the sign of x", negative_slope=0.3),
     _options("leaky_relu", "it is ReLU, and y = 0 tells the sign", negative_slope=0.0),
-    _options("leaky_relu", "y > 0 on both sides: x must be kept", negative_slope=-0.5),
-    _options("leaky_relu", "y > 0 tells the sign, the leak is the wider", negative_slope=2),
+    _options("leaky_relu", "y > 0 on both sides: x must be saved", negative_slope=-0.5),
+    _options(
+        "leaky_relu", "y > 0 tells the sign, the slope below 0 is the larger", negative_slope=2
+    ),
     _at("leaky_relu", SLOPES, -1, 0, 1, negative_slope=0.3),
     *_activation("elu", scalar=-0.7),
     _options("elu", "the constant of the slope is alpha", alpha=0.5),
     _options("elu", "y = 0 on one side: it is ReLU", alpha=0.0),
-    _options("elu", "y > 0 on both sides: x must be kept", alpha=-1.5),
+    _options("elu", "y > 0 on both sides: x must be saved", alpha=-1.5),
     _options("elu", "an int where torch takes one", alpha=2),
     _at("elu", SLOPES, -1, 0, 1, alpha=0.5),
     *_activation("selu", scalar=-0.7),
@@ -132,7 +134,7 @@ OPS = [
     *_activation("celu", scalar=-0.7),
     _options("celu", "the exponential is stretched", alpha=2.0),
     _options("celu", "the exponential is squeezed", alpha=0.25),
-    _options("celu", "an exponential that grows: x must be kept", alpha=-0.5),
+    _options("celu", "an exponential that grows: x must be saved", alpha=-0.5),
     _at("celu", SLOPES, -1, 0, 1, alpha=0.5),
     *_activation("gelu"),
     _options("gelu", "the other formula", approximate="tanh"),
@@ -164,27 +166,29 @@ OPS = [
     *_activation("logsigmoid"),
     _at("logsigmoid", "1 - e^y would be 0 here, the slope is not", 25, 30, 35),
     _at("logsigmoid", "the slope becomes 1, but not too soon", -20.5, -25, -39, -40, -41),
-    _prelu("one weight", "shared by all: w' sums over the channels too", _learned_leak(4, 5)),
-    _prelu("channels", "w' sums over the batch", _learned_leak(4, 5, weights=(5,))),
-    _prelu("images", "w' sums over trailing axes", _learned_leak(2, 3, 2, 2, weights=(3,))),
-    _prelu("images, one weight", "both memory formats", _learned_leak(2, 3, 2, 2)),
-    _prelu("sequence", "three axes", _learned_leak(2, 3, 4, weights=(3,))),
-    _prelu("one channel", "its axis may not vanish", _learned_leak(4, 1, 3)),
-    _prelu("vector", "an axis that is no channel", _learned_leak(6)),
+    _prelu("one weight", "shared by all: w' sums over the channels too", _learned_slope(4, 5)),
+    _prelu("channels", "w' sums over the batch", _learned_slope(4, 5, weights=(5,))),
+    _prelu("images", "w' sums over trailing axes", _learned_slope(2, 3, 2, 2, weights=(3,))),
+    _prelu("images, one weight", "both memory formats", _learned_slope(2, 3, 2, 2)),
+    _prelu("sequence", "three axes", _learned_slope(2, 3, 4, weights=(3,))),
+    _prelu("one channel", "its axis may not vanish", _learned_slope(4, 1, 3)),
+    _prelu("vector", "an axis that is no channel", _learned_slope(6)),
     _prelu(
         "scalar",
         "no axis at all",
         lambda draw: {"input": draw.values(-0.7).view(()), "weight": draw.values(0.25)},
     ),
-    _prelu("scalar weight", "w' has no axis either", _learned_leak(4, 5, weights=())),
-    _prelu("empty", "w' is 0", _learned_leak(0, 5, weights=(5,))),
-    _prelu("no channels", "neither x nor w has an element", _learned_leak(4, 0, weights=(0,))),
-    _prelu("negative", "y > 0 on both sides", _learned_leak(4, 5, shift=-2.0)),
-    _prelu("large", "a leak wider than the gate", _learned_leak(4, 5, weights=(5,), shift=3.0)),
-    _prelu("at the kink", SLOPES, _leak_of(-1.0, 0.0, 1.0), smooth=False),
-    _prelu("saturated", "no bound", _leak_of(*EXTREMES), smooth=False),
-    _prelu("not finite", "NaN must reach w'", _leak_of(nan, 1.0, -1.0), smooth=False),
-    _prelu("infinite", "an inf that passes is no leak", _leak_of(inf, 1.0, -1.0), smooth=False),
+    _prelu("scalar weight", "w' has no axis either", _learned_slope(4, 5, weights=())),
+    _prelu("empty", "w' is 0", _learned_slope(0, 5, weights=(5,))),
+    _prelu("no channels", "neither x nor w has an element", _learned_slope(4, 0, weights=(0,))),
+    _prelu("negative", "y > 0 on both sides", _learned_slope(4, 5, shift=-2.0)),
+    _prelu("large", "a slope larger than 1", _learned_slope(4, 5, weights=(5,), shift=3.0)),
+    _prelu("at the kink", SLOPES, _slope_at(-1.0, 0.0, 1.0), smooth=False),
+    _prelu("saturated", "no bound", _slope_at(*EXTREMES), smooth=False),
+    _prelu("not finite", "NaN must reach w'", _slope_at(nan, 1.0, -1.0), smooth=False),
+    _prelu(
+        "infinite", "an inf above 0 adds nothing to w'", _slope_at(inf, 1.0, -1.0), smooth=False
+    ),
     *_frozen("input"),
     *_frozen("weight"),
     _glu("matrix", "the usual shape", _elements(4, 6)),
@@ -211,7 +215,7 @@ MODULES = [
     ],
     ModuleCase("Tanh", "images", {}, _elements(2, 3, 2, 2)),
     ModuleCase("GELU", "evaluation is the same", {}, ONE_INPUT, training=False),
-    ModuleCase("LeakyReLU", "a wider leak", {"negative_slope": 0.3}, ONE_INPUT),
+    ModuleCase("LeakyReLU", "a larger slope", {"negative_slope": 0.3}, ONE_INPUT),
     ModuleCase("LeakyReLU", "a negative slope", {"negative_slope": -0.3}, ONE_INPUT),
     ModuleCase("ELU", "another alpha", {"alpha": 0.5}, ONE_INPUT),
     ModuleCase("ELU", "a negative alpha", {"alpha": -0.5}, ONE_INPUT),
@@ -248,11 +252,11 @@ MODULES = [
     ModuleCase("GLU", "channels", {"dim": 1}, _elements(2, 4, 2, 2)),
 ]
 
-ERASES = "the layer before may have kept what it erases"
+OVERWRITES = "the layer before may have saved what it overwrites"
 DEPRECATED = "torch deprecated it, min_val and max_val say the same"
 REFUSED = [
     *[
-        Refusal(name, {"inplace": True}, "inplace", ERASES)
+        Refusal(name, {"inplace": True}, "inplace", OVERWRITES)
         for name in (
             *("ReLU", "LeakyReLU", "ELU", "SELU", "CELU", "SiLU", "Mish", "Hardtanh", "ReLU6"),
             *("Hardsigmoid", "Hardswish"),

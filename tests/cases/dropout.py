@@ -1,4 +1,4 @@
-"""Cases of the dropouts. Each run draws its mask from the same seed, as its twin does."""
+"""Cases of the dropouts: each run and its torch.nn counterpart draw the mask from the same seed."""
 
 from collections.abc import Callable
 from math import inf, nan
@@ -34,7 +34,7 @@ def _any_dropout(op: str, *shape: int) -> list[OpCase]:
         OpCase(
             op,
             "not finite",
-            "a silenced NaN reaches the monitor, as 0 times NaN",
+            "a dropped NaN reaches the monitor, as 0 times NaN",
             _not_finite,
             {"training": True},
             smooth=False,
@@ -76,6 +76,8 @@ MODULES = [
 ]
 
 REFUSED = [
-    Refusal(module, {"inplace": True}, "inplace", "the layer before may have kept what it erases")
+    Refusal(
+        module, {"inplace": True}, "inplace", "the layer before may have saved what it overwrites"
+    )
     for module in ("Dropout", "Dropout1d", "Dropout2d", "AlphaDropout")
 ]

@@ -52,7 +52,7 @@ OPS = [
     _pad("cut", "negative numbers cut off: x' is 0 there", (3, 4), (-1, -2, 0, -1)),
     _pad("grow and cut", "both at once", (3, 4), (2, -1, -2, 3), value=-1.0),
     _pad("every axis", "as many axes as there are", (2, 2, 3), (1, 0, 0, 2, 1, 1)),
-    _pad("images", "the memory format is kept", (1, 2, 4, 3), (1, 2, 0, 1)),
+    _pad("images", "the memory format is preserved", (1, 2, 4, 3), (1, 2, 0, 1)),
     _pad("no frame", "nothing to do, and nothing shared with the input", (2, 3), (0, 0)),
     _pad("no axis", "an empty list leaves a scalar alone", (), ()),
     _pad("empty", "an empty batch must not fail", (0, 3), (1, 2)),

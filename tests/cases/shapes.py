@@ -46,7 +46,7 @@ def _as_one_list(function: Callable[..., Any], tensors: Tensors) -> Any:
 
 
 class Add(torch.nn.Module):
-    """The twin of ours by torch's own means; torch.nn has none."""
+    """The reference by torch's own operation; torch.nn has none."""
 
     def forward(self, input: Tensor, other: Tensor) -> Tensor:
         """Return the sum."""
@@ -54,14 +54,14 @@ class Add(torch.nn.Module):
 
 
 class Concat(torch.nn.Module):
-    """The twin of ours by torch's own means; torch.nn has none."""
+    """The reference by torch's own operation; torch.nn has none."""
 
     def __init__(self, dim: int = 1) -> None:
         super().__init__()
         self.dim = dim
 
     def forward(self, *tensors: Tensor) -> Tensor:
-        """Return the tensors side by side."""
+        """Return the concatenated tensors."""
         return torch.cat(tensors, self.dim)
 
     def extra_repr(self) -> str:
@@ -123,7 +123,7 @@ OPS = [
     _cat("last", "an axis counted from the end", _parts((2, 3), (2, 1)), dim=-1),
     _cat("one tensor", "nothing to put beside it", _parts((2, 3)), dim=1),
     _cat("four", "many", _parts((1,), (2,), (3,), (1,))),
-    _cat("planes", "channels_last is kept", _parts((2, 1, 2, 3), (2, 2, 2, 3)), dim=1),
+    _cat("planes", "channels_last is preserved", _parts((2, 1, 2, 3), (2, 2, 2, 3)), dim=1),
     _cat("a part of length 0", "its gradient is empty", _parts((2, 3), (2, 0), (2, 1)), dim=1),
     _cat(
         "an empty vector", "torch lets it stand by any shape", _parts((2, 3), (0,), (2, 1)), dim=1
@@ -139,17 +139,27 @@ OPS = [
     _resize("nearest, volume", "three axes", _normal(1, 2, 2, 2, 3), scale_factor=(1, 2, 1.5)),
     _resize("nearest, size", "a size that does not divide", _normal(1, 2, 3, 4), size=(5, 7)),
     _resize("nearest, smaller", "inputs left out get no gradient", _normal(1, 2, 5, 4), size=2),
-    _resize("nearest, odd scale", "places follow the scale", _normal(1, 2, 3, 4), scale_factor=1.7),
+    _resize(
+        "nearest, odd scale", "positions follow the scale", _normal(1, 2, 3, 4), scale_factor=1.7
+    ),
     _resize(
         "nearest, recomputed",
-        "places follow the sizes",
+        "positions follow the sizes",
         _normal(1, 1, 10),
         scale_factor=1.24,
         recompute_scale_factor=True,
     ),
     _resize("nearest, empty", "an empty batch", _normal(0, 2, 2, 3), scale_factor=2),
-    _resize("exact, line", "half a place on", _normal(2, 2, 4), size=3, mode="nearest-exact"),
-    _resize("exact", "half a place on", _normal(1, 2, 3, 4), size=(5, 3), mode="nearest-exact"),
+    _resize(
+        "exact, line", "shifted by half a position", _normal(2, 2, 4), size=3, mode="nearest-exact"
+    ),
+    _resize(
+        "exact",
+        "shifted by half a position",
+        _normal(1, 2, 3, 4),
+        size=(5, 3),
+        mode="nearest-exact",
+    ),
     _resize("exact, volume", "three axes", _normal(1, 1, 2, 3, 2), size=3, mode="nearest-exact"),
     _resize("linear", "one axis", _normal(2, 2, 4), size=7, mode="linear"),
     _resize(
@@ -166,7 +176,7 @@ OPS = [
     ),
     _resize(
         "bilinear, odd scale",
-        "places follow the scale",
+        "positions follow the scale",
         _normal(1, 2, 3, 4),
         scale_factor=1.7,
         mode="bilinear",
@@ -174,7 +184,7 @@ OPS = [
     ),
     _resize(
         "bilinear, recomputed",
-        "places follow the sizes",
+        "positions follow the sizes",
         _normal(1, 2, 3, 4),
         scale_factor=1.7,
         mode="bilinear",
@@ -232,7 +242,7 @@ OPS = [
     OpCase(
         "interpolate",
         "bilinear, antialiased, corners",
-        "the scale of corners that meet, the places of those that do not",
+        "the scale of corners that meet, the positions of those that do not",
         _normal(1, 1, 6, 3),
         {"size": (3, 5), "mode": "bilinear", "antialias": True, "align_corners": True},
         dtypes=ANTIALIASED,

@@ -64,7 +64,7 @@ OPS = [
     *_softmaxes("long", "an axis longer than a vector register", _scores(2, 30), dim=1),
     *_softmaxes("transposed", "strides other than contiguous", _transposed, dim=1),
     *_softmaxes("one class", "y is 1 and its gradient 0", _scores(4, 1), dim=1),
-    *_softmaxes("scalar", "an axis 0 is pretended", _scores(), dim=0),
+    *_softmaxes("scalar", "a scalar has an axis 0", _scores(), dim=0),
     *_softmaxes("scalar, from the end", "axis -1 too", _scores(), dim=-1),
     *_softmaxes("empty", "an empty batch", _scores(0, 5), dim=1),
     *_softmaxes("no class", "an empty axis", _scores(4, 0), dim=1),
@@ -117,14 +117,18 @@ class _LogSoftmax(torch.nn.LogSoftmax):
 
 MODULES = [
     case
-    for twin in (_Softmax, _LogSoftmax)
+    for reference in (_Softmax, _LogSoftmax)
     for case in (
         ModuleCase(
-            twin.__name__[1:], "dim is chosen as torch does", {}, _scores(2, 3, 4), reference=twin
+            reference.__name__[1:],
+            "dim is chosen as torch does",
+            {},
+            _scores(2, 3, 4),
+            reference=reference,
         ),
-        ModuleCase(twin.__name__[1:], "classes", {"dim": 1}, _scores(4, 5)),
+        ModuleCase(reference.__name__[1:], "classes", {"dim": 1}, _scores(4, 5)),
         ModuleCase(
-            twin.__name__[1:],
+            reference.__name__[1:],
             "last axis, evaluation",
             {"dim": -1},
             _scores(2, 3, 4),

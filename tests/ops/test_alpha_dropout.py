@@ -7,11 +7,11 @@ from bptrain.ops import alpha_dropout
 from bptrain.ops.alpha_dropout import FLOOR, scale
 
 
-def test_the_floor_is_the_lowest_value_of_selu() -> None:
+def test_the_lowest_value_of_selu_is_known() -> None:
     assert torch.selu(torch.tensor(-1e9).double()).item() == pytest.approx(-FLOOR, rel=1e-12)
 
 
-def test_one_byte_is_kept_for_each_unit() -> None:
+def test_one_byte_is_saved_for_each_unit() -> None:
     (saved,) = alpha_dropout(torch.randn(4, 6, requires_grad=True), 0.5, True).grad_fn.saved_tensors
     assert saved.nbytes == 4 * 6
 
@@ -32,7 +32,7 @@ def test_mean_and_variance_are_restored(p: float) -> None:
     assert y.var().item() == pytest.approx(1, abs=0.022)
 
 
-def test_a_unit_at_the_floor_does_not_show_whether_it_was_dropped() -> None:
+def test_a_unit_at_selus_lowest_value_does_not_show_whether_it_was_dropped() -> None:
     torch.manual_seed(0)
     y = alpha_dropout(torch.full((100,), -FLOOR, dtype=torch.float64), 0.5, True)
     assert y.unique().numel() == 1

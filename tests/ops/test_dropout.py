@@ -11,7 +11,7 @@ def saved_bytes(y: Tensor) -> int:
     return sum(each.nbytes for each in y.grad_fn.saved_tensors if each is not None)
 
 
-def test_one_byte_is_kept_for_each_unit_or_channel() -> None:
+def test_one_byte_is_saved_for_each_unit_or_channel() -> None:
     x = torch.randn(4, 6, 5, 5, requires_grad=True)
     assert saved_bytes(dropout(x)) == 4 * 6 * 5 * 5
     assert saved_bytes(dropout2d(x)) == 4 * 6

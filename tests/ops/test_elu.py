@@ -14,19 +14,19 @@ def saved_by(y: Tensor) -> Tensor:
     return saved
 
 
-def test_the_output_is_all_they_keep() -> None:
+def test_the_output_is_all_they_save() -> None:
     x = torch.randn(4, 5, requires_grad=True)
     for y in (elu(x), elu(x, 0.5), celu(x), celu(x, 3), selu(x), elu(x, 0)):
         assert saved_by(y).data_ptr() == y.data_ptr()
 
 
-def test_a_negative_alpha_keeps_the_input() -> None:
+def test_a_negative_alpha_saves_the_input() -> None:
     x = torch.randn(4, 5, requires_grad=True)
     for y in (elu(x, -0.5), celu(x, -0.5)):
         assert saved_by(y).data_ptr() == x.data_ptr()
 
 
-def test_a_saturated_unit_passes_no_blame_and_no_nan() -> None:
+def test_a_saturated_unit_has_a_gradient_of_0_and_not_nan() -> None:
     x = torch.tensor([-1e30, -1e3], requires_grad=True)
     for y in (elu(x), celu(x), selu(x)):
         (gradient,) = torch.autograd.grad(y.sum(), x)
@@ -45,7 +45,7 @@ def test_celu_has_no_kink() -> None:
     assert x.grad.tolist() == pytest.approx([1, 1], abs=1e-8)
 
 
-def test_selu_keeps_mean_0_and_variance_1() -> None:
+def test_selu_preserves_mean_0_and_variance_1() -> None:
     z = torch.linspace(-12, 12, 200_001, dtype=torch.float64)
     density = (-z * z / 2).exp() / math.sqrt(2 * math.pi)
     y = selu(z)

@@ -7,7 +7,7 @@ from bptrain.ops import gelu
 from bptrain.ops.kernels import use_kernels
 
 
-def test_it_turns_around_so_that_its_output_does_not_tell_its_slope() -> None:
+def test_it_is_not_monotonic_so_its_output_does_not_tell_its_slope() -> None:
     x = torch.tensor([-0.7518 - 1e-3, -0.7518 + 1e-3], requires_grad=True)
     gelu(x).sum().backward()
     left, right = x.grad.tolist()

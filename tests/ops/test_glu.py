@@ -6,7 +6,7 @@ import torch
 from bptrain.ops import glu
 
 
-def test_its_input_is_all_it_keeps() -> None:
+def test_its_input_is_all_it_saves() -> None:
     x = torch.randn(4, 6, requires_grad=True)
     (saved,) = glu(x).grad_fn.saved_tensors
     assert saved.data_ptr() == x.data_ptr()
@@ -19,6 +19,6 @@ def test_an_odd_axis_is_refused_with_the_shape(shape: tuple[int, ...], dim: int)
 
 
 @pytest.mark.parametrize("dim", [2, -3])
-def test_an_axis_that_input_has_not_is_refused(dim: int) -> None:
+def test_an_axis_that_input_does_not_have_is_refused(dim: int) -> None:
     with pytest.raises(ValueError, match=rf"dim is {dim}, expected -2 to 1 for input of shape"):
         glu(torch.ones(4, 6), dim)

@@ -15,7 +15,7 @@ def saved_by(y: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, *NARROW])
-def test_the_output_is_all_they_keep_where_the_dtype_holds_the_bounds(dtype: torch.dtype) -> None:
+def test_the_output_is_all_they_save_where_the_dtype_holds_the_bounds(dtype: torch.dtype) -> None:
     x = torch.randn(4, 5, dtype=dtype, requires_grad=True)
     for y in (hardtanh(x), relu6(x), hardtanh(x, -16, 0.0625)):
         assert saved_by(y).data_ptr() == y.data_ptr()

@@ -5,7 +5,7 @@ import torch
 from bptrain.ops import leaky_relu, linear
 
 
-def test_its_kept_output_is_the_next_layers_kept_input() -> None:
+def test_its_saved_output_is_the_next_layers_saved_input() -> None:
     y = leaky_relu(torch.randn(4, 5, requires_grad=True))
     z = linear(y, torch.randn(3, 5, requires_grad=True))
     (saved,) = y.grad_fn.saved_tensors
@@ -13,7 +13,7 @@ def test_its_kept_output_is_the_next_layers_kept_input() -> None:
     assert saved.data_ptr() == saved_by_linear.data_ptr() == y.data_ptr()
 
 
-def test_a_negative_slope_keeps_the_input_whose_sign_the_output_hides() -> None:
+def test_a_negative_slope_saves_the_input_whose_sign_the_output_hides() -> None:
     x = torch.tensor([-2.0, 2.0], requires_grad=True)
     y = leaky_relu(x, negative_slope=-1)
     (saved,) = y.grad_fn.saved_tensors

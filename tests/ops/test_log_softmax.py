@@ -5,7 +5,7 @@ import torch
 from bptrain.ops import log_softmax, softmax
 
 
-def test_its_output_is_all_it_keeps() -> None:
+def test_its_output_is_all_it_saves() -> None:
     y = log_softmax(torch.randn(4, 5, requires_grad=True), 1)
     (saved,) = y.grad_fn.saved_tensors
     assert saved.data_ptr() == y.data_ptr()

@@ -9,7 +9,7 @@ from bptrain.ops import logsigmoid
 from bptrain.ops.kernels import use_kernels
 
 
-def test_its_input_is_all_it_keeps() -> None:
+def test_its_input_is_all_it_saves() -> None:
     x = torch.randn(4, 5, requires_grad=True)
     (saved,) = logsigmoid(x).grad_fn.saved_tensors
     assert saved.data_ptr() == x.data_ptr()

@@ -15,7 +15,7 @@ def test_nothing_is_saved(mode: str) -> None:
 
 
 @pytest.mark.parametrize("mode", COPIES)
-def test_blame_is_neither_lost_nor_made(mode: str) -> None:
+def test_gradients_are_neither_lost_nor_made(mode: str) -> None:
     x = torch.randn(1, 2, 5, 4, dtype=torch.float64, requires_grad=True)
     y = pad(x, (3, 1, 2, 4), mode)
     grad_y = torch.randn_like(y)
@@ -48,7 +48,7 @@ def test_integers_can_be_padded() -> None:
     assert pad(torch.arange(3), (1, 2), value=7).tolist() == [7, 0, 1, 2, 7, 7]
 
 
-def test_a_frame_of_zeros_may_be_asked_for_in_words() -> None:
+def test_the_value_0_may_be_given_with_any_mode() -> None:
     x = torch.randn(2, 2, 3)
     assert pad(x, (1, 1), "reflect", 0.0).equal(pad(x, [1, 1], "reflect"))
 

@@ -14,7 +14,7 @@ def test_an_empty_input_has_an_empty_gradient(shape: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize(("shape", "factor"), [((1, 6, 2, 2), 2), ((4, 4), 2), ((1, 4, 2, 2), 0)])
-def test_channels_that_cannot_be_shared_out_are_refused(
+def test_channels_that_are_no_multiple_of_the_pixels_are_refused(
     shape: tuple[int, ...], factor: int
 ) -> None:
     with pytest.raises(ValueError, match=r"expected \[\.\.\., C r\^2, H, W\]"):

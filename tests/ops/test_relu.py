@@ -5,7 +5,7 @@ import torch
 from bptrain.ops import linear, relu
 
 
-def test_its_kept_output_is_the_next_layers_kept_input() -> None:
+def test_its_saved_output_is_the_next_layers_saved_input() -> None:
     y = relu(torch.randn(4, 5, requires_grad=True))
     z = linear(y, torch.randn(3, 5, requires_grad=True))
     (saved_by_relu,) = y.grad_fn.saved_tensors

@@ -5,7 +5,7 @@ import torch
 from bptrain.ops import silu
 
 
-def test_it_turns_around_so_that_its_output_does_not_tell_its_slope() -> None:
+def test_it_is_not_monotonic_so_its_output_does_not_tell_its_slope() -> None:
     x = torch.tensor([-1.2785 - 1e-3, -1.2785 + 1e-3], requires_grad=True)
     silu(x).sum().backward()
     left, right = x.grad.tolist()

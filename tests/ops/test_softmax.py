@@ -6,7 +6,7 @@ import torch
 from bptrain.ops import log_softmax, softmax
 
 
-def test_its_output_is_all_it_keeps() -> None:
+def test_its_output_is_all_it_saves() -> None:
     y = softmax(torch.randn(4, 5, requires_grad=True), 1)
     (saved,) = y.grad_fn.saved_tensors
     assert saved.data_ptr() == y.data_ptr()
@@ -33,6 +33,6 @@ def test_integers_become_probabilities_in_a_dtype_that_is_given() -> None:
 
 @pytest.mark.parametrize("function", [softmax, log_softmax])
 @pytest.mark.parametrize("dim", [2, -3])
-def test_an_axis_that_input_has_not_is_refused(function, dim: int) -> None:
+def test_an_axis_that_input_does_not_have_is_refused(function, dim: int) -> None:
     with pytest.raises(ValueError, match=rf"dim is {dim}, expected -2 to 1 for input of shape"):
         function(torch.ones(4, 6), dim)

@@ -5,7 +5,7 @@ import torch
 from bptrain.ops import softsign
 
 
-def test_its_output_is_all_it_keeps() -> None:
+def test_its_output_is_all_it_saves() -> None:
     y = softsign(torch.randn(4, 5, requires_grad=True))
     (saved,) = y.grad_fn.saved_tensors
     assert saved.data_ptr() == y.data_ptr()

@@ -29,7 +29,7 @@ def test_a_constant_stays_what_it_is() -> None:
 def test_an_axis_that_keeps_its_length_has_the_gradient_of_what_was_computed(
     mode: str, axes: int, antialias: bool, scale: float
 ) -> None:
-    # 4 places at scale 1.24 are 4 again: torch's own gradient is wrong for five of these kernels
+    # 4 positions at scale 1.24 are 4 again: torch's own gradient is wrong for five of these kernels
     scales = (scale,) * (axes - 1) + (1.24,)
     x, v = torch.randn(2, 1, 2, *[4] * axes, dtype=torch.float64)
     x.requires_grad_()
