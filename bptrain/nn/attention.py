@@ -5,7 +5,9 @@ from math import sqrt
 import torch
 from torch import Tensor
 
-from bptrain.ops.attention import Options, append_token, attention
+from bptrain.ops.append_token import append_token
+from bptrain.ops.attention import attention
+from bptrain.ops.attention_scores import Options
 from bptrain.ops.linear import linear
 
 

@@ -35,7 +35,7 @@ class GRU(RNNBase):
         input [T, N, I], [N, T, I] with batch_first, [T, I] unbatched, or a PackedSequence; hx
         [num_layers * directions, N, H], in the order of the sequences.
         """
-        output, (h,) = self._walk(input, None if hx is None else (hx,))
+        output, (h,) = self._sequences(input, None if hx is None else (hx,))
         return output, h
 
     def _operation(

@@ -38,7 +38,7 @@ class LSTM(RNNBase):
         input [T, N, I], [N, T, I] with batch_first, [T, I] unbatched, or a PackedSequence; hx =
         (h, c), each [num_layers * directions, N, ...], in the order of the sequences.
         """
-        output, (h, c) = self._walk(input, hx)
+        output, (h, c) = self._sequences(input, hx)
         return output, (h, c)
 
     def _operation(

@@ -107,7 +107,7 @@ class RNNBase(torch.nn.Module):
         return names
 
     def reset_parameters(self) -> None:
-        """Draw every parameter anew, uniform up to 1 / sqrt(hidden_size) on either side of 0."""
+        """Draw every parameter again, uniform up to 1 / sqrt(hidden_size) on either side of 0."""
         limit = 1 / math.sqrt(self.hidden_size)
         for parameter in self.parameters():
             torch.nn.init.uniform_(parameter, -limit, limit)
@@ -118,7 +118,7 @@ class RNNBase(torch.nn.Module):
         return [[getattr(self, name) for name in names] for names in self._all_weights]
 
     def flatten_parameters(self) -> None:
-        """Do nothing: torch's cuDNN needs its parameters side by side, the walk does not."""
+        """Do nothing: torch's cuDNN needs its parameters side by side, the scan does not."""
 
     def extra_repr(self) -> str:
         """Return the options that differ from their defaults, as torch does."""
@@ -151,8 +151,8 @@ class RNNBase(torch.nn.Module):
             batch_sizes,
         )
 
-    def _walk(self, input: Sequences, hx: State | None) -> tuple[Sequences, State]:
-        """Return the output, in the form of the input, and the last states."""
+    def _sequences(self, input: Sequences, hx: State | None) -> tuple[Sequences, State]:
+        """Return the output, of the type of the input, and the last states."""
         if isinstance(input, PackedSequence):
             data, batch_sizes, order, inverse = input
             if hx is not None:

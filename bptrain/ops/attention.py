@@ -8,15 +8,15 @@ Forward    Z_ij = c sum_e q_ie k_je + B_ij             the score; c = 1 / sqrt(E
                                                        that Z has variance 1 where q and k have
            m_i  = max_j Z_ij      s_i = sum_j e^(Z_ij - m_i)
            P_ij = e^(Z_ij - m_i) / s_i                 softmax: row i sums to 1
-           w_ij = M_ij P_ij                            M dropout: 0, or 1 / (1 - p) where kept
+           w_ij = M_ij P_ij                            M dropout: 0, or 1 / (1 - p) if not dropped
            y_if = sum_j w_ij v_jf
            A row whose scores are all -inf has nothing to look at: P, w and y are 0 there, not NaN
-Backward   writing x' for dL/dx, given y' and, where the weights are an output too, their u'. Walk
-           the chain from its end to its start; each line reads the line before:
-    v' = w^T y'             because dy_if/dv_jf = w_ij, summed over i: a value is told by every
-                            query that looked at it, in the measure in which it did
+Backward   writing x' for dL/dx, given y' and, where the weights are an output too, their u'. From
+           the end of the chain to its start; each line reads the line before:
+    v' = w^T y'             because dy_if/dv_jf = w_ij, summed over i: every query that looked at a
+                            value adds to its gradient, in proportion to the weight
     w' = y' v^T + u'        because dy_if/dw_ij = v_jf, summed over f
-    P' = M * w'             because dw_ij/dP_ij = M_ij: no message through a dropped weight
+    P' = M * w'             because dw_ij/dP_ij = M_ij: 0 through a dropped weight
     D_i = sum_j P_ij P'_ij  the row's mean of P', weighted by the attention itself
     Z' = P * (P' - D)       because dP_ij/dZ_ih = P_ij ([j = h] - P_ih): raising a score raises
                             its own weight and lowers the whole row in proportion, so that what
@@ -25,40 +25,30 @@ Backward   writing x' for dL/dx, given y' and, where the weights are an output t
     B' = Z'                 because dZ_ij/dB_ij = 1; summed over the axes that B was spread along
     q' = c Z' k             because dZ_ij/dq_ie = c k_je, summed over j
     k' = c Z'^T q           because dZ_ij/dk_je = c q_ie, summed over i
-Keeps      q, k, m and s, from which P is computed again, B if there is one, v unless v' alone is
-           wanted, and 1 byte a weight for what dropout hid; never Z, P or w. Computing P twice
-           costs one product in six; keeping it costs T J numbers a head
-Fused      where `attention_fused.fits`, a kernel does the same block by block without ever writing
-           a T x J matrix; with D_i = sum_f y'_if y_if, which is equal because both are
-           sum_j sum_f w_ij y'_if v_jf: it keeps y for that
-Appended   a row r put after all others of k or v, in every sample (`append_token`): its gradient
-    r' = sum_n y'_n,last    because dy_n,last/dr = 1 in each sample n; the other rows' passes on
+Saves      q, k, m and s, from which P is computed again, B if there is one, v unless v' alone is
+           needed, and 1 byte a weight for what dropout zeroed; never Z, P or w. Computing P twice
+           costs one product in six; saving it costs T J numbers a head
+Kernels    where `attention_fused.fits`, a kernel computes the same block by block without ever
+           writing a T x J matrix
 Cost       2 T J (E + F) flops a head forward, and 2 T J (3 E + 2 F) backward, E of them for P
-Source     A. Vaswani et al., Attention Is All You Need (2017), equation 1; keeping m and s in the
-           place of P: T. Dao et al., FlashAttention (2022), algorithm 4; the derivation is ours
+Source     A. Vaswani et al., Attention Is All You Need (2017), equation 1; saving m and s in the
+           place of P: T. Dao et al., FlashAttention (2022), algorithm 4; derived here
 """
 
 from math import inf, sqrt
-from typing import Any, Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from bptrain.ops.attention_fused import FusedSaved, fits, fused_backward, fused_forward
+from bptrain.ops.attention_fused import fits, fused_backward, fused_forward
+from bptrain.ops.attention_scores import Needs, Options, drop_, per_key_head, scores, wide
 from bptrain.ops.attention_shapes import check_mask, checked_leading, four_axes
-from bptrain.ops.autocast import first_derivative, in_autocast_dtype, in_given_dtype
+from bptrain.ops.operation import operation
+from bptrain.ops.precision import MATMUL
 
-Masks = tuple[Tensor | None, Tensor | None]
-Weights = Literal["none", "each", "mean"]
-
-
-class Options(NamedTuple):
-    """The constants of one call."""
-
-    c: float
-    is_causal: bool
-    p: float  # probability that a weight is dropped
-    weights: Weights  # whether w is an output: of each head, or the mean over the heads
+Outputs = tuple[Tensor, Tensor | None]
+Gradients = tuple[Tensor | None, ...]
 
 
 class Saved(NamedTuple):
@@ -69,54 +59,23 @@ class Saved(NamedTuple):
     v: Tensor | None  # [..., A, J, F], or fewer heads
     m: Tensor  # [..., A, T, 1]
     s: Tensor  # [..., A, T, 1]
-    hidden: Tensor | None  # [..., A, T, J], True where dropout took a weight away
+    dropped: Tensor | None  # [..., A, T, J], True where dropout took a weight away
     mask: Tensor | None  # both masks together are B
     padding: Tensor | None
-
-
-class Needs(NamedTuple):
-    """Which gradients are wanted."""
-
-    q: bool
-    k: bool
-    v: bool
-    masks: tuple[bool, ...]
-
-
-class Grads(NamedTuple):
-    """The gradients, each None if it is not wanted."""
-
-    q: Tensor | None
-    k: Tensor | None
-    v: Tensor | None
-    masks: tuple[Tensor | None, ...]
-
-
-def scores(q: Tensor, k: Tensor, masks: Masks, options: Options) -> Tensor:
-    """Return Z [..., A, T, J], in float32 for 16-bit q: its exponent would lose all digits."""
-    heads, T, J = q.shape[-3], q.shape[-2], k.shape[-2]
-    queries = per_key_head(_wide(q) * options.c, k.shape[-3])
-    Z = (queries @ _wide(k).mT).view(*q.shape[:-3], heads, T, J)
-    for mask in masks:
-        if mask is None:
-            continue
-        masked = Z[
-            ..., : mask.shape[-1]
-        ]  # keys past the end of the mask were appended: seen by all
-        if mask.dtype == torch.bool:
-            masked.masked_fill_(~mask, -inf)
-        else:
-            masked.add_(mask)
-    if options.is_causal:
-        Z.masked_fill_(torch.ones(T, J, dtype=torch.bool, device=q.device).triu_(1), -inf)
-    return Z
+    options: Options
 
 
 def forward(
-    q: Tensor, k: Tensor, v: Tensor, masks: Masks, options: Options
-) -> tuple[Tensor, Tensor | None, Saved]:
-    """Return y [..., A, T, F], w or its mean over the heads or None, and what is kept."""
-    Z = scores(q, k, masks, options)
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    mask: Tensor | None,
+    padding: Tensor | None,
+    options: Options,
+    needs: Needs,
+) -> tuple[Outputs, Saved]:
+    """Return y [..., A, T, F], and w or its mean over the heads or None."""
+    Z = scores(q, k, (mask, padding), options)
     m = Z.amax(-1, keepdim=True) if Z.shape[-1] else Z.new_zeros(*Z.shape[:-1], 1)
     # Symptom: NaN for a query that may look at no key. Cause: -inf - -inf, then 0 / 0. Remedy:
     # there m = 0 and s = 1, which make every e^(Z - m) / s a 0.
@@ -126,50 +85,51 @@ def forward(
     s.masked_fill_(s == 0, 1)
     P.div_(s)
 
-    hidden = None
+    dropped = None
     if options.p:
-        hidden = torch.empty_like(P, dtype=torch.bool).bernoulli_(1 - options.p).logical_not_()
-    w = drop_(P, hidden, options.p)
-    y = (per_key_head(w, v.shape[-3]) @ _wide(v)).view(*q.shape[:-1], v.shape[-1])
+        dropped = torch.empty_like(P, dtype=torch.bool).bernoulli_(1 - options.p).logical_not_()
+    w = drop_(P, dropped, options.p)
+    y = (per_key_head(w, v.shape[-3]) @ wide(v)).view(*q.shape[:-1], v.shape[-1])
     # a token's heads side by side in memory: what follows reads them as one vector, without a copy
     y = y.to(q.dtype).transpose(-3, -2).contiguous().transpose(-3, -2)
 
-    shown = {"none": None, "each": w, "mean": w.mean(-3) if options.weights == "mean" else None}
-    u = shown[options.weights]
-    return y, None if u is None else u.to(q.dtype), Saved(q, k, v, m, s, hidden, *masks)
+    outputs = {"none": None, "each": w, "mean": w.mean(-3) if options.weights == "mean" else None}
+    u = outputs[options.weights]
+    beyond_v = needs.q or needs.k or needs.mask or needs.padding
+    saved = Saved(q, k, v if beyond_v else None, m, s, dropped, mask, padding, options)
+    return (y, None if u is None else u.to(q.dtype)), saved
 
 
-def backward(
-    grad_y: Tensor | None, grad_u: Tensor | None, saved: Saved, needs: Needs, options: Options
-) -> Grads:
-    """Return q', k', v' and the masks' B', each None if it is not wanted.
+def backward(grad_y: Tensor | None, grad_u: Tensor | None, saved: Saved, needs: Needs) -> Gradients:
+    """Return q', k', v' and the masks' B', each None if it is not needed.
 
     grad_u   the gradient by the weights that were an output, y' and u' None where there is none
     """
-    q, k, v, m, s, hidden, mask, padding = saved
-    masks = (mask, padding)
+    q, k, v, m, s, dropped, mask, padding, options = saved
     heads, c, p = k.shape[-3], options.c, options.p
-    y_rows = None if grad_y is None else per_key_head(_wide(grad_y), heads)
-    P = scores(q, k, masks, options).sub_(m).exp_().div_(s)
+    y_rows = None if grad_y is None else per_key_head(wide(grad_y), heads)
+    P = scores(q, k, (mask, padding), options).sub_(m).exp_().div_(s)
 
-    grad_q = grad_k = grad_v = None
-    grad_masks: list[Tensor | None] = [None for _ in masks]
+    grad_q = grad_k = grad_v = grad_mask = grad_padding = None
     if v is not None:
-        grad_P = drop_(_grad_w(y_rows, grad_u, v, P.shape), hidden, p)
+        grad_P = drop_(_grad_w(y_rows, grad_u, v, P.shape), dropped, p)
         # Z' = P * P' - P * D, in the memory of P': a new T x J matrix costs more than its numbers
         grad_Z = grad_P.mul_(P)
         D = grad_Z.sum(-1, keepdim=True)
         grad_Z.addcmul_(P, D, value=-1)
         rows = per_key_head(grad_Z, heads)
         if needs.q:
-            grad_q = (rows @ _wide(k)).mul_(c).view(q.shape)
+            grad_q = (rows @ wide(k)).mul_(c).view(q.shape)
         if needs.k:
-            grad_k = (rows.mT @ per_key_head(_wide(q), heads)).mul_(c)
-        grad_masks = [_grad_mask(grad_Z, *each) for each in zip(masks, needs.masks, strict=True)]
+            grad_k = (rows.mT @ per_key_head(wide(q), heads)).mul_(c)
+        if mask is not None and needs.mask:
+            grad_mask = _grad_mask(grad_Z, mask)
+        if padding is not None and needs.padding:
+            grad_padding = _grad_mask(grad_Z, padding)
     if needs.v and y_rows is not None:
-        w = drop_(P, hidden, p)  # the last to read P, whose memory it takes
+        w = drop_(P, dropped, p)  # the last to read P, whose memory it takes
         grad_v = per_key_head(w, heads).mT @ y_rows
-    return Grads(grad_q, grad_k, grad_v, tuple(grad_masks))
+    return grad_q, grad_k, grad_v, grad_mask, grad_padding
 
 
 def _grad_w(y_rows: Tensor | None, grad_u: Tensor | None, v: Tensor, shape: torch.Size) -> Tensor:
@@ -178,155 +138,40 @@ def _grad_w(y_rows: Tensor | None, grad_u: Tensor | None, v: Tensor, shape: torc
         grad_u = (grad_u / shape[-3]).unsqueeze(-3)
     if y_rows is None:
         assert grad_u is not None, "autograd calls only for some gradient"
-        return _wide(grad_u).expand(shape).clone()
-    grad_w = (y_rows @ _wide(v).mT).view(shape)
+        return wide(grad_u).expand(shape).clone()
+    grad_w = (y_rows @ wide(v).mT).view(shape)
     return grad_w if grad_u is None else grad_w.add_(grad_u)
 
 
-def _grad_mask(grad_Z: Tensor, mask: Tensor | None, wanted: bool) -> Tensor | None:
+def _grad_mask(grad_Z: Tensor, mask: Tensor) -> Tensor:
     """Return B' summed over the axes along which the mask was spread."""
-    if mask is None or not wanted:
-        return None
     return grad_Z[..., : mask.shape[-1]].sum_to_size(mask.shape)
 
 
-def drop_(x: Tensor, hidden: Tensor | None, p: float) -> Tensor:
-    """Return M * x, in the memory of x."""
-    if hidden is None:
-        return x
-    return x.masked_fill_(hidden, 0).mul_(1 / (1 - p) if p < 1 else 0)
-
-
-def per_key_head(x: Tensor, heads: int) -> Tensor:
-    """Return x [..., A, T, *] as [..., heads, (A / heads) T, *].
-
-    Query heads that share a head of keys become more rows of that head: neither are keys and
-    values copied for them, nor must their gradients be summed afterwards, the product does it.
-    """
-    *leading, A, T, size = x.shape
-    return x.reshape(*leading, heads, A // heads * T, size)
-
-
-def _wide(x: Tensor) -> Tensor:
-    return x.to(torch.promote_types(x.dtype, torch.float32))
-
-
-class AttentionFunction(torch.autograd.Function):
-    """Glue between autograd and the two functions above."""
-
-    @staticmethod
-    @in_autocast_dtype
-    def forward(
-        ctx: Any,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        mask: Tensor | None,
-        padding: Tensor | None,
-        options: Options,
-    ) -> tuple[Tensor, Tensor | None]:
-        """Run the forward pass and keep what the wanted gradients read."""
-        y, u, saved = forward(q, k, v, (mask, padding), options)
-        needs_q, needs_k, needs_v, *needs_masks, _ = ctx.needs_input_grad
-        ctx.needs, ctx.options = Needs(needs_q, needs_k, needs_v, tuple(needs_masks)), options
-        beyond_v = needs_q or needs_k or any(needs_masks)
-        ctx.save_for_backward(*saved._replace(v=v if beyond_v else None))
-        ctx.set_materialize_grads(False)
-        return y, u
-
-    @staticmethod
-    @first_derivative
-    def backward(
-        ctx: Any, grad_y: Tensor | None, grad_u: Tensor | None
-    ) -> tuple[Tensor | None, ...]:
-        """Run the backward pass."""
-        grads = backward(grad_y, grad_u, Saved(*ctx.saved_tensors), ctx.needs, ctx.options)
-        return grads.q, grads.k, grads.v, *grads.masks, None
-
-
-class FusedAttentionFunction(torch.autograd.Function):
-    """Glue between autograd and the fused kernels."""
-
-    @staticmethod
-    @in_autocast_dtype
-    def forward(
-        ctx: Any,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        mask: Tensor | None,
-        padding: Tensor | None,
-        options: Options,
-    ) -> Tensor:
-        """Run the forward pass and keep what the kernel's backward pass reads."""
-        ctx.options = options
-        y, saved = fused_forward(q, k, v, (mask, padding), options.c, options.is_causal, options.p)
-        ctx.save_for_backward(*saved)
-        return y
-
-    @staticmethod
-    @first_derivative
-    def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
-        """Run the backward pass."""
-        c, is_causal, p, _ = ctx.options
-        grads = fused_backward(grad_y, FusedSaved(*ctx.saved_tensors), c, is_causal, p)
-        wanted = zip(grads, ctx.needs_input_grad, strict=False)
-        return *(grad if is_wanted else None for grad, is_wanted in wanted), None, None, None
-
-
-def append_forward(x: Tensor, token: Tensor | None) -> Tensor:
-    """Return x [N, A, J, E] with one more row at the end: token [A, 1, E], or zeros."""
-    row = x.new_zeros(1, x.shape[-1]) if token is None else token.to(x.dtype)
-    return torch.cat([x, row.expand(*x.shape[:-2], 1, -1)], -2)
-
-
-def append_backward(
-    grad_y: Tensor, needs_x: bool, token: torch.Size | None
-) -> tuple[Tensor | None, Tensor | None]:
-    """Return x' and token', which is summed over the samples because it stands in each.
-
-    token   the token's shape, None if its gradient is not wanted
-    """
-    grad_x = grad_y[..., :-1, :] if needs_x else None
-    return grad_x, None if token is None else grad_y[..., -1:, :].sum_to_size(token)
-
-
-class AppendFunction(torch.autograd.Function):
-    """Glue between autograd and the two functions above."""
-
-    @staticmethod
-    @in_given_dtype
-    def forward(ctx: Any, x: Tensor, token: Tensor | None) -> Tensor:
-        """Run the forward pass; nothing is kept but a shape."""
-        ctx.token = token.shape if token is not None and ctx.needs_input_grad[1] else None
-        return append_forward(x, token)
-
-    @staticmethod
-    @first_derivative
-    def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        """Run the backward pass."""
-        return append_backward(grad_y, ctx.needs_input_grad[0], ctx.token)
-
-
-def append_token(x: Tensor, token: Tensor | None) -> Tensor:
-    """Return x [N, A, J, E] with one more key or value: token [A, 1, E], or zeros."""
-    y: Tensor = AppendFunction.apply(x, token)
-    return y
+# Either output may be without a gradient: y where the loss reads the weights alone, the weights,
+# which torch.nn.MultiheadAttention returns by default, where nobody reads them.
+attention_function = operation(forward, backward, precision=MATMUL, optional_gradients=(0, 1))
+fused_attention_function = operation(
+    forward,
+    backward,
+    fused_forward=fused_forward,
+    fused_backward=fused_backward,
+    precision=MATMUL,
+    optional_gradients=(0, 1),
+)
 
 
 def attention(
     q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, padding: Tensor | None, options: Options
-) -> tuple[Tensor, Tensor | None]:
+) -> Outputs:
     """Return y and the weights that `options` asks for, of q, k, v [N, A, T or J, E or F].
 
     mask, padding   together B: each broadcasts to [N, A, T, J] in all axes but its last, where it
                     may be shorter: keys past its end are seen by every query
     """
     if options.weights == "none" and fits(q, k, v, (mask, padding), options.p):
-        y: Tensor = FusedAttentionFunction.apply(q, k, v, mask, padding, options)
-        return y, None
-    y, u = AttentionFunction.apply(q, k, v, mask, padding, options)
-    return y, u
+        return fused_attention_function(q, k, v, mask, padding, options)
+    return attention_function(q, k, v, mask, padding, options)
 
 
 def scaled_dot_product_attention(

@@ -1,11 +1,15 @@
-"""Kernels that carry out `attention`'s equations without writing a T x J matrix to memory.
+"""Kernels that compute `attention` without writing a T x J matrix to memory.
 
-They walk over blocks of keys, correcting m, s and y of a row as larger scores turn up, and keep
-log s_i + m_i, from which a block of P is e^(Z - log s - m). What they compute is what `attention`
-derives; a test holds the two against each other. Their backward pass is written out at its place.
+They take blocks of keys one after the other, correcting m, s and y of a row as larger scores turn
+up, and save log s_i + m_i, from which a block of P is e^(Z - log s - m), and y, because
 
-CPU        aten's flash attention: any mask that wants no gradient, shared heads, no dropout
-CUDA       aten's memory-efficient attention: no mask, dropout by a seed kept instead of a mask
+    D_i = sum_j P_ij P'_ij = sum_j w_ij w'_ij = sum_j sum_f w_ij y'_if v_jf = sum_f y'_if y_if
+
+(P_ij P'_ij = P_ij M_ij w'_ij = w_ij w'_ij). What they save is not what attention.py saves, as both
+passes are theirs.
+
+CPU        aten's flash attention: any mask whose gradient is not needed, shared heads, no dropout
+CUDA       aten's memory-efficient attention: no mask, dropout by a seed saved instead of a mask
 """
 
 from math import inf
@@ -14,7 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bptrain.ops.fused import carried_out_by
+from bptrain.ops.attention_scores import Masks, Needs, Options
 
 aten = torch.ops.aten
 RELEASE = tuple(int(part) for part in torch.__version__.split(".")[:2])
@@ -33,9 +37,10 @@ class FusedSaved(NamedTuple):
     bias: Tensor | None  # all masks in one
     seed: Tensor | None  # of the dropout
     offset: Tensor | None
+    options: Options
 
 
-def fits(q: Tensor, k: Tensor, v: Tensor, masks: tuple[Tensor | None, ...], p: float) -> bool:
+def fits(q: Tensor, k: Tensor, v: Tensor, masks: Masks, p: float) -> bool:
     """Tell whether a kernel computes this: decided by what is known without reading a number."""
     given = [mask for mask in masks if mask is not None]
     if any(mask.requires_grad for mask in given):
@@ -58,18 +63,19 @@ def fused_forward(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    masks: tuple[Tensor | None, ...],
-    c: float,
-    is_causal: bool,
-    p: float,
-) -> tuple[Tensor, FusedSaved]:
-    """Return y [N, A, T, E], a token's heads side by side in memory, and what is kept."""
+    mask: Tensor | None,
+    padding: Tensor | None,
+    options: Options,
+    needs: Needs,
+) -> tuple[tuple[Tensor, None], FusedSaved]:
+    """Return y [N, A, T, E], a token's heads side by side in memory, and no weights."""
+    c, is_causal, p, _ = options
     if q.device.type == "cuda":
         y, log_s, seed, offset = aten._scaled_dot_product_efficient_attention(
             q, k, v, None, True, p, is_causal, scale=c
         )
-        return y, FusedSaved(q, k, v, y, log_s, None, seed, offset)
-    bias = merged(masks, q, k)
+        return (y, None), FusedSaved(q, k, v, y, log_s, None, seed, offset, options)
+    bias = merged((mask, padding), q, k)
     y, log_s = aten._scaled_dot_product_flash_attention_for_cpu(
         q, k, v, 0.0, is_causal, attn_mask=bias, scale=c
     )
@@ -77,51 +83,32 @@ def fused_forward(
     # of its row is larger than -inf, which the kernel takes for a row that is wholly masked.
     # One sum a row finds them: it is finite only where all are.
     y.masked_fill_(~q.sum(-1, keepdim=True, dtype=log_s.dtype).isfinite(), torch.nan)
-    return y, FusedSaved(q, k, v, y, log_s, bias, None, None)
+    return (y, None), FusedSaved(q, k, v, y, log_s, bias, None, None, options)
 
 
-def fused_backward_in_one_pass(
-    grad_y: Tensor, saved: FusedSaved, c: float, is_causal: bool, p: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return q', k' and v' from one kernel."""
-    q, k, v, y, log_s, bias, seed, offset = saved
+def fused_backward(
+    grad_y: Tensor, grad_u: None, saved: FusedSaved, needs: Needs
+) -> tuple[Tensor | None, ...]:
+    """Return q', k', v', each None if it is not needed, and None for both masks."""
+    q, k, v, y, log_s, bias, seed, offset, (c, is_causal, p, _) = saved
     if q.device.type == "cuda":
-        grads = aten._scaled_dot_product_efficient_attention_backward(
+        *grads, _ = aten._scaled_dot_product_efficient_attention_backward(
             grad_y, q, k, v, None, y, log_s, seed, offset, p, [True, True, True, False],
             is_causal, scale=c,
         )  # fmt: skip
-        return grads[0], grads[1], grads[2]
-    grad_q, grad_k, grad_v = aten._scaled_dot_product_flash_attention_for_cpu_backward(
-        grad_y, q, k, v, y, log_s, 0.0, is_causal, attn_mask=bias, scale=c
+    else:
+        grads = aten._scaled_dot_product_flash_attention_for_cpu_backward(
+            grad_y, q, k, v, y, log_s, 0.0, is_causal, attn_mask=bias, scale=c
+        )
+    is_needed = (needs.q, needs.k, needs.v)
+    return (
+        *(grad if need else None for grad, need in zip(grads, is_needed, strict=True)),
+        None,
+        None,
     )
-    return grad_q, grad_k, grad_v
 
 
-@carried_out_by(fused_backward_in_one_pass)
-def fused_backward(
-    grad_y: Tensor, saved: FusedSaved, c: float, is_causal: bool, p: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return q', k' and v' without dropout: which weights a seed hides, its kernel alone knows."""
-    assert p == 0, "attention.backward is written out for dropout too"
-    shared = saved.q.shape[1] // saved.k.shape[1]  # heads of q that read one head of k and v
-    k, v = (x.repeat_interleave(shared, 1) for x in (saved.k, saved.v))
-    Z = c * (saved.q @ k.mT)
-    if saved.bias is not None:
-        Z = Z + saved.bias
-    if is_causal:
-        Z = Z.masked_fill(Z.new_ones(Z.shape[2:], dtype=torch.bool).triu(1), -inf)
-    P = torch.exp(Z - saved.log_s.unsqueeze(-1))
-    P = P.masked_fill(Z.isneginf(), 0)  # also where a row has no key to look at
-    D = (grad_y * saved.y).sum(-1, keepdim=True)
-    grad_Z = P * (grad_y @ v.mT - D)
-    grad_q = c * (grad_Z @ k)
-    grad_k = c * (grad_Z.mT @ saved.q)
-    grad_v = P.mT @ grad_y
-    grad_k, grad_v = (x.unflatten(1, (-1, shared)).sum(2) for x in (grad_k, grad_v))
-    return grad_q, grad_k, grad_v
-
-
-def merged(masks: tuple[Tensor | None, ...], q: Tensor, k: Tensor) -> Tensor | None:
+def merged(masks: Masks, q: Tensor, k: Tensor) -> Tensor | None:
     """Return the masks as one bias [N or 1, A or 1, T or 1, J], or None without one."""
     bias = None
     for mask in masks:

@@ -1,4 +1,4 @@
-"""Which shapes of query, key, value and mask go together in `attention`, and in which words not."""
+"""Which shapes of query, key, value and mask go together in `attention`, and what errors say."""
 
 import torch
 from torch import Tensor

@@ -1,25 +1,27 @@
 """Gated recurrent unit: h moves from h_t-1 towards a candidate n by as much as its gate z allows.
 
-Shapes     x [N, I]   h, r, z, n, q [N, H]   W_ih [3H, I]   W_hh [3H, H]
-           W_ih and W_hh hold r, z, n in torch's order. x and h meet in r and z, but reach n apart,
-           so that a [N, 4H] lies in the order n, r, z, q: x writes its first 3H columns, h its last
-Forward    a_n, a_r, a_z  = x W_ih^T + b_ih          (the walk's, bptt.py)
-           a_r, a_z, q   += h_t-1 W_hh^T + b_hh      (the walk's, q from 0)
-           r   = sigma(a_r)            how much of q the candidate hears
-           z   = sigma(a_z)            how much of h_t-1 is kept
-           n   = tanh(a_n + r q)
+Shapes     x [N, I]   h, r, z, n, q [N, H]   a_x, a_h [N, 3H]   W_ih [3H, I]   W_hh [3H, H]
+           a_x, a_h, W_ih and W_hh hold r, z, n in torch's order
+Forward    a_x = x W_ih^T + b_ih, in parts x_r, x_z, x_n         (bptt.py)
+           a_h = h_t-1 W_hh^T + b_hh, in parts h_r, h_z, q       (bptt.py)
+           r   = sigma(x_r + h_r)      how much of q the candidate reads
+           z   = sigma(x_z + h_z)      how much of h_t-1 stays
+           n   = tanh(x_n + r q)       s (1 - s) is the slope of sigma, 1 - n^2 that of tanh
            h_t = n + z (h_t-1 - n)
-Backward   given h'_t
+Backward   writing x' for dL/dx, given h'_t; a'_z is both x'_z and h'_z, a'_r both x'_r and h'_r
     a'_z   = h'_t (h_t-1 - n) z (1 - z)      because dh_t/dz = h_t-1 - n
-    a'_n   = h'_t (1 - z) (1 - n^2)          because dh_t/dn = 1 - z
-    q'     = a'_n r                          because n hears r q
-    a'_r   = a'_n q r (1 - r)                because n hears r q
-    h'_t-1 = h'_t z + [a'_r a'_z q'] W_hh    because h_t keeps z h_t-1, and the gates read h_t-1
-                                             (the second term is the walk's)
-Keeps      n, r, z, q and h, 5H numbers a row
+    a'_n   = h'_t (1 - z) (1 - n^2)          because dh_t/dn = 1 - z; it is x'_n
+    q'     = a'_n r                          because n reads r q
+    a'_r   = a'_n q r (1 - r)                because n reads r q
+    h'_t-1 = h'_t z + a_h' W_hh              because dh_t/dh_t-1 = z, and the gates read h_t-1
+                                             (the second term: bptt.py)
+Saves      n, r, z, q and h, 5H numbers a row
 Cost       6NH(I + H) flops forward, twice that backward; 3NH exponentials forward
 Source     Cho et al. 2014, arXiv 1406.1078. As in torch and cuDNN, r is multiplied after the
            product with W_hh, not before: the product waits for no gate, and one serves all three
+
+In place, x and h meet in r and z but reach n apart, so that a [N, 4H] lies in the order n, r, z, q:
+x writes its first 3H columns, h its last.
 """
 
 from collections.abc import Sequence
@@ -27,19 +29,45 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from bptrain.ops import gates
-from bptrain.ops.bptt import Cell, State, Weights
 from bptrain.ops.recurrent import Layers, one_step, recurrent
+from bptrain.ops.scan import Cell, Columns, InPlace, State, Weights
+
+aten = torch.ops.aten
 
 
-def columns(a: Tensor) -> tuple[Tensor, ...]:
+def step(a_x: Tensor, a_h: Tensor, before: State) -> tuple[State, Tensor]:
+    """Return h_t [N, H], and n, r, z, q [N, 4H]."""
+    (h,), (x_r, x_z, x_n), (h_r, h_z, q) = before, a_x.chunk(3, 1), a_h.chunk(3, 1)
+    r = (x_r + h_r).sigmoid()
+    z = (x_z + h_z).sigmoid()
+    n = (x_n + r * q).tanh()
+    h_t = n + z * (h - n)
+    return (h_t,), torch.cat([n, r, z, q], 1)
+
+
+def step_backward(
+    grads: State, gates: Tensor | None, h: Tensor, h_t: Tensor
+) -> tuple[Tensor, Tensor, State]:
+    """Return a_x' and a_h' [N, 3H], and the share h'_t z of h'_t-1, given h'_t."""
+    assert gates is not None
+    (grad_h,), (n, r, z, q) = grads, gates.chunk(4, 1)
+    grad_a_z = grad_h * (h - n) * z * (1 - z)
+    grad_a_n = grad_h * (1 - z) * (1 - n**2)
+    grad_q = grad_a_n * r
+    grad_a_r = grad_a_n * q * r * (1 - r)
+    grad_a_x = torch.cat([grad_a_r, grad_a_z, grad_a_n], 1)
+    grad_a_h = torch.cat([grad_a_r, grad_a_z, grad_q], 1)
+    return grad_a_x, grad_a_h, (grad_h * z,)
+
+
+def parts(a: Tensor) -> tuple[Tensor, ...]:
     """Return n, r and z together, r, z, q."""
     H = a.shape[1] // 4
     n, r, z, q = a.chunk(4, 1)
     return n, a[:, H : 3 * H], r, z, q
 
 
-def forward(a: State, before: State, after: State) -> None:
+def step_in_place(a: State, before: State, after: State) -> None:
     """Activate the gates in place, except q, and write h_t to `after`."""
     (n, r_z, r, z, q), (h,), (h_t,) = a, before, after
     r_z.sigmoid_()
@@ -47,7 +75,7 @@ def forward(a: State, before: State, after: State) -> None:
     torch.lerp(n.to(h.dtype), h, z.to(h.dtype), out=h_t)
 
 
-def backward_slopes(a: Tensor | None, h: Tensor, h_t: object) -> tuple[Tensor, ...]:
+def slopes(a: Tensor | None, h: Tensor, h_t: object) -> tuple[Tensor, ...]:
     """Return what h'_t is multiplied by, for the rows of all time steps at once.
 
     The slopes of a [B, 4H], in whose memory a' will stand, and again as [B, 4, H]; z [B, H].
@@ -56,21 +84,34 @@ def backward_slopes(a: Tensor | None, h: Tensor, h_t: object) -> tuple[Tensor, .
     n, r, z, q = a.chunk(4, 1)
     by_a = torch.empty_like(a)
     by_n, by_r, by_z, by_q = by_a.chunk(4, 1)
-    gates.sigmoid_backward(h - n, z, by_z)  # (h_t-1 - n) z (1 - z)
-    gates.tanh_backward(1 - z, n, by_n)  # (1 - z) (1 - n^2)
-    gates.sigmoid_backward(by_n * q, r, by_r)  # n's slope q r (1 - r)
+    aten.sigmoid_backward(h - n, z, grad_input=by_z)  # (h_t-1 - n) z (1 - z)
+    aten.tanh_backward(1 - z, n, grad_input=by_n)  # (1 - z) (1 - n^2)
+    aten.sigmoid_backward(by_n * q, r, grad_input=by_r)  # n's slope q r (1 - r)
     by_q.copy_(by_n).mul_(r)  # n's slope r
     return by_a, by_a.unflatten(1, (4, z.shape[1])), z
 
 
-def backward(grads: State, grad_a: Tensor, z: Tensor) -> None:
-    """Turn the slopes of a into a' and h'_t into what h_t-1 kept of it, in place."""
+def step_backward_in_place(grads: State, grad_a: Tensor, z: Tensor) -> None:
+    """Turn the slopes of a into a' and h'_t into h'_t z."""
     (grad_h,) = grads
     grad_a.mul_(grad_h.unsqueeze(1))
     grad_h.mul_(z)
 
 
-GRU = Cell(4, 3, columns, forward, backward_slopes, backward, passes_h=True)
+COLUMNS = Columns(
+    of_x=lambda a: a[..., : a.shape[-1] // 4 * 3],
+    of_h=lambda a: a[..., a.shape[-1] // 4 :],
+    arranged=lambda rows: rows.roll(len(rows) // 3, 0),  # n first
+    restored=lambda rows: rows.roll(-(len(rows) // 3), 0),  # n last
+)
+GRU = Cell(
+    step,
+    step_backward,
+    gates=3,
+    in_place=InPlace(
+        4, parts, step_in_place, slopes, step_backward_in_place, COLUMNS, passes_h=True
+    ),
+)
 
 
 def gru(
@@ -94,7 +135,7 @@ def gru(
     """
     layers = Layers(has_biases, num_layers, dropout, train, bidirectional, batch_first, batch_sizes)
     start = None if hx is None else (hx,)
-    y, (h,) = recurrent(GRU, input, start, params, layers, keeps_wide=(True,))
+    y, (h,) = recurrent(GRU, input, start, params, layers, stays_wide=(True,))
     return y, h
 
 
@@ -108,5 +149,5 @@ def gru_cell(
 ) -> Tensor:
     """Return h [N, H] after one time step with input [N, I] from hx [N, H], as torch.gru_cell."""
     start = None if hx is None else (hx,)
-    (h,) = one_step(GRU, input, start, Weights(w_ih, w_hh, b_ih, b_hh, None), keeps_wide=(True,))
+    (h,) = one_step(GRU, input, start, Weights(w_ih, w_hh, b_ih, b_hh, None), stays_wide=(True,))
     return h

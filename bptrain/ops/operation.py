@@ -9,7 +9,8 @@ An operation is two pure functions:
     outputs       a tensor, or a tuple of tensors; None for one that is not computed
     Saved         a NamedTuple of all that the backward pass reads, tensors and plain values. What
                   is saved is decided in `forward`, by `needs`, and nowhere else
-    grad_outputs  the loss's gradient by each differentiable output, zeros where it has none
+    grad_outputs  the loss's gradient by each differentiable output, zeros where it has none; None
+                  where the operation says that this saves it work (`optional_gradients`)
     needs         which gradients are needed: a NamedTuple of bools, its fields named as the inputs
                   that have a gradient. An operation whose first input alone has one takes no
                   `needs`; one that takes any number of tensors (`*tensors`, last) has a tuple
@@ -18,8 +19,8 @@ An operation is two pure functions:
 
 The lines of both are the mathematics of the file's docstring. Where a library's kernel computes
 the same faster, it stands beside them as `fused_forward` or `fused_backward`, with the same
-arguments and results, and `kernels.py` chooses. Both use one Saved; if not both directions have a
-kernel, the formula serves the other.
+arguments and results, and `kernels.py` chooses. If not both directions have a kernel, the formula
+serves the other, and both use one Saved.
 
 This file does the rest, once for all: saving tensors, autocast, gradients that are not needed,
 outputs that have no gradient, and the refusal of second derivatives.
@@ -56,6 +57,7 @@ class Operation(Generic[Outputs]):
     inputs             the names of its inputs
     differentiable     the positions of the inputs that have a gradient
     non_differentiable the positions of the outputs that have none
+    optional_gradients the positions of the outputs whose gradient may be None in `backward`
     function           the torch.autograd.Function
     """
 
@@ -65,11 +67,13 @@ class Operation(Generic[Outputs]):
         fused: Passes,
         precision: Precision,
         non_differentiable: tuple[int, ...],
+        optional_gradients: tuple[int, ...],
     ) -> None:
         stem = formula.forward.__module__.rpartition(".")[2]
         self.name = stem + formula.forward.__name__.removeprefix("forward")
         self.formula, self.fused = formula, fused
         self.precision, self.non_differentiable = precision, non_differentiable
+        self.optional_gradients = optional_gradients
         parameters = inspect.signature(formula.forward).parameters
         self.inputs = tuple(name for name in parameters if name != "needs")
         self.is_variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters.values())
@@ -153,14 +157,17 @@ def operation(
     fused_backward: Callable[..., Any] | None = None,
     precision: Precision = AS_GIVEN,
     non_differentiable: tuple[int, ...] = (),
+    optional_gradients: tuple[int, ...] = (),
 ) -> Operation[Outputs]:
     """Return the operation that `forward` and `backward` define.
 
     non_differentiable  positions of outputs that have no gradient, such as indices
+    optional_gradients  positions of outputs whose gradient is None in `backward`, not zeros, where
+                        the loss does not read the output
     """
     formula = Passes(forward, backward)
     fused = Passes(fused_forward or forward, fused_backward or backward)
-    return Operation(formula, fused, precision, non_differentiable)
+    return Operation(formula, fused, precision, non_differentiable, optional_gradients)
 
 
 def operations_behind(outputs: Iterable[Tensor]) -> set[Operation[Any]]:
@@ -192,7 +199,10 @@ def _autograd_function(op: Operation[Any]) -> type[torch.autograd.Function]:
         ctx.set_materialize_grads(False)
         if isinstance(outputs, tuple):
             ctx.mark_non_differentiable(*_present(outputs, op.non_differentiable))
-            ctx.likes = [None if each is None else _like(each) for each in outputs]
+            ctx.likes = [
+                None if each is None or position in op.optional_gradients else _like(each)
+                for position, each in enumerate(outputs)
+            ]
         return outputs
 
     def backward_once(ctx: Any, *grads: Tensor | None) -> Gradients:

@@ -81,17 +81,6 @@ def autocast_device(tensors: Sequence[object]) -> str | None:
     return None
 
 
-def product_dtype(tensor: Tensor) -> torch.dtype:
-    """Return the dtype that a matrix product with `tensor` is computed in here.
-
-    For operations that mix policies: products in autocast's dtype, the rest in a wider one.
-    """
-    device_type = autocast_device([tensor])
-    if device_type is None or not _is_castable(tensor):
-        return tensor.dtype
-    return torch.get_autocast_dtype(device_type)
-
-
 def _is_floating(argument: object) -> bool:
     return isinstance(argument, Tensor) and argument.is_floating_point()
 

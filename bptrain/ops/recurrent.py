@@ -1,4 +1,4 @@
-"""Layers upon layers, in one direction or two: what rnn, lstm and gru share around the walk."""
+"""Stacked layers, in one direction or two: what rnn, lstm and gru share around the scan."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -6,15 +6,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bptrain.ops.autocast import product_dtype
-from bptrain.ops.bptt import Cell, Plan, State, WalkFunction, Weights
+from bptrain.ops.bptt import bptt_function
 from bptrain.ops.cat import cat
 from bptrain.ops.dropout import dropout
+from bptrain.ops.scan import Cell, Scan, State, Weights
 from bptrain.ops.time_steps import Steps
 
 
 class Layers(NamedTuple):
-    """How the walks are put together; the fields are torch's arguments."""
+    """How the scans are put together; the fields are torch's arguments."""
 
     has_biases: bool
     num_layers: int
@@ -31,20 +31,18 @@ def recurrent(
     hx: State | None,
     params: Sequence[Tensor],
     layers: Layers,
-    keeps_wide: tuple[bool, ...],
+    stays_wide: tuple[bool, ...],
 ) -> tuple[Tensor, State]:
     """Return y and the last states [L D, N, ...] of L layers in D directions.
 
-    keeps_wide  for each state, whether the CPU's autocast leaves it in a wider dtype than that of
-                the products, as torch's does where no fused kernel takes the whole layer
+    stays_wide  as in `Scan`
     """
     directions = 2 if layers.bidirectional else 1
     weights = _grouped(params, layers, directions)
     sizes = _sizes(input, layers)
-    start = _started(cell, input, hx, weights[0], (len(weights),), sizes[0], keeps_wide)
-    by_walk = [each.unbind(0) for each in start]
-    ahead = _plan(cell, input, sizes, start, keeps_wide)
-    plans = (ahead, ahead._replace(steps=Steps(sizes, is_reverse=True)))
+    start = _started(cell, input, hx, weights[0], (len(weights),), sizes[0], stays_wide)
+    by_scan = list(zip(*[each.unbind(0) for each in start], strict=True))
+    scans = [Scan(cell, Steps(sizes, is_reverse), stays_wide) for is_reverse in (False, True)]
 
     x = input.transpose(0, 1) if layers.batch_first else input
     last: list[State] = []
@@ -52,9 +50,7 @@ def recurrent(
         outputs = []
         for direction in range(directions):
             k = layer * directions + direction
-            y, *states = WalkFunction.apply(
-                plans[direction], x, *weights[k], *[each[k] for each in by_walk]
-            )
+            y, states = _scanned(scans[direction], x, weights[k], by_scan[k])
             outputs.append(y)
             last.append(tuple(each.unsqueeze(0) for each in states))
         x = _joined(outputs, -1)
@@ -69,7 +65,7 @@ def _joined(tensors: Sequence[Tensor], dim: int) -> Tensor:
 
 
 def one_step(
-    cell: Cell, input: Tensor, hx: State | None, weights: Weights, keeps_wide: tuple[bool, ...]
+    cell: Cell, input: Tensor, hx: State | None, weights: Weights, stays_wide: tuple[bool, ...]
 ) -> State:
     """Return the states [N, ...] or [...] after one step from `hx` with input [N, I] or [I]."""
     if input.dim() not in (1, 2):
@@ -78,30 +74,25 @@ def one_step(
     if not is_batched:
         input = input.unsqueeze(0)
         hx = None if hx is None else tuple(each.unsqueeze(0) for each in hx)
-    start = _started(cell, input, hx, weights, (), input.shape[0], keeps_wide)
-    plan = _plan(cell, input, (input.shape[0],), start, keeps_wide)
-    h, _, *others = WalkFunction.apply(plan, input, *weights, *start)
-    return (h, *others) if is_batched else tuple(each.squeeze(0) for each in (h, *others))
+    start = _started(cell, input, hx, weights, (), input.shape[0], stays_wide)
+    scan = Scan(cell, Steps((input.shape[0],)), stays_wide)
+    _, states = _scanned(scan, input, weights, start)
+    return states if is_batched else tuple(each.squeeze(0) for each in states)
 
 
-def _plan(
-    cell: Cell, input: Tensor, sizes: tuple[int, ...], start: State, keeps_wide: tuple[bool, ...]
-) -> Plan:
-    dtype = product_dtype(input)
-    is_cpu = input.device.type == "cpu"
-    state_dtypes = tuple(
-        torch.promote_types(dtype, each.dtype) if is_wide and is_cpu else dtype
-        for each, is_wide in zip(start, keeps_wide, strict=True)
-    )
-    return Plan(cell, Steps(sizes), dtype, state_dtypes)
+def _scanned(scan: Scan, x: Tensor, weights: Weights, start: State) -> tuple[Tensor, State]:
+    """Return y and the last states."""
+    h_0, c_0 = start if len(start) > 1 else (*start, None)
+    y, h, c = bptt_function(x, *weights, h_0, c_0, scan)
+    return y, (h,) if c is None else (h, c)
 
 
 def _grouped(params: Sequence[Tensor], layers: Layers, directions: int) -> list[Weights]:
-    """Return the parameters of each walk from torch's flat list."""
-    walks = layers.num_layers * directions
+    """Return the parameters of each scan from torch's flat list."""
+    scans = layers.num_layers * directions
     plain = 4 if layers.has_biases else 2
-    size = len(params) // walks
-    if len(params) % walks or size not in (plain, plain + 1):
+    size = len(params) // scans
+    if len(params) % scans or size not in (plain, plain + 1):
         raise ValueError(
             f"params has {len(params)} tensors, expected {plain} (or {plain + 1} with a "
             f"projection) for each of {layers.num_layers} layers in {directions} directions"
@@ -144,13 +135,13 @@ def _started(
     weights: Weights,
     leading: tuple[int, ...],
     count: int,
-    keeps_wide: tuple[bool, ...],
+    stays_wide: tuple[bool, ...],
 ) -> State:
     """Return the first states [*leading, N, ...], zeros if none are given; check their shapes."""
-    H, P = weights.W_hh.shape[0] // cell.reached, weights.W_hh.shape[1]
+    H, P = weights.W_hh.shape[0] // cell.gates, weights.W_hh.shape[1]
     if input.shape[-1] != weights.W_ih.shape[1]:
         raise ValueError(f"input has {input.shape[-1]} features, expected {weights.W_ih.shape[1]}")
-    expected = [(*leading, count, width) for width in (P, H)[: len(keeps_wide)]]
+    expected = [(*leading, count, width) for width in (P, H)[: len(stays_wide)]]
     if hx is None:
         return tuple(input.new_zeros(shape) for shape in expected)
     for each, shape in zip(hx, expected, strict=True):

@@ -6,7 +6,7 @@ which are still running at t are the first N_t of them, and N_0 >= N_1 >= ... Th
 torch's PackedSequence. A batch of equal lengths [T, N, ...] has it too, with every N_t = N, so that
 one implementation serves both and no padded step is ever computed.
 
-States are kept together with those that the walk starts from,
+States are stored together with those that the scan starts from,
 
     forward    start, after t = 0, after t = 1, ..., after t = T - 1
     reverse    after t = 0, ..., after t = T - 2, after t = T - 1, start
@@ -15,16 +15,16 @@ because then the states *before* every step are, for equal lengths, the same mem
 step: what the backward pass reads of them costs no copy.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import accumulate
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 
 class Steps(NamedTuple):
-    """The time steps of one walk over a batch."""
+    """The time steps of one scan over a batch."""
 
     sizes: tuple[int, ...]  # N_t
     is_reverse: bool = False
@@ -39,14 +39,31 @@ class Steps(NamedTuple):
         """Tell whether all sequences have one length."""
         return self.sizes[0] == self.sizes[-1]
 
-    def walk(self, *tensors: Tensor, backwards: bool = False) -> Iterable[tuple[Tensor, ...]]:
-        """Yield each step's rows of every tensor, in the order of the walk or `backwards`."""
+    def by_step(
+        self, *tensors: Tensor | None, backwards: bool = False
+    ) -> Iterable[tuple[Any, ...]]:
+        """Yield each step's rows of every tensor, in the order of the scan or `backwards`.
+
+        None in a tensor's place stays None.
+        """
         if len(self.sizes) == 1:
             return [tensors]  # a cell's single step, where cutting costs more than computing
-        by_step = [tensor.split(self.sizes) for tensor in tensors]
+        absent = (None,) * len(self.sizes)
+        by_step: list[tuple[Any, ...]] = [
+            absent if each is None else each.split(self.sizes) for each in tensors
+        ]
         if self.is_reverse != backwards:
             by_step = [each[::-1] for each in by_step]
         return zip(*by_step, strict=True)
+
+    def joined(self, steps: Sequence[Tensor]) -> Tensor:
+        """Return the rows of all steps, given those of each in the order of the scan."""
+        return torch.cat(tuple(steps[::-1] if self.is_reverse else steps))
+
+    def joined_with_start(self, start: Tensor, after: Sequence[Tensor]) -> Tensor:
+        """Return the states [N + rows, ...], given those after each step in the scan's order."""
+        parts = [self.joined(after), start] if self.is_reverse else [start, self.joined(after)]
+        return torch.cat(parts)
 
     def with_start(self, start: Tensor) -> Tensor:
         """Return room for the states of all steps [rows + N, ...], with `start` in its place."""
@@ -96,7 +113,7 @@ class Steps(NamedTuple):
 def running(state: Tensor, start: Tensor, count: int) -> Tensor:
     """Return the state of the `count` sequences that a step has, given the state before it.
 
-    Walking forward, sequences end and drop out; in reverse, shorter ones begin from `start`.
+    In a scan forward sequences end and drop out; in reverse, shorter ones begin from `start`.
     """
     alive = len(state)
     if alive == count:

@@ -97,7 +97,7 @@ def _attention(name: str, why: str, arguments: Draw, **fields: Any) -> OpCase:
 
 
 def _fused(name: str, why: str, arguments: Draw, **fields: Any) -> OpCase:
-    """Return a case that a kernel carries out on the CPU."""
+    """Return a case that a kernel computes on the CPU."""
     return _attention(name, why, arguments, at_once=True, **fields)
 
 
@@ -150,7 +150,7 @@ OPS = [
     _fused("bool mask by key", "a mask of one axis", _with_mask(_by_key)),
     _fused(
         "numbers, constant",
-        "a bias that wants no gradient",
+        "a bias whose gradient is not needed",
         _with_mask(numbers(2, 3, 4)),
         constants=_constant,
     ),
@@ -166,7 +166,7 @@ OPS = [
     ),
     _fused("shared heads", "two query heads for one of keys", _shared(4, 2, 1), options=_share),
     _attention(
-        "shared heads, wide values", "k' and v' gather both", _shared(4, 2, 1, F=3), options=_share
+        "shared heads, wide values", "k' and v' sum both", _shared(4, 2, 1, F=3), options=_share
     ),
     _attention(
         "shared heads, learned",
@@ -177,7 +177,7 @@ OPS = [
     _fused("shared heads, three axes", "no samples' axis", _shared(3, 1), options=_share),
     _fused("no head axis", "three axes", _qkv(3)),
     _attention("one sequence", "two axes", _qkv()),
-    _attention("five axes", "more leading axes than the kernels know", _qkv(2, 1, 2)),
+    _attention("five axes", "more leading axes than the kernels take", _qkv(2, 1, 2)),
     _fused("leading axes broadcast", "k' and v' summed over them", _broadcasting),
     _fused("strided heads", "the layout that a projection leaves", _across_strides),
     _fused("one key", "P = 1: no gradient by q or k", _qkv(2, 2, J=1), smooth=False),

@@ -19,8 +19,8 @@ RAGGED = (3, 2, 2, 1)  # sequences of 4, 3 and 1 steps
 
 
 @dataclass(frozen=True)
-class Form:
-    """The shapes and options of one call over time."""
+class Network:
+    """The shapes and options of one recurrent network."""
 
     op: str
     shape: tuple[int, ...] = (3, 2, 3)  # [T, N, I]; [N, T, I] if batch_first; [B, I] if packed
@@ -43,29 +43,29 @@ class Form:
         if self.first_input is not None:
             input.view(-1)[0] = self.first_input
         sequences = self.batch_sizes[0] if self.batch_sizes else self.shape[not self.batch_first]
-        walks, outputs = self.layers * self.directions, self.projection or self.hidden
+        scans, outputs = self.layers * self.directions, self.projection or self.hidden
         tensors = {"input": input}
         if self.states:
-            tensors["h_0"] = draw.normal(walks, sequences, outputs)
+            tensors["h_0"] = draw.normal(scans, sequences, outputs)
         if self.states and self.op == "lstm":
-            tensors["c_0"] = draw.normal(walks, sequences, self.hidden)
+            tensors["c_0"] = draw.normal(scans, sequences, self.hidden)
         rows = GATES[self.op] * self.hidden
-        for walk in range(walks):
-            is_first = walk < self.directions
+        for scan in range(scans):
+            is_first = scan < self.directions
             inputs = self.shape[-1] if is_first else outputs * self.directions
-            tensors[f"weight_ih {walk}"] = draw.normal(rows, inputs, scale=0.7)
-            tensors[f"weight_hh {walk}"] = draw.normal(rows, outputs, scale=0.7)
+            tensors[f"weight_ih {scan}"] = draw.normal(rows, inputs, scale=0.7)
+            tensors[f"weight_hh {scan}"] = draw.normal(rows, outputs, scale=0.7)
             if self.bias:
-                # a relu that is never on would pass no blame, and hide what is wrong
+                # a relu that is never on would pass no gradient, and hide what is wrong
                 lift = 2.0 if self.op == "rnn_relu" else 0.0
-                tensors[f"bias_ih {walk}"] = draw.normal(rows) + lift
-                tensors[f"bias_hh {walk}"] = draw.normal(rows) + lift
+                tensors[f"bias_ih {scan}"] = draw.normal(rows) + lift
+                tensors[f"bias_hh {scan}"] = draw.normal(rows) + lift
             if self.projection:
-                tensors[f"weight_hr {walk}"] = draw.normal(outputs, self.hidden)
+                tensors[f"weight_hr {scan}"] = draw.normal(outputs, self.hidden)
         return tensors
 
     def call(self, function: Callable[..., Any], tensors: Tensors) -> Any:
-        """Call with the arguments of ours; `_torchs` sorts them for torch's two forms."""
+        """Call with the arguments of ours; `_torchs` orders them for torch's two signatures."""
         params = [tensor for name, tensor in tensors.items() if " " in name]
         states = tuple(tensors[name] for name in ("h_0", "c_0") if name in tensors)
         hx = None if not states else states if self.op == "lstm" else states[0]
@@ -89,9 +89,9 @@ class Form:
         )
 
 
-def _torchs(form: Form) -> Callable[..., Any]:
+def _torchs(network: Network) -> Callable[..., Any]:
     """Return torch's function with the arguments of ours."""
-    function = getattr(torch, form.op)
+    function = getattr(torch, network.op)
 
     def call(
         input: Tensor,
@@ -102,11 +102,16 @@ def _torchs(form: Form) -> Callable[..., Any]:
         batch_sizes: Tensor | None,
     ) -> Any:
         if hx is None:
-            walks, outputs = form.layers * form.directions, form.projection or form.hidden
-            count = form.batch_sizes[0] if form.batch_sizes else form.shape[not batch_first]
-            h_0 = input.new_zeros(walks, count, outputs)
-            is_lstm = form.op == "lstm"
-            hx = (h_0, input.new_zeros(walks, count, form.hidden)) if is_lstm else h_0
+            scans, outputs = (
+                network.layers * network.directions,
+                network.projection or network.hidden,
+            )
+            count = (
+                network.batch_sizes[0] if network.batch_sizes else network.shape[not batch_first]
+            )
+            h_0 = input.new_zeros(scans, count, outputs)
+            is_lstm = network.op == "lstm"
+            hx = (h_0, input.new_zeros(scans, count, network.hidden)) if is_lstm else h_0
         if batch_sizes is None:
             return function(input, hx, params, *options, batch_first)
         return function(input, batch_sizes, hx, params, *options)
@@ -115,18 +120,18 @@ def _torchs(form: Form) -> Callable[..., Any]:
 
 
 def _over_time(op: str) -> list[OpCase]:
-    form = Form(op)
-    packed = replace(form, shape=(8, 3), batch_sizes=RAGGED)
-    deep = replace(form, layers=2, directions=2, shape=(2, 2, 2))
+    network = Network(op)
+    packed = replace(network, shape=(8, 3), batch_sizes=RAGGED)
+    deep = replace(network, layers=2, directions=2, shape=(2, 2, 2))
     return [
-        form.case("states given", "h_0' is what the walk back ends with"),
-        replace(form, states=False).case("from zeros", "no state given"),
-        replace(form, bias=False).case("no bias", "the gates begin at 0"),
-        replace(form, batch_first=True).case("batch first", "N before T"),
-        replace(form, shape=(1, 2, 3)).case("one step", "W_hh' comes from h_0 alone"),
-        replace(form, shape=(3, 1, 3)).case("one sequence", "a size-1 axis may be summed away"),
-        replace(form, directions=2).case("both directions", "the walk runs back, too"),
-        replace(form, layers=2).case("two layers", "the first one's x' is never wanted"),
+        network.case("states given", "h_0' is what the scan backwards ends with"),
+        replace(network, states=False).case("from zeros", "no state given"),
+        replace(network, bias=False).case("no bias", "the gates begin at 0"),
+        replace(network, batch_first=True).case("batch first", "N before T"),
+        replace(network, shape=(1, 2, 3)).case("one step", "W_hh' comes from h_0 alone"),
+        replace(network, shape=(3, 1, 3)).case("one sequence", "a size-1 axis may be summed away"),
+        replace(network, directions=2).case("both directions", "one scan starts at the end"),
+        replace(network, layers=2).case("two layers", "the first one's x' is never needed"),
         deep.case("two layers, both directions", "the second one's input is joined"),
         packed.case("packed", "fewer sequences at each step: states drop out and return"),
         replace(packed, directions=2).case("packed, both directions", "in reverse they begin late"),
@@ -138,26 +143,28 @@ def _over_time(op: str) -> list[OpCase]:
         ),
         replace(deep, dropout=0.5).case("dropout", "torch's masks from torch's seed", random=True),
         replace(deep, dropout=1.0).case(
-            "all dropped", "0, not 0 / 0; no blame passes, whatever is kept above", smooth=False
+            "all dropped", "0, not 0 / 0; no gradient passes, whatever is saved above", smooth=False
         ),
         replace(deep, dropout=0.5, train=False).case("dropout, not training", "nothing is dropped"),
-        replace(form, shape=(3, 0, 3)).case("empty", "no sequence: gradients are 0"),
-        replace(form, scale=1e3).case("saturated", "a saturated gate gives 0", smooth=False),
-        replace(form, first_input=nan).case("NaN", "it must reach the monitor", smooth=False),
+        replace(network, shape=(3, 0, 3)).case("empty", "no sequence: gradients are 0"),
+        replace(network, scale=1e3).case("saturated", "a saturated gate gives 0", smooth=False),
+        replace(network, first_input=nan).case("NaN", "it must reach the monitor", smooth=False),
     ]
 
 
 def _lstm_projected() -> list[OpCase]:
-    form = Form("lstm", hidden=3, projection=2)
-    packed = replace(form, shape=(8, 3), batch_sizes=RAGGED, directions=2)
+    network = Network("lstm", hidden=3, projection=2)
+    packed = replace(network, shape=(8, 3), batch_sizes=RAGGED, directions=2)
     return [
-        form.case("projection", "h is narrower than c; W_hr'"),
-        replace(form, bias=False, states=False).case("projection, no bias", "three weights each"),
-        replace(form, layers=2, directions=2, shape=(2, 2, 2)).case(
+        network.case("projection", "h is narrower than c; W_hr'"),
+        replace(network, bias=False, states=False).case(
+            "projection, no bias", "three weights each"
+        ),
+        replace(network, layers=2, directions=2, shape=(2, 2, 2)).case(
             "projection, two layers", "the second one's input has 2P features"
         ),
-        packed.case("projection, packed", "h' of ragged steps is gathered for W_hr'"),
-        replace(form, shape=(3, 0, 3)).case("projection, empty", "no sequence"),
+        packed.case("projection, packed", "h' of ragged steps is stored for W_hr'"),
+        replace(network, shape=(3, 0, 3)).case("projection, empty", "no sequence"),
     ]
 
 

@@ -11,9 +11,9 @@ KINDS = ["RNN", "LSTM", "GRU"]
 
 def pair(kind: str, **options) -> tuple[torch.nn.Module, torch.nn.Module]:
     made = []
-    for room in (nn, torch.nn):
+    for package in (nn, torch.nn):
         torch.manual_seed(0)
-        made.append(getattr(room, kind)(3, 4, **options).double())
+        made.append(getattr(package, kind)(3, 4, **options).double())
     return made[0], made[1]
 
 
@@ -21,28 +21,30 @@ def pair(kind: str, **options) -> tuple[torch.nn.Module, torch.nn.Module]:
 def test_packed_output_unpacks_as_torchs(kind: str) -> None:
     sequences = [torch.randn(n, 3, dtype=torch.float64) for n in (2, 5, 1, 4)]
     packed = pack_sequence(sequences, enforce_sorted=False)
-    ours, twin = (module(packed)[0] for module in pair(kind, bidirectional=True))
-    for mine, theirs in zip(ours, twin, strict=True):
+    ours, reference = (module(packed)[0] for module in pair(kind, bidirectional=True))
+    for mine, theirs in zip(ours, reference, strict=True):
         torch.testing.assert_close(mine, theirs)  # data, batch_sizes and both orders
-    for mine, theirs in zip(pad_packed_sequence(ours), pad_packed_sequence(twin), strict=True):
+    for mine, theirs in zip(pad_packed_sequence(ours), pad_packed_sequence(reference), strict=True):
         torch.testing.assert_close(mine, theirs)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_attributes_are_torchs(kind: str) -> None:
-    ours, twin = pair(kind, num_layers=2, bidirectional=True, dropout=0.25, batch_first=True)
+    ours, reference = pair(kind, num_layers=2, bidirectional=True, dropout=0.25, batch_first=True)
     for name in (
         "mode", "input_size", "hidden_size", "num_layers", "bias", "batch_first", "dropout",
         "bidirectional", "proj_size",
     ):  # fmt: skip
-        assert getattr(ours, name) == getattr(twin, name)
-    mine, theirs = ([[w.shape for w in group] for group in m.all_weights] for m in (ours, twin))
+        assert getattr(ours, name) == getattr(reference, name)
+    mine, theirs = (
+        [[w.shape for w in group] for group in m.all_weights] for m in (ours, reference)
+    )
     assert mine == theirs
     assert ours.flatten_parameters() is None
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_parameter_put_in_anew_is_used(kind: str) -> None:
+def test_a_replaced_parameter_is_used(kind: str) -> None:
     module, _ = pair(kind)
     x = torch.randn(2, 1, 3, dtype=torch.float64)
     before = module(x)[0]
@@ -52,7 +54,7 @@ def test_a_parameter_put_in_anew_is_used(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_dropout_without_a_layer_above_is_warned_of(kind: str) -> None:
+def test_dropout_without_a_layer_above_gives_a_warning(kind: str) -> None:
     with pytest.warns(UserWarning, match="between layers"):
         getattr(nn, kind)(3, 4, dropout=0.5)
 
@@ -94,6 +96,6 @@ def test_input_and_state_must_agree_on_their_axes(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_module_is_built_where_and_as_it_is_told(kind: str) -> None:
+def test_a_module_is_built_on_the_device_and_in_the_dtype_given(kind: str) -> None:
     module = getattr(nn, kind)(3, 4, device="meta", dtype=torch.bfloat16)
     assert {(p.device.type, p.dtype) for p in module.parameters()} == {("meta", torch.bfloat16)}

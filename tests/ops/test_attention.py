@@ -9,11 +9,14 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from bptrain import nn
 from bptrain.ops import scaled_dot_product_attention
-from bptrain.ops.attention import Needs, Options, attention, backward, forward
+from bptrain.ops.attention import attention, backward, forward
 from bptrain.ops.attention_fused import fits, fused_backward, fused_forward
+from bptrain.ops.attention_scores import Needs, Options
+from bptrain.ops.kernels import use_kernels
+from bptrain.ops.operation import operations_behind
 
 N, A, T, J, E = 2, 4, 3, 5, 8
-ALL = Needs(True, True, True, (False, False))
+ALL = Needs(True, True, True, False, False)
 
 
 def drawn(*shape: int) -> Tensor:
@@ -43,29 +46,48 @@ PADDING = torch.tensor([[True] * 5, [True, True, True, False, False]]).view(N, 1
     ],
     ids=["none", "bool", "padding", "both", "numbers and bool", "shorter than the keys"],
 )
-def test_the_kernel_computes_what_the_plain_steps_do(
+def test_the_kernel_computes_what_the_formula_does(
     masks: tuple[Tensor | None, Tensor | None], is_causal: bool, key_heads: int
 ) -> None:
     q, k, v = qkv(key_heads)
     options = Options(0.4, is_causal, 0.0, "none")
-    y, _, saved = forward(q, k, v, masks, options)
-    fused_y, fused_saved = fused_forward(q, k, v, masks, 0.4, is_causal, 0.0)
+    (y, _), saved = forward(q, k, v, *masks, options, ALL)
+    (fused_y, _), fused_saved = fused_forward(q, k, v, *masks, options, ALL)
     torch.testing.assert_close(fused_y, y, rtol=1e-12, atol=1e-12)
 
-    grads = backward(drawn(*y.shape), None, saved, ALL, options)
-    fused = fused_backward(drawn(*y.shape), fused_saved, 0.4, is_causal, 0.0)
-    for mine, kernels in zip(grads[:3], fused, strict=True):
+    grads = backward(drawn(*y.shape), None, saved, ALL)
+    fused = fused_backward(drawn(*y.shape), None, fused_saved, ALL)
+    assert grads[3:] == fused[3:] == (None, None)
+    for mine, kernels in zip(grads[:3], fused[:3], strict=True):
         torch.testing.assert_close(kernels, mine, rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("kernels", "sizes", "by_kernel"),
+    [("fused", E, True), ("formula", E, False), ("fused", E - 2, False)],
+)
+def test_the_formula_runs_where_it_is_chosen_and_where_no_kernel_fits(
+    kernels: str, sizes: int, by_kernel: bool
+) -> None:
+    saved = []
+    with (
+        use_kernels(kernels),
+        torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t) or t, lambda t: t),
+    ):
+        y = scaled_dot_product_attention(*(x.requires_grad_() for x in qkv(sizes=sizes)))
+    assert ((N, A, T, 1) in [each.shape for each in saved]) != by_kernel  # m and s
+    assert any(operation.has_kernel for operation in operations_behind([y])) == (sizes == E)
 
 
 def test_the_kernel_for_cuda_takes_what_it_is_handed_and_returns_its_shapes() -> None:
     with FakeTensorMode():
         q, k, v = (torch.empty(N, A, s, E, device="cuda", dtype=torch.half) for s in (T, J, J))
         assert fits(q, k, v, (None, None), 0.1)
-        y, saved = fused_forward(q, k, v, (None, None), 0.4, True, 0.1)
+        options = Options(0.4, True, 0.1, "none")
+        (y, _), saved = fused_forward(q, k, v, None, None, options, ALL)
         assert (y.shape, y.dtype) == (q.shape, q.dtype)
-        grads = fused_backward(y, saved, 0.4, True, 0.1)
-        assert [(g.shape, g.dtype) for g in grads] == [(x.shape, x.dtype) for x in (q, k, v)]
+        grads = fused_backward(y, None, saved, ALL)
+        assert [(g.shape, g.dtype) for g in grads[:3]] == [(x.shape, x.dtype) for x in (q, k, v)]
 
 
 @pytest.mark.parametrize(
@@ -73,12 +95,12 @@ def test_the_kernel_for_cuda_takes_what_it_is_handed_and_returns_its_shapes() ->
     [({}, E), ({}, E - 2), ({"dropout_p": 0.2}, E), ({"is_causal": True}, E - 2)],
     ids=["fused", "plain", "dropout", "causal"],
 )
-def test_no_matrix_of_queries_by_keys_is_kept(options: dict[str, Any], sizes: int) -> None:
+def test_no_matrix_of_queries_by_keys_is_saved(options: dict[str, Any], sizes: int) -> None:
     q, k, v = (x.requires_grad_() for x in qkv(sizes=sizes))
-    kept = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
+    saved = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t) or t, lambda t: t):
         scaled_dot_product_attention(q, k, v, **options)
-    matrices = [tensor for tensor in kept if tensor.shape[-2:] == (T, J)]
+    matrices = [tensor for tensor in saved if tensor.shape[-2:] == (T, J)]
     assert [each.element_size() for each in matrices] == [1] * ("dropout_p" in options)
 
 
@@ -89,17 +111,17 @@ def test_each_row_of_a_learned_masks_gradient_sums_to_zero() -> None:
     torch.testing.assert_close(mask.grad.sum(-1), torch.zeros(T).double(), rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("shown", ["each", "mean"])
-def test_the_gradient_flows_through_the_weights_alone(shown: str) -> None:
+@pytest.mark.parametrize("returned", ["each", "mean"])
+def test_the_gradient_flows_through_the_weights_alone(returned: str) -> None:
     inputs = [x.requires_grad_() for x in qkv()]
-    _, weights = attention(*inputs, None, None, Options(0.4, False, 0.0, shown))
+    _, weights = attention(*inputs, None, None, Options(0.4, False, 0.0, returned))
     q, k, v = inputs
     theirs = (q @ k.mT * 0.4).softmax(-1)
-    theirs = theirs.mean(1) if shown == "mean" else theirs
-    pull = drawn(*theirs.shape)
-    mine = torch.autograd.grad(weights, [q, k, v], pull, allow_unused=True)
-    assert mine[2] is None
-    for ours, torchs in zip(mine, torch.autograd.grad(theirs, [q, k], pull), strict=False):
+    theirs = theirs.mean(1) if returned == "mean" else theirs
+    upstream = drawn(*theirs.shape)
+    mine = torch.autograd.grad(weights, [q, k, v], upstream, allow_unused=True)
+    assert mine[2] is None  # v' would be zeros, the work of a whole product
+    for ours, torchs in zip(mine, torch.autograd.grad(theirs, [q, k], upstream), strict=False):
         torch.testing.assert_close(ours, torchs, rtol=1e-12, atol=1e-12)
 
 
@@ -115,13 +137,13 @@ def test_a_sample_that_is_all_padding_gives_zeros_and_finite_gradients(need_weig
     assert all(parameter.grad.isfinite().all() for parameter in module.parameters())
 
 
-def test_the_causal_promise_changes_nothing_but_the_way() -> None:
+def test_the_causal_promise_changes_the_kernel_and_no_number() -> None:
     module = nn.MultiheadAttention(E, 2, add_zero_attn=True).double()
     x, after = drawn(T, N, E), torch.ones(T, T, dtype=torch.bool).triu(1)
     for need_weights in (False, True):
-        told, _ = module(x, x, x, None, need_weights, after, is_causal=True)
-        read, _ = module(x, x, x, None, need_weights, after)
-        torch.testing.assert_close(told, read)
+        promised, _ = module(x, x, x, None, need_weights, after, is_causal=True)
+        masked, _ = module(x, x, x, None, need_weights, after)
+        torch.testing.assert_close(promised, masked)
 
 
 def test_masks_of_both_kinds_may_be_mixed() -> None:

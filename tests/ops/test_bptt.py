@@ -1,4 +1,4 @@
-"""What is true of the walk through time beyond the table of cases."""
+"""What is true of the scan over time beyond the table of cases."""
 
 from collections import Counter
 
@@ -8,6 +8,13 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from bptrain.ops import gru, lstm, rnn_tanh
+from bptrain.ops.bptt import backward, forward
+from bptrain.ops.bptt_fused import fused_backward, fused_forward
+from bptrain.ops.gru import GRU
+from bptrain.ops.kernels import use_kernels
+from bptrain.ops.lstm import LSTM
+from bptrain.ops.rnn import RELU, TANH
+from bptrain.ops.scan import Cell, Needs, Scan
 from bptrain.ops.time_steps import Steps
 
 N, IN, H = 2, 3, 4
@@ -21,6 +28,44 @@ def parameters(gates: int, features: int = IN) -> list[Tensor]:
 
 def run(op, gates: int, x: Tensor, **options) -> tuple[Tensor, ...]:
     return op(x, None, parameters(gates), True, 1, 0.0, True, False, **options)
+
+
+def inputs_of(cell: Cell, steps: Steps, P: int) -> tuple[object, ...]:
+    """Return random inputs of a scan; h has P features, by a projection if P is not H."""
+    torch.manual_seed(0)
+    rows, count = cell.gates * H, steps.sizes[0]
+    shapes = [(steps.rows, IN), (rows, IN), (rows, P), (rows,), (rows,), (P, H), (count, P)]
+    x, W_ih, W_hh, b_ih, b_hh, W_hr, h_0 = (torch.randn(s, dtype=torch.float64) for s in shapes)
+    c_0 = torch.randn(count, H, dtype=torch.float64) if cell is LSTM else None
+    stays_wide = (False,) * (1 + (cell is LSTM))
+    projection = None if P == H else W_hr
+    return x, W_ih, W_hh, b_ih, b_hh, projection, h_0, c_0, Scan(cell, steps, stays_wide)
+
+
+@pytest.mark.parametrize("sizes", [(2, 2, 2), (3, 2, 2, 1), (2,)], ids=["equal", "ragged", "one"])
+@pytest.mark.parametrize("is_reverse", [False, True])
+@pytest.mark.parametrize(
+    ("cell", "P"),
+    [(TANH, H), (RELU, H), (GRU, H), (LSTM, H), (LSTM, H - 1)],
+    ids=["tanh", "relu", "gru", "lstm", "projected"],
+)
+def test_the_steps_in_place_equal_the_written_out_ones(
+    cell: Cell, P: int, is_reverse: bool, sizes: tuple[int, ...]
+) -> None:
+    inputs = inputs_of(cell, Steps(sizes, is_reverse), P)
+    needs = Needs(*[each is not None for each in inputs[:-1]])
+    found = []
+    for run_forward, run_backward in ((forward, backward), (fused_forward, fused_backward)):
+        outputs, saved = run_forward(*inputs, needs)
+        torch.manual_seed(1)
+        grads = [None if each is None else torch.randn_like(each) for each in outputs]
+        found.append([*outputs, *saved[:-1], *run_backward(*grads, saved, needs)])
+    for written_out, in_place in zip(*found, strict=True):
+        if written_out is None:
+            assert in_place is None
+        else:
+            torch.testing.assert_close(in_place, written_out, rtol=1e-11, atol=1e-12)
+    assert [each is not None for each in found[0][-8:]] == list(needs)
 
 
 class Calls(TorchDispatchMode):
@@ -43,7 +88,7 @@ def calls(op, gates: int, steps: int) -> Counter[str]:
 
 
 @pytest.mark.parametrize(("op", "gates"), [(rnn_tanh, 1), (lstm, 4), (gru, 3)])
-def test_only_the_product_with_the_last_state_stands_in_the_walk(op, gates: int) -> None:
+def test_only_the_product_with_the_last_state_stands_in_the_scan(op, gates: int) -> None:
     short, long = calls(op, gates, 10), calls(op, gates, 30)
     assert long["mm"] == short["mm"]  # x', W'_ih and W'_hh of all steps at once
     assert long["addmm_"] - short["addmm_"] == 2 * 20  # one each way for each further step
@@ -68,7 +113,7 @@ def test_one_node_of_the_graph_stands_for_a_layer_in_one_direction() -> None:
     names, waiting = set(), [y.grad_fn]
     while waiting:
         node = waiting.pop()
-        if node is not None and "Walk" in node.name():
+        if node is not None and "Bptt" in node.name():
             names.add(node)
         waiting += [] if node is None else [following for following, _ in node.next_functions]
     assert len(names) == 4
@@ -83,34 +128,38 @@ def test_packed_sequences_give_what_each_gives_alone(op, gates: int, both_ways: 
     packed = torch.nn.utils.rnn.pack_sequence(sequences)
     arguments = (None, params, True, 1, 0.0, True, both_ways)
     data, *last = op(packed.data, *arguments, batch_sizes=packed.batch_sizes)
-    pull = torch.randn_like(data)
-    together = torch.autograd.grad((data * pull).sum() + sum(s.sum() for s in last), sequences)
-    pulls, _ = torch.nn.utils.rnn.pad_packed_sequence(packed._replace(data=pull))
+    upstream = torch.randn_like(data)
+    together = torch.autograd.grad((data * upstream).sum() + sum(s.sum() for s in last), sequences)
+    padded, _ = torch.nn.utils.rnn.pad_packed_sequence(packed._replace(data=upstream))
     outputs, _ = torch.nn.utils.rnn.pad_packed_sequence(packed._replace(data=data))
     for n, (sequence, gradient) in enumerate(zip(sequences, together, strict=True)):
         y, *alone = op(sequence.unsqueeze(1), *arguments)
-        loss = (y[:, 0] * pulls[: lengths[n], n]).sum() + sum(s.sum() for s in alone)
+        loss = (y[:, 0] * padded[: lengths[n], n]).sum() + sum(s.sum() for s in alone)
         torch.testing.assert_close(torch.autograd.grad(loss, sequence)[0], gradient)
         torch.testing.assert_close(y[:, 0], outputs[: lengths[n], n])
 
 
-def test_an_output_that_a_gradient_reads_is_not_to_be_changed() -> None:
-    y, _ = run(rnn_tanh, 1, torch.randn(3, N, IN, dtype=torch.float64))
+@pytest.mark.parametrize("kernels", ["fused", "formula"])
+def test_an_output_that_a_gradient_reads_is_not_to_be_changed(kernels: str) -> None:
+    with use_kernels(kernels):
+        y, _ = run(rnn_tanh, 1, torch.randn(3, N, IN, dtype=torch.float64))
     y.mul_(2)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         y.sum().backward()
 
 
-def test_an_output_that_no_gradient_reads_may_be_changed() -> None:
+@pytest.mark.parametrize("kernels", ["fused", "formula"])
+def test_an_output_that_no_gradient_reads_may_be_changed(kernels: str) -> None:
     x = torch.randn(3, N, IN, dtype=torch.float64, requires_grad=True)
     frozen = [each.detach() for each in parameters(4)]
-    y, *_ = lstm(x, None, frozen, True, 1, 0.0, True, False)
+    with use_kernels(kernels):
+        y, *_ = lstm(x, None, frozen, True, 1, 0.0, True, False)
     (expected,) = torch.autograd.grad(2 * y.sum(), x, retain_graph=True)
     y.mul_(2)
     torch.testing.assert_close(torch.autograd.grad(y.sum(), x)[0], expected)
 
 
-def test_a_graph_that_is_kept_can_be_walked_back_twice() -> None:
+def test_a_retained_graph_can_be_differentiated_twice() -> None:
     x = torch.randn(3, N, IN, dtype=torch.float64, requires_grad=True)
     y, *_ = run(lstm, 4, x)
     first, second = (torch.autograd.grad(y.sum(), x, retain_graph=True)[0] for _ in range(2))

@@ -20,7 +20,7 @@ def run(params: list[Tensor], h_0: Tensor) -> tuple[Tensor, Tensor]:
     return gru(x, h_0, params, True, 1, 0.0, True, False)
 
 
-def test_an_open_update_gate_keeps_the_state_and_its_blame() -> None:
+def test_an_open_update_gate_keeps_the_state_and_its_gradient() -> None:
     h_0 = torch.randn(1, N, H, dtype=torch.float64, requires_grad=True)
     _, h = run(parameters(z=1e3), h_0)
     assert h.equal(h_0)
@@ -36,10 +36,10 @@ def test_a_shut_update_gate_forgets_the_state() -> None:
     assert not h_0.grad.any()
 
 
-def test_five_numbers_are_kept_for_each_unit_and_step() -> None:
+def test_five_numbers_are_saved_for_each_unit_and_step() -> None:
     h_0 = torch.randn(1, N, H, dtype=torch.float64, requires_grad=True)
     params = parameters()
     y, _ = run(params, h_0)
     own = {each.data_ptr() for each in params}
-    kept = [t for t in y.grad_fn.saved_tensors if t is not None and t.data_ptr() not in own]
-    assert sorted(tuple(each.shape) for each in kept) == [(T * N, 4 * H), ((T + 1) * N, H)]
+    saved = [t for t in y.grad_fn.saved_tensors if t is not None and t.data_ptr() not in own]
+    assert sorted(tuple(each.shape) for each in saved) == [(T * N, 4 * H), ((T + 1) * N, H)]

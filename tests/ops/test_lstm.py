@@ -20,28 +20,28 @@ def last_c(params: list[Tensor], c_0: Tensor) -> Tensor:
     return lstm(x, (torch.zeros_like(c_0), c_0), params, True, 1, 0.0, True, False)[2]
 
 
-def test_an_open_forget_gate_carries_blame_back_unfaded() -> None:
+def test_an_open_forget_gate_carries_the_gradient_back_unfaded() -> None:
     c_0 = torch.randn(1, N, H, dtype=torch.float64, requires_grad=True)
     last_c(parameters(i=-1e3, f=1e3), c_0).sum().backward()
     assert c_0.grad.tolist() == torch.ones(1, N, H).tolist()
 
 
-def test_a_shut_forget_gate_stops_blame_at_once() -> None:
+def test_a_shut_forget_gate_stops_the_gradient_at_once() -> None:
     c_0 = torch.randn(1, N, H, dtype=torch.float64, requires_grad=True)
     last_c(parameters(f=-1e3), c_0).sum().backward()
     assert not c_0.grad.any()
 
 
-def test_five_numbers_are_kept_for_each_unit_and_step() -> None:
+def test_five_numbers_are_saved_for_each_unit_and_step() -> None:
     x = torch.randn(T, N, IN, dtype=torch.float64, requires_grad=True)
     params = parameters()
     y, *_ = lstm(x, None, params, True, 1, 0.0, True, False)
     own = {each.data_ptr() for each in params}
-    kept = [t for t in y.grad_fn.saved_tensors if t is not None and t.data_ptr() not in own]
-    assert sorted(tuple(each.shape) for each in kept) == [(T * N, 4 * H), ((T + 1) * N, H)]
+    saved = [t for t in y.grad_fn.saved_tensors if t is not None and t.data_ptr() not in own]
+    assert sorted(tuple(each.shape) for each in saved) == [(T * N, 4 * H), ((T + 1) * N, H)]
 
 
-def test_the_states_are_kept_only_for_the_gradient_of_the_weight_that_read_them() -> None:
+def test_the_states_are_saved_only_for_the_gradient_of_the_weight_that_read_them() -> None:
     params = parameters()
     params[1].requires_grad_()
     y, *_ = lstm(torch.randn(T, N, IN).double(), None, params, True, 1, 0.0, True, False)
@@ -50,16 +50,16 @@ def test_the_states_are_kept_only_for_the_gradient_of_the_weight_that_read_them(
     assert (T, N, IN) not in shapes
 
 
-def test_one_step_keeps_no_recurrent_weight_unless_the_first_state_wants_its_gradient() -> None:
+def test_one_step_saves_no_recurrent_weight_unless_the_first_states_gradient_is_needed() -> None:
     params = [each.requires_grad_() for each in parameters()]
     x = torch.randn(N, IN, dtype=torch.float64)
     h, c = torch.zeros(2, N, H, dtype=torch.float64).unbind()
-    for wants_h in (False, True):
-        y, _ = lstm_cell(x, (h.detach().requires_grad_(wants_h), c), *params)
-        assert any(t is params[1] for t in y.grad_fn.saved_tensors) == wants_h
+    for needs_h in (False, True):
+        y, _ = lstm_cell(x, (h.detach().requires_grad_(needs_h), c), *params)
+        assert any(t is params[1] for t in y.grad_fn.saved_tensors) == needs_h
 
 
-def test_float16_is_judged_by_autocast_as_bfloat16_is() -> None:
+def test_autocast_returns_float16_as_it_returns_bfloat16() -> None:
     params = [each.float() for each in parameters()]
     x = torch.randn(T, N, IN)
     with torch.autocast("cpu", torch.float16):

@@ -122,6 +122,19 @@ def test_an_output_without_gradient_counts_as_zero() -> None:
     assert x.grad.item() == 3
 
 
+def test_an_operation_may_take_none_for_an_output_without_gradient() -> None:
+    given = []
+
+    def backward(grad_y: Tensor | None, grad_z: Tensor | None, saved: Nothing) -> Tensor:
+        given.append(grad_y)
+        return 3 * grad_z
+
+    x = numbers(1.0)
+    _, z = operation(forward_of_split, backward, optional_gradients=(0,))(x)
+    z.backward(torch.ones(1))
+    assert (x.grad.item(), given) == (3, [None])
+
+
 def test_no_upstream_gradient_at_all_gives_none() -> None:
     x = numbers(1.0).double().detach().requires_grad_()
     assert torch.autograd.gradcheck(lambda x: split(x), (x,), check_undefined_grad=True)
