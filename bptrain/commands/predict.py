@@ -16,6 +16,7 @@ from bptrain.experiment.config import ExperimentConfig
 from bptrain.experiment.loss_choice import choose_loss
 from bptrain.experiment.plan import resolve_device
 from bptrain.experiment.saved_run import Choice, choose_checkpoint, load_model, read_config
+from bptrain.ops.kernels import use_kernels
 from bptrain.problem import Problem
 from bptrain.rundir.prepared import read_prepared
 from bptrain.tasks import task_of
@@ -101,7 +102,8 @@ def predictions(
     config: ExperimentConfig, problem: Problem, model: nn.Module, batch: Batch
 ) -> Iterator[Prediction]:
     """Yield the prediction for each sample of a batch, as the problem's task writes it."""
-    outputs: Tensor = model(*batch.inputs)
+    with use_kernels(config.kernels):
+        outputs: Tensor = model(*batch.inputs)
     if not outputs.isfinite().all():
         raise DataError(
             "the model's output is not a number",

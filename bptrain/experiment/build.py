@@ -65,7 +65,7 @@ def update_of(plan: Plan, model: nn.Module) -> Update:
         config.optimizer.build(model),
         config.schedule.build(plan.total_steps, plan.steps_per_epoch),
         LayerGradients(model),
-        Precision.of(config.precision, plan.device),
+        Precision.of(config.precision, plan.device, config.kernels),
         batches=train.grad_accum_steps,
         searches=config.optimizer.searches,
         clipping=train.clipping,

@@ -8,6 +8,7 @@ from bptrain.config import StrictConfig
 from bptrain.data import DataConfig
 from bptrain.losses import LossConfig
 from bptrain.models import ModelConfig
+from bptrain.ops.kernels import Kernels
 from bptrain.optim import OptimizerConfig, ScheduleConfig
 from bptrain.optim.schedules import ConstantConfig
 from bptrain.optim.sgd import SGDConfig
@@ -22,36 +23,46 @@ class TrainConfig(StrictConfig):
 
     epochs: int = Field(default=20, ge=1, le=1_000_000, description="passes over the training data")
     steps: Annotated[int, Field(ge=1, le=10**12)] | None = Field(
-        default=None, description="optimizer steps; in place of epochs where it is given"
+        default=None, description="optimizer steps to train; replaces epochs where it is given"
     )
     bptt: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
         default=None,
-        description="time steps that a text is cut into, the state carried from cut to cut",
+        description="time steps after which backpropagation through time is truncated; the state "
+        "is carried from piece to piece. null backpropagates through whole sequences",
     )
     grad_accum_steps: int = Field(
         default=1,
         ge=1,
         le=1_000_000,
-        description="batches whose gradients are gathered for one step: as a batch so much larger",
+        description="batches whose gradients are accumulated for one update: the effect of a batch "
+        "that many times larger, in the memory of one",
     )
     clip_grad_norm: Bound = Field(
-        default=None, description="bound on the norm of all gradients together"
+        default=None,
+        description="largest norm of all gradients together; larger ones are scaled down. Set it, "
+        "to 1.0 for example, where gradients explode, as in recurrent networks",
     )
     clip_grad_value: Bound = Field(
-        default=None, description="bound on each number of the gradients"
+        default=None, description="largest absolute value of each element of the gradients"
     )
     clip_grad_adaptive: Bound = Field(
-        default=None, description="bound on each layer's gradient, as a share of its weights' norm"
+        default=None,
+        description="largest norm of each layer's gradient, as a fraction of its weights' norm; "
+        "0.01 is usual for networks without normalization",
     )
     l1: float = Field(
-        default=0.0, ge=0, description="pull of every weight towards zero, the same for all sizes"
+        default=0.0,
+        ge=0,
+        description="weight of the L1 penalty, which drives weights to exactly 0; 0 is none",
     )
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = Field(
         default=None,
-        description="evaluate and test the running average of the weights, of this decay a step",
+        description="decay per step of an exponential moving average of the weights, which is then "
+        "evaluated and tested instead of them; 0.999 is usual, null is none",
     )
     early_stopping: EarlyStoppingConfig | None = Field(
-        default=None, description="end the run when the validation loss no longer falls"
+        default=None,
+        description="stop once the validation loss has stopped improving; null trains to the end",
     )
 
     @property
@@ -62,25 +73,33 @@ class TrainConfig(StrictConfig):
 
 
 class MonitorConfig(StrictConfig):
-    """What is logged."""
+    """What is logged, and how often."""
 
     log_every: int = Field(
-        default=50, ge=1, le=1_000_000, description="steps between two log lines"
+        default=50,
+        ge=1,
+        le=1_000_000,
+        description="optimizer steps between two log lines and points of the curves",
     )
 
 
 class CheckpointConfig(StrictConfig):
-    """When a checkpoint is written, and how many stay."""
+    """When a checkpoint is written, and how many are kept."""
 
-    every_epochs: int = Field(default=1, ge=1, le=1_000_000, description="epochs between two")
+    every_epochs: int = Field(
+        default=1, ge=1, le=1_000_000, description="epochs between two checkpoints"
+    )
     every_steps: Annotated[int, Field(ge=1, le=10**9)] | None = Field(
-        default=None, description="steps between two, besides those at the end of epochs"
+        default=None,
+        description="optimizer steps between two further checkpoints; null writes them only at the "
+        "end of epochs",
     )
     keep_last: int = Field(
         default=3,
         ge=2,
         le=1_000_000,
-        description="newest ones kept, two at least should one be damaged; the best one always is",
+        description="newest checkpoints to keep, at least two in case one is damaged; the best "
+        "one is always kept",
     )
 
 
@@ -90,25 +109,34 @@ class ExperimentConfig(StrictConfig):
     name: str = Field(
         default="run",
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$",
-        description="the run's folder under runs/",
+        description="name of the run, and of its folder under runs/",
     )
     seed: int = Field(
-        default=0, ge=0, lt=2**63, description="of the weights, the shuffling and the splits"
+        default=0,
+        ge=0,
+        lt=2**63,
+        description="seed of all random numbers: initial weights, shuffling, splits, dropout",
     )
     device: str = Field(
         default="auto",
         pattern=r"^(auto|cpu|cuda(:[0-9]{1,3})?)$",
-        description="auto takes the GPU where there is one",
+        description="device to train on: auto (a GPU if there is one), cpu, cuda or cuda:N",
     )
     precision: Literal["fp32", "bf16", "fp16"] = Field(
         default="fp32",
-        description="of matrix products and convolutions; weights and sums stay in fp32",
+        description="number format of matrix products and convolutions; weights, sums and the "
+        "optimizer stay in fp32. bf16 and fp16 are faster on GPUs that have them",
+    )
+    kernels: Kernels = Field(
+        default="fused",
+        description="fused computes an operation by a library's kernel where there is one; formula "
+        "by the lines of its derivation, which gives the same numbers to rounding and is slower",
     )
     data: DataConfig
     model: ModelConfig
     loss: LossConfig | None = Field(
         default=None,
-        description="what is made small; null for the one that the data's task takes by default",
+        description="the loss to minimize; null for the default of the data's task",
     )
     optimizer: OptimizerConfig = SGDConfig()
     schedule: ScheduleConfig = ConstantConfig()

@@ -57,7 +57,7 @@ def evaluate(
     totals: Tensor | float = 0.0
     try:
         for batch in batches:
-            with precision.autocast():
+            with precision.computing():
                 outputs = model(*batch.inputs)
                 loss = loss_function(outputs, *batch.targets)
             # float64: a sum over a large split in float32 would round off the last samples

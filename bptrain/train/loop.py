@@ -92,7 +92,7 @@ def fit(
         update.optimizer.zero_grad()
         passes = []
         for batch, share in zip(group, shares(group), strict=True):
-            with update.precision.autocast():
+            with update.precision.computing():
                 # 1. forward: what does the network predict?
                 outputs = model(*batch.inputs)
 
@@ -144,7 +144,7 @@ def search_step(
         update.optimizer.zero_grad()
         passes = []
         for batch, share in zip(group, shares(group), strict=True):
-            with update.precision.autocast():
+            with update.precision.computing():
                 outputs = model(*batch.inputs)
                 loss = loss_function(outputs, *batch.targets)
             (loss * share).backward()

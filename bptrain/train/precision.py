@@ -12,7 +12,8 @@ one it is doubled.
 Source: Micikevicius et al. 2018, "Mixed precision training", section 3.2; torch.amp.GradScaler.
 """
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 from math import inf
 from typing import Any, Literal
 
@@ -21,6 +22,7 @@ from pydantic import Field
 from torch import Tensor
 
 from bptrain.errors import NonFiniteError, UsageError
+from bptrain.ops.kernels import Kernels, use_kernels
 from bptrain.stateful import PlainState, Tree
 
 PrecisionName = Literal["fp32", "bf16", "fp16"]
@@ -43,32 +45,40 @@ class ScalerState(PlainState):
 
 
 class Precision:
-    """A precision on a device, and in fp16 the scale of the gradients.
+    """How the forward pass computes: dtype, device and kernels; in fp16 the scale of the gradients.
 
     A step is `scaled` on the way into the backward pass, `unscale` once all gradients of the step
     are there, then whatever reads or clips them, then `step`.
     """
 
-    def __init__(self, dtype: torch.dtype, device: torch.device) -> None:
-        self.dtype, self.device = dtype, device
+    def __init__(
+        self, dtype: torch.dtype, device: torch.device, kernels: Kernels = "fused"
+    ) -> None:
+        self.dtype, self.device, self.kernels = dtype, device, kernels
         self._scaler = torch.amp.GradScaler(device.type) if dtype == torch.float16 else None
         self._has_stepped = False
         self._skips: bool | None = None  # known from `unscale` to `step`
 
     @classmethod
-    def of(cls, name: PrecisionName, device: torch.device) -> "Precision":
+    def of(
+        cls, name: PrecisionName, device: torch.device, kernels: Kernels = "fused"
+    ) -> "Precision":
         """Return the precision of that name, or raise UsageError if the device lacks it."""
         why = _lack(name, device)
         if why:
             other = "fp32 or fp16" if name == "bf16" else "fp32"
             raise UsageError(f"precision {name} on {device}", why, f"precision: {other}")
-        return cls(DTYPES[name], device)
+        return cls(DTYPES[name], device, kernels)
 
-    def autocast(self) -> AbstractContextManager[Any]:
-        """Return the context for the forward pass and the loss, of training or evaluation."""
-        if self.dtype == torch.float32:
-            return nullcontext()
-        return torch.autocast(self.device.type, self.dtype)
+    @contextmanager
+    def computing(self) -> Iterator[None]:
+        """Run the forward pass and the loss, of training or evaluation, inside this block."""
+        with use_kernels(self.kernels):
+            if self.dtype == torch.float32:
+                yield
+                return
+            with torch.autocast(self.device.type, self.dtype):
+                yield
 
     def scaled(self, loss: Tensor) -> Tensor:
         """Return the loss to call `backward` on: in fp16 times the scale."""

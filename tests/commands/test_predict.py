@@ -181,7 +181,7 @@ def test_a_signed_file_of_another_form_is_refused(tmp_path: Path) -> None:
 
 
 def predictions_for(problem: Problem, outputs: Tensor, *lengths: Tensor) -> list[dict[str, Any]]:
-    config: Any = SimpleNamespace(loss=None)
+    config: Any = SimpleNamespace(loss=None, kernels="fused")
     batch = Batch((outputs, *lengths), (), len(outputs))
     model: Any = lambda outputs, *lengths: outputs  # noqa: E731
     return list(predictions(config, problem, model, batch))

@@ -1,4 +1,4 @@
-"""Whole runs: the golden curve, every shipped config, the promise of 98 %."""
+"""Whole runs: every shipped config, the promise of 98 %."""
 
 import json
 import runpy
@@ -15,10 +15,6 @@ from bptrain.experiment.config import ExperimentConfig
 
 SCRIPTS = CONFIGS.parent / "scripts"
 
-# Window means of train/loss of configs/digits_mlp.yaml, 3 epochs, CPU, at steps 20, 21, 40, 42, 60:
-# a change of these numbers is a change of the mathematics, the data or their order.
-GOLDEN = [1.60844882, 0.76893502, 0.69426079, 0.62114513, 0.60783070]
-
 TEXTS = {
     "text": "To be, or not to be, that is the question.\n" * 20,
     "text_table": "text,label\n" + "a fine day,good\nsuch a dull and rainy day,bad\n" * 30,
@@ -28,13 +24,6 @@ TEXTS = {
 def losses_of(run: Path) -> list[float]:
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     return [line["train/loss"] for line in lines if "train/loss" in line]
-
-
-def test_the_golden_curve_of_the_mlp(bptrain: Callable, tmp_path: Path) -> None:
-    words = ["train.epochs=3", "device=cpu", "--run-dir", "run"]
-    assert bptrain("fit", CONFIGS / "digits_mlp.yaml", *words).exit_code == 0
-    # 1e-4: other CPUs sum a matrix product in another order, and three epochs amplify it
-    assert losses_of(tmp_path / "run")[:5] == pytest.approx(GOLDEN, rel=1e-4)
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)

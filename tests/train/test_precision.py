@@ -38,7 +38,7 @@ def step(
 ) -> Tensor:
     x, y = batch(factor, precision.device.type)
     optimizer.zero_grad()
-    with precision.autocast():
+    with precision.computing():
         loss = nn.functional.mse_loss(model(x), y)
     loss.backward(precision.scaled(torch.ones_like(loss)))
     precision.unscale(optimizer)
@@ -58,7 +58,7 @@ def test_products_are_computed_in_the_precision_and_weights_stay_in_float32(
 ) -> None:
     precision = Precision.of(name, torch.device(device))
     model = network().to(device)
-    with precision.autocast():
+    with precision.computing():
         outputs = model(batch(device=device)[0])
         loss = ours.MSELoss()(outputs.float(), batch(device=device)[1])
     assert outputs.dtype == precision.dtype == DTYPES[name]
@@ -160,7 +160,7 @@ def test_small_gradients_survive_fp16_by_the_scale(device: str) -> None:
     grads = {}
     for scaled in (False, True):
         optimizer.zero_grad()
-        with precision.autocast():
+        with precision.computing():
             loss = (linear(torch.ones(1, 2, device=device)).float() * 1e-9).sum()
         gradient = torch.ones_like(loss)
         loss.backward(precision.scaled(gradient) if scaled else gradient)
