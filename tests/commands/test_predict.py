@@ -5,6 +5,7 @@ import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from io import StringIO
+from math import inf
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -94,7 +95,7 @@ def test_the_state_to_predict_with_can_be_chosen(bptrain: Callable, run: Path) -
         for which in ("best", "last")
     }
     best = min(
-        (json.loads((path / "state.json").read_text())["val/loss"], path.name)
+        (json.loads((path / "state.json").read_text())["metrics"].get("val/loss", inf), path.name)
         for path in (run / "checkpoints").iterdir()
     )[1]
     assert (found["best"] == found["last"]) == (best == "step-000105")
