@@ -39,7 +39,8 @@ class PlainState(BaseModel):
         except ValidationError as refused:
             first = refused.errors(include_url=False, include_input=False)[0]
             place = "/".join(map(str, first["loc"]))
-            raise ValueError(f"{place or 'the state'}: {first['msg']}") from refused
+            # not from `refused`: a traceback would print the value, however large a tensor it is
+            raise ValueError(f"{place or 'the state'}: {first['msg']}") from None
 
 
 def mapping(tree: Tree) -> dict[str, Tree]:
