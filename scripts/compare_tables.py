@@ -2,8 +2,8 @@
 
 python scripts/compare_tables.py [key=value ...]      some minutes on one core
 
-Ten random splits of each table. Both train on all training rows, none held out to choose a state,
-and see the same inputs, standardized by the training rows. The overrides are bptrain's.
+Ten random splits of each table. Both train on all training rows, without a validation split,
+and read the same inputs, standardized by the training rows. The overrides are bptrain's.
 """
 
 import csv
@@ -32,21 +32,21 @@ SEEDS = range(10)
 
 
 @dataclass(frozen=True)
-class Rival:
-    """A table, the measure it is judged by, and scikit-learn's settings.
+class ComparedTable:
+    """A table, its metric, and scikit-learn's settings.
 
-    They are its defaults, whose network is the config's, and those with a penalty on the weights
-    that suits the table.
+    The settings are the defaults, whose network is the config's, and those with an L2 penalty that
+    suits the table.
     """
 
     table: str
-    measure: str
+    metric: str
     settings: tuple[dict[str, Any], ...]
 
 
-RIVALS = [
-    Rival("breast_cancer", "accuracy", ({}, {"alpha": 1.0})),
-    Rival("diabetes", "r2", ({}, {"alpha": 10.0})),
+TABLES = [
+    ComparedTable("breast_cancer", "accuracy", ({}, {"alpha": 1.0})),
+    ComparedTable("diabetes", "r2", ({}, {"alpha": 10.0})),
 ]
 
 
@@ -63,40 +63,40 @@ def split(table: Path, folder: Path, seed: int) -> tuple[Path, Path]:
     return paths
 
 
-def bptrain_score(rival: Rival, folder: Path, words: Sequence[str]) -> float:
-    """Run `bptrain fit` and return the measure on the test rows."""
-    command = [sys.executable, "-m", "bptrain", "fit", str(CONFIGS / f"{rival.table}.yaml")]
+def bptrain_score(compared: ComparedTable, folder: Path, words: Sequence[str]) -> float:
+    """Run `bptrain fit` and return the metric on the test rows."""
+    command = [sys.executable, "-m", "bptrain", "fit", str(CONFIGS / f"{compared.table}.yaml")]
     run = folder / "run"
     subprocess.run([*command, *words, "--run-dir", str(run)], check=True, capture_output=True)  # noqa: S603
     last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
-    return float(last[f"test/{rival.measure}"])
+    return float(last[f"test/{compared.metric}"])
 
 
-def scikit_scores(rival: Rival, config: TableConfig, seed: int) -> list[float]:
+def scikit_scores(compared: ComparedTable, config: TableConfig, seed: int) -> list[float]:
     """Train scikit-learn's perceptron with each of its settings and return its scores."""
     data = config.build(seed)
-    kind = MLPClassifier if rival.measure == "accuracy" else MLPRegressor
+    kind = MLPClassifier if compared.metric == "accuracy" else MLPRegressor
     (inputs, targets), (test_inputs, test_targets) = (
         (part.inputs.numpy(), part.targets.numpy().ravel()) for part in (data.train, data.test)
     )
-    models = (kind(max_iter=5_000, random_state=seed, **each) for each in rival.settings)
+    models = (kind(max_iter=5_000, random_state=seed, **each) for each in compared.settings)
     return [model.fit(inputs, targets).score(test_inputs, test_targets) for model in models]
 
 
-def compare(rival: Rival, tables: Path, words: Sequence[str]) -> None:
-    """Print the scores of both, split by split and in the mean."""
+def compare(compared: ComparedTable, tables: Path, words: Sequence[str]) -> None:
+    """Print the scores of both, as means over the splits."""
     scores = []
     for seed in SEEDS:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            train, test = split(tables / f"{rival.table}.csv", folder, seed)
+            train, test = split(tables / f"{compared.table}.csv", folder, seed)
             given = [f"data.path={train}", f"data.test_path={test}", "data.validation_fraction=0.0"]
             given += [f"seed={seed}", *words]
-            config = load_config(ExperimentConfig, CONFIGS / f"{rival.table}.yaml", given)
-            ours = bptrain_score(rival, folder, given)
-            scores.append([ours, *scikit_scores(rival, config.data, seed)])
-    names = ["bptrain", *(f"scikit-learn {settings or ''}" for settings in rival.settings)]
-    print(f"{rival.table}, {rival.measure} on {len(SEEDS)} splits")
+            config = load_config(ExperimentConfig, CONFIGS / f"{compared.table}.yaml", given)
+            ours = bptrain_score(compared, folder, given)
+            scores.append([ours, *scikit_scores(compared, config.data, seed)])
+    names = ["bptrain", *(f"scikit-learn {settings or ''}" for settings in compared.settings)]
+    print(f"{compared.table}, {compared.metric} on {len(SEEDS)} splits")
     for name, each in zip(names, np.array(scores).T.tolist(), strict=True):
         ahead = [score - own for own, score in zip(np.array(scores)[:, 0], each, strict=True)]
         print(
@@ -109,5 +109,5 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         write_tables(Path(folder))
-        for rival in RIVALS:
-            compare(rival, Path(folder), sys.argv[1:])
+        for compared in TABLES:
+            compare(compared, Path(folder), sys.argv[1:])

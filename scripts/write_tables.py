@@ -1,6 +1,6 @@
 """Write scikit-learn's breast cancer and diabetes tables as CSV, its digits as sequences of rows.
 
-Beside them stands Friedman's first function of ten numbers, a tenth of its answers replaced.
+Also write Friedman's first function of ten numbers, a tenth of its targets replaced by outliers.
 
 python scripts/write_tables.py FOLDER
 """
@@ -35,14 +35,14 @@ def write_tables(folder: Path) -> None:
 
 
 def write_outliers(folder: Path) -> None:
-    """Write outliers.csv, a tenth of its answers far too large, and outliers_test.csv, all true."""
-    inputs, answers = make_friedman1(2_000, noise=1.0, random_state=0)
-    training = answers[:1_000].copy()
+    """Write outliers.csv, a tenth of its targets far too large, and outliers_test.csv."""
+    inputs, clean = make_friedman1(2_000, noise=1.0, random_state=0)
+    training = clean[:1_000].copy()
     training[::10] += 100  # true ones lie between 0 and 30
     names = [*(f"x{number}" for number in range(1, 11)), "y"]
     for name, rows, targets in (
         ("outliers.csv", inputs[:1_000], training),
-        ("outliers_test.csv", inputs[1_000:], answers[1_000:]),
+        ("outliers_test.csv", inputs[1_000:], clean[1_000:]),
     ):
         write(folder / name, names, np.column_stack([rows, targets]).tolist())
 

@@ -1,4 +1,4 @@
-"""Columns of a table as model inputs, with statistics of the training rows alone.
+"""Columns of a table as model inputs, with statistics of the training rows only.
 
 number    (x - mean) / std, 0 where it is missing; if one is missing in training, a second input
           that is 1 for a missing number and 0 otherwise. The std of a constant column is taken as 1
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 MISSING = ["", "na", "n/a", "nan", "null", "?"]  # cells, in lower case, without a value
 MOST_CATEGORIES = 1_000
-FEW_ROWS = 20  # in a smaller table all texts may differ by chance
+LEAST_ROWS = 20  # in a smaller table all texts may differ by chance
 LARGEST = 3.4e38  # float32 holds no larger number
 LARGEST_BYTES = 2**33
 DECIMAL_COMMA = r"^[+-]?\d+,\d+$"
@@ -29,7 +29,7 @@ DECIMAL_COMMA = r"^[+-]?\d+,\d+$"
 
 @dataclass(frozen=True)
 class Numeric:
-    """A column of numbers; `indicator` tells whether a missing one has an input of its own."""
+    """A column of numbers; with `indicator` a second input is 1 where one is missing."""
 
     name: str
     mean: float
@@ -51,7 +51,7 @@ class Numeric:
 
 @dataclass(frozen=True)
 class Categorical:
-    """A column of categories, "" standing for a missing cell."""
+    """A column of categories, "" for a missing cell."""
 
     name: str
     categories: tuple[str, ...]
@@ -73,7 +73,7 @@ Column = Numeric | Categorical
 
 
 def is_missing(cells: "pl.Series") -> "pl.Series":
-    """Return for each cell whether it stands for no value."""
+    """Return for each cell whether it is missing."""
     return cells.str.to_lowercase().is_in(MISSING)
 
 
@@ -165,7 +165,7 @@ def _refuse_names(table: Table, name: str, chosen: bool) -> None:
             "correct the column, or name it in data.categorical if these are categories",
         )
     different = cells.n_unique()
-    if different > MOST_CATEGORIES or (not chosen and different == len(cells) >= FEW_ROWS):
+    if different > MOST_CATEGORIES or (not chosen and different == len(cells) >= LEAST_ROWS):
         raise DataError(
             f"{table.path}: column {quoted(name)} holds {different:,} different texts",
             f"in {len(cells):,} cells: names, not categories (at most {MOST_CATEGORIES:,})",
@@ -202,7 +202,7 @@ def without_missing(table: Table, names: Sequence[str]) -> Table:
     whole = np.flatnonzero(~missing)
     if not len(whole):
         raise DataError(
-            f"{table.path}: every row misses a cell", "", "data.missing: mean keeps such rows"
+            f"{table.path}: every row misses a cell", "", "data.missing: mean uses such rows"
         )
     return table.select(whole)
 

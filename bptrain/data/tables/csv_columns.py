@@ -1,6 +1,6 @@
 """Named columns of a CSV or TSV file, as text: the first row names them, every row has them all.
 
-The delimiter is a comma, in files that end in .tsv or .tab a tabulator; a field may be quoted.
+The delimiter is a comma, in files that end in .tsv or .tab a tab; a field may be quoted.
 """
 
 import csv
@@ -59,7 +59,7 @@ def columns_of(text: str, source: str, columns: Sequence[str], delimiter: str = 
 
 def _records(text: str, source: str, delimiter: str) -> Iterator[tuple[str, list[str]]]:
     """Yield the fields of each line that has any, and where it begins."""
-    # strict: a quote that is never closed would otherwise swallow the rows behind it
+    # strict: a quote that is never closed would otherwise swallow the rows after it
     reader = csv.reader(StringIO(text, newline=""), delimiter=delimiter, strict=True)
     line = 1
     try:

@@ -2,7 +2,7 @@
 
 Cells become the text that a CSV file of the same table would hold, null the empty text. The sizes
 that a file declares are compared with the limits before it is unpacked, and texts stay in their
-dictionary: a few bytes can stand for any number of equal cells, or for one of gigabytes.
+dictionary: a few bytes can encode any number of equal cells, or one of gigabytes.
 
 pyarrow and not polars, which CSV files are read by: polars 2.1 ignores the checksums of pages,
 crashes (SIGSEGV) on a schema nested 5,000 deep, and unpacks 5 kB of one repeated text for minutes.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 MOST_COLUMNS = 10_000
 MOST_CELLS = 2 * 10**8  # polars takes at least 16 bytes for each: 3 GB
-SHOWN = 40  # characters of a cell or a name in a message
+MESSAGE_LENGTH = 40  # characters of a cell or a name in a message
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Table:
 
 def quoted(text: str) -> str:
     """Return a cell or a name as messages show it."""
-    return repr(shorten(text, SHOWN))
+    return repr(shorten(text, MESSAGE_LENGTH))
 
 
 def listed(names: Iterable[str], most: int = 8) -> str:

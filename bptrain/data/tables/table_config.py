@@ -1,4 +1,4 @@
-"""Tables with numeric and categorical columns: a CSV or Parquet file, and a column to foretell."""
+"""Tables with numeric and categorical columns: a CSV or Parquet file and a column to predict."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -39,46 +39,64 @@ Name = Annotated[str, Field(min_length=1)]
 
 
 class TableConfig(InMemoryConfig):
-    """A CSV or Parquet table: numbers are standardized, categories one-hot, missing cells allowed.
+    """A CSV or Parquet table with a column to predict from the others.
 
-    A column holds numbers if any of its cells is one, else categories. Cells that are empty, NA,
-    N/A, NaN, null or ? are missing.
+    Numbers are standardized and categories one-hot encoded, by statistics of the training rows. A
+    column is numeric if any of its cells is a number, else categorical. Cells that are empty, NA,
+    N/A, NaN, null or ? (in any case) are missing.
     """
 
     kind: Literal["table"] = "table"
     path: str = Field(
-        min_length=1, description="CSV file, or .parquet, which needs the extra bptrain[parquet]"
+        min_length=1,
+        description="CSV, TSV or Parquet file whose first row names the columns. Files that end in "
+        ".parquet or .pq need pyarrow: pip install 'bptrain[parquet]'",
     )
-    target: str = Field(min_length=1, description="column that is foretold")
+    target: str = Field(min_length=1, description="name of the column to predict")
     task: TableTask | None = Field(
         default=None,
-        description="null: classification if the target is text or at most 20 integers",
+        description="classification or regression. By default (null) classification if the target "
+        "is text or has at most 20 different integers, else regression",
     )
     columns: list[Name] | None = Field(
-        default=None, min_length=1, description="columns to foretell from; null for all others"
+        default=None,
+        min_length=1,
+        description="names of the columns used as inputs; by default (null) all but the target. "
+        "Set it to leave out columns such as an id",
     )
     categorical: list[Name] = Field(
-        default=[], description="columns whose numbers are names of categories"
+        default=[],
+        description="numeric columns to encode as categories (postal codes, ids of stations); by "
+        "default only columns of text are",
     )
     missing: Literal["mean", "drop", "error"] = Field(
         default="mean",
-        description="a missing number becomes the training mean, with an input that tells so, a "
-        "missing category one of its own; drop leaves such rows out, and those without a target",
+        description="what to do with missing cells. mean: replace a missing number by the training "
+        "mean, add an input that is 1 where it is missing, and make a missing category a category "
+        "of its own. drop: leave out rows with a missing cell, the target's included. error: "
+        "refuse the table. Except with drop, a missing target is an error",
     )
     delimiter: Delimiter = Field(
-        default="auto", description="between cells; auto takes the one that parts the header most"
+        default="auto",
+        description="character between the cells of a CSV file. auto takes the one of , ; | and "
+        "tab that splits the header into the most columns",
     )
     test_path: str | None = Field(
-        default=None, min_length=1, description="table with the test rows, the same columns"
+        default=None,
+        min_length=1,
+        description="file with the test rows, in the same columns. By default (null) they are "
+        "drawn from path, see test_fraction",
     )
     test_fraction: Annotated[float, Field(ge=0, le=0.5)] | None = Field(
-        default=None, description="share of the rows for the test; null: 0.2 without a test_path"
+        default=None,
+        description="fraction of the rows used as the test split, the same rows for every seed. "
+        "By default (null) 0.2, or 0 if test_path is set",
     )
     scale_target: bool = Field(
         default=False,
-        description="regression: train on (target - mean) / deviation of the training rows, needed "
-        "for targets far from 0 or large; losses are then in these units, metrics and predictions "
-        "in the target's own",
+        description="regression only: train on (target - mean) / std of the training rows. Losses "
+        "are then in units of std; metrics and predictions stay in the target's own unit. Set it "
+        "where targets are large or far from 0",
     )
 
     @model_validator(mode="after")
@@ -92,14 +110,14 @@ class TableConfig(InMemoryConfig):
         table = read_table(Path(self.path), self.delimiter)
         names = self._chosen(table)
         table = self._whole(table, names)
-        answer = self._answer(table)
-        rows = self._split(answer.of(table), seed)
+        target = self._target(table)
+        rows = self._split(target.of(table), seed)
         columns = fit_columns(
             table.select(rows.train.inputs.numpy()), table, names, self.categorical
         )
 
         def samples(table: Table) -> Samples:
-            return Samples(torch.from_numpy(encode(columns, table)), answer.of(table))
+            return Samples(torch.from_numpy(encode(columns, table)), target.of(table))
 
         parts = rows.map(lambda part: samples(table.select(part.inputs.numpy())))
         if self.test_path is not None:
@@ -110,7 +128,7 @@ class TableConfig(InMemoryConfig):
             parts, center, spread = scale_targets(parts)
         width = parts.train.inputs.shape[1]
         problem = Problem(
-            answer.task, (width,), answer.outputs, names=answer.names, center=center, spread=spread
+            target.task, (width,), target.outputs, names=target.names, center=center, spread=spread
         )
         prepared = {"columns": as_plain(columns)}
         return Dataset(problem, parts.train, parts.validation, parts.test, prepared)
@@ -122,14 +140,14 @@ class TableConfig(InMemoryConfig):
         for word in words:
             table = read_table(Path(word), self.delimiter)
             if self.missing != "mean":
-                hint = f"the run was trained without such rows, by data.missing: {self.missing}"
+                hint = f"the run was trained without such rows: data.missing is {self.missing}"
                 refuse_missing(table, [column.name for column in columns], hint)
             inputs.append(torch.from_numpy(encode(columns, table)))
         whole = torch.cat(inputs)
         return Samples(whole, torch.zeros(len(whole), dtype=torch.int64))
 
     def _chosen(self, table: Table) -> list[str]:
-        """Return the columns to foretell from, or raise for those that cannot be."""
+        """Return the columns to use as inputs, or raise for those that cannot be."""
         table.column(self.target, "data.target")
         chosen = self.columns or [name for name in table.names if name != self.target]
         for name in chosen:
@@ -144,7 +162,7 @@ class TableConfig(InMemoryConfig):
             )
         if self.target in chosen:
             raise UsageError(
-                f"data.columns names the target {self.target!r}", "the answer is no input"
+                f"data.columns names the target {self.target!r}", "the target is not an input"
             )
         if unused := [name for name in self.categorical if name not in chosen]:
             raise UsageError(f"data.categorical names columns that are not used: {listed(unused)}")
@@ -159,16 +177,16 @@ class TableConfig(InMemoryConfig):
         refuse_missing(table, [self.target], "data.missing: drop leaves rows without a target out")
         return table
 
-    def _answer(self, table: Table) -> "Answer":
+    def _target(self, table: Table) -> "Target":
         task = self.task or task_of(table, self.target)
         if task == "classification" and self.scale_target:
             raise UsageError(
                 "data.scale_target is for regression", "the target's values are classes"
             )
         if task == "classification":
-            return Answer(task, self.target, classes_of(table, self.target))
+            return Target(task, self.target, classes_of(table, self.target))
         refuse_constant_numbers(table, self.target)
-        return Answer(task, self.target, (self.target,))
+        return Target(task, self.target, (self.target,))
 
     def _split(self, targets: Tensor, seed: int) -> Parts:
         """Return the numbers of the rows of each split, as its inputs."""
@@ -182,33 +200,33 @@ class TableConfig(InMemoryConfig):
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What is foretold; `names` are the classes, or the target column."""
+class Target:
+    """The target column; `names` are the classes, or the column itself for regression."""
 
     task: TableTask
-    target: str
+    column: str
     names: tuple[str, ...]
 
     @property
     def outputs(self) -> int:
-        """Return how many numbers a model answers with."""
+        """Return the number of outputs of a model."""
         return len(self.names)
 
     def of(self, table: Table) -> Tensor:
         """Return the targets of a table's rows: classes [N], or numbers [N, 1]."""
         if self.task == "classification":
-            # a class that only the test rows hold is a class all the same: which answers there
-            # are is part of the question, not a statistic
-            return class_targets(table, self.target, self.names)
-        return number_targets(table, self.target)
+            # the classes are those of all rows: which there are defines the task, and is not a
+            # statistic that must come from the training rows
+            return class_targets(table, self.column, self.names)
+        return number_targets(table, self.column)
 
 
 def scale_targets(parts: Parts) -> tuple[Parts, float, float]:
-    """Return the parts with the training targets' mean 0 and deviation 1, and the two."""
+    """Return the parts with training targets of mean 0 and std 1, the mean and the std."""
     numbers = parts.train.targets.double()
-    mean, deviation = float(numbers.mean()), float(numbers.std(correction=0)) or 1.0
+    mean, std = float(numbers.mean()), float(numbers.std(correction=0)) or 1.0
 
     def scaled(samples: Samples) -> Samples:
-        return replace(samples, targets=((samples.targets.double() - mean) / deviation).float())
+        return replace(samples, targets=((samples.targets.double() - mean) / std).float())
 
-    return parts.map(scaled), mean, deviation
+    return parts.map(scaled), mean, std

@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 
 TableTask = Literal["classification", "regression"]
 
-FEW_INTEGERS = 20  # different ones at most: digits and grades are classes, ages are not
+MOST_INTEGER_CLASSES = 20  # different ones at most: digits and grades are classes, ages are not
 MOST_CLASSES = 1_000
 
 
 def task_of(table: Table, target: str) -> TableTask:
-    """Return classification for text and for few integers, regression for other numbers."""
+    """Return classification for text and for a small set of integers, else regression."""
     cells = table.column(target, "data.target")
     numbers = as_numbers(cells)
     if numbers.has_nulls():
         return "classification"
-    few = cells.n_unique() <= FEW_INTEGERS
-    return "classification" if few and is_whole(numbers).all() else "regression"
+    small = cells.n_unique() <= MOST_INTEGER_CLASSES
+    return "classification" if small and is_whole(numbers).all() else "regression"
 
 
 def is_whole(numbers: "pl.Series") -> "pl.Series":

@@ -25,24 +25,46 @@ from bptrain.problem import Problem
 
 
 class TextConfig(StrictConfig):
-    """A text of one's own, to learn to write like it: a UTF-8 file, or a folder of *.txt files."""
+    """A text to train a language model on: a UTF-8 file, or a folder of *.txt files."""
 
     kind: Literal["text"] = "text"
-    path: str = Field(min_length=1, description="a text file, or a folder: its *.txt files sorted")
+    path: str = Field(
+        min_length=1,
+        description="UTF-8 text file, or a folder whose *.txt files are joined in the order of "
+        "their names",
+    )
     unit: Literal["character", "byte"] = Field(
-        default="character", description="what a step reads and predicts"
+        default="character",
+        description="what a token is. character: the vocabulary is the characters of the training "
+        "part. byte: it is the 256 bytes, which suits texts with very many different characters",
     )
     window: int = Field(
-        default=128, ge=1, le=1_000_000, description="steps served at a time, without train.bptt"
+        default=128,
+        ge=1,
+        le=1_000_000,
+        description="length of the sequences in a batch, in tokens. A recurrent model with "
+        "train.bptt set gets batches of train.bptt tokens instead",
     )
     batch_size: int = Field(
-        default=64, ge=1, le=1_048_576, description="places of the text that are read at once"
+        default=64,
+        ge=1,
+        le=1_048_576,
+        description="sequences per batch. The training part is cut into as many contiguous "
+        "streams, each of which must be at least one window long",
     )
     validation_fraction: float = Field(
-        default=0.1, ge=0, le=0.5, description="share of the text, behind the training part"
+        default=0.1,
+        ge=0,
+        le=0.5,
+        description="fraction of the text used for validation, the part right after the "
+        "training part; 0 for no validation",
     )
     test_fraction: float = Field(
-        default=0.0, ge=0, le=0.5, description="share of the text, at its end"
+        default=0.0,
+        ge=0,
+        le=0.5,
+        description="fraction of the text used as the test split, taken from its end; by default "
+        "there is none",
     )
 
     def build(self, seed: int) -> Dataset:
@@ -75,7 +97,7 @@ class TextConfig(StrictConfig):
         )
 
     def parts(self, tokens: Tensor) -> tuple[TextStream, TextStream | None, TextStream | None]:
-        """Return the training, validation and test part, the last two a window long at least."""
+        """Return the training, validation and test part, the last two at least a window long."""
         first, second = self.ends(len(tokens))
         train = self.part(tokens[:first], "training")
         validation = self.part(tokens[first:second], "validation")
@@ -108,7 +130,7 @@ class TextConfig(StrictConfig):
             if len(prompt) == 0:
                 raise DataError(
                     f"input {number} {word!r}: an empty text",
-                    hint="a first character to go on from",
+                    hint="give at least one character to continue from",
                 )
         lengths = torch.tensor([len(prompt) for prompt in prompts])
         differ = bool((lengths != lengths[0]).any())

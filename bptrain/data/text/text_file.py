@@ -1,6 +1,6 @@
-"""Text files read whole, without trusting them: regular files, strict UTF-8, no larger than fits.
+"""Text files read as a whole: regular files in strict UTF-8 that fit into memory.
 
-A byte order mark is dropped. Line ends stay as they are: to a model they are symbols like others.
+A byte order mark is dropped. Line ends are not changed: to a model they are symbols like others.
 """
 
 import stat
@@ -10,7 +10,7 @@ from pathlib import Path
 from bptrain.errors import DataError
 from bptrain.free_memory import free_bytes, in_words
 
-HELD = 16  # bytes held at most for each byte of a file: text, code points, their indices, tokens
+MEMORY = 16  # bytes held at most for each byte of a file: text, code points, their indices, tokens
 SUFFIX = ".txt"
 UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
@@ -22,12 +22,12 @@ def read_texts(path: Path) -> str:
     """
     files = texts_of(path)
     sizes = [size_of(file) for file in files]
-    refuse_what_does_not_fit(path, sum(sizes) * HELD)
+    refuse_what_does_not_fit(path, sum(sizes) * MEMORY)
     return "".join(read_text(file) for file in files)
 
 
 def texts_of(path: Path) -> Sequence[Path]:
-    """Return the files that `path` stands for: itself, or of a folder those that hold text."""
+    """Return the text files at `path`: itself, or the *.txt files of a folder."""
     try:
         if not stat.S_ISDIR(path.stat().st_mode):
             return [path]
@@ -41,7 +41,7 @@ def texts_of(path: Path) -> Sequence[Path]:
 
 
 def size_of(path: Path) -> int:
-    """Return the bytes of a regular file, or raise DataError: a pipe would be waited for."""
+    """Return the size of a regular file, or raise DataError: a pipe could block forever."""
     try:
         found = path.stat()
     except (OSError, ValueError) as error:
@@ -54,7 +54,7 @@ def size_of(path: Path) -> int:
 def read_text(path: Path) -> str:
     """Return the text of a regular file, or raise DataError."""
     size = size_of(path)
-    refuse_what_does_not_fit(path, size * HELD)
+    refuse_what_does_not_fit(path, size * MEMORY)
     try:
         with path.open("rb") as file:
             content = file.read(size)
@@ -83,12 +83,12 @@ def refuse_what_does_not_fit(path: Path, needed: int) -> None:
         raise DataError(
             f"{path}: too large: reading it takes about {in_words(needed)}",
             f"{in_words(free)} of memory are free",
-            "a part of the text",
+            "use a part of the file",
         )
 
 
 def given_text(word: str) -> str:
-    """Return what a person means by a word: the text of the file of this name, or the word itself.
+    """Return the text of the file that `word` names, or the word itself.
 
     Raises DataError for a file that cannot be read, and for a name that ends in .txt and is none.
     """
@@ -96,7 +96,7 @@ def given_text(word: str) -> str:
 
 
 def names_file(word: str, *suffixes: str) -> bool:
-    """Tell whether a file of these kinds is meant, be it there or not."""
+    """Tell whether a word names a file with one of these suffixes, whether it exists or not."""
     return word.lower().endswith(suffixes) and (is_file(word) or len(word.split()) == 1)
 
 

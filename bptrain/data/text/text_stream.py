@@ -1,6 +1,6 @@
 """One long text, read by several streams at once, a window at a time.
 
-Streams    the text is cut into B pieces of L steps, laid one behind the other: tokens [B, L]
+Streams    the text is cut into B consecutive pieces of L steps: tokens [B, L]
 Windows    batch k holds steps kT to kT + T of each stream, [B, T]: a model that carries its state
            from batch to batch reads each stream as one sequence of L steps
 Targets    the same, one step later: the token that follows each
@@ -69,7 +69,7 @@ class TextStream:
 
 
 class EveryWindow:
-    """Each prediction of the text once, but for a remainder shorter than the number of streams.
+    """Each token of the text predicted once, except a remainder shorter than the number of streams.
 
     The last window may be shorter. A short text is read by fewer streams.
     """
@@ -89,16 +89,16 @@ class EveryWindow:
 
 
 class ShiftedWindows:
-    """Whole windows, all of the same size, from a place in the text that is each epoch's own.
+    """Whole windows, all of the same size, from a different position in the text in each epoch.
 
-    What whole windows leave over lies before the first stream and behind the last one. How it is
-    shared out is a pure function of (seed, epoch), so that epochs cut the text differently, and
-    any epoch can be served again.
+    The steps that do not fill a window are left out before the first stream and after the last
+    one. How many are left out at each end is a pure function of (seed, epoch): epochs cut the text
+    differently, and any epoch can be served again.
     """
 
     def __init__(self, tokens: Tensor, batch_size: int, window: int, seed: int) -> None:
         self.tokens, self.batch_size, self.window, self.seed = tokens, batch_size, window, seed
-        # a window less than there are, if there are two, leaves room for every way to cut
+        # a window less than there are, if there are two, leaves every way to cut possible
         self.count = max(1, (len(tokens) - window) // (batch_size * window))
 
     def __len__(self) -> int:
@@ -117,10 +117,10 @@ class ShiftedWindows:
 def windows(
     tokens: Tensor, streams: int, steps: int, window: int, start: int = 0
 ) -> Iterator[Batch]:
-    """Yield the windows, from number `start` on, of streams that lie one behind the other.
+    """Yield the windows, from number `start` on, of consecutive streams.
 
-    The inputs are (tokens, starts): at a start the streams begin, and a state from before is to be
-    forgotten.
+    The inputs are (tokens, starts): where `starts` is true the streams begin, and a recurrent state
+    has to be reset.
     """
     read = tokens[: streams * steps].view(streams, steps)
     next_ones = tokens[1 : streams * steps + 1].view(streams, steps)

@@ -1,10 +1,10 @@
-r"""Texts with a label each, from a CSV or TSV file: sentiment, topics, languages.
+r"""Labeled texts from a CSV or TSV file, to classify: sentiment, topics, languages.
 
-Word       letters, digits and underscores in a row, with apostrophes inside (don't), or any other
-           single mark that is no space: \w+(?:['\u2019]\w+)*|[^\w\s]
-Symbols    0 padding, 1 unknown, then those of the training texts, the most frequent ones first
-Splits     of each class the same share; the validation rows are drawn by the seed, the test rows
-           are the same whatever the seed, or stand in a file of their own
+Word        consecutive letters, digits and underscores, with apostrophes inside (don't), or any
+            other single character that is not a space: \w+(?:['\u2019]\w+)*|[^\w\s]
+Vocabulary  0 padding, 1 unknown, then the symbols of the training texts, the most frequent first
+Splits      the same fraction of each class; the validation rows are drawn by the seed, the test
+            rows are the same for every seed, or come from a file of their own
 """
 
 import re
@@ -29,46 +29,65 @@ SYMBOLS = {
     "word": re.compile("\\w+(?:['\N{RIGHT SINGLE QUOTATION MARK}]\\w+)*|[^\\w\\s]"),
     "character": re.compile(".", re.DOTALL),
 }
-RESERVED = ("<padding>", "<unknown>")  # no word looks like them: < is a mark of its own
+RESERVED = ("<padding>", "<unknown>")  # no word equals them: < is a symbol of its own
 UNKNOWN = 1
 TEST_FRACTION = 0.1
-TEST_SEED = 0  # fixed: every run, whatever its seed, is tested on the same rows
+TEST_SEED = 0  # fixed: the test rows are the same for every seed
 
 
 class TextTableConfig(InMemoryConfig):
-    """Texts with labels: a CSV or TSV file with a column for each, named in its first row."""
+    """A CSV or TSV file of labeled texts to classify: a column of texts and one of labels."""
 
     kind: Literal["text_table"] = "text_table"
-    path: str = Field(min_length=1, description="a .csv file, or .tsv with tabulators")
-    text_column: str = Field(default="text", min_length=1, description="name of the texts' column")
+    path: str = Field(
+        min_length=1,
+        description="UTF-8 file whose first row names the columns; separated by commas, or by tabs "
+        "if its name ends in .tsv or .tab",
+    )
+    text_column: str = Field(
+        default="text", min_length=1, description="name of the column with the texts"
+    )
     label_column: str = Field(
-        default="label", min_length=1, description="name of the labels' column; each is a class"
+        default="label",
+        min_length=1,
+        description="name of the column with the labels; each different label is a class",
     )
     unit: Literal["word", "character"] = Field(
-        default="word", description="what a text is taken apart into"
+        default="word",
+        description="what a token is: a word or punctuation mark, or a single character. "
+        "Characters suit languages written without spaces, and misspelled texts",
     )
     vocabulary: int = Field(
         default=20_000,
         ge=len(RESERVED) + 1,
         le=1_048_576,
-        description="different symbols known at most, the most frequent ones; padding and "
-        "unknown are two of them",
+        description="size of the vocabulary at most: the most frequent tokens of the training "
+        "texts, and two reserved ones for padding and for unknown tokens",
     )
     max_length: int = Field(
-        default=256, ge=1, le=65_536, description="symbols of a text that are read, the first ones"
+        default=256,
+        ge=1,
+        le=65_536,
+        description="tokens read of each text; longer texts are cut at their end",
     )
-    lower: bool = Field(default=True, description="whether capitals become small letters")
+    lower: bool = Field(
+        default=True,
+        description="convert texts to lower case, so that Good and good are the same token",
+    )
     test_fraction: Annotated[float, Field(ge=0, le=0.5)] | None = Field(
         default=None,
-        description=f"share of the rows that is tested; null for {TEST_FRACTION}, or none beside "
-        "test_path",
+        description="fraction of the rows used as the test split, the same fraction of each class "
+        f"and the same rows for every seed. By default (null) {TEST_FRACTION}, or 0 if test_path "
+        "is set",
     )
     test_path: Annotated[str, Field(min_length=1)] | None = Field(
-        default=None, description="a file of the rows to test, in the same columns"
+        default=None,
+        description="file with the test rows, in the same columns. By default (null) they are "
+        "drawn from path, see test_fraction",
     )
 
     @model_validator(mode="after")
-    def _means_one_thing(self) -> "TextTableConfig":
+    def _keys_are_consistent(self) -> "TextTableConfig":
         if self.text_column == self.label_column:
             raise ValueError(f"text_column and label_column are both {self.text_column!r}")
         if self.test_path is not None and self.test_fraction is not None:
@@ -82,12 +101,12 @@ class TextTableConfig(InMemoryConfig):
             test = self.rows(Path(self.test_path))
         else:
             fraction = TEST_FRACTION if self.test_fraction is None else self.test_fraction
-            rows, test = drawn(rows, fraction, TEST_SEED)
-        train, validation = drawn(rows, self.validation_fraction, seed)
+            rows, test = split_by_label(rows, fraction, TEST_SEED)
+        train, validation = split_by_label(rows, self.validation_fraction, seed)
         classes = sorted({label_of(row) for row in train})
         if len(classes) < 2:
             raise DataError(
-                f"{self.path}: one class only among the rows to train with: {classes[0]!r}",
+                f"{self.path}: one class only in the training rows: {classes[0]!r}",
                 hint="another data.label_column, or more rows",
             )
         symbols = self.symbols_of(train)
@@ -96,10 +115,10 @@ class TextTableConfig(InMemoryConfig):
             self.samples(validation, symbols, classes) if validation else None,
             self.samples(test, symbols, classes) if test else None,
         )
-        held = [each for each in (parts.train, parts.validation, parts.test) if each]
+        splits = [each for each in (parts.train, parts.validation, parts.test) if each]
         problem = Problem(
             "classification",
-            (max(each.inputs.shape[1] for each in held),),
+            (max(each.inputs.shape[1] for each in splits),),
             outputs=len(classes),
             vocabulary=len(symbols),
             is_sequence=True,
@@ -115,17 +134,17 @@ class TextTableConfig(InMemoryConfig):
         for row in rows:
             refuse_if_empty(row.fields[0], row.place)
             if not label_of(row):
-                raise DataError(f"{row.place}: no label", "a class cannot be learnt without")
+                raise DataError(f"{row.place}: no label", "each row needs a label")
         return rows
 
     def symbols_of(self, rows: Sequence[Row]) -> list[str]:
-        """Return the symbols known from training texts: the reserved ones, then by frequency."""
-        counts = Counter(symbol for row in rows for symbol in self.taken_apart(row.fields[0]))
+        """Return the vocabulary of training texts: the reserved symbols, then by frequency."""
+        counts = Counter(symbol for row in rows for symbol in self.symbols_in(row.fields[0]))
         ranked = sorted(counts, key=lambda symbol: (-counts[symbol], symbol))
         return [*RESERVED, *ranked[: self.vocabulary - len(RESERVED)]]
 
-    def taken_apart(self, text: str) -> Iterator[str]:
-        """Yield the symbols of a text, as many as are read of it."""
+    def symbols_in(self, text: str) -> Iterator[str]:
+        """Yield the symbols of a text, max_length at most."""
         text = text.strip().lower() if self.lower else text.strip()
         found = SYMBOLS[self.unit].finditer(text)
         return (each.group() for each in islice(found, self.max_length))
@@ -134,22 +153,22 @@ class TextTableConfig(InMemoryConfig):
         self, rows: Sequence[Row], symbols: Sequence[str], classes: Sequence[str]
     ) -> Samples:
         """Return the texts as tokens, with the class of each."""
-        numbers = {label: number for number, label in enumerate(classes)}
+        class_of = {label: number for number, label in enumerate(classes)}
         for row in rows:
-            if label_of(row) not in numbers:
+            if label_of(row) not in class_of:
                 raise DataError(
-                    f"{row.place}: label {label_of(row)!r} is in no row to train with",
+                    f"{row.place}: label {label_of(row)!r} is in no training row",
                     f"those have {len(classes)} classes",
                     "more rows of this class, or none",
                 )
-        targets = torch.tensor([numbers[label_of(row)] for row in rows])
+        targets = torch.tensor([class_of[label_of(row)] for row in rows])
         return self.encoded([row.fields[0] for row in rows], symbols, targets)
 
     def encoded(self, texts: Sequence[str], symbols: Sequence[str], targets: Tensor) -> Samples:
         """Return texts as tokens [N, T], padded at the end, with their lengths [N]."""
-        numbers = {symbol: number for number, symbol in enumerate(symbols)}
+        token_of = {symbol: number for number, symbol in enumerate(symbols)}
         encoded = [
-            [numbers.get(symbol, UNKNOWN) for symbol in self.taken_apart(text)] for text in texts
+            [token_of.get(symbol, UNKNOWN) for symbol in self.symbols_in(text)] for text in texts
         ]
         lengths = torch.tensor([len(each) for each in encoded])
         shape = (len(encoded), int(lengths.max()))
@@ -182,13 +201,13 @@ def label_of(row: Row) -> str:
 
 
 def refuse_if_empty(text: str, place: str) -> None:
-    """Raise DataError for a text that holds nothing."""
+    """Raise DataError for a text without any characters but spaces."""
     if not text.strip():
         raise DataError(f"{place}: an empty text", hint="leave it out")
 
 
-def drawn(rows: Sequence[Row], fraction: float, seed: int) -> tuple[list[Row], list[Row]]:
-    """Return the rows in two, the second with `fraction` of each label, drawn by `seed`."""
+def split_by_label(rows: Sequence[Row], fraction: float, seed: int) -> tuple[list[Row], list[Row]]:
+    """Return the rows in two parts, the second with `fraction` of each label, drawn by `seed`."""
     labels = {label: number for number, label in enumerate({label_of(row): 0 for row in rows})}
     targets = torch.tensor([labels[label_of(row)] for row in rows])
     first, second = hold_out(Samples(torch.arange(len(rows)), targets), fraction, seed)

@@ -1,4 +1,4 @@
-"""Broken tables: what they hold, and words that the error must say."""
+"""Broken tables: what they hold, and words of the error message."""
 
 from dataclasses import dataclass, field
 
@@ -18,7 +18,7 @@ class Broken:
 
 
 def table(*changes: tuple[int, str], header: str = "x,z,c,y", end: str = "\n") -> bytes:
-    """Return a sound table in which some rows are others."""
+    """Return a valid table with some rows replaced."""
     rows = GOOD.copy()
     for row, text in changes:
         rows[row] = text
@@ -118,7 +118,7 @@ TABLES: dict[str, Broken] = {
     ),
     "a line without an end": Broken(b"x,y\n" + b"z" * 5_000_000, "line 2 is longer than 4,194,304"),
     "a quotation mark that is never closed": Broken(b'x,y\n"1,0\n2,1\n', "unexpected end of data"),
-    "text behind a quotation mark": Broken(b'x,y\n"1"2,0\n', "line 2: ',' expected after '\"'"),
+    "text after a quotation mark": Broken(b'x,y\n"1"2,0\n', "line 2: ',' expected after '\"'"),
     "lines that end in CR alone": Broken(table(end="\r"), "line 1: new-line character"),
     "NUL in a cell": Broken(table((1, "1,\0,a,0")), "no text", also="line 3, is NUL"),
     "Latin-1": Broken("x,y\n1,caf\xe9\n".encode("latin-1"), "not UTF-8 text", also="is 0xe9"),

@@ -1,4 +1,4 @@
-"""Broken tables: the documented exit code, words that tell what and where."""
+"""Broken tables: the documented exit code, and a message that says what and where."""
 
 import os
 import random
@@ -20,7 +20,7 @@ train: {{steps: 1}}
 
 
 def refused(bptrain: Callable, path: str, words: tuple[str, ...] = (), code: int = 3) -> str:
-    """Train on a file, see that it is refused as errors are, and return what was said."""
+    """Train on a file, check that it is refused, and return the message."""
     Path("c.yaml").write_text(CONFIG.format(path=path))
     result = bptrain("fit", "c.yaml", *words)
     assert result.exit_code == code, result.output
@@ -54,7 +54,7 @@ def test_what_is_no_file_is_refused_without_waiting_for_it(bptrain: Callable) ->
     assert "not found" in refused(bptrain, "nowhere")
 
 
-def harmed(content: bytes, draw: random.Random) -> bytes:
+def damaged(content: bytes, draw: random.Random) -> bytes:
     """Return a file cut short, or with some of its bytes replaced."""
     if draw.random() < 0.3:
         return content[: draw.randrange(len(content))]
@@ -64,14 +64,14 @@ def harmed(content: bytes, draw: random.Random) -> bytes:
     return bytes(data)
 
 
-def test_whatever_harms_a_file_it_is_read_or_refused(
+def test_a_file_with_random_damage_is_read_or_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     draw = random.Random(0)
     read = 0
     for _ in range(400):
-        Path("t").write_bytes(harmed(table(), draw))
+        Path("t").write_bytes(damaged(table(), draw))
         with suppress(DataError):  # whatever else is raised fails the test
             TableConfig(path="t", target="y").build(0)
             read += 1

@@ -1,4 +1,4 @@
-"""Parquet tables: every type of cell as CSV has it, and every damage refused with its place."""
+"""Parquet tables: every type of cell as in CSV, and damaged files refused with the position."""
 
 import csv
 import datetime
@@ -111,11 +111,11 @@ def image(cells: dict[str, Any], **options: Any) -> bytes:
     return buffer.getvalue()
 
 
-SOUND = image(good(), compression="zstd", write_page_checksum=True)
+VALID = image(good(), compression="zstd", write_page_checksum=True)
 
 
 def flipped(at: int) -> bytes:
-    return SOUND[:at] + bytes([SOUND[at] ^ 1]) + SOUND[at + 1 :]
+    return VALID[:at] + bytes([VALID[at] ^ 1]) + VALID[at + 1 :]
 
 
 def of(cells: list[Any] | Any) -> bytes:
@@ -141,11 +141,11 @@ BROKEN: dict[str, tuple[Callable[[], bytes], str]] = {
     "empty": (lambda: b"", "no valid Parquet file"),
     "a CSV file": (lambda: b"x,y\n1,2\n" * 99, "a text file's name ends in .csv"),
     "an end without a file": (lambda: b"PAR1" + bytes(100) + b"PAR1", "no valid Parquet file"),
-    "cut short": (lambda: SOUND[:-9], "no valid Parquet file"),
-    "without its head": (lambda: SOUND[99:], "no valid Parquet file"),
+    "cut short": (lambda: VALID[:-9], "no valid Parquet file"),
+    "without its head": (lambda: VALID[99:], "no valid Parquet file"),
     "a bit of a page changed": (lambda: flipped(60), "no valid Parquet file"),
     "a footer longer than the file": (
-        lambda: SOUND[:-8] + struct.pack("<I", 2**31) + b"PAR1",
+        lambda: VALID[:-8] + struct.pack("<I", 2**31) + b"PAR1",
         "no valid Parquet file",
     ),
     "no rows": (lambda: of(pyarrow.array([], "int8")), "has no rows"),
@@ -213,7 +213,7 @@ def test_all_texts_together_are_bounded(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("options", [{}, {"compression": "zstd", "write_page_checksum": True}])
-def test_whatever_harms_a_parquet_file_it_is_read_or_refused(
+def test_a_parquet_file_with_random_damage_is_read_or_refused(
     tmp_path: Path, options: dict[str, Any]
 ) -> None:
     content, draw = image(good(), **options), random.Random(0)
@@ -236,7 +236,7 @@ def test_without_pyarrow_a_parquet_file_says_what_to_install(
     bptrain: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    (tmp_path / "t.parquet").write_bytes(SOUND)
+    (tmp_path / "t.parquet").write_bytes(VALID)
     (tmp_path / "c.yaml").write_text(
         "data: {kind: table, path: t.parquet, target: y}\nmodel: {kind: mlp}\n"
     )

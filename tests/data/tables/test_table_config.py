@@ -1,4 +1,4 @@
-"""Tables: what a column becomes, by the training rows alone, and what a target is."""
+"""Tables: how columns are encoded, by the training rows only, and what a target is."""
 
 import csv
 import json
@@ -56,19 +56,19 @@ def test_columns_become_what_scikit_learn_makes_of_them(tmp_path: Path) -> None:
     assert dataset.problem.names == ("big", "small")
 
 
-def test_constants_and_categories_come_from_the_training_rows_alone(tmp_path: Path) -> None:
+def test_statistics_and_categories_come_from_the_training_rows_only(tmp_path: Path) -> None:
     header = ["size", "color", "answer"]
     train = write(tmp_path / "train.csv", header, [[0, "red", 1], [2, "blue", 0], [4, "red", 1]])
     test = write(tmp_path / "test.csv", header, [[1_000, "violet", 1]])
     config = TableConfig(path=train, test_path=test, target="answer", validation_fraction=0.0)
     dataset = config.build(0)
-    deviation = np.std([0, 2, 4])
+    std = np.std([0, 2, 4])
     # a color that training never saw is none of those that it did
-    assert dataset.test.inputs.tolist() == [[pytest.approx(998 / deviation), 0, 0]]
-    assert dataset.train.inputs[0].tolist() == [pytest.approx(-2 / deviation), 0, 1]
+    assert dataset.test.inputs.tolist() == [[pytest.approx(998 / std), 0, 0]]
+    assert dataset.train.inputs[0].tolist() == [pytest.approx(-2 / std), 0, 1]
 
 
-def test_a_missing_number_is_the_mean_and_told_and_a_missing_category_is_its_own(
+def test_a_missing_number_is_the_mean_with_an_indicator_and_a_missing_category_is_its_own(
     tmp_path: Path,
 ) -> None:
     rows = [[1, "a", 0], ["", "b", 1], [3, "?", 0], ["NaN", "a", 1]]
@@ -85,7 +85,7 @@ def test_a_missing_number_is_the_mean_and_told_and_a_missing_category_is_its_own
     assert dataset.test.inputs.tolist() == [[0, 1, 1, 0, 0], [0, 0, 0, 1, 0]]
 
 
-def test_rows_that_miss_a_cell_are_dropped_on_demand(tmp_path: Path) -> None:
+def test_rows_that_miss_a_cell_are_dropped_on_request(tmp_path: Path) -> None:
     rows = [[1, 0], ["", 1], [3, 1], [4, "?"], [5, 0]]
     path = write(tmp_path / "t.csv", ["x", "y"], rows)
     config = TableConfig(
@@ -118,7 +118,7 @@ def test_a_constant_column_stays_and_is_0(tmp_path: Path) -> None:
     ],
     ids=["text", "-1", "order", "1.0", "=", "mixed", "fractions", "many integers"],
 )
-def test_the_task_is_seen_from_the_target(
+def test_the_task_is_inferred_from_the_target(
     tmp_path: Path, targets: list, task: str, names: tuple
 ) -> None:
     path = write(tmp_path / "t.csv", ["x", "y"], list(enumerate(targets)))
@@ -126,7 +126,7 @@ def test_the_task_is_seen_from_the_target(
     assert (problem.task, problem.names, problem.outputs) == (task, names, len(names))
 
 
-def test_the_task_can_be_said(tmp_path: Path) -> None:
+def test_the_task_can_be_set(tmp_path: Path) -> None:
     path = write(tmp_path / "t.csv", ["x", "y"], [[row, row % 3] for row in range(12)])
     dataset = TableConfig(path=path, target="y", task="regression", test_fraction=0.0).build(0)
     assert dataset.problem.task == "regression"
@@ -145,7 +145,9 @@ def test_numbers_can_be_categories_and_columns_left_out(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
-def test_the_separator_is_seen_from_the_header(tmp_path: Path, separator: str, end: str) -> None:
+def test_the_separator_is_inferred_from_the_header(
+    tmp_path: Path, separator: str, end: str
+) -> None:
     lines = [["﻿a", '"b,;|"', " c "], ["1", '"x ""quoted"""', " z"], [], ["2", "y", "?"]]
     path = tmp_path / "t.csv"
     path.write_bytes(end.join(separator.join(cells) for cells in lines).encode())
@@ -200,7 +202,7 @@ def target_rows(count: int = 80) -> list[list[float]]:
     return [[x := row / count, 5_000 + 300 * x] for row in range(count)]
 
 
-def test_scaled_targets_are_measured_and_predicted_in_their_own_unit(
+def test_metrics_and_predictions_of_scaled_targets_are_in_the_targets_unit(
     bptrain: Callable, tmp_path: Path
 ) -> None:
     path = write(tmp_path / "t.csv", ["x", "price"], target_rows())
@@ -211,8 +213,8 @@ def test_scaled_targets_are_measured_and_predicted_in_their_own_unit(
     )
     assert bptrain("fit", config, "--run-dir", "run").exit_code == 0
     last = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
-    deviation = 300 * np.arange(80).std() / 80
-    assert last["test/rmse"] == pytest.approx(last["test/loss"] ** 0.5 * deviation, rel=0.05)
+    std = 300 * np.arange(80).std() / 80
+    assert last["test/rmse"] == pytest.approx(last["test/loss"] ** 0.5 * std, rel=0.05)
     assert last["test/r2"] > 0.999
     query = write(tmp_path / "q.csv", ["x"], [[0.25], [0.5]])
     result = bptrain("predict", "run", query, "--json")
@@ -221,7 +223,7 @@ def test_scaled_targets_are_measured_and_predicted_in_their_own_unit(
     assert prices == [pytest.approx(5_075, abs=1), pytest.approx(5_150, abs=1)]
 
 
-def test_targets_keep_their_unit_unless_asked(tmp_path: Path) -> None:
+def test_targets_are_scaled_only_on_request(tmp_path: Path) -> None:
     path = write(tmp_path / "t.csv", ["x", "price"], target_rows())
     plain = TableConfig(path=path, target="price").build(0)
     assert plain.train.targets.min() >= 5_000

@@ -56,7 +56,7 @@ BROKEN: dict[str, tuple[bytes, tuple[str, ...]]] = {
     "an empty label": (GOOD + b"a film,\n", ("row 3 (line 4): no label",)),
     "one class": (b"text,label\na,pos\nb,pos\nc, pos\n", ("one class only", "'pos'")),
     "a quote never closed": (GOOD + b'"a film,pos\n' * 3, ("no CSV from line 4 on",)),
-    "text behind a quote": (GOOD + b'"a" film,pos\n', ("no CSV from line 4 on",)),
+    "text after a quote": (GOOD + b'"a" film,pos\n', ("no CSV from line 4 on",)),
     "a field without end": (GOOD + b"x" * 200_000 + b",pos\n", ("from line 4 on", "131072")),
     "latin1": (GOOD + "schön,pos\n".encode("latin1"), ("byte 45 is 0xf6", "iconv -f latin1")),
     "utf-16": (GOOD.decode().encode("utf-16"), ("byte 0 is 0xff", "iconv -f utf-16")),
@@ -81,7 +81,7 @@ def test_a_broken_test_file_is_refused(bptrain: Callable, tmp_path: Path) -> Non
 def test_a_class_that_only_validation_has_is_refused(bptrain: Callable, tmp_path: Path) -> None:
     rows = GOOD + b"".join(b"%d,only%d\n" % (i, i) for i in range(8))
     result = fit(bptrain, tmp_path, rows, "data.validation_fraction=0.5")
-    assert_refused(result, "is in no row to train with")
+    assert_refused(result, "is in no training row")
 
 
 @pytest.mark.parametrize("name", ["missing.csv", "folder.csv", "pipe.csv", "circle.csv"])

@@ -17,7 +17,7 @@ model: {kind: mlp}
 
 @pytest.fixture
 def fit(bptrain: Callable, tmp_path: Path) -> Callable:
-    """Fit a text of `path`, or of these bytes, and return what was said."""
+    """Fit the text at `path`, or with these bytes, and return the error message."""
 
     def run(given: bytes | Path, *words: str) -> str:
         path = given if isinstance(given, Path) else tmp_path / "text.txt"
@@ -139,7 +139,7 @@ def test_a_text_larger_than_memory_is_refused_before_it_is_read(
     ("word", "expected"),
     [("", "input 2 '': an empty text"), ("prompt.txt", "prompt.txt: cannot be read")],
 )
-def test_a_prompt_that_is_none_is_refused(word: str, expected: str) -> None:
+def test_a_prompt_without_text_is_refused(word: str, expected: str) -> None:
     with pytest.raises(DataError, match=expected):
         TextConfig(path="unused").prepare(["a", word], {"symbols": ["?", "a"]})
 

@@ -44,7 +44,7 @@ def test_a_target_is_the_token_that_follows_in_the_text(
 
 
 @pytest.mark.parametrize("seed", [None, 3])
-def test_a_stream_goes_on_where_its_last_window_ended(seed: int | None) -> None:
+def test_a_stream_continues_where_its_last_window_ended(seed: int | None) -> None:
     batches = list(stream(103).serve(4, seed).epoch(1))
     assert len(batches) == len(stream(103).serve(4, seed))
     for one, following in pairwise(batches):
@@ -61,18 +61,18 @@ def test_streams_start_at_the_first_window_of_an_epoch_alone(seed: int | None) -
 @pytest.mark.parametrize(("length", "streams"), [(50, 3), (14, 3), (41, 8), (2, 64), (30, 64)])
 def test_evaluation_asks_for_every_token_once_but_a_remainder(length: int, streams: int) -> None:
     batches = list(stream(length).serve(streams).epoch(0))
-    asked = sorted(torch.cat([batch.targets[0].flatten() for batch in batches]).tolist())
+    predicted = sorted(torch.cat([batch.targets[0].flatten() for batch in batches]).tolist())
     left_over = (length - 1) % min(streams, length - 1)
-    assert asked == list(range(1, length - left_over))
+    assert predicted == list(range(1, length - left_over))
     assert len(batches) == len(stream(length).serve(streams))
 
 
-def test_training_asks_for_no_token_twice_in_whole_windows() -> None:
+def test_training_predicts_no_token_twice_in_whole_windows() -> None:
     for epoch in range(20):
         batches = list(stream(103).serve(4, 7).epoch(epoch))
         assert {tuple(batch.targets[0].shape) for batch in batches} == {(4, 4)}
-        asked = torch.cat([batch.targets[0].flatten() for batch in batches])
-        assert asked.unique().numel() == asked.numel() >= 103 - 4 * 4 - 4
+        predicted = torch.cat([batch.targets[0].flatten() for batch in batches])
+        assert predicted.unique().numel() == predicted.numel() >= 103 - 4 * 4 - 4
 
 
 def firsts(batches: object, epochs: int) -> list[int]:
@@ -81,13 +81,13 @@ def firsts(batches: object, epochs: int) -> list[int]:
 
 def test_the_place_of_the_first_stream_is_a_pure_function_of_seed_and_epoch() -> None:
     first = firsts(stream(200).serve(3, 1), 30)
-    torch.manual_seed(99)  # nobody else's random numbers matter
+    torch.manual_seed(99)  # the global generator does not matter
     assert firsts(stream(200).serve(3, 1), 30) == first
     assert firsts(stream(200).serve(3, 2), 30) != first
     assert {place % 4 for place in first} == {0, 1, 2, 3}  # epochs cut the windows in every way
 
 
-def test_a_text_that_just_suffices_is_served_whole() -> None:
+def test_a_text_just_long_enough_is_served_as_a_whole() -> None:
     assert firsts(stream(3 * 4 + 1).serve(3, 1), 5) == [0] * 5
     with pytest.raises(DataError, match="12 characters, 13 are needed"):
         stream(3 * 4).serve(3, 1)
@@ -114,7 +114,7 @@ def test_a_character_that_training_never_saw_is_the_reserved_symbol() -> None:
     assert CharacterVocabulary.of(f"a{UNKNOWN}").names == (UNKNOWN, "a")
 
 
-def test_no_text_is_foreign_to_bytes() -> None:
+def test_bytes_encode_every_text() -> None:
     assert len(ByteVocabulary.names) == 256
     assert ByteVocabulary.names[65] == "A"
     assert ByteVocabulary().encode("é").tolist() == [0xC3, 0xA9]
@@ -172,7 +172,7 @@ def test_a_folders_texts_are_read_in_the_order_of_their_names(tmp_path: Path) ->
     assert text == "first second"
 
 
-def test_line_ends_stay_as_they_are(tmp_path: Path) -> None:
+def test_line_ends_are_not_changed(tmp_path: Path) -> None:
     built = TextConfig(path=written(tmp_path, "a\r\nb\n" * 9), validation_fraction=0).build(0)
     assert built.prepared["symbols"] == [UNKNOWN, "\n", "\r", "a", "b"]
 
@@ -211,7 +211,7 @@ def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def test_the_real_shakespeare_is_what_it_is_known_for(bptrain_data: Path) -> None:
+def test_tiny_shakespeare_has_its_known_size_and_vocabulary(bptrain_data: Path) -> None:
     built = TextConfig(path=str(bptrain_data / "tinyshakespeare.txt")).build(0)
     assert built.problem.outputs == 65 + 1
     assert len(built.train.tokens) + len(built.validation.tokens) == 1_115_394

@@ -1,4 +1,4 @@
-"""Labelled texts: what a row becomes, what is known from training, what a prediction reads."""
+"""Labeled texts: how rows are encoded, the vocabulary of training, the inputs of a prediction."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -50,7 +50,7 @@ def test_words_are_letters_in_a_row_and_marks_stand_alone(tmp_path: Path) -> Non
     assert spelled(built, 1) == ["don't", "!"]
 
 
-def test_capitals_stay_where_they_are_asked_to(tmp_path: Path) -> None:
+def test_capitals_are_kept_without_lower(tmp_path: Path) -> None:
     assert spelled(only([("A a", "0"), ("b", "1")], tmp_path, lower=False), 0) == ["A", "a"]
 
 
@@ -78,7 +78,7 @@ def test_equally_frequent_symbols_are_ranked_by_name(tmp_path: Path) -> None:
     assert built.prepared["symbols"] == [*RESERVED, "a", "b", "c"]
 
 
-def test_symbols_and_classes_come_from_the_training_rows_alone(tmp_path: Path) -> None:
+def test_symbols_and_classes_come_from_the_training_rows_only(tmp_path: Path) -> None:
     built = TextTableConfig(path=table(tmp_path, of_two_classes(80)), test_fraction=0.25).build(0)
     assert len(built.prepared["symbols"]) == len(RESERVED) + 1 + len(built.train)
     for split in (built.validation, built.test):
