@@ -10,9 +10,10 @@ Forward    y_j = x_s(j), where the source s(j) of the element j is j - p in the 
            Further axes have sources of their own, so they are padded one after the other.
 Backward   writing x' for dL/dx, given y'
     x' = sum of y'_j over the j with s(j) = h, at each h      because dy_j/dx_h = [s(j) = h]:
-               the gradient of a copy is the gradient of the element that was copied. So the
-               middle of y' is x', and the frame is folded onto it: flipped for reflect, summed
-               for replicate, shifted for circular, dropped for constant. Axis by axis again.
+               the gradient of a copy is added to that of the element that was copied, axis by
+               axis again. In slices: the middle of y' is x', and the frame is folded onto it,
+               flipped for reflect, summed for replicate, shifted for circular; for constant it
+               is dropped
 Saves      nothing: where gradients go depends on the sizes alone
 Cost       1 copy forward, 1 copy backward and an addition for each element of the frame
 Source     derived here. torch's reflect and replicate save x and add with atomics on CUDA, in an

@@ -5,7 +5,7 @@ Forward    y = (e^x - e^-x) / (e^x + e^-x)
 Backward   writing x' for dL/dx, given y'
     x' = y' (1 - y^2)   because tanh = sinh / cosh, so by the quotient rule
                         dy/dx = (cosh^2 x - sinh^2 x) / cosh^2 x = 1 - tanh^2 x
-Saves      y, not x: the slope is a function of y alone, and the layer that follows keeps y anyway
+Saves      y, not x: the slope is a function of y alone, and the layer that follows saves y anyway
 Cost       1 tanh an element forward, 3 flops backward
 Source     derived here
 """
