@@ -12,7 +12,7 @@ import bptrain
 
 PACKAGE = Path(bptrain.__file__).parent
 LAYERS = [  # from the bottom up; packages of one layer do not import each other
-    {"errors", "problem", "free_memory", "stateful"},  # errors, protocols and values
+    {"errors", "tags", "problem", "free_memory", "stateful"},  # errors, protocols and values
     {"ops", "config"},  # the mathematics; strict configuration and YAML
     {"nn", "rundir"},  # modules that mirror torch.nn; the run's folder on disk
     {"models", "losses", "tasks", "data", "optim", "train", "monitor"},

@@ -44,7 +44,6 @@ def configs_of(union: object) -> list[type[StrictConfig]]:
 @pytest.mark.parametrize("path", OP_FILES, ids=lambda path: path.stem)
 def test_an_op_file_derives_what_it_computes(path: Path) -> None:
     docstring = ast.get_docstring(ast.parse(path.read_text())) or ""
-    docstring = docstring.replace("\nKeeps ", "\nSaves ")  # until every file says so
     starts = [line.split()[0] for line in docstring.splitlines() if line[:1].isalpha()]
     assert [start for start in starts if start in HEADINGS] == HEADINGS
     backward = docstring[docstring.index("Backward") : docstring.index("Saves")]

@@ -6,6 +6,7 @@ from math import isfinite
 
 from rich.console import Console
 
+from bptrain import tags
 from bptrain.data import Batch
 from bptrain.experiment.build import build
 from bptrain.experiment.evaluation import refuse_non_finite
@@ -63,11 +64,11 @@ def overfit_one_batch(plan: Plan, console: Console, stop: StopRequest) -> None:
             if not isfinite(last):
                 refuse_non_finite(f"the loss is {last} at step {step}")
             sums = metric.sums(report.passes[0].outputs, batch.targets)
-            measured = {f"train/{k}": v for k, v in metric.values(sums.tolist()).items()}
-            shown = format_values({"train/loss": last, **measured})
+            measured = tags.of_split("train", metric.values(sums.tolist()))
+            shown = format_values({tags.TRAIN_LOSS: last, **measured})
             console.print(f"step {step}/{steps}  {shown}", highlight=False, soft_wrap=True)
     said = f"one batch of {len(batch.targets[0]):,}: loss {first:.4g} -> {last:.4g}"
-    is_reached = is_overfitted(first, last, measured.get("train/accuracy"))
+    is_reached = is_overfitted(first, last, measured.get(tags.TRAIN_ACCURACY))
     sentence = verdict(f"{said} in {steps:,} steps", is_reached)
     console.print(sentence, highlight=False, soft_wrap=True)
 

@@ -6,6 +6,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Literal
 
+from bptrain import tags
 from bptrain.data import Batch
 from bptrain.errors import NonFiniteError
 from bptrain.experiment.build import Experiment
@@ -100,7 +101,7 @@ def evaluate_split(
     )
     if not isfinite(found["loss"]):
         refuse_non_finite(f"the {prefix} loss is {found['loss']}{state}")
-    return {f"{prefix}/{name}": value for name, value in found.items()}
+    return tags.of_split(prefix, found)
 
 
 def refuse_non_finite(what: str, why: str = CAUSES) -> None:

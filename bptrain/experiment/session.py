@@ -6,6 +6,7 @@ from math import isfinite
 from pathlib import Path
 from typing import NoReturn, Protocol, runtime_checkable
 
+from bptrain import tags
 from bptrain.errors import CheckpointError, InterruptedRun, shorten
 from bptrain.experiment.build import Experiment
 from bptrain.experiment.evaluation import evaluate_split
@@ -169,7 +170,7 @@ class Session:
         if values:
             for each in (experiment.update.schedule, self.early_stopping):
                 if isinstance(each, ObservesLoss):
-                    each.observe(values["val/loss"])
+                    each.observe(values[tags.VAL_LOSS])
         return values
 
     def read_window(self) -> dict[str, float]:
@@ -179,14 +180,14 @@ class Session:
         refuse_steps(update, reading, self.position.step)
         norms = dict(zip(update.gradients.tags, reading.norms[-1], strict=True))
         if update.clipping is not None:
-            norms["grad/total_clipped"] = reading.clipped
+            norms[tags.GRAD_TOTAL_CLIPPED] = reading.clipped
         step = self.position.step
         values = {
             **reading.figures,
-            "train/lr": update.base_lrs[0] * update.schedule(step - 1),
-            "train/epoch": step / self.experiment.steps_per_epoch,
+            tags.LEARNING_RATE: update.base_lrs[0] * update.schedule(step - 1),
+            tags.EPOCH: step / self.experiment.steps_per_epoch,
             **{tag: norm for tag, norm in norms.items() if isfinite(norm)},
-            "perf/memory_mb": used_mb(self.experiment.device),
+            tags.MEMORY_MB: used_mb(self.experiment.device),
         }
         return values | self.read_scale()
 
@@ -196,7 +197,7 @@ class Session:
         if scale is None:
             return {}
         refuse_lost_scale(float(scale), self.position.step)
-        return {"train/loss_scale": float(scale)}
+        return {tags.LOSS_SCALE: float(scale)}
 
     def save(self, values: dict[str, float]) -> None:
         """Write a checkpoint, and let go of the oldest; time that this takes is not training."""

@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from bptrain import tags
+
 METRIC_FORMATS = {  # how each metric of a task reads in a line
     "loss": "loss {:.4f}",
     "accuracy": "accuracy {:.2%}",
@@ -22,18 +24,22 @@ METRIC_FORMATS = {  # how each metric of a task reads in a line
     "word_error_rate": "word errors {:.2%}",
 }
 FORMATS = {
-    **{f"train/{name}": form for name, form in METRIC_FORMATS.items()},
-    **{f"val/{name}": f"val {form}" for name, form in METRIC_FORMATS.items()},
+    **{tags.split_tag("train", name): form for name, form in METRIC_FORMATS.items()},
+    **{tags.split_tag("val", name): f"val {form}" for name, form in METRIC_FORMATS.items()},
     # a test's line begins with the task's main metric and ends with the loss
-    **{f"test/{name}": METRIC_FORMATS[name] for name in [*[*METRIC_FORMATS][1:], "loss"]},
-    "grad/total": "grad {:.3g}",
-    "train/lr": "lr {:.3g}",
-    "perf/samples_per_s": "{:,.0f} samples/s",
+    **{
+        tags.split_tag("test", name): METRIC_FORMATS[name]
+        for name in [*[*METRIC_FORMATS][1:], "loss"]
+    },
+    tags.GRAD_TOTAL: "grad {:.3g}",
+    tags.LEARNING_RATE: "lr {:.3g}",
+    tags.SAMPLES_PER_S: "{:,.0f} samples/s",
 }
-BAR_TAGS = ("train/loss", "train/lr", "perf/samples_per_s")
+BAR_TAGS = (tags.TRAIN_LOSS, tags.LEARNING_RATE, tags.SAMPLES_PER_S)
 LINE_TAGS = [
-    *(f"{split}/{name}" for split in ("train", "val") for name in METRIC_FORMATS),
-    "grad/total",
+    *(tags.split_tag("train", name) for name in METRIC_FORMATS),
+    *(tags.split_tag("val", name) for name in METRIC_FORMATS),
+    tags.GRAD_TOTAL,
 ]
 
 NUMBER = re.compile(r"\.|-?[0-9.,]+(e[-+]?[0-9]+)?")  # a lone dot stands for zero
@@ -70,7 +76,7 @@ class TrainingConsole:
             )
             return
         self._progress.update(self._task, values=format_values(values, BAR_TAGS))
-        if "val/loss" in values:
+        if tags.VAL_LOSS in values:
             self._print(f"epoch {epochs:.4g}  {format_values(values, LINE_TAGS)}")
 
     def say(self, text: str) -> None:

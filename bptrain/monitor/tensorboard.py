@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard.summary import custom_scalars, image, scalar, text
 
+from bptrain import tags
 from bptrain.rundir.durable_files import storing
 from bptrain.rundir.event_file import EventFile, event_files, next_path, truncate_events
 
@@ -70,10 +71,10 @@ class Board:
         scalars = [scalar(tag, value).value[0] for tag, value in values.items()]
         self._file.add(Summary(value=scalars), step)
 
-    def write_figures(self, step: int, split: str, figures: Sequence[ResultFigure]) -> None:
+    def write_figures(self, step: int, split: tags.Split, figures: Sequence[ResultFigure]) -> None:
         """Write a split's pictures and tables under `<split>/<name>`."""
         for each in figures:
-            tag = f"{split}/{each.name}"
+            tag = tags.split_tag(split, each.name)
             if each.picture is not None:
                 self._file.add(image(tag, each.picture, dataformats="HWC"), step)
             if each.rows:
@@ -108,7 +109,8 @@ def charts(gradient_tags: Sequence[str], metrics: Sequence[str]) -> dict[str, di
     """Return the charts that show several curves together."""
     return {
         "training": {
-            name: ["Multiline", [f"train/{name}", f"val/{name}"]] for name in ("loss", *metrics)
+            name: ["Multiline", [tags.split_tag("train", name), tags.split_tag("val", name)]]
+            for name in ("loss", *metrics)
         },
         "gradients": {"norm by layer": ["Multiline", list(gradient_tags)]},
     }

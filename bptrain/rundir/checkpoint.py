@@ -26,6 +26,7 @@ from typing import Any
 from pydantic import Field
 from torch import Tensor
 
+from bptrain import tags
 from bptrain.errors import CheckpointError, shorten
 from bptrain.rundir.canonical_json import decode, encode
 from bptrain.rundir.durable_files import make_directory, remove, storing, sync_directory
@@ -153,7 +154,7 @@ def by_loss(directory: Path) -> tuple[list[Path], list[CheckpointError]]:
     losses: dict[Path, float] = {}
     for path in last_first(directory):
         try:
-            losses[path] = read_values(path).metrics.get("val/loss", inf)
+            losses[path] = read_values(path).metrics.get(tags.VAL_LOSS, inf)
         except CheckpointError as error:
             errors.append(error)
     return sorted(losses, key=losses.__getitem__), errors

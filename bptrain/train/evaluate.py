@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from bptrain import tags
 from bptrain.stateful import Tree, mapping
 from bptrain.train.loop import Batch, StepReport
 from bptrain.train.precision import Precision
@@ -131,12 +132,12 @@ class StepWindow:
         clipped, *sums_of_metric = rest[layers * steps :]
         metrics = self.metric.values(sums_of_metric)
         figures = {
-            "train/loss": sum(losses) / steps,
-            **{f"train/{name}": value for name, value in metrics.items()},
+            tags.TRAIN_LOSS: sum(losses) / steps,
+            **tags.of_split("train", metrics),
         }
         if self.timed_steps:  # none right after a resume
-            figures["perf/samples_per_s"] = self.timed_samples / elapsed_s
-            figures["perf/step_ms"] = 1e3 * elapsed_s / self.timed_steps
+            figures[tags.SAMPLES_PER_S] = self.timed_samples / elapsed_s
+            figures[tags.STEP_MS] = 1e3 * elapsed_s / self.timed_steps
         return Reading(losses, norms, clipped, figures)
 
     def restart(self) -> None:

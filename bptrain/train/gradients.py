@@ -9,6 +9,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from bptrain import tags
+
 
 class LayerGradients:
     """Gradient and weight norms of a model: one for each layer, and the total of the gradients.
@@ -35,7 +37,7 @@ class LayerGradients:
     @property
     def tags(self) -> list[str]:
         """Tag of each value that `norms` returns."""
-        return ["grad/total", *(f"grad/layer/{name}" for name in self.names)]
+        return [tags.GRAD_TOTAL, *map(tags.layer_gradient, self.names)]
 
     def norms(self) -> Tensor:
         """Return the total and the layers' norms [1 + layers], float32, still on the device.

@@ -12,9 +12,10 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
+from bptrain import tags
 from bptrain.rundir.checkpoint import last_first, read_checkpoint
 
-MEASURED = ("time_s", "perf/")
+MEASURED = ("time_s", tags.MEASURED)
 POSITIONS = ("log",)  # sizes of files, which hold times
 
 
