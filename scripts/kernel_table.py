@@ -1,4 +1,4 @@
-"""Write docs/kernels.md: where a library's kernel computes a layer, and what the formula costs.
+"""Write the measured part of docs/kernels.md: what the formulas cost beside the kernels.
 
 python scripts/kernel_table.py              every layer of docs/layers.md, at its size there
 python scripts/kernel_table.py LSTM ...     print these layers' lines
@@ -19,17 +19,13 @@ from bptrain.verify.named_tensors import named
 from bptrain.verify.parity import differentiable, upstream
 
 PAGE = Path(__file__).parent.parent / "docs" / "kernels.md"
-HEAD = """# Kernels and formulas
+HEADING = "## Measured"
+HEAD = """
 
-`kernels: fused`, the default, computes an operation by a library's kernel where its file has one;
-`kernels: formula` computes all of them by the lines that stand on the page. Both give the same
-numbers to rounding, and `bptrain check` proves both. Where a layer has no kernel of its own, the
-formula is already built of the library's primitives (matrix products, convolutions, exponentials)
-and the setting changes nothing.
-
-The last column is what the formula costs: its time for a forward and a backward pass over the
-kernel's, median and quartiles of {turns} turns in which both alternate, after a turn of warm-up.
-{machine}. Written by `scripts/kernel_table.py`.
+What the formulas cost: the time of a layer's forward and backward pass by the formulas over the
+time by the kernels, median and quartiles of {turns} turns in which both alternate, after a turn of
+warm-up. {machine}.
+Written by `scripts/kernel_table.py`.
 
 | layer | input | operations with a kernel | formula over kernel |
 |---|---|---|---|
@@ -85,7 +81,7 @@ def rows(layers: list[Layer], turns: int) -> Iterator[str]:
 
 
 def main() -> None:
-    """Measure and write the page, or print the lines of the layers that are named."""
+    """Measure and write the page's last part, or print the lines of the layers that are named."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("names", nargs="*", metavar="LAYER")
     parser.add_argument("--turns", type=int, default=15)
@@ -96,7 +92,8 @@ def main() -> None:
         print("\n".join(lines))
         return
     head = HEAD.format(turns=given.turns, machine=machine())
-    PAGE.write_text(head + "\n".join(lines) + "\n")
+    text = PAGE.read_text().partition(HEADING)[0] + HEADING + head
+    PAGE.write_text(text + "\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":
