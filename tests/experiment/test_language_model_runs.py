@@ -82,13 +82,13 @@ def test_predict_writes_on_as_its_options_say(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--temperature", "-1"], "temperature -1.0: a number from 0 on"),
+        (["--temperature", "-1"], "temperature -1.0: expected a number of at least 0"),
         (["--temperature", "nan"], "temperature nan"),
         (["--length", "-1"], "--length"),
         (["--seed", "-1"], "--seed"),
     ],
 )
-def test_a_manner_that_is_none_is_exit_2(
+def test_invalid_sampling_options_are_exit_2(
     bptrain: Callable, trained: Callable[..., Path], words: list[str], said: str
 ) -> None:
     result = bptrain("predict", trained("run", "train.steps=1"), "a", *words)
