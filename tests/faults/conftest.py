@@ -1,4 +1,4 @@
-"""What the rooms of faults share: a server of runs, a folder in memory, and a tally."""
+"""Fixtures of the fault tests: a server of runs, a folder in memory, and a tally."""
 
 import os
 import shutil
@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from golden_runs import Goldens
 from launcher import Launcher
+from reference_runs import ReferenceRuns
 from reliability_table import Tally, markdown
 
 TALLY = pytest.StashKey[Tally]()
@@ -23,20 +23,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--reliability-table",
         type=Path,
         metavar="PATH",
-        help="write what was tried by the tests of faults, and what failed, as Markdown",
+        help="write the faults that were tried, and the failures, as Markdown",
     )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Begin the tally."""
+    """Create the tally."""
     config.stash[TALLY] = Tally()
     config.stash[STARTED_S] = time.monotonic()
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Write the table, if it is asked for."""
+    """Write the table, if the option asks for it."""
     stash = session.config.stash
-    # absent where this file was found too late to take part in the command line
+    # absent where pytest loads this file after it has parsed the command line
     path = session.config.getoption("--reliability-table", default=None)
     if path is not None:
         minutes = (time.monotonic() - stash[STARTED_S]) / 60
@@ -45,14 +45,14 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.fixture
 def tally(request: pytest.FixtureRequest) -> Callable[..., None]:
-    """Count a fault that was tried: its kind, and what happened, "" if all was as it should be.
+    """Count a fault that was tried: its kind, and what happened, "" if it passed.
 
-    It does not raise: a test that asserts for itself tries what is left first.
+    It does not raise, so that a test can try the remaining faults before it asserts.
     """
-    counted, room = request.config.stash[TALLY], request.module
+    counted, area = request.config.stash[TALLY], request.module
 
     def count(kind: str, what_happened: str = "") -> None:
-        counted.count(room.__doc__ or room.__name__, kind, what_happened)
+        counted.count(area.__doc__ or area.__name__, kind, what_happened)
 
     return count
 
@@ -61,27 +61,27 @@ def tally(request: pytest.FixtureRequest) -> Callable[..., None]:
 def launcher() -> Iterator[Launcher]:
     """Return a server of runs."""
     with Launcher() as started, folder_in_memory() as folder:
-        assert started.run(["--version"], folder)[0] == 0  # imported by now: what follows is quick
+        assert started.run(["--version"], folder)[0] == 0  # the imports are done now
         yield started
 
 
 @pytest.fixture(scope="session")
-def goldens(launcher: Launcher) -> Iterator[Goldens]:
-    """Return the runs left alone."""
+def reference_runs(launcher: Launcher) -> Iterator[ReferenceRuns]:
+    """Return the runs without faults."""
     with folder_in_memory() as folder:
-        yield Goldens(launcher, folder)
+        yield ReferenceRuns(launcher, folder)
 
 
 @pytest.fixture
-def room() -> Iterator[Path]:
-    """Return an empty folder that no disk is waited for."""
+def work_dir() -> Iterator[Path]:
+    """Return an empty folder in memory, so that no test waits for a disk."""
     with folder_in_memory() as folder:
         yield folder
 
 
 @contextmanager
 def folder_in_memory() -> Iterator[Path]:
-    """Make a folder on /dev/shm where there is one, for the block."""
+    """Create a folder for the block, on /dev/shm if it exists."""
     memory = "/dev/shm"
     usable = os.access(memory, os.W_OK)
     folder = Path(tempfile.mkdtemp(prefix="bptrain-", dir=memory if usable else None))

@@ -1,4 +1,4 @@
-"""States that somebody has forged, checksums and all: what is done to a sound one, by name."""
+"""Forged training states whose checksums agree: what is changed in a valid one, by name."""
 
 import json
 import re
@@ -40,7 +40,7 @@ TENSORS: dict[str, Callable[[Tensor], Tensor | None]] = {
     "of an axis more": lambda each: each.unsqueeze(0).clone(),
     "of a long axis": lambda each: each.new_zeros(1, 1, 1, 1, 2**20),
     "flat": lambda each: each.flatten().clone(),
-    "turned": lambda each: each.transpose(0, -1).contiguous() if each.dim() > 1 else each,
+    "transposed": lambda each: each.transpose(0, -1).contiguous() if each.dim() > 1 else each,
     "of int64": lambda each: each.long(),
     "of bool": lambda each: each.bool(),
     "of complex64": lambda each: each.to(torch.complex64),
@@ -53,23 +53,23 @@ MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.j
 
 
 def full_of(tensor: Tensor, value: float) -> Tensor:
-    """Return the tensor with a value in every place, if it can have it."""
+    """Return the tensor filled with a value, if its dtype can represent it."""
     return torch.full_like(tensor, value) if tensor.is_floating_point() else tensor
 
 
-def forgeries(sound: Path) -> dict[str, Forgery]:
-    """Return what can be done to each part of a checkpoint's state, by name.
+def forgeries(valid: Path) -> dict[str, Forgery]:
+    """Return the forgeries of each part of a checkpoint's state, by name.
 
-    Of parts that are many of a kind, such as the parameters' moments, one is forged.
+    Of many parts of one kind, such as the moments of all parameters, one is forged.
     """
-    values = json.loads((sound / STATE).read_text())
+    values = json.loads((valid / STATE).read_text())
     found: dict[str, Forgery] = {}
     for key in one_of_a_kind(keys_of(values)):
         for how, value in PLAIN.items():
             if of(values, key) != value:
                 found[f"{'/'.join(key)} is {how}"] = plain(key, value)
     for file, what in ((MODEL, "weight"), (OPTIMIZER, "tensor")):
-        tensors = load((sound / file).read_bytes())
+        tensors = load((valid / file).read_bytes())
         names = [name for (name,) in one_of_a_kind((name,) for name in sorted(tensors))]
         for name in names[:1] if file == MODEL else names:
             for how, change in TENSORS.items():
@@ -79,7 +79,7 @@ def forgeries(sound: Path) -> dict[str, Forgery]:
 
 
 def is_same(tensor: Tensor, changed: Tensor | None) -> bool:
-    """Tell whether nothing was forged."""
+    """Return whether the change left the tensor as it was."""
     if changed is None or (changed.shape, changed.dtype) != (tensor.shape, tensor.dtype):
         return False
     return changed.equal(tensor)
@@ -95,7 +95,7 @@ def one_of_a_kind(keys: Iterable[Key]) -> list[Key]:
 
 
 def keys_of(tree: Tree, above: Key = ()) -> Iterator[Key]:
-    """Yield the path of each part of the plain values, but for figures that are only shown."""
+    """Yield the path of each part of the plain values, except metrics that are only displayed."""
     if isinstance(tree, dict):
         for name, each in tree.items():
             if above != ("metrics",) or name == "val/loss":
@@ -111,7 +111,7 @@ def of(tree: Tree, key: Key) -> Any:
 
 
 def plain(key: Key, value: Any) -> Forgery:
-    """Put a value in the place of one, or take it away."""
+    """Replace a value, or remove it."""
 
     def forge(folder: Path) -> None:
         values = json.loads((folder / STATE).read_text())
@@ -126,7 +126,7 @@ def plain(key: Key, value: Any) -> Forgery:
 
 
 def forged_tensor(file: str, name: str, change: Callable[[Tensor], Tensor | None]) -> Forgery:
-    """Put a tensor in the place of one, or take it away."""
+    """Replace a tensor, or remove it."""
 
     def forge(folder: Path) -> None:
         tensors = load((folder / file).read_bytes())
@@ -137,7 +137,7 @@ def forged_tensor(file: str, name: str, change: Callable[[Tensor], Tensor | None
 
 
 def positions_on_the_board(values: Tree) -> dict[str, Forgery]:
-    """Let the log's position name other files than its own."""
+    """Make the log's position name other event files than its own."""
     key = ("states", "log", "board")
     (own,) = of(values, key)
     names = (

@@ -1,15 +1,15 @@
-"""Runs of bptrain as processes of their own that start in milliseconds, to be killed and hurt.
+"""Runs of bptrain as separate processes that start in milliseconds, for the injection of faults.
 
-A server imports everything once and forks a child for each run: what a user's process would be,
-without the seconds of importing. Before it forks it computes nothing, so that no thread is lost.
+A server imports everything once and forks a child for each run: like a user's process, without the
+seconds of importing. It computes nothing before it forks, so that it has no threads to lose.
 
     with Launcher() as launcher:
         process = launcher.start(["fit", "config.yaml"], cwd=folder)
         process.send(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
 
-`plant` names a function that the child calls first, with its arguments: "module:function". A run
-that hangs is ended by SIGALRM, after PATIENCE_S.
+`fault` names a function that the child calls first, with its arguments: "module:function". A run
+that hangs is ended by SIGALRM after TIMEOUT_S.
 """
 
 import atexit
@@ -28,19 +28,19 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn
 
-PATIENCE_S = 180
+TIMEOUT_S = 180
 
 
 @dataclass
 class Process:
-    """A run that was started; its words lie in two files."""
+    """A run that was started; its output goes to two files."""
 
     launcher: "Launcher"
     pid: int
     folder: Path
 
     def __post_init__(self) -> None:
-        self._handle: int | None = None  # unlike its number, never another process's
+        self._handle: int | None = None  # unlike a pid, never reused for another process
         with suppress(ProcessLookupError):
             self._handle = os.pidfd_open(self.pid)
 
@@ -52,7 +52,7 @@ class Process:
 
     def wait(self) -> int:
         """Return the exit code, or minus the signal that ended the process."""
-        code: int = self.launcher.answer()["exit_code"]
+        code: int = self.launcher.reply()["exit_code"]
         if self._handle is not None:
             os.close(self._handle)
             self._handle = None
@@ -60,15 +60,15 @@ class Process:
 
     @property
     def stdout(self) -> str:
-        """What it has said."""
-        return self._said("stdout.txt")
+        """Its standard output so far."""
+        return self._read("stdout.txt")
 
     @property
     def stderr(self) -> str:
-        """Its errors."""
-        return self._said("stderr.txt")
+        """Its standard error so far."""
+        return self._read("stderr.txt")
 
-    def _said(self, name: str) -> str:
+    def _read(self, name: str) -> str:
         path = self.folder / name
         return path.read_text() if path.exists() else ""  # killed before it opened them
 
@@ -76,7 +76,7 @@ class Process:
 class Launcher:
     """The server, while entered; it serves one run at a time.
 
-    within  a command that the server is started by, such as one that gives it mounts of its own
+    within  a command that starts the server, such as `unshare`, which gives it its own mounts
     """
 
     def __init__(self, within: Sequence[str] = ()) -> None:
@@ -98,33 +98,33 @@ class Launcher:
         return self
 
     def start(
-        self, words: Sequence[object], cwd: Path, plant: str = "", arguments: Sequence[Any] = ()
+        self, words: Sequence[object], cwd: Path, fault: str = "", arguments: Sequence[Any] = ()
     ) -> Process:
         """Start `bptrain WORDS` in `cwd`."""
         job = {"words": [str(word) for word in words], "cwd": str(cwd)}
         assert self._server.stdin is not None
         self._server.stdin.write(
-            json.dumps({**job, "plant": plant, "arguments": list(arguments)}) + "\n"
+            json.dumps({**job, "fault": fault, "arguments": list(arguments)}) + "\n"
         )
         self._server.stdin.flush()
-        return Process(self, self.answer()["pid"], cwd)
+        return Process(self, self.reply()["pid"], cwd)
 
     def run(
-        self, words: Sequence[object], cwd: Path, plant: str = "", arguments: Sequence[Any] = ()
+        self, words: Sequence[object], cwd: Path, fault: str = "", arguments: Sequence[Any] = ()
     ) -> tuple[int, str]:
         """Run to the end and return the exit code and stderr."""
-        process = self.start(words, cwd, plant, arguments)
+        process = self.start(words, cwd, fault, arguments)
         return process.wait(), process.stderr
 
     def seen(self, path: Path) -> Path:
-        """Return where this process sees a path of the runs'."""
+        """Return the path at which this process sees a path of the runs."""
         return Path(f"/proc/{self._server.pid}/root{path}") if self.within else path
 
-    def answer(self) -> dict[str, int]:
-        """Return the server's next answer."""
+    def reply(self) -> dict[str, int]:
+        """Return the server's next reply."""
         assert self._server.stdout is not None
-        said: dict[str, int] = json.loads(self._server.stdout.readline())
-        return said
+        message: dict[str, int] = json.loads(self._server.stdout.readline())
+        return message
 
     def __exit__(
         self,
@@ -132,7 +132,7 @@ class Launcher:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._server.communicate()  # the end of its input ends it
+        self._server.communicate()  # closes its input, at which it exits
 
 
 def serve() -> None:
@@ -154,27 +154,27 @@ def serve() -> None:
         job = json.loads(line)
         pid = os.fork()
         if pid == 0:
-            become(job)
+            run_job(job)
         print(json.dumps({"pid": pid}), flush=True)
         _, status = os.waitpid(pid, 0)
         print(json.dumps({"exit_code": os.waitstatus_to_exitcode(status)}), flush=True)
 
 
-def become(job: dict[str, Any]) -> NoReturn:
-    """Be the process of a run, until it ends."""
+def run_job(job: dict[str, Any]) -> NoReturn:
+    """Run a job in this forked process, and exit."""
     from bptrain.cli import main
 
-    signal.alarm(PATIENCE_S)
+    signal.alarm(TIMEOUT_S)
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback of this file before it begins
-    os.setsid()  # a signal to its group reaches it and its workers alone
+    os.setsid()  # a signal to its group reaches only it and its workers
     os.chdir(job["cwd"])
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     for number, name in ((1, "stdout.txt"), (2, "stderr.txt")):
         os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666), number)
     sys.argv = ["bptrain", *job["words"]]
-    if job["plant"]:
-        module, _, function = job["plant"].partition(":")
+    if job["fault"]:
+        module, _, function = job["fault"].partition(":")
         getattr(import_module(module), function)(*job["arguments"])
     code: object = 0
     try:

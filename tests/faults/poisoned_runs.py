@@ -1,4 +1,4 @@
-"""Runs to put a NaN or an infinity into: small ones of every kind, and all their places."""
+"""Small runs of every kind that get a NaN or an infinity, and all places where they can."""
 
 import csv
 from collections.abc import Iterator
@@ -49,7 +49,7 @@ CONFIGS = {  # an epoch is from 6 to 12 steps
     "huge targets": "data: {kind: table, path: FOLDER/huge.csv, target: y, batch_size: 32}\n"
     "model: {kind: mlp, hidden: [16]}\n",
 }
-VARIANTS = {  # of the mlp: what stands between a gradient and its weight
+VARIANTS = {  # of the mlp: what is done to a gradient before the update
     "clipped by value, bf16": ["train.clip_grad_value=0.01", "precision=bf16"],
     "clipped by norm, accumulated": ["train.clip_grad_norm=1.0", "train.grad_accum_steps=2"],
     "clipped by layer, averaged": ["train.clip_grad_adaptive=0.1", "train.ema_decay=0.9"],
@@ -60,7 +60,7 @@ def write_data(folder: Path) -> None:
     """Write the texts and tables that the configs read."""
     text = "round and round the rugged rock the ragged rascal ran. "
     (folder / "text.txt").write_text(text * 14)
-    of_three = {name: sound for name, sound in sounds.digits(24).items() if name[0] in "012"}
+    of_three = {name: signal for name, signal in sounds.digits(24).items() if name[0] in "012"}
     sounds.write_folder(folder / "sounds", of_three)
     with (folder / "texts.csv").open("w", newline="") as file:
         rows = [
@@ -75,7 +75,7 @@ def write_data(folder: Path) -> None:
 
 
 def write_config(folder: Path, kind: str) -> tuple[Path, list[str]]:
-    """Write the config of a kind or a variant; return its file and the words that change it."""
+    """Write the config of a kind or a variant; return its path and its command-line overrides."""
     path = folder / "config.yaml"
     text = CONFIGS["mlp" if kind in VARIANTS else kind] + LENGTH
     path.write_text(text.replace("FOLDER", str(folder)))
@@ -83,20 +83,20 @@ def write_config(folder: Path, kind: str) -> tuple[Path, list[str]]:
 
 
 def places(config: Path, words: list[str]) -> Iterator[tuple[str, str]]:
-    """Yield every place of a run that can be poisoned, and the name of it.
+    """Yield every place of a run that can be poisoned, and its name.
 
-    In the second step: the first one leaves an optimizer's state behind, and a carried one.
+    The places are those of the second step, when the optimizer's state and a carried one exist.
     """
     experiment = build(plan(load_config(ExperimentConfig, config, words)))
     model, update = experiment.model, experiment.update
     layers = {name: m for name, m in model.named_modules() if name and not any(m.children())}
-    handing_on: set[str] = set()
+    with_gradient: set[str] = set()
     for name, layer in layers.items():
-        layer.register_forward_pre_hook(partial(note_gradient, handing_on, name))
+        layer.register_forward_pre_hook(partial(note_gradient, with_gradient, name))
     steps = fit(model, experiment.loss_function, experiment.batches, update, 2)
     (first, *_), _ = next(steps).passes, next(steps)
     yield from (("forward", name) for name in layers)
-    yield from (("backward", name) for name in layers if name in handing_on)
+    yield from (("backward", name) for name in layers if name in with_gradient)
     for name, parameter in model.named_parameters():
         yield "gradient", name
         yield "parameter", name
@@ -112,7 +112,7 @@ def places(config: Path, words: list[str]) -> Iterator[tuple[str, str]]:
 
 
 def note_gradient(found: set[str], name: str, layer: nn.Module, inputs: tuple[Any, ...]) -> None:
-    """Note the name of a layer whose input wants a gradient: it has something to hand on."""
+    """Record the name of a layer whose input needs a gradient."""
     data = inputs[0].data if isinstance(inputs[0], PackedSequence) else inputs[0]
     if data.requires_grad:
         found.add(name)

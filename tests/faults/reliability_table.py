@@ -1,4 +1,4 @@
-"""What was tried and what failed, as `docs/reliability.md` shows it."""
+"""The Markdown page `docs/reliability.md`: the faults that were tried, and the failures."""
 
 import os
 import platform
@@ -11,35 +11,35 @@ import torch
 
 import bptrain
 
-MOST_NAMED = 20  # failures of a kind that are written out
+MOST_NAMED = 20  # failures of a kind that are listed
 OPENING = """\
 # Reliability
 
 What happens to a run when its process is killed, its disk fills up, its files are damaged or its
-numbers are not finite, tried by `scripts/faults`, which writes this page. A fault has passed if the
-exit code and the message were those of [exit-codes.md](exit-codes.md), a sound checkpoint was
-there after it, and the run then gone on with by `--resume` ended bit for bit as the *golden* run,
-the same one left alone: weights, optimizer, generators, `metrics.jsonl`, TensorBoard.
+numbers are not finite, tried by `scripts/faults`, which writes this page. A fault passes if the
+exit code and the message are those of [exit-codes.md](exit-codes.md), a valid checkpoint exists
+afterwards, and the run, resumed by `--resume`, ends bit for bit as the *reference run*, the same
+run without a fault: weights, optimizer, generators, `metrics.jsonl`, TensorBoard.
 """
 
 
 @dataclass
 class Outcomes:
-    """What became of the faults of one kind."""
+    """The outcomes of the faults of one kind."""
 
     tried: int = 0
     failures: list[str] = field(default_factory=list)
 
 
 class Tally:
-    """Counts faults by room, the docstring of a file of tests, and kind."""
+    """Counts faults by area (the docstring of a test file) and by kind."""
 
     def __init__(self) -> None:
-        self.rooms: dict[str, dict[str, Outcomes]] = defaultdict(lambda: defaultdict(Outcomes))
+        self.areas: dict[str, dict[str, Outcomes]] = defaultdict(lambda: defaultdict(Outcomes))
 
-    def count(self, room: str, kind: str, what_happened: str) -> None:
-        """Count a fault; what happened is "" if all was as it should be."""
-        outcomes = self.rooms[room][kind]
+    def count(self, area: str, kind: str, what_happened: str) -> None:
+        """Count a fault; what happened is "" if it passed."""
+        outcomes = self.areas[area][kind]
         outcomes.tried += 1
         if what_happened:
             outcomes.failures.append(what_happened)
@@ -47,14 +47,14 @@ class Tally:
 
 def markdown(tally: Tally, minutes: float) -> str:
     """Return the page."""
-    outcomes = [each for kinds in tally.rooms.values() for each in kinds.values()]
+    outcomes = [each for kinds in tally.areas.values() for each in kinds.values()]
     tried, failed = (
         sum(each.tried for each in outcomes),
         sum(len(each.failures) for each in outcomes),
     )
-    lines = [OPENING, f"{tried:,} faults were tried, {failed:,} failed. {measured(minutes)}", ""]
-    for room, kinds in tally.rooms.items():
-        title, _, prose = room.strip().partition("\n")
+    lines = [OPENING, f"{tried:,} faults were tried, {failed:,} failed. {conditions(minutes)}", ""]
+    for area, kinds in tally.areas.items():
+        title, _, prose = area.strip().partition("\n")
         lines += [f"## {title.rstrip('.')}", "", *([prose.strip(), ""] if prose.strip() else [])]
         lines += ["| what was done | tried | passed | failed |", "|---|---:|---:|---:|"]
         lines += [row(kind, each) for kind, each in kinds.items()]
@@ -79,8 +79,8 @@ def failures(kinds: dict[str, Outcomes]) -> list[str]:
     return [*lines, ""] if lines else []
 
 
-def measured(minutes: float) -> str:
-    """Return where and when this was tried."""
+def conditions(minutes: float) -> str:
+    """Return the versions, the date and the machine of the tests."""
     return (
         f"bptrain {bptrain.__version__}, {datetime.now(UTC):%Y-%m-%d}, "
         f"{minutes:.0f} minutes on {processor()} ({os.cpu_count()} cores), "
@@ -90,7 +90,7 @@ def measured(minutes: float) -> str:
 
 
 def processor() -> str:
-    """Return the processor's name as /proc knows it."""
+    """Return the processor's name from /proc."""
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
             return line.partition(":")[2].strip()

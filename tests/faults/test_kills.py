@@ -1,12 +1,12 @@
-"""SIGKILL: the process is gone, whatever it was doing.
+"""SIGKILL at any moment.
 
 A perceptron, a convolutional network (batch norm, dropout, augmentation, averaged weights) and an
-LSTM that continues a text are killed at random moments, from outside by the clock and from inside
+LSTM language model are killed at random moments, from outside by the clock and from inside
 after a step and in the middle of a backward pass; before each operation on a file of their folder
 (open, write, fsync, rename, unlink, mkdir and the like) from the first to the last, and with each
 write half done; before each operation of a run that is being resumed; and ten times in one run.
-Before its first checkpoint is complete there is nothing to go on with: `--resume` must then say so
-with exit code 4, and must not begin anew.
+Without a complete checkpoint there is nothing to resume: `--resume` must then say so with exit
+code 4, and must not start from scratch.
 """
 
 import shutil
@@ -17,8 +17,8 @@ from signal import SIGKILL
 from time import sleep
 
 import pytest
-from golden_runs import CONFIGS, Golden, Goldens, Run, fresh, operations_of
 from launcher import Launcher
+from reference_runs import CONFIGS, ReferenceRun, ReferenceRuns, Run, fresh, operations_of
 
 EVERY = pytest.mark.faults  # not by default
 KINDS = tuple(CONFIGS)
@@ -28,27 +28,27 @@ KILLS = 10
 SPREAD = 12  # operations that are tried by default, and half as many of a resumed run
 
 
-def killed_by_the_clock(run: Run, random: Random, golden: Golden) -> str:
+def killed_by_the_clock(run: Run, random: Random, reference: ReferenceRun) -> str:
     """Kill it from outside; return what is wrong then."""
     process = run.launcher.start(run.words(), run.folder)
-    sleep(random.uniform(0, golden.duration_s))
+    sleep(random.uniform(0, reference.duration_s))
     process.send(SIGKILL)
     code = process.wait()
     return "" if code in (0, -SIGKILL) else f"it ended with {code}: {process.stderr}"
 
 
 def killed_inside(run: Run, random: Random, most: int) -> str:
-    """Let it kill itself by a step of the next few; return what is wrong then."""
+    """Let it kill itself within the next `most` steps; return what is wrong then."""
     number = random.randint(1, most)
     if random.random() < 0.5:
-        code, said = run.go("kill_plants:kill_after_step", number)
+        code, stderr = run.go("kill_faults:kill_after_step", number)
     else:
-        code, said = run.go("kill_plants:kill_in_backward", number, random.randint(0, 8))
-    return "" if code == -SIGKILL else f"it was not killed, but ended with {code}: {said}"
+        code, stderr = run.go("kill_faults:kill_in_backward", number, random.randint(0, 8))
+    return "" if code == -SIGKILL else f"it was not killed, but ended with {code}: {stderr}"
 
 
 def moments() -> list[object]:
-    """Return the numbers of the random moments; a few of them are tried by default."""
+    """Return the numbers of the random moments; eight of them are tried by default."""
     return [
         pytest.param(number, marks=[] if number < 8 else EVERY, id=f"{number}")
         for number in range(MOMENTS)
@@ -56,45 +56,56 @@ def moments() -> list[object]:
 
 
 @pytest.mark.parametrize("number", moments())
-def test_a_run_killed_at_a_random_moment_ends_as_the_golden_run(
-    launcher: Launcher, goldens: Goldens, room: Path, tally: Callable[..., None], number: int
+def test_a_run_killed_at_a_random_moment_ends_as_the_reference_run(
+    launcher: Launcher,
+    reference_runs: ReferenceRuns,
+    work_dir: Path,
+    tally: Callable[..., None],
+    number: int,
 ) -> None:
     random, kind = Random(number), KINDS[number % len(KINDS)]
-    golden, run = goldens.of(kind), Run(launcher, room / "killed", kind)
+    reference, run = reference_runs.of(kind), Run(launcher, work_dir / "killed", kind)
     if number // len(KINDS) % 2:
-        what, wrong = "at a random moment, from outside", killed_by_the_clock(run, random, golden)
+        what, wrong = (
+            "at a random moment, from outside",
+            killed_by_the_clock(run, random, reference),
+        )
     else:
         what, wrong = "after a step or within a backward pass", killed_inside(run, random, 18)
-    wrong = wrong or run.wrong_end(golden.run_dir)
+    wrong = wrong or run.problem_after_resume(reference.run_dir)
     tally(f"{kind}: killed {what}", wrong)
     assert not wrong
 
 
-def numbers_of(operations: list[tuple[str, str]], in_full: bool, few: int = SPREAD) -> list[int]:
-    """Return the operations to be tried: all, or a few that are spread, and the last removal."""
+def numbers_of(operations: list[tuple[str, str]], in_full: bool, count: int = SPREAD) -> list[int]:
+    """Return the operations to try: all, or `count` at equal distances and the last removal."""
     total = len(operations)
     removal = max(number for number, (name, _) in enumerate(operations) if name == "unlink")
-    return list(range(total)) if in_full else [*(total * n // few for n in range(few)), removal]
+    return list(range(total)) if in_full else [*(total * n // count for n in range(count)), removal]
 
 
 IN_FULL = [False, pytest.param(True, marks=EVERY)]
 
 
 @pytest.mark.parametrize("in_full", IN_FULL)
-def test_a_run_killed_before_any_operation_on_a_file_ends_as_the_golden_run(
-    launcher: Launcher, goldens: Goldens, room: Path, tally: Callable[..., None], in_full: bool
+def test_a_run_killed_before_any_operation_on_a_file_ends_as_the_reference_run(
+    launcher: Launcher,
+    reference_runs: ReferenceRuns,
+    work_dir: Path,
+    tally: Callable[..., None],
+    in_full: bool,
 ) -> None:
-    golden = goldens.of("mlp")
-    operations = operations_of(Run(launcher, room / "counted", "mlp"))
+    reference = reference_runs.of("mlp")
+    operations = operations_of(Run(launcher, work_dir / "counted", "mlp"))
     first = next(number for number, (name, _) in enumerate(operations) if name == "rename")
     failures = []
     for number in numbers_of(operations, in_full):
-        run = fresh(launcher, room, number)
-        code, _ = run.go("disk_plants:kill_before", number)
+        run = fresh(launcher, work_dir, number)
+        code, _ = run.go("disk_faults:kill_before", number)
         wrong = "" if code == -SIGKILL else f"ended with {code}"
-        if run.has_begun != (number > first):
-            wrong = f"it has {'a' if run.has_begun else 'no'} checkpoint"
-        wrong = wrong or run.wrong_end(golden.run_dir)
+        if run.has_checkpoint != (number > first):
+            wrong = f"it has {'a' if run.has_checkpoint else 'no'} checkpoint"
+        wrong = wrong or run.problem_after_resume(reference.run_dir)
         what = "no checkpoint yet: refused" if number <= first else "resumed"
         tally(f"killed before an operation on a file, {what}", wrong)
         failures += [f"{number}, {operations[number]}: {wrong}"] * bool(wrong)
@@ -102,19 +113,19 @@ def test_a_run_killed_before_any_operation_on_a_file_ends_as_the_golden_run(
 
 
 @pytest.mark.faults
-def test_a_run_killed_within_any_write_ends_as_the_golden_run(
-    launcher: Launcher, goldens: Goldens, room: Path, tally: Callable[..., None]
+def test_a_run_killed_within_any_write_ends_as_the_reference_run(
+    launcher: Launcher, reference_runs: ReferenceRuns, work_dir: Path, tally: Callable[..., None]
 ) -> None:
-    golden = goldens.of("mlp")
-    operations = operations_of(Run(launcher, room / "counted", "mlp"))
+    reference = reference_runs.of("mlp")
+    operations = operations_of(Run(launcher, work_dir / "counted", "mlp"))
     failures = []
     for number, (name, path) in enumerate(operations):
         if name not in ("write", "pwrite"):
             continue
-        run = fresh(launcher, room, number)
-        code, _ = run.go("disk_plants:kill_in_write", number)
+        run = fresh(launcher, work_dir, number)
+        code, _ = run.go("disk_faults:kill_in_write", number)
         wrong = "" if code == -SIGKILL else f"ended with {code}"
-        wrong = wrong or run.wrong_end(golden.run_dir)
+        wrong = wrong or run.problem_after_resume(reference.run_dir)
         tally("killed with half of a write done", wrong)
         failures += [f"{number}, {path}: {wrong}"] * bool(wrong)
     assert not failures
@@ -122,39 +133,47 @@ def test_a_run_killed_within_any_write_ends_as_the_golden_run(
 
 @pytest.mark.faults
 @pytest.mark.parametrize("kind", ["cnn", "lstm"])
-def test_a_run_killed_while_it_concludes_ends_as_the_golden_run(
-    launcher: Launcher, goldens: Goldens, room: Path, tally: Callable[..., None], kind: str
+def test_a_run_killed_while_it_finishes_ends_as_the_reference_run(
+    launcher: Launcher,
+    reference_runs: ReferenceRuns,
+    work_dir: Path,
+    tally: Callable[..., None],
+    kind: str,
 ) -> None:
-    golden = goldens.of(kind)
-    operations = operations_of(Run(launcher, room / "counted", kind))
+    reference = reference_runs.of(kind)
+    operations = operations_of(Run(launcher, work_dir / "counted", kind))
     last = max(number for number, (name, _) in enumerate(operations) if name == "rename")
     failures = []
     for number in range(last, len(operations)):
-        run = fresh(launcher, room, number, kind)
-        code, _ = run.go("disk_plants:kill_before", number)
+        run = fresh(launcher, work_dir, number, kind)
+        code, _ = run.go("disk_faults:kill_before", number)
         wrong = "" if code == -SIGKILL else f"ended with {code}"
-        wrong = wrong or run.wrong_end(golden.run_dir)
+        wrong = wrong or run.problem_after_resume(reference.run_dir)
         tally(f"{kind}: killed after its last save: pruning, test, pictures, sample", wrong)
         failures += [f"{number}, {operations[number]}: {wrong}"] * bool(wrong)
     assert not failures
 
 
 @pytest.mark.parametrize("in_full", IN_FULL)
-def test_a_resumed_run_killed_before_any_operation_ends_as_the_golden_run(
-    launcher: Launcher, goldens: Goldens, room: Path, tally: Callable[..., None], in_full: bool
+def test_a_resumed_run_killed_before_any_operation_ends_as_the_reference_run(
+    launcher: Launcher,
+    reference_runs: ReferenceRuns,
+    work_dir: Path,
+    tally: Callable[..., None],
+    in_full: bool,
 ) -> None:
-    golden = goldens.of("mlp")
-    killed = Run(launcher, room / "once", "mlp")
-    assert killed.go("kill_plants:kill_after_step", 15)[0] == -SIGKILL
-    shutil.copytree(killed.folder, room / "counted")
-    operations = operations_of(Run(launcher, room / "counted", "mlp"), resume=True)
+    reference = reference_runs.of("mlp")
+    killed = Run(launcher, work_dir / "once", "mlp")
+    assert killed.go("kill_faults:kill_after_step", 15)[0] == -SIGKILL
+    shutil.copytree(killed.folder, work_dir / "counted")
+    operations = operations_of(Run(launcher, work_dir / "counted", "mlp"), resume=True)
     failures = []
     for number in numbers_of(operations, in_full, SPREAD // 2):
-        run = fresh(launcher, room, number)
+        run = fresh(launcher, work_dir, number)
         shutil.copytree(killed.folder, run.folder, dirs_exist_ok=True)
-        code, _ = run.go("disk_plants:kill_before", number)
+        code, _ = run.go("disk_faults:kill_before", number)
         wrong = "" if code == -SIGKILL else f"ended with {code}"
-        wrong = wrong or run.wrong_end(golden.run_dir)
+        wrong = wrong or run.problem_after_resume(reference.run_dir)
         tally("a resumed run killed before an operation on a file", wrong)
         failures += [f"{number}, {operations[number]}: {wrong}"] * bool(wrong)
     assert not failures
@@ -167,18 +186,18 @@ def chains() -> list[object]:
 
 
 @pytest.mark.parametrize(("kind", "seed"), chains())
-def test_a_run_killed_ten_times_ends_as_the_golden_run(
+def test_a_run_killed_ten_times_ends_as_the_reference_run(
     launcher: Launcher,
-    goldens: Goldens,
-    room: Path,
+    reference_runs: ReferenceRuns,
+    work_dir: Path,
     tally: Callable[..., None],
     kind: str,
     seed: int,
 ) -> None:
-    golden, random = goldens.of(kind, LONG), Random(seed)
-    run, wrong = Run(launcher, room / "killed", kind, (LONG,)), ""
+    reference, random = reference_runs.of(kind, LONG), Random(seed)
+    run, wrong = Run(launcher, work_dir / "killed", kind, (LONG,)), ""
     for _ in range(KILLS):
         wrong = wrong or killed_inside(run, random, most=7)
-    wrong = wrong or run.wrong_end(golden.run_dir)
+    wrong = wrong or run.problem_after_resume(reference.run_dir)
     tally(f"{kind}: killed {KILLS} times in one run", wrong)
     assert not wrong

@@ -1,9 +1,9 @@
-"""Memory that is used up.
+"""Memory exhaustion.
 
-A run may have so and so much more address space (RLIMIT_AS) than it has when it begins, when its
-model is built, after its second step, when it evaluates, saves, or judges its best state: from
-nothing to more than it needs. It must end with exit code 7, never by a signal or as a bug.
-`evaluate` and `predict` too.
+The address space of a run is limited (RLIMIT_AS) to what it uses when it starts, when its model is
+built, after its second step, when it evaluates, saves, or evaluates its best state, plus a spare
+amount: from nothing to more than it needs. It must end with exit code 7, never by a signal or as a
+bug. The same holds for `evaluate` and `predict`.
 """
 
 import errno
@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from golden_runs import Goldens, Run, difference, wrong_words
 from launcher import Launcher
 from PIL import Image
+from reference_runs import ReferenceRuns, Run, difference, message_problem
 
 from bptrain.errors import CheckpointError, MemoryExhaustedError, StorageError
 from bptrain.rundir.checkpoint import list_checkpoints, read_checkpoint
@@ -37,7 +37,7 @@ PLACES: dict[str, tuple[object, ...]] = {
     "after its second step": ("bptrain.train.update:Update.__call__", 3),
     "when it evaluates": ("bptrain.experiment.session:Session.evaluate", 1),
     "when it saves": ("bptrain.experiment.session:Session.save", 2),
-    "when it judges its best state": ("bptrain.experiment.training:evaluate_state", 1),
+    "when it evaluates its best state": ("bptrain.experiment.training:evaluate_state", 1),
 }
 SPARE_KB = (0, 50, 200, 500, 1000, 2000, 3000, 4000, 6000, 8000, 10_000, 13_000, 16_000)
 SPARE_KB += (20_000, 25_000, 32_000, 40_000, 50_000)
@@ -47,12 +47,12 @@ BY_DEFAULT = {  # kB
     "after its second step": (0, 6000),
     "when it evaluates": (200,),
     "when it saves": (6000,),
-    "when it judges its best state": (8000,),
+    "when it evaluates its best state": (8000,),
 }
 
 
-def wrong_end(run: Run, golden: Path, kept_as_golden: bool = True) -> str:
-    """Return what is wrong with what a run leaves that had too little memory, and has enough."""
+def problem_after_resume(run: Run, reference: Path, same_checkpoints: bool = True) -> str:
+    """Resume, with enough memory, a run that had too little; return what is wrong with it."""
     for path in list_checkpoints(run.checkpoints):
         try:
             read_checkpoint(path)
@@ -61,11 +61,11 @@ def wrong_end(run: Run, golden: Path, kept_as_golden: bool = True) -> str:
     if list(run.checkpoints.glob(".unfinished-*")):
         return "an unfinished checkpoint is left"
     (run.run_dir / "error.log").unlink(missing_ok=True)
-    return run.wrong_end(golden, kept_as_golden)
+    return run.problem_after_resume(reference, same_checkpoints)
 
 
 def tried() -> list[object]:
-    """Return the kinds of runs, the places and the amounts; a few are tried by default."""
+    """Return the kinds of runs, the places and the amounts; BY_DEFAULT are tried by default."""
     return [
         pytest.param(kind, place, spare, marks=() if by_default else EVERY)
         for kind in KINDS
@@ -76,27 +76,30 @@ def tried() -> list[object]:
 
 
 @pytest.mark.parametrize(("kind", "place", "spare_kb"), tried())
-def test_a_run_without_memory_says_so_and_goes_on_when_there_is_some(
+def test_a_run_without_memory_says_so_and_resumes_when_there_is_some(
     launcher: Launcher,
-    goldens: Goldens,
-    room: Path,
+    reference_runs: ReferenceRuns,
+    work_dir: Path,
     tally: Tally,
     kind: str,
     place: str,
     spare_kb: int,
 ) -> None:
-    golden, run = goldens.of(*KINDS[kind]), Run(launcher, room / "run", kind, KINDS[kind][1:])
-    code, said = run.go("memory_plants:limit", spare_kb * 1000, *PLACES[place])
-    if code == 0:  # it was enough
-        wrong = difference(golden.run_dir, run.run_dir)
-    elif code == 7 and "out of memory" in said:
-        wrong = wrong_words(said) or wrong_end(run, golden.run_dir)
+    reference, run = (
+        reference_runs.of(*KINDS[kind]),
+        Run(launcher, work_dir / "run", kind, KINDS[kind][1:]),
+    )
+    code, stderr = run.go("memory_faults:limit", spare_kb * 1000, *PLACES[place])
+    if code == 0:  # the memory was enough
+        wrong = difference(reference.run_dir, run.run_dir)
+    elif code == 7 and "out of memory" in stderr:
+        wrong = message_problem(stderr) or problem_after_resume(run, reference.run_dir)
     else:
-        wrong = f"exit {code}: {said}"
+        wrong = f"exit {code}: {stderr}"
     tally(f"{kind}: too little memory {place}", f"{spare_kb} kB: {wrong}" * bool(wrong))
     assert not wrong
     if spare_kb == 0 and place != "when it begins":
-        assert code == 7  # else nothing was tried
+        assert code == 7  # otherwise the limit had no effect
 
 
 @pytest.mark.parametrize("command", ["evaluate", "predict"])
@@ -104,13 +107,20 @@ def test_a_run_without_memory_says_so_and_goes_on_when_there_is_some(
     "spare_kb", [pytest.param(each, marks=EVERY if each != 500 else ()) for each in SPARE_KB[:12]]
 )
 def test_a_command_on_a_run_without_memory_says_so(
-    launcher: Launcher, goldens: Goldens, room: Path, tally: Tally, command: str, spare_kb: int
+    launcher: Launcher,
+    reference_runs: ReferenceRuns,
+    work_dir: Path,
+    tally: Tally,
+    command: str,
+    spare_kb: int,
 ) -> None:
-    shutil.copytree(goldens.of(*KINDS["mlp"]).run_dir, room / "run")
-    Image.new("L", (8, 8), 255).save(room / "picture.png")
+    shutil.copytree(reference_runs.of(*KINDS["mlp"]).run_dir, work_dir / "run")
+    Image.new("L", (8, 8), 255).save(work_dir / "picture.png")
     words = [command, "run", *["picture.png"] * (command == "predict")]
-    code, said = launcher.run(words, room, "memory_plants:limit", [spare_kb * 1000])
-    wrong = f"exit {code}: {said}" if code not in (0, 7) else wrong_words(said) if code else ""
+    code, stderr = launcher.run(words, work_dir, "memory_faults:limit", [spare_kb * 1000])
+    wrong = (
+        f"exit {code}: {stderr}" if code not in (0, 7) else message_problem(stderr) if code else ""
+    )
     tally(f"{command}: too little memory", wrong)
     assert not wrong
 
@@ -127,12 +137,12 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize(("refusal", "why"), REFUSALS.values(), ids=REFUSALS)
-def test_whoever_refuses_memory_it_is_the_same_error(
+def test_every_refusal_of_memory_is_the_same_error(
     refusal: Exception, why: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(MemoryExhaustedError, match=why) as told, allocating(), storing(tmp_path):
+    with pytest.raises(MemoryExhaustedError, match=why) as caught, allocating(), storing(tmp_path):
         raise refusal
-    assert told.value.exit_code == 7
+    assert caught.value.exit_code == 7
 
 
 def test_other_errors_are_not_taken_for_a_lack_of_memory(tmp_path: Path) -> None:

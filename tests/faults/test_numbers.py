@@ -1,4 +1,4 @@
-"""NaN and infinities planted in a run: found, never saved, and gone after a resume."""
+"""NaN and infinities injected into a run: detected, never saved, and gone after a resume."""
 
 import json
 import re
@@ -16,7 +16,7 @@ from bptrain.rundir.checkpoint import list_checkpoints, read_checkpoint
 from bptrain.train.finite import not_finite
 from bptrain.verify.run_equality import RunPart, compare_runs, flat
 
-PLANT = "numbers_plants:plant"
+INJECT = "numbers_faults:inject"
 STEP = re.compile(r"(at|after) step ([0-9]+)")
 
 
@@ -24,26 +24,26 @@ KINDS = [*(kind for kind in CONFIGS if kind != "huge targets"), *VARIANTS]
 
 
 class Bench:
-    """Runs of a kind beside its golden run, the one that nothing happens to."""
+    """Runs of a kind and their reference run, the one without a fault."""
 
     def __init__(self, launcher: Launcher, folder: Path) -> None:
         self.launcher, self.folder, self._tried = launcher, folder, 0
-        self._golden: dict[tuple[str, ...], Path] = {}
+        self._references: dict[tuple[str, ...], Path] = {}
         write_data(folder)
 
     def new_run(self) -> Path:
-        """Return the folder of a run to come."""
+        """Return the folder of a new run."""
         self._tried += 1
         return self.folder / f"run-{self._tried}"
 
-    def golden(self, kind: str, *words: str) -> Path:
-        """Return the run that nothing happens to."""
-        if (kind, *words) not in self._golden:
-            run = self.folder / f"golden-{len(self._golden)}"
+    def reference(self, kind: str, *words: str) -> Path:
+        """Return the run without a fault."""
+        if (kind, *words) not in self._references:
+            run = self.folder / f"reference-{len(self._references)}"
             code, stderr = self.fit(kind, run, *words)
             assert code == 0, stderr
-            self._golden[kind, *words] = run
-        return self._golden[kind, *words]
+            self._references[kind, *words] = run
+        return self._references[kind, *words]
 
     def fit(
         self, kind: str, run: Path, *words: str, fault: dict[str, Any] | None = None, steps: int = 1
@@ -51,25 +51,25 @@ class Bench:
         """Run to the end, with or without a fault, and return the exit code and stderr."""
         config, changes = write_config(self.folder, kind)
         asked = ["fit", config, *changes, "--run-dir", run, *words]
-        planted = (PLANT, [fault, steps]) if fault else ()
-        return self.launcher.run(asked, self.folder, *planted)
+        injected = (INJECT, [fault, steps]) if fault else ()
+        return self.launcher.run(asked, self.folder, *injected)
 
     def inject(self, kind: str, fault: dict[str, Any], *words: str, steps: int = 1) -> "Injected":
         """Run with a fault, and once more without it if that failed."""
-        golden, run = self.golden(kind, *words), self.new_run()
+        reference, run = self.reference(kind, *words), self.new_run()
         code, stderr = self.fit(kind, run, *words, fault=fault, steps=steps)
         injected = Injected(run, fault, code, stderr)
         injected.examine()
         if code == 6:
             injected.hold(
-                injected.is_hidden or begins_as(golden, run),
-                "a line was written that is not the golden run's",
+                injected.is_hidden or begins_as(reference, run),
+                "a line was written that is not the reference run's",
             )
-            code, told = self.fit(kind, run, *words, "--resume")
-            injected.hold(code == 0, f"the resume ended with {code}: {told}")
+            code, stderr = self.fit(kind, run, *words, "--resume")
+            injected.hold(code == 0, f"the resume ended with {code}: {stderr}")
             if code == 0:
-                different = differences(golden, run)
-                injected.hold(not different, f"the resumed run is another: {different}")
+                different = differences(reference, run)
+                injected.hold(not different, f"the resumed run differs: {different}")
         return injected
 
 
@@ -79,10 +79,10 @@ class Injected:
     def __init__(self, run: Path, fault: dict[str, Any], code: int, stderr: str) -> None:
         self.run, self.fault, self.code, self.stderr = run, fault, code, stderr
         self.wrong: list[str] = []
-        self.latest = 6  # steps until a checkpoint is due, and the whole state is looked at
+        self.latest = 6  # steps until a checkpoint is due, when the whole state is checked
 
     def hold(self, is_so: bool, otherwise: str) -> None:
-        """Note what is wrong unless all is well."""
+        """Record a problem unless a condition holds."""
         if not is_so:
             self.wrong.append(otherwise)
 
@@ -93,16 +93,16 @@ class Injected:
 
     @property
     def is_hidden(self) -> bool:
-        """Whether it went on in the weights before it was found, without being seen."""
+        """Whether it spread to the weights before it was detected."""
         return (
             f"at step {self.fault['step']}\n" not in self.stderr and self.fault["place"] != "buffer"
         )
 
     def examine(self) -> None:
-        """Look at what the run said and left.
+        """Check the run's messages and files.
 
-        A fault may also be swallowed, as minus infinity is by a relu: then the run goes on, and
-        everything in it is finite.
+        A fault may also have no effect, as minus infinity before a relu: then the run continues,
+        and everything in it is finite.
         """
         self.hold(self.code in (0, 6), f"exit {self.code}: {self.stderr}")
         states = list_checkpoints(self.run / "checkpoints")
@@ -121,16 +121,19 @@ class Injected:
             self.examine_message([line["step"] for line in lines])
 
     def examine_message(self, logged: list[int]) -> None:
-        """Look at the message, and whether a line of the step that it names was written."""
+        """Check the message, and that the step that it names was not logged."""
         self.hold(len(self.stderr.strip().splitlines()) <= 6, f"long: {self.stderr}")
         self.hold("Traceback" not in self.stderr, "a traceback on stderr")
         self.hold("Traceback" in (self.run / "error.log").read_text(), "no traceback in error.log")
         named = STEP.search(self.stderr)
         self.hold(named is not None, f"no step in {self.stderr}")
         if named is not None:
-            step, planted = int(named[2]), self.fault["step"]
-            self.hold(planted <= step <= planted + self.latest, f"named step {step}: {self.stderr}")
-            # a line before it may be there: its numbers were not yet touched
+            step, injected_at = int(named[2]), self.fault["step"]
+            self.hold(
+                injected_at <= step <= injected_at + self.latest,
+                f"named step {step}: {self.stderr}",
+            )
+            # earlier steps may be logged: the fault had not reached their numbers
             last = step - 1 if named[1] == "at" else step
             self.hold(max(logged, default=0) <= last, f"lines of {logged}: {self.stderr}")
 
@@ -176,7 +179,7 @@ SELECTED = [  # kind, place, name, value, step, and what the message says
 
 
 @pytest.mark.parametrize(
-    ("kind", "place", "name", "value", "step", "told"),
+    ("kind", "place", "name", "value", "step", "message"),
     SELECTED,
     ids=[f"{kind}: {value} in {place} {name}" for kind, place, name, value, *_ in SELECTED],
 )
@@ -188,12 +191,12 @@ def test_a_poisoned_number_ends_the_run_is_never_saved_and_gone_after_a_resume(
     name: str,
     value: str,
     step: int,
-    told: str,
+    message: str,
 ) -> None:
     fault = {"place": place, "name": name, "value": value, "step": step, "seed": 1}
     injected = bench.inject(kind, fault)
     injected.hold(injected.code == 6, f"exit {injected.code}")
-    injected.hold(told in injected.stderr, injected.stderr)
+    injected.hold(message in injected.stderr, injected.stderr)
     tally("NaN and infinities", injected.what_happened)
     assert injected.what_happened == ""
 
@@ -217,7 +220,7 @@ def test_no_poisoned_number_anywhere_is_ever_saved(
     assert wrong == []
 
 
-def test_in_fp16_a_step_whose_gradient_overflows_is_skipped_and_the_run_goes_on(
+def test_in_fp16_a_step_whose_gradient_overflows_is_skipped_and_the_run_continues(
     bench: Bench, tally: Callable[..., None]
 ) -> None:
     fault = {"place": "gradient", "name": "linear1.weight", "value": "inf", "step": 6, "seed": 1}
@@ -229,7 +232,7 @@ def test_in_fp16_a_step_whose_gradient_overflows_is_skipped_and_the_run_goes_on(
     first.hold("grad/total" not in line, f"an infinite norm was logged: {line}")
     different = differences(first.run, second.run)
     first.hold(not different, f"two runs with one skipped step differ: {different}")
-    weights = differences(bench.golden("mlp", *words), first.run)[:1]
+    weights = differences(bench.reference("mlp", *words), first.run)[:1]
     first.hold([each.what for each in weights] == ["weights and buffers"], "nothing was skipped")
     tally("fp16: a step that overflows", first.what_happened)
     assert first.what_happened == ""
@@ -246,7 +249,7 @@ def test_in_fp16_gradients_that_overflow_at_every_scale_end_the_run(
     lost.examine()
     lost.hold(code == 6, f"exit {code}")
     lost.hold("overflow fp16 at every scale" in stderr, stderr)
-    # what is saved has a scale to go on with
+    # the saved loss scale can be resumed from
     code, stderr = bench.fit("mlp", run, *words, "--resume")
     lost.hold(code == 0, f"the resume ended with {code}: {stderr}")
     tally("fp16: steps that overflow for good", lost.what_happened)
@@ -254,7 +257,7 @@ def test_in_fp16_gradients_that_overflow_at_every_scale_end_the_run(
 
 
 EVERY_KIND = [(kind, ["optimizer.lr=1e30"], {0, 6}) for kind in KINDS]
-DIVERGING = [  # kind, words, and the exit codes that may come of them
+DIVERGING = [  # kind, overrides, and the allowed exit codes
     ("mlp", ["optimizer.lr=1e10", "loss={kind: mse}"], {6}),
     ("regression", ["optimizer.lr=1e30", "loss={kind: huber}"], {0, 6}),
     ("mlp", ["optimizer.lr=1e30", "loss={kind: bce_with_logits}"], {6}),
@@ -286,27 +289,27 @@ def test_a_run_that_diverges_ends_with_exit_6_or_stays_finite(
     assert diverging.what_happened == ""
 
 
-def test_a_measure_that_is_infinite_is_no_failure(bench: Bench, tally: Callable[..., None]) -> None:
+def test_a_metric_that_is_infinite_is_no_failure(bench: Bench, tally: Callable[..., None]) -> None:
     run = bench.new_run()
     code, stderr = bench.launcher.run(
         ["fit", write_config(bench.folder, "mlp")[0], "--run-dir", run],
         bench.folder,
-        "numbers_plants:measure_infinity",
+        "numbers_faults:report_infinity",
     )
     assert code == 0, stderr
     lines = lines_of(run)
     assert [line["train/accuracy"] for line in lines if "train/accuracy" in line] == [None] * 4
     assert "val/top5" in lines[1]
     assert read_checkpoint(run / "checkpoints" / "step-000020").metrics["val/loss"] > 0
-    tally("an infinite measure")
+    tally("an infinite metric")
 
 
 def differences(first: Path, second: Path) -> list[RunPart]:
     return [each for each in compare_runs(first, second) if each.difference]
 
 
-def begins_as(golden: Path, run: Path) -> bool:
-    lines, expected = ([flat(line) for line in lines_of(each)] for each in (run, golden))
+def begins_as(reference: Path, run: Path) -> bool:
+    lines, expected = ([flat(line) for line in lines_of(each)] for each in (run, reference))
     return lines == expected[: len(lines)]
 
 

@@ -1,11 +1,11 @@
-"""Power cuts: the process is gone, and so is what nobody had waited for.
+"""Power cuts: the process is killed, and what was not synced is lost.
 
-A kill after which the folder has forgotten whatever was not synced: the last names that came, went
-or changed in a folder, and the last bytes of a file, or all of these (`forgetful_disk.py` says how;
-no real disk is cut off). Before each operation on a file of a perceptron's run, and three times in
-one run. Each checkpoint whose name was synced must be there and sound, nothing that is not whole
-may stand under a checkpoint's name, and what `metrics.jsonl` and TensorBoard held when it was
-written must be there too.
+After a kill the folder loses what was not synced: the last names that were added to, removed from
+or changed in a folder, the last bytes of a file, or all of these (simulated by `forgetful_disk.py`;
+no real disk loses power). Before each operation on a file of a perceptron's run, and three times in
+one run. Each checkpoint whose name was synced must exist and be valid, no incomplete one may have a
+checkpoint's name, and what `metrics.jsonl` and TensorBoard held when it was written must be there
+too.
 """
 
 import re
@@ -15,8 +15,8 @@ from random import Random
 from signal import SIGKILL
 
 import pytest
-from golden_runs import Goldens, Run, fresh, operations_of
 from launcher import Launcher
+from reference_runs import ReferenceRuns, Run, fresh, operations_of
 
 from bptrain.errors import CheckpointError
 from bptrain.rundir.checkpoint import list_checkpoints, newest_sound
@@ -27,15 +27,17 @@ NAMED = re.compile(r"run/checkpoints/\.unfinished-step-(\d+)")
 
 
 def cut(run: Run, number: int, seed: int) -> str:
-    """Begin or go on until the power is cut; return what is wrong then."""
-    kept = run.folder.parent / f"{run.folder.name}-kept-{len(list(run.folder.parent.iterdir()))}"
-    kept.mkdir()
-    code, said = run.go("disk_plants:cut_power_before", number, seed, str(kept))
-    return "" if code == -SIGKILL else f"it ended with {code}: {said}"
+    """Start or resume until the power is cut; return what is wrong then."""
+    backups = (
+        run.folder.parent / f"{run.folder.name}-backup-{len(list(run.folder.parent.iterdir()))}"
+    )
+    backups.mkdir()
+    code, stderr = run.go("disk_faults:cut_power_before", number, seed, str(backups))
+    return "" if code == -SIGKILL else f"it ended with {code}: {stderr}"
 
 
-def promised(operations: list[tuple[str, str]]) -> int:
-    """Return the last step whose checkpoint the disk holds under its name, -1 for none."""
+def durable_step(operations: list[tuple[str, str]]) -> int:
+    """Return the last step whose checkpoint is durable under its name, -1 for none."""
     held, renamed = -1, -1
     for name, path in operations:
         if name == "rename" and (named := NAMED.fullmatch(path)):
@@ -45,8 +47,8 @@ def promised(operations: list[tuple[str, str]]) -> int:
     return held
 
 
-def broken_promise(run: Run, step: int) -> str:
-    """Return what is missing of the checkpoints up to a step that the disk held."""
+def lost_checkpoint(run: Run, step: int) -> str:
+    """Return what is missing of the checkpoint of a durable step."""
     if not list_checkpoints(run.checkpoints):
         return f"step {step} is gone" if step >= 0 else ""
     try:
@@ -54,21 +56,25 @@ def broken_promise(run: Run, step: int) -> str:
     except CheckpointError as error:
         return str(error)
     if damaged:
-        return f"it stands under a checkpoint's name: {damaged[0]}"
+        return f"it has a checkpoint's name: {damaged[0]}"
     return f"step {step} is gone, {path.name} the newest" if state.step < step else ""
 
 
 @pytest.mark.parametrize("in_full", [False, pytest.param(True, marks=EVERY)])
-def test_after_a_power_cut_before_any_operation_a_run_ends_as_the_golden_run(
-    launcher: Launcher, goldens: Goldens, room: Path, tally: Callable[..., None], in_full: bool
+def test_after_a_power_cut_before_any_operation_a_run_ends_as_the_reference_run(
+    launcher: Launcher,
+    reference_runs: ReferenceRuns,
+    work_dir: Path,
+    tally: Callable[..., None],
+    in_full: bool,
 ) -> None:
-    golden = goldens.of("mlp")
-    operations = operations_of(Run(launcher, room / "counted", "mlp"))
+    reference = reference_runs.of("mlp")
+    operations = operations_of(Run(launcher, work_dir / "counted", "mlp"))
     total, failures = len(operations), []
     for number in range(total) if in_full else [total * n // SPREAD for n in range(1, SPREAD)]:
-        run, step = fresh(launcher, room, number), promised(operations[:number])
+        run, step = fresh(launcher, work_dir, number), durable_step(operations[:number])
         wrong = cut(run, number, seed=number)
-        wrong = wrong or broken_promise(run, step) or run.wrong_end(golden.run_dir)
+        wrong = wrong or lost_checkpoint(run, step) or run.problem_after_resume(reference.run_dir)
         what = "no checkpoint yet: refused, or resumed" if step < 0 else "resumed"
         tally(f"power cut before an operation on a file, {what}", wrong)
         failures += [f"{number}, {operations[number]}: {wrong}"] * bool(wrong)
@@ -78,14 +84,18 @@ def test_after_a_power_cut_before_any_operation_a_run_ends_as_the_golden_run(
 @pytest.mark.parametrize(
     "seed", [pytest.param(seed, marks=[] if seed == 0 else EVERY) for seed in range(20)]
 )
-def test_after_three_power_cuts_a_run_ends_as_the_golden_run(
-    launcher: Launcher, goldens: Goldens, room: Path, tally: Callable[..., None], seed: int
+def test_after_three_power_cuts_a_run_ends_as_the_reference_run(
+    launcher: Launcher,
+    reference_runs: ReferenceRuns,
+    work_dir: Path,
+    tally: Callable[..., None],
+    seed: int,
 ) -> None:
-    golden, random = goldens.of("mlp", "train.epochs=6"), Random(seed)
-    run, wrong = Run(launcher, room / "cut", "mlp", ("train.epochs=6",)), ""
-    for least in (50, 0, 0):  # the first one when there is something to go on from
+    reference, random = reference_runs.of("mlp", "train.epochs=6"), Random(seed)
+    run, wrong = Run(launcher, work_dir / "cut", "mlp", ("train.epochs=6",)), ""
+    for least in (50, 0, 0):  # the first one when there is a checkpoint to resume from
         wrong = wrong or cut(run, random.randint(least, 120), random.randint(0, 10**6))
-        wrong = wrong or broken_promise(run, 0)
-    wrong = wrong or run.wrong_end(golden.run_dir)
+        wrong = wrong or lost_checkpoint(run, 0)
+    wrong = wrong or run.problem_after_resume(reference.run_dir)
     tally("power cut three times in one run", wrong)
     assert not wrong

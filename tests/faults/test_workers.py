@@ -1,10 +1,10 @@
-"""Data-loader workers that are killed, hang, or meet a damaged image.
+"""Data-loader workers that are killed, hang, or read a damaged image.
 
-A run decodes its images from disk in each epoch, by two worker processes. In the midst of an epoch,
-or while the images are looked at before the first step, a worker, all of them or their server are
-killed or stopped: exit code 8. Images are damaged or removed while it runs: exit code 3, also for
-the run that goes on before they are repaired. The training process itself is killed while a worker
-hangs: no process may stay behind, here as everywhere.
+A run decodes its images from disk in each epoch, by two worker processes. During an epoch, or while
+the images are scanned before the first step, a worker, all of them or their server are killed or
+stopped: exit code 8. Images are damaged or removed while it runs: exit code 3, also for a resume
+before they are repaired. The training process itself is killed while a worker hangs. In all cases
+no process may be left.
 """
 
 import json
@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
-from golden_runs import Goldens, Run, wrong_words
 from launcher import Launcher
 from PIL import Image
+from reference_runs import ReferenceRuns, Run, message_problem
 
 from bptrain.errors import CheckpointError
 from bptrain.rundir.checkpoint import list_checkpoints, read_checkpoint
@@ -37,15 +37,15 @@ IMAGES = 33  # of each of two classes: an epoch of 14 steps
 
 
 class Images(Run):
-    """A run that decodes its images by itself, to the same bits, where it is not to be hurt."""
+    """A run that decodes its images without workers, to the same bits, if it has no fault."""
 
-    def go(self, plant: str = "", *arguments: Any, resume: bool | None = None) -> tuple[int, str]:
-        """Begin or go on, to the end; return exit code and stderr."""
-        return super().go(plant or "worker_plants:without_workers", *arguments, resume=resume)
+    def go(self, fault: str = "", *arguments: Any, resume: bool | None = None) -> tuple[int, str]:
+        """Start or resume it, to the end; return exit code and stderr."""
+        return super().go(fault or "worker_faults:without_workers", *arguments, resume=resume)
 
 
 def write_images(root: Path) -> None:
-    """Write noise with a bright bar, whose place tells the class."""
+    """Write noise with a bright bar, whose position gives the class."""
     random = np.random.default_rng(0)
     for bar, name in ((3, "cat"), (10, "dog")):
         (root / name).mkdir(parents=True)
@@ -56,21 +56,21 @@ def write_images(root: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def golden(goldens: Goldens) -> Path:
-    """Return the folder of a run whose workers do their work."""
-    write_images(goldens.folder / str(len(goldens.made)) / "images")
-    return goldens.of(*CHANGES).run_dir
+def reference(reference_runs: ReferenceRuns) -> Path:
+    """Return the folder of a run whose workers do not fail."""
+    write_images(reference_runs.folder / str(len(reference_runs.made)) / "images")
+    return reference_runs.of(*CHANGES).run_dir
 
 
-def run_in(launcher: Launcher, room: Path) -> Run:
-    """Return a run beside its images."""
-    write_images(room / "images")
-    return Images(launcher, room, *CHANGES[:1], CHANGES[1:])
+def run_in(launcher: Launcher, work_dir: Path) -> Run:
+    """Return a run in a folder with its images."""
+    write_images(work_dir / "images")
+    return Images(launcher, work_dir, *CHANGES[:1], CHANGES[1:])
 
 
-def left_behind(room: Path) -> str:
+def left_behind(work_dir: Path) -> str:
     """Wait for the workers to end; return those that do not."""
-    pids = json.loads((room / "pids").read_text())
+    pids = json.loads((work_dir / "pids").read_text())
     for _ in range(600):
         left = [pid for pid in pids if is_alive(pid)]
         if not left:
@@ -86,24 +86,24 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def wrong_after(run: Run, golden: Path) -> str:
-    """Return what is wrong with what a failed run leaves, gone on with without workers."""
+def problem_after_failure(run: Run, reference: Path) -> str:
+    """Resume a failed run without workers, and return what is wrong with it."""
     for path in list_checkpoints(run.checkpoints):
         try:
             read_checkpoint(path)
         except CheckpointError as error:
             return f"{path.name} is no checkpoint: {error.what}"
-    if not run.has_begun:
+    if not run.has_checkpoint:
         return "there is no checkpoint"
     (run.run_dir / "error.log").unlink(missing_ok=True)
-    return run.wrong_end(golden)
+    return run.problem_after_resume(reference)
 
 
-def wrong_error(ended: tuple[int, str], code: int, *named: str) -> str:
+def problem_with_error(ended: tuple[int, str], code: int, *named: str) -> str:
     """Return what is wrong with how a run ended."""
     if ended[0] != code or not all(each in ended[1] for each in named):
         return f"exit {ended[0]}: {ended[1]}"
-    return wrong_words(ended[1])
+    return message_problem(ended[1])
 
 
 SIGNALS = [
@@ -120,45 +120,49 @@ SIGNALS = [
 
 
 @pytest.mark.parametrize(("to", "number", "step"), SIGNALS)
-def test_a_worker_that_dies_or_hangs_ends_a_run_that_can_be_gone_on_with(
+def test_a_worker_that_dies_or_hangs_ends_a_run_that_can_be_resumed(
     launcher: Launcher,
-    golden: Path,
-    room: Path,
+    reference: Path,
+    work_dir: Path,
     tally: Tally,
     to: str,
     number: signal.Signals,
     step: int,
 ) -> None:
-    run = run_in(launcher, room)
-    ended = run.go("worker_plants:send_at_step", step, number, to)
+    run = run_in(launcher, work_dir)
+    ended = run.go("worker_faults:send_at_step", step, number, to)
     named = "worker_timeout_s" if number == signal.SIGSTOP else "worker"
-    wrong = wrong_error(ended, 8, named) or left_behind(room) or wrong_after(run, golden)
+    wrong = (
+        problem_with_error(ended, 8, named)
+        or left_behind(work_dir)
+        or problem_after_failure(run, reference)
+    )
     what = f"{to.replace('worker', 'a worker', 1) if to == 'worker' else to}: {number.name}"
-    tally(f"{what} in the midst of an epoch", wrong)
+    tally(f"{what} during an epoch", wrong)
     assert not wrong
 
 
 @pytest.mark.faults
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 def test_a_worker_that_fails_before_the_first_step_leaves_no_run(
-    launcher: Launcher, room: Path, tally: Tally, number: signal.Signals
+    launcher: Launcher, work_dir: Path, tally: Tally, number: signal.Signals
 ) -> None:
-    run = run_in(launcher, room)
-    ended = run.go("worker_plants:send_in_scan", number)
-    wrong = wrong_error(ended, 8, "worker") or left_behind(room)
+    run = run_in(launcher, work_dir)
+    ended = run.go("worker_faults:send_in_scan", number)
+    wrong = problem_with_error(ended, 8, "worker") or left_behind(work_dir)
     wrong = wrong or "it left a folder" * run.run_dir.exists()
-    tally(f"a worker: {number.name} while the images are looked at", wrong)
+    tally(f"a worker: {number.name} while the images are scanned", wrong)
     assert not wrong
 
 
 @pytest.mark.parametrize("step", [4, pytest.param(17, marks=EVERY)])
 def test_workers_end_with_a_run_that_is_killed(
-    launcher: Launcher, golden: Path, room: Path, tally: Tally, step: int
+    launcher: Launcher, reference: Path, work_dir: Path, tally: Tally, step: int
 ) -> None:
-    run = run_in(launcher, room)
-    code, said = run.go("worker_plants:send_at_step", step, signal.SIGKILL, "itself")
-    wrong = f"exit {code}: {said}" * (code != -signal.SIGKILL)
-    wrong = wrong or left_behind(room) or wrong_after(run, golden)
+    run = run_in(launcher, work_dir)
+    code, stderr = run.go("worker_faults:send_at_step", step, signal.SIGKILL, "itself")
+    wrong = f"exit {code}: {stderr}" * (code != -signal.SIGKILL)
+    wrong = wrong or left_behind(work_dir) or problem_after_failure(run, reference)
     tally("the run is killed while a worker hangs", wrong)
     assert not wrong
 
@@ -175,15 +179,15 @@ def test_workers_end_with_a_run_that_is_killed(
     ],
 )
 def test_an_image_damaged_while_it_is_trained_with_is_named_and_can_be_repaired(
-    launcher: Launcher, golden: Path, room: Path, tally: Tally, harm: str, workers: int
+    launcher: Launcher, reference: Path, work_dir: Path, tally: Tally, harm: str, workers: int
 ) -> None:
-    run = run_in(launcher, room)
-    shutil.copytree(room / "images", room / "copy")
-    ended = run.go("worker_plants:damage_at_step", 5, harm, "images/dog", workers > 0)
-    wrong = wrong_error(ended, 3, "images/dog/")
-    if harm != "missing":  # fewer images are other data, which is told too, but otherwise
-        wrong = wrong or wrong_error(run.go(), 3, "images/dog/")
-    shutil.copytree(room / "copy", room / "images", dirs_exist_ok=True)
-    wrong = wrong or wrong_after(run, golden)
+    run = run_in(launcher, work_dir)
+    shutil.copytree(work_dir / "images", work_dir / "copy")
+    ended = run.go("worker_faults:damage_at_step", 5, harm, "images/dog", workers > 0)
+    wrong = problem_with_error(ended, 3, "images/dog/")
+    if harm != "missing":  # fewer images are other data, which has another message
+        wrong = wrong or problem_with_error(run.go(), 3, "images/dog/")
+    shutil.copytree(work_dir / "copy", work_dir / "images", dirs_exist_ok=True)
+    wrong = wrong or problem_after_failure(run, reference)
     tally(f"images {harm} while it runs, {workers} workers", wrong)
     assert not wrong

@@ -1,15 +1,15 @@
-"""Memory that is used up, for the process of a run: planted before it begins."""
+"""Memory exhaustion, injected into the process of a run before it starts."""
 
 import resource
 from pathlib import Path
 
-from kill_plants import at_call
+from kill_faults import at_call
 
 PAGE_BYTES = resource.getpagesize()
 
 
 def limit(spare_bytes: int, target: str = "", number: int = 1) -> None:
-    """Let it have so much more than it has when it begins, or at the n-th call of a target."""
+    """Limit the address space to the use at the start, or at a target's n-th call, plus spare."""
 
     def act() -> None:
         used = int(Path("/proc/self/statm").read_text().split()[0]) * PAGE_BYTES

@@ -1,4 +1,4 @@
-"""A file system that refuses, for the process of a run: planted before it begins."""
+"""File system errors, injected into the process of a run before it starts."""
 
 import os
 import resource
@@ -8,47 +8,47 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from disk_plants import Operations
-from kill_plants import at_call
+from disk_faults import Operations
+from kill_faults import at_call
 
-NEED_ROOM = ("open", "mkdir", "write", "pwrite", "fsync", "rename", "replace")
+NEED_SPACE = ("open", "mkdir", "write", "pwrite", "fsync", "rename", "replace")
 
 
 def refuse(at: int, number: int, lasting: bool) -> None:
-    """Let the operation numbered `at` fail with an errno, and if it lasts, what needs room later.
+    """Make operation number `at` fail with an errno; if lasting, later ones needing space too.
 
-    A disk that refuses once lets be removed what an unfinished checkpoint took.
+    After a single failure the run can remove its unfinished checkpoint.
     """
 
     class Refusing(Operations):
         def reach(self, name: str, path: Path, half: Any = None) -> None:
             super().reach(name, path)
             ordinal = len(self.done) - 1
-            if ordinal == at or (lasting and ordinal > at and name in NEED_ROOM):
+            if ordinal == at or (lasting and ordinal > at and name in NEED_SPACE):
                 raise OSError(number, os.strerror(number))
 
     Refusing(Path.cwd())
 
 
-def limit_files(size: int, told_by: str) -> None:
-    """Let no file grow beyond a size; what is told goes through a pipe, which has none."""
+def limit_files(size: int, message_pipe: str) -> None:
+    """Limit the size of files; messages go through a pipe, to which the limit does not apply."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    os.dup2(os.open(told_by, os.O_WRONLY), 2)
+    os.dup2(os.open(message_pipe, os.O_WRONLY), 2)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
 
 def fill_output() -> None:
-    """Let standard output lead to a disk that is full."""
+    """Redirect standard output to a full disk."""
     os.dup2(os.open("/dev/full", os.O_WRONLY), 1)
 
 
 def mount(*words: str) -> None:
-    """Mount what `mount` is told to."""
+    """Run `mount` with these arguments."""
     subprocess.run(["mount", *words], check=True)
 
 
 def at_step(step: int, action: str, *arguments: str) -> None:
-    """Do something to the file system when a step is done, before it is logged and saved."""
+    """Change the file system after a step, before it is logged and saved."""
     at_call("bptrain.experiment.session:Session.settle", step, lambda: ACTIONS[action](*arguments))
 
 
@@ -61,13 +61,13 @@ def remove(path: str) -> None:
 
 
 def put_file(path: str) -> None:
-    """Put a file in the place of a folder."""
+    """Replace a folder by a file."""
     shutil.rmtree(path)
     Path(path).write_text("no folder")
 
 
 def make_read_only(path: str) -> None:
-    """Let nothing below a folder be changed, in this process's mounts."""
+    """Mount a folder read-only, in this process's mounts."""
     mount("--bind", path, path)
     mount("-o", "remount,bind,ro", path)
 

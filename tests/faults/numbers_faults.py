@@ -1,10 +1,10 @@
-"""A NaN or an infinity put into one number of a run, at one step.
+"""A NaN or an infinity injected into one number of a run, at one step.
 
     {"step": 7, "place": "forward", "name": "relu1", "value": "nan", "seed": 3}
 
 `PLACES` says where: `name` is a module, a parameter, a buffer, or an optimizer's entry as in
-`exp_avg:linear1.weight`. Which number of a tensor it is follows from the seed; torch's generators
-are left alone, so that a run goes on as if nothing had been drawn.
+`exp_avg:linear1.weight`. The seed determines the element of the tensor; torch's generators
+are not used, so that the run's own random numbers stay the same.
 """
 
 from collections.abc import Callable, Iterator
@@ -25,7 +25,7 @@ Place = Callable[["Target"], Iterator[None]]
 
 
 class Target:
-    """What can be poisoned at a step: all that the loop is handed."""
+    """What can be poisoned at a step: everything that the training loop is given."""
 
     def __init__(
         self, fault: dict[str, Any], model: nn.Module, loss: nn.Module, update: Update
@@ -57,7 +57,7 @@ class Target:
 
 
 def forward(target: Target) -> Iterator[None]:
-    """Poison what a layer returns."""
+    """Poison a layer's output."""
     layer = target.model.get_submodule(target.name)
     yield from once(
         lambda hook: layer.register_forward_hook(hook),
@@ -66,7 +66,7 @@ def forward(target: Target) -> Iterator[None]:
 
 
 def backward(target: Target) -> Iterator[None]:
-    """Poison the gradient that a layer hands on."""
+    """Poison the gradient by a layer's input."""
 
     def hook(module: nn.Module, inputs: tuple[Any, ...]) -> None:
         data = inputs[0].data if isinstance(inputs[0], PackedSequence) else inputs[0]
@@ -96,7 +96,7 @@ def buffer(target: Target) -> Iterator[None]:
 
 
 def optimizer(target: Target) -> Iterator[None]:
-    """Poison what the optimizer remembers of a parameter; `name[3]` is row 3."""
+    """Poison the optimizer's state of a parameter; `name[3]` is row 3."""
     entry, _, name = target.name.partition(":")
     name, _, row = name.partition("[")
     held = target.update.optimizer.state[target.model.get_parameter(name)][entry]
@@ -126,7 +126,7 @@ def batch(target: Target) -> Iterator[None]:
 
 
 def carried(target: Target) -> Iterator[None]:
-    """Poison the state that a language model goes on from."""
+    """Poison the recurrent state that a language model carries between batches."""
     state = target.model.carried[True]
     h = state[0].clone()
     target.poison(h)
@@ -143,7 +143,7 @@ PLACES: dict[str, Place] = {
 
 
 def once(register: Callable[[Any], Any], hook: Callable[..., Any]) -> Iterator[None]:
-    """Let a hook see its first call alone: of a group of batches the first one is poisoned."""
+    """Call a hook once only: of accumulated batches the first one is poisoned."""
     calls: list[int] = []
 
     def first(*given: Any) -> Any:
@@ -155,11 +155,11 @@ def once(register: Callable[[Any], Any], hook: Callable[..., Any]) -> Iterator[N
         yield
     finally:
         handle.remove()
-    assert calls, "the fault was never called upon"
+    assert calls, "the fault was never injected"
 
 
-def plant(fault: dict[str, Any], steps: int = 1) -> None:
-    """Let the run meet the fault at its step, or at so many steps from there on."""
+def inject(fault: dict[str, Any], steps: int = 1) -> None:
+    """Inject the fault at its step, or at that many steps from there."""
     real_fit = bptrain.experiment.session.fit
     place = contextmanager(PLACES[fault["place"]])
 
@@ -180,8 +180,8 @@ def plant(fault: dict[str, Any], steps: int = 1) -> None:
     bptrain.experiment.session.fit = fit
 
 
-def measure_infinity() -> None:
-    """Let the accuracy come out as infinite, in training and evaluation."""
+def report_infinity() -> None:
+    """Make the accuracy infinite, in training and evaluation."""
     for metric in (
         bptrain.tasks.accuracy.Accuracy,
         bptrain.tasks.classification.ClassificationMetric,

@@ -1,4 +1,4 @@
-"""Kills and signals at an exact moment of a run: its process sends them to itself.
+"""Kills and signals at an exact moment of a run, sent by its process to itself.
 
 A target is a function that is looked up when it is called, as "module:Class.method".
 """
@@ -14,12 +14,12 @@ from typing import Any
 
 import torch
 
-REACHED = "reached"  # a file: the run has come to where it stalls
-GO = "go"  # a file: it may go on
+REACHED = "reached"  # a file: the run has reached the call where it stalls
+GO = "go"  # a file: the run may continue
 
 
 def kill() -> None:
-    """Be gone: nothing of this process runs any more."""
+    """Kill this process: none of its cleanup runs."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -30,9 +30,9 @@ def kill_after_step(number: int) -> None:
 
 
 def kill_in_backward(number: int, depth: int) -> None:
-    """Kill it in the n-th backward pass, on the way from the loss to the input."""
+    """Kill it in the n-th backward pass, `depth` nodes down the graph from the loss."""
     passed = 0
-    whole = torch.Tensor.backward
+    original = torch.Tensor.backward
 
     def backward(loss: torch.Tensor, *arguments: Any) -> None:
         nonlocal passed
@@ -43,7 +43,7 @@ def kill_in_backward(number: int, depth: int) -> None:
                 before = [each for each, _ in node.next_functions if each is not None]
                 node = before[0] if before else node
             node.register_prehook(lambda *_: kill())
-        whole(loss, *arguments)
+        original(loss, *arguments)
 
     torch.Tensor.backward = backward
 
@@ -54,7 +54,7 @@ def signal_at(target: str, number: int, signals: Sequence[int], after: bool = Fa
 
 
 def send(signals: Sequence[int]) -> None:
-    """Send it signals, the later ones although what receives an earlier one raises."""
+    """Send signals; later ones are sent even if the handler of an earlier one raises."""
     if signals:
         try:
             os.kill(os.getpid(), signals[0])
@@ -63,7 +63,7 @@ def send(signals: Sequence[int]) -> None:
 
 
 def stall_at(target: str, number: int = 1) -> None:
-    """Let it stand still at the n-th call of a target, tell so, and wait for what lets it go."""
+    """Stall the run at the n-th call of a target: create `reached` and wait for `go`."""
 
     def stall() -> None:
         Path(REACHED).touch()

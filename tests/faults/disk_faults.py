@@ -1,8 +1,8 @@
-"""Every change that a run makes to its folder, counted, and the run's end before the n-th of them.
+"""Count every change that a run makes to its folder, and kill the run before the n-th of them.
 
-Files are opened by Python's own slow twin of `open`, so that all goes through functions of `os`,
-which are replaced here. A power cut is a kill after which the disk has forgotten what nobody had
-waited for: see `forgetful_disk`.
+Files are opened by `_pyio.open`, Python's slow implementation in Python, so that everything goes
+through functions of `os`, which are replaced here. A power cut is a kill after which the disk has
+lost what was not synced: see `forgetful_disk`.
 """
 
 import _pyio
@@ -17,7 +17,7 @@ from random import Random
 from typing import Any
 
 from forgetful_disk import ForgetfulDisk
-from kill_plants import kill
+from kill_faults import kill
 
 BY_NAME = ("open", "mkdir", "rename", "replace", "unlink", "remove", "rmdir", "truncate")
 BY_DESCRIPTOR = ("write", "pwrite", "fsync", "fdatasync", "ftruncate")
@@ -41,17 +41,17 @@ def kill_in_write(number: int) -> None:
     Operations(Path.cwd(), number, torn=True)
 
 
-def cut_power_before(number: int, seed: int, kept_in: str) -> None:
-    """Cut the power before the n-th operation; what is forgotten is drawn by the seed.
+def cut_power_before(number: int, seed: int, backup_dir: str) -> None:
+    """Cut the power before the n-th operation; what is lost is drawn from the seed.
 
-    kept_in  an empty folder on the same file system, where what is removed is kept until the cut
+    backup_dir  an empty folder on the same file system, where removed files stay until the cut
     """
-    disk = ForgetfulDisk(Path.cwd(), Path(kept_in), real)
+    disk = ForgetfulDisk(Path.cwd(), Path(backup_dir), real)
     Operations(Path.cwd(), number, disk=disk, random=Random(seed))
 
 
 class Operations:
-    """Takes the place of `os`'s functions, and ends the process at one of their calls."""
+    """Replaces functions of `os`, and ends the process at one of their calls."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class Operations:
         builtins.open = io.open = partial(opened, io.open)
 
     def by_name(self, name: str, path: Any, *arguments: Any, **named: Any) -> Any:
-        """Do an operation that names its file; one that only reads is none."""
+        """Do an operation that names its file; one that only reads is not counted."""
         where = self.within(path, named.get("dir_fd") or named.get("src_dir_fd"))
         reads = name == "open" and not arguments[0] & FOR_WRITING
         if reads or where is None:
@@ -100,7 +100,7 @@ class Operations:
         real[name](descriptor, bytes(content)[: len(content) // 2], *where)
 
     def within(self, path: Any, folder: int | None) -> Path | None:
-        """Return the path if it lies in the run's folder."""
+        """Return the path if it is inside the run's folder."""
         base = Path.cwd() if folder is None else place_of(folder)
         whole = place_of(path) if isinstance(path, int) else base / os.fsdecode(path)
         return whole if whole.is_relative_to(self.root) else None
@@ -122,6 +122,6 @@ def place_of(descriptor: int) -> Path:
 
 
 def opened(read: Any, file: Any, mode: str = "r", *arguments: Any, **named: Any) -> Any:
-    """Open a file as Python does, one that is only read as fast as ever."""
+    """Open a file by `_pyio` for writing, and by the usual fast function for reading."""
     writes = set(mode) & set("wax+")
     return (_pyio.open if writes else read)(file, mode, *arguments, **named)

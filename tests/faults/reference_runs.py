@@ -1,4 +1,4 @@
-"""Runs of a third of a second, what they end as when left alone, and whether another one does."""
+"""Runs of a third of a second, their results without faults, and comparisons with these."""
 
 import json
 import shutil
@@ -17,7 +17,7 @@ from bptrain.rundir.checkpoint import list_checkpoints, newest_sound
 from bptrain.rundir.event_file import event_files
 from bptrain.verify.run_equality import compare_runs, is_measured
 
-# saves fall within an epoch and at its end, beside log lines and between them
+# checkpoints fall within an epoch and at its end, at logged steps and between them
 CONFIGS = {
     "mlp": """\
 data: {kind: digits, batch_size: 256}
@@ -54,13 +54,18 @@ checkpoint: {every_steps: 5, keep_last: 2}
 """,
 }
 VERSE = "round and round the rugged rock the ragged rascal ran\n" * 12
-MOST_LINES = 6  # of an error
-DECIDED_ELSEWHERE = ("environment.json", "lock", "metrics.jsonl", "tensorboard")  # place and time
+MAX_LINES = 6  # of an error message
+NOT_COMPARED = (
+    "environment.json",
+    "lock",
+    "metrics.jsonl",
+    "tensorboard",
+)  # they hold paths and times
 
 
 @dataclass
 class Run:
-    """A run in `folder`/run, begun and gone on with by a launcher."""
+    """A run in `folder`/run, started and resumed by a launcher."""
 
     launcher: Launcher
     folder: Path
@@ -79,95 +84,99 @@ class Run:
 
     @property
     def checkpoints(self) -> Path:
-        """Where its states are."""
+        """The folder of its checkpoints."""
         return self.run_dir / "checkpoints"
 
     @property
-    def has_begun(self) -> bool:
-        """Whether there is a checkpoint to go on from, sound or not."""
+    def has_checkpoint(self) -> bool:
+        """Whether there is a checkpoint to resume from, valid or not."""
         return bool(list_checkpoints(self.checkpoints))
 
     def words(self, resume: bool | None = None) -> list[str]:
-        """Return its command line, which goes on with it if it has begun."""
-        goes_on = self.has_begun if resume is None else resume
+        """Return its command line, with `--resume` if it has a checkpoint."""
+        resumes = self.has_checkpoint if resume is None else resume
         words = ["fit", "config.yaml", *self.changes, "--run-dir", "run"]
-        return [*words, "--resume"] if goes_on else words
+        return [*words, "--resume"] if resumes else words
 
-    def go(self, plant: str = "", *arguments: Any, resume: bool | None = None) -> tuple[int, str]:
-        """Begin or go on, to the end; return exit code and stderr."""
-        return self.launcher.run(self.words(resume), self.folder, plant, arguments)
+    def go(self, fault: str = "", *arguments: Any, resume: bool | None = None) -> tuple[int, str]:
+        """Start or resume it, to the end; return exit code and stderr."""
+        return self.launcher.run(self.words(resume), self.folder, fault, arguments)
 
-    def wrong_end(self, golden: Path, kept_as_golden: bool = True) -> str:
-        """Go on with it after a fault, and return what is wrong then; "" for nothing.
+    def problem_after_resume(self, reference: Path, same_checkpoints: bool = True) -> str:
+        """Resume it after a fault, and return what is wrong then; "" for nothing.
 
-        kept_as_golden  whether the same checkpoints must be left; one that a signal asked for stays
+        same_checkpoints  whether it must end with the reference's checkpoints; a stop adds one
         """
-        if not self.has_begun:
-            return self.wrong_refusal()
+        if not self.has_checkpoint:
+            return self.problem_with_refusal()
         try:
             newest_sound(self.checkpoints)
         except CheckpointError as error:
-            return f"no checkpoint is sound: {error}"
-        code, said = self.go(resume=True)
+            return f"no checkpoint is valid: {error}"
+        code, stderr = self.go(resume=True)
         if code:
-            return f"resume ended with {code}: {said}"
-        return difference(golden, self.run_dir, kept_as_golden)
+            return f"resume ended with {code}: {stderr}"
+        return difference(reference, self.run_dir, same_checkpoints)
 
-    def wrong_refusal(self) -> str:
-        """Go on with what has not begun; return what is wrong with how that is refused."""
+    def problem_with_refusal(self) -> str:
+        """Resume a run without a checkpoint; return what is wrong with the refusal."""
         before = listed(self.folder)
         if before.get("run/metrics.jsonl"):
             return "it has logged steps, and has no checkpoint"
-        code, said = self.go(resume=True)
+        code, stderr = self.go(resume=True)
         if code != 4:
-            return f"no checkpoint, and resume ended with {code}: {said}"
+            return f"no checkpoint, and resume ended with {code}: {stderr}"
         if listed(self.folder) != before:
             return f"a refused resume left {listed(self.folder)}, found {before}"
-        told = any(words in said for words in ("no checkpoint", "no run to resume"))
-        return wrong_words(said) or ("" if told else f"unclear: {said}")
+        is_clear = any(words in stderr for words in ("no checkpoint", "no run to resume"))
+        return message_problem(stderr) or ("" if is_clear else f"unclear: {stderr}")
 
 
-def fresh(launcher: Launcher, room: Path, name: object, kind: str = "mlp", *changes: str) -> Run:
-    """Return a run that has not begun, what is left of those before it removed."""
-    for path in room.glob("hurt-*"):
+def fresh(
+    launcher: Launcher, work_dir: Path, name: object, kind: str = "mlp", *changes: str
+) -> Run:
+    """Return a new run; remove what is left of the earlier ones."""
+    for path in work_dir.glob("faulty-*"):
         shutil.rmtree(path)
-    return Run(launcher, room / f"hurt-{name}", kind, changes)
+    return Run(launcher, work_dir / f"faulty-{name}", kind, changes)
 
 
 @dataclass(frozen=True)
-class Golden:
-    """A run left alone: its folder, and the seconds that it took."""
+class ReferenceRun:
+    """A run without a fault: its folder and its duration."""
 
     run_dir: Path
     duration_s: float
 
 
-class Goldens:
-    """The runs left alone, each made once, when it is asked for."""
+class ReferenceRuns:
+    """The runs without faults, each run once, when first needed."""
 
     def __init__(self, launcher: Launcher, folder: Path) -> None:
         self.launcher, self.folder = launcher, folder
-        self.made: dict[tuple[str, ...], Golden] = {}
+        self.made: dict[tuple[str, ...], ReferenceRun] = {}
 
-    def of(self, kind: str, *changes: str) -> Golden:
+    def of(self, kind: str, *changes: str) -> ReferenceRun:
         """Return the run of a kind."""
         name = (kind, *changes)
         if name not in self.made:
             run = Run(self.launcher, self.folder / str(len(self.made)), kind, changes)
             started = time.monotonic()
-            code, said = run.go()
-            assert code == 0, said
-            self.made[name] = Golden(run.run_dir, time.monotonic() - started)
+            code, stderr = run.go()
+            assert code == 0, stderr
+            self.made[name] = ReferenceRun(run.run_dir, time.monotonic() - started)
         return self.made[name]
 
 
-def difference(golden: Path, run: Path, kept_as_golden: bool = True) -> str:
-    """Return how a run differs from the golden one; "" if it does not."""
-    compared = compare_runs(golden, run)
-    files = [files_of(each, with_checkpoints=kept_as_golden) for each in (golden, run)]
+def difference(reference: Path, run: Path, same_checkpoints: bool = True) -> str:
+    """Return how a run differs from its reference run; "" if it does not."""
+    compared = compare_runs(reference, run)
+    files = [files_of(each, with_checkpoints=same_checkpoints) for each in (reference, run)]
     different = [f"{each.what}: {each.difference}" for each in compared if each.difference]
     different += [f"{each} differs" for each in differing(*files)]
-    different += [f"{each} on the board" for each in differing(board_of(golden), board_of(run))]
+    different += [
+        f"{each} in TensorBoard" for each in differing(board_of(reference), board_of(run))
+    ]
     return "; ".join(different)
 
 
@@ -179,11 +188,11 @@ def differing(first: dict[Any, Any], second: dict[Any, Any]) -> Iterator[str]:
 
 
 def files_of(run: Path, with_checkpoints: bool) -> dict[str, bytes]:
-    """Return the contents of a run's files by name, of checkpoints the names; not its curves."""
+    """Return the contents of a run's files by name; checkpoints by name, no metrics."""
     found = {}
     for path in run.rglob("*"):
         folder, name = path.relative_to(run).parts[0], str(path.relative_to(run))
-        if not path.is_file() or folder in DECIDED_ELSEWHERE:
+        if not path.is_file() or folder in NOT_COMPARED:
             continue
         if folder != "checkpoints":
             found[name] = path.read_bytes()
@@ -193,7 +202,7 @@ def files_of(run: Path, with_checkpoints: bool) -> dict[str, bytes]:
 
 
 def board_of(run: Path) -> dict[tuple[str, int], str]:
-    """Return a digest of all that the board shows by tag and place in its curve."""
+    """Return a digest of every TensorBoard event by tag and position in its curve."""
     shown: dict[tuple[str, int], str] = {}
     counts: dict[str, int] = {}
     for path in event_files(run / "tensorboard").values():
@@ -207,7 +216,7 @@ def board_of(run: Path) -> dict[tuple[str, int], str]:
 
 
 def listed(folder: Path) -> dict[str, int]:
-    """Return the sizes of all files by name, but for the owner's line and what was said."""
+    """Return the sizes of all files by name, except the lock and the output files."""
     return {
         str(path.relative_to(folder)): path.stat().st_size
         for path in folder.rglob("*")
@@ -215,16 +224,16 @@ def listed(folder: Path) -> dict[str, int]:
     }
 
 
-def wrong_words(said: str) -> str:
-    """Return what is wrong with the words of an error."""
-    lines = said.splitlines()
-    is_error = bool(lines) and lines[0].startswith("error: ") and len(lines) <= MOST_LINES
-    return "" if is_error else f"not an error in {MOST_LINES} lines: {said}"
+def message_problem(stderr: str) -> str:
+    """Return what is wrong with the format of an error message; "" for nothing."""
+    lines = stderr.splitlines()
+    is_error = bool(lines) and lines[0].startswith("error: ") and len(lines) <= MAX_LINES
+    return "" if is_error else f"not an error in {MAX_LINES} lines: {stderr}"
 
 
 def operations_of(run: Run, resume: bool = False) -> list[tuple[str, str]]:
-    """Go on with a run to its end, and return its operations on files."""
+    """Run or resume to the end, and return the operations on files."""
     report = run.folder.parent / f"{run.folder.name}.operations"
-    code, said = run.go("disk_plants:count", str(report), resume=resume)
-    assert code == 0, said
+    code, stderr = run.go("disk_faults:count", str(report), resume=resume)
+    assert code == 0, stderr
     return [(name, path) for name, path in json.loads(report.read_text())]

@@ -1,4 +1,4 @@
-"""Worker processes that fail, for the process of a run: planted before it begins."""
+"""Failures of worker processes, injected into the process of a run before it starts."""
 
 import json
 import os
@@ -9,20 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from kill_plants import at_call
+from kill_faults import at_call
 
-PIDS = "pids"  # a file: the fork server's number and its workers'
+PIDS = "pids"  # a file: the pids of the fork server and its workers
 SETTLE = "bptrain.experiment.session:Session.settle"
 
 
 def send_at_step(step: int, number: int, to: str) -> None:
-    """Send a signal when a step is done: to a worker, to their server, or to the run itself."""
+    """Send a signal after a step: to a worker, to the fork server, or to the run itself."""
 
     def send() -> None:
         server, *workers = processes()
         chosen = {"worker": workers[:1], "all workers": workers, "server": [server]}
         if to == "itself":
-            workers[0].send_signal(signal.SIGSTOP)  # even one that hangs must end
+            workers[0].send_signal(signal.SIGSTOP)  # a worker that hangs must end too
             os.kill(os.getpid(), number)
         for each in chosen[to]:
             each.send_signal(number)
@@ -32,7 +32,7 @@ def send_at_step(step: int, number: int, to: str) -> None:
 
 
 def send_in_scan(number: int) -> None:
-    """Send a signal to a worker while the images are looked at before the run."""
+    """Send a signal to a worker while the images are scanned before the run."""
     warm_up()
     at_call(
         "bptrain.data.images.image_folder:channel_histograms",
@@ -42,7 +42,7 @@ def send_in_scan(number: int) -> None:
 
 
 def damage_at_step(step: int, harm: str, folder: str, by_workers: bool) -> None:
-    """Damage all images of a folder when a step is done, whoever decodes them."""
+    """Damage all images of a folder after a step, decoded by workers or not."""
 
     def act() -> None:
         for path in Path(folder).glob("*.png"):
@@ -61,7 +61,7 @@ def damage_at_step(step: int, harm: str, folder: str, by_workers: bool) -> None:
 
 
 def without_workers() -> None:
-    """Let the run decode its images by itself, whatever its config says: that is quicker here."""
+    """Make the run decode its images without workers, whatever its config says: it is faster."""
     from bptrain.data.images import decoding_workers, image_folder, image_splits
 
     def decoded(batches: Any, shape: Any, workers: int, **options: Any) -> Any:
@@ -71,7 +71,7 @@ def without_workers() -> None:
 
 
 def processes() -> list[Any]:
-    """Return the fork server and its workers, and leave their numbers in a file."""
+    """Return the fork server and its workers, and write their pids to a file."""
     server = psutil.Process(forkserver._forkserver._forkserver_pid)
     workers = server.children()
     Path(PIDS).write_text(json.dumps([server.pid, *(worker.pid for worker in workers)]))
@@ -79,7 +79,7 @@ def processes() -> list[Any]:
 
 
 def warm_up() -> None:
-    """Have the fork server up: the seconds that it takes to import torch are no worker's."""
+    """Start the fork server, so that its import of torch does not count in a worker's timeout."""
     from bptrain.data.images.decoding_workers import decoded
     from bptrain.data.images.image_file import ImageShape
 

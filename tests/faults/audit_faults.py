@@ -1,4 +1,4 @@
-"""An audit hook in the process of a run: what it imports and starts, and changes elsewhere."""
+"""An audit hook in the process of a run: imports, started programs, changes outside its folder."""
 
 import atexit
 import json
@@ -21,7 +21,7 @@ STARTING = (
     "socket.__new__",
     "subprocess.Popen",
 )
-CHANGING = {  # and how many of the first arguments are paths; a descriptor of their folder is last
+CHANGING = {  # how many leading arguments are paths; the last one is their folder's descriptor
     "os.chmod": 1,
     "os.chown": 1,
     "os.link": 2,
@@ -33,11 +33,11 @@ CHANGING = {  # and how many of the first arguments are paths; a descriptor of t
     "os.truncate": 1,
     "shutil.rmtree": 1,
 }
-FOLLOW_LINKS = ("os.chmod", "os.chown", "os.truncate")  # the others act on a name as it stands
+FOLLOW_LINKS = ("os.chmod", "os.chown", "os.truncate")  # the others act on the link itself
 
 
 def watch(report: str) -> None:
-    """Write into a file what it did beyond reading, and writing below the run's folder."""
+    """Write to a file all that the run did except reading, and writing inside its folder."""
     noted: set[str] = set()
     end = os.open(report, os.O_WRONLY | os.O_CREAT)
     below = os.path.realpath("run")
@@ -45,7 +45,7 @@ def watch(report: str) -> None:
     def is_outside(path: Any, follows: bool) -> bool:
         if path is None or isinstance(path, int):  # opened already, and noted then
             return False
-        # where it really is: a link leads elsewhere
+        # the real path: a link may lead elsewhere
         folder, name = os.path.split(os.fsdecode(path))
         whole = f"{os.path.realpath(folder)}{os.sep}{name}"
         whole = os.path.realpath(whole) if follows else whole
