@@ -1,4 +1,4 @@
-"""Gradients divided by the root of their own squares: all of them in Adagrad, recent in RMSprop."""
+"""Adagrad and RMSprop: gradients scaled by the root of the sum or mean of their squares."""
 
 from typing import ClassVar, Literal
 
@@ -13,6 +13,7 @@ from bptrain.optim.options import (
     DECAY_ALL,
     EPS,
     LR,
+    MOMENTUM,
     Beta,
     Decay,
     Epsilon,
@@ -31,16 +32,22 @@ class AdagradConfig(OptimizerBase):
     kind: Literal["adagrad"] = "adagrad"
     lr: LearningRate = Field(default=1e-2, description=LR)
     lr_decay: float = Field(
-        default=0.0, ge=0, description="the learning rate of step n is lr / (1 + n lr_decay)"
+        default=0.0,
+        ge=0,
+        description="decay of the learning rate: at step n it is lr / (1 + n * lr_decay). The "
+        "default 0 leaves lr to the schedule alone",
     )
     initial_accumulator_value: float = Field(
-        default=0.0, ge=0, description="what the sum of squares starts with"
+        default=0.0,
+        ge=0,
+        description="initial value of the sum of squared gradients; above 0 it damps the first "
+        "steps",
     )
     eps: Epsilon = Field(default=1e-10, description=EPS)
     weight_decay: Decay = Field(default=0.0, description=DECAY)
     decay_norm_and_bias: bool = Field(default=True, description=DECAY_ALL)
 
-    states: ClassVar[int] = 1  # tensors kept for each parameter
+    states: ClassVar[int] = 1  # state tensors per parameter
 
     def build(self, model: nn.Module) -> torch.optim.Optimizer:
         """Return the optimizer; some releases of torch fuse Adagrad on the CPU alone."""
@@ -63,15 +70,19 @@ class RMSpropConfig(OptimizerBase):
 
     kind: Literal["rmsprop"] = "rmsprop"
     lr: LearningRate = Field(default=1e-3, description=LR)
-    alpha: Beta = Field(default=0.99, description="decay of the mean square")
+    alpha: Beta = Field(
+        default=0.99,
+        description="decay rate per step of the running mean of squared gradients; the closer to "
+        "1, the longer the average",
+    )
     eps: Epsilon = Field(default=1e-8, description=EPS)
-    momentum: Beta = Field(default=0.0, description="share of the last update carried on")
+    momentum: Beta = Field(default=0.0, description=MOMENTUM)
     weight_decay: Decay = Field(default=0.0, description=DECAY)
     decay_norm_and_bias: bool = Field(default=True, description=DECAY_ALL)
 
     @property
     def states(self) -> int:
-        """Tensors kept for each parameter."""
+        """State tensors per parameter."""
         return 1 + int(self.momentum > 0)
 
     def build(self, model: nn.Module) -> torch.optim.Optimizer:

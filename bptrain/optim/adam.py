@@ -1,4 +1,4 @@
-"""Adam and its kin: torch.optim's arithmetic, fused into one kernel where torch has one."""
+"""Adam, AdamW, NAdam and RAdam from torch.optim, with its fused kernel where it has one."""
 
 from typing import ClassVar, Literal
 
@@ -9,8 +9,10 @@ from torch import nn
 from bptrain.optim.eager import eager
 from bptrain.optim.groups import decay_groups
 from bptrain.optim.options import (
+    BETAS,
     DECAY,
     DECAY_ALL,
+    DECAY_DECOUPLED,
     EPS,
     LR,
     Betas,
@@ -20,19 +22,19 @@ from bptrain.optim.options import (
     OptimizerBase,
 )
 
-DECOUPLED = "decay the weights apart from the gradient, as adamw does"
+DECOUPLED = (
+    "decouple weight_decay from the gradient, as adamw does; by default it is added to the gradient"
+)
 
 
 class AdamBase(OptimizerBase):
-    """What all of them share: the running means of the gradient and of its square."""
+    """Base class of the Adam variants: running means of the gradient and of its square."""
 
     lr: LearningRate = Field(default=1e-3, description=LR)
-    betas: Betas = Field(
-        default=[0.9, 0.999], description="decay of the gradient's mean and of its square"
-    )
+    betas: Betas = Field(default=[0.9, 0.999], description=BETAS)
     eps: Epsilon = Field(default=1e-8, description=EPS)
 
-    states: ClassVar[int] = 2  # tensors kept for each parameter
+    states: ClassVar[int] = 2  # state tensors per parameter
 
     @property
     def _pair(self) -> tuple[float, float]:
@@ -61,13 +63,13 @@ class AdamConfig(AdamBase):
 
 
 class AdamWConfig(AdamBase):
-    """Adam with weight decay apart from the gradient.
+    """Adam with weight decay decoupled from the gradient.
 
     Source: Loshchilov and Hutter 2019, "Decoupled Weight Decay Regularization", algorithm 2.
     """
 
     kind: Literal["adamw"] = "adamw"
-    weight_decay: Decay = Field(default=0.01, description=DECAY)
+    weight_decay: Decay = Field(default=0.01, description=DECAY_DECOUPLED)
     decay_norm_and_bias: bool = Field(default=True, description=DECAY_ALL)
 
     def build(self, model: nn.Module) -> torch.optim.Optimizer:
@@ -82,7 +84,7 @@ class AdamWConfig(AdamBase):
 
 
 class NAdamConfig(AdamBase):
-    """Adam with Nesterov's look ahead along the mean gradient.
+    """Adam with Nesterov momentum.
 
     Source: Dozat 2016, "Incorporating Nesterov Momentum into Adam".
     """
@@ -90,7 +92,10 @@ class NAdamConfig(AdamBase):
     kind: Literal["nadam"] = "nadam"
     lr: LearningRate = Field(default=2e-3, description=LR)
     momentum_decay: float = Field(
-        default=4e-3, ge=0, description="how fast the momentum rises to the first beta"
+        default=4e-3,
+        ge=0,
+        description="how fast the momentum rises from half of the first beta to all of it; 0 "
+        "keeps it at half",
     )
     weight_decay: Decay = Field(default=0.0, description=DECAY)
     decoupled_weight_decay: bool = Field(default=False, description=DECOUPLED)
@@ -110,7 +115,7 @@ class NAdamConfig(AdamBase):
 
 
 class RAdamConfig(AdamBase):
-    """Adam that trusts the mean square only once enough gradients went into it: no warm-up needed.
+    """Adam whose adaptive step size is used only once its variance is small: no warm-up needed.
 
     Source: Liu et al. 2020, "On the Variance of the Adaptive Learning Rate and Beyond",
     algorithm 2.

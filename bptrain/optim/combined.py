@@ -1,4 +1,4 @@
-"""Several optimizers as one: each updates its share of the parameters."""
+"""Several optimizers as one: each updates its own parameters."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,8 +9,8 @@ import torch
 class CombinedOptimizer(torch.optim.Optimizer):
     """Optimizers over parameters of their own, stepped, scheduled, saved and restored as one.
 
-    The groups and the state of all of them lie in one list and one mapping, which the optimizers
-    see too: what is changed here, such as a group's learning rate, is changed there.
+    All parameter groups are in one list and all state in one mapping, which the optimizers share:
+    a change made here, such as to a group's learning rate, takes effect there.
     """
 
     def __init__(self, optimizers: Sequence[torch.optim.Optimizer]) -> None:
@@ -18,10 +18,10 @@ class CombinedOptimizer(torch.optim.Optimizer):
         self.optimizers = list(optimizers)
         for each in optimizers:
             self.state.update(each.state)
-        self._share()
+        self._link_optimizers()
 
-    def _share(self) -> None:
-        """Let each optimizer see its part of the groups, and the common state."""
+    def _link_optimizers(self) -> None:
+        """Point each optimizer at its part of the groups and at the common state."""
         start = 0
         for each in self.optimizers:
             end = start + len(each.param_groups)
@@ -40,6 +40,6 @@ class CombinedOptimizer(torch.optim.Optimizer):
         return loss
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up a state of optimizers over the same parameters."""
+        """Load a state of optimizers over the same parameters."""
         super().load_state_dict(state_dict)
-        self._share()  # torch has put new lists and a new mapping in place of the old ones
+        self._link_optimizers()  # torch has replaced the lists and the mapping by new ones

@@ -1,8 +1,8 @@
 """torch.optim's optimizers without the wrappers that import torch's compiler.
 
-torch marks the methods of its optimizers for torch.compile. The marks import torch._dynamo at the
-first call, 1.2 s and 100 MB (torch 2.14.1 on two CPU cores), in runs that compile nothing. Here the
-marked methods are called directly; their arithmetic is the same.
+torch wraps the methods of its optimizers for torch.compile. The wrappers import torch._dynamo at
+the first call, 1.2 s and 100 MB (torch 2.14.1 on two CPU cores), in runs that compile nothing. Here
+the wrapped methods are called directly; their arithmetic is the same.
 """
 
 import inspect
@@ -13,18 +13,18 @@ import torch
 
 Optimizer = TypeVar("Optimizer", bound=torch.optim.Optimizer)
 
-MARKED = ("add_param_group", "load_state_dict", "state_dict", "zero_grad")
+WRAPPED = ("add_param_group", "load_state_dict", "state_dict", "zero_grad")
 
 
 def eager(optimizer: type[Optimizer]) -> type[Optimizer]:
     """Return a subclass of a torch optimizer whose methods never import the compiler."""
-    made = _subclass(optimizer)  # type: ignore[arg-type]  # mypy: type[Optimizer] has no hash
-    return cast("type[Optimizer]", made)
+    subclass = _subclass(optimizer)  # type: ignore[arg-type]  # mypy: type[Optimizer] has no hash
+    return cast("type[Optimizer]", subclass)
 
 
 @cache
 def _subclass(optimizer: type[torch.optim.Optimizer]) -> type[torch.optim.Optimizer]:
-    methods = {name: inspect.unwrap(getattr(optimizer, name)) for name in MARKED}
+    methods = {name: inspect.unwrap(getattr(optimizer, name)) for name in WRAPPED}
     # the wrapper around `step` also disables gradients, unless the optimizer is differentiable
     methods["step"] = torch.no_grad()(inspect.unwrap(optimizer.step))
     return type(optimizer.__name__, (optimizer,), methods)

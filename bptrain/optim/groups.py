@@ -1,4 +1,4 @@
-"""Which parameters an optimizer treats alike: groups by weight decay, and the hidden matrices."""
+"""Parameter groups: those with and without weight decay, and the hidden weight matrices."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -13,19 +13,19 @@ Group = dict[str, Any]
 
 
 def decay_groups(model: nn.Module, weight_decay: float, decay_norm_and_bias: bool) -> list[Group]:
-    """Return one group of all parameters, or a decayed one and one that is spared."""
-    spared = set() if decay_norm_and_bias else norms_and_biases(model)
-    return split_by_decay(model.parameters(), weight_decay, spared)
+    """Return one group of all parameters, or one with weight decay and one without."""
+    excluded = set() if decay_norm_and_bias else norms_and_biases(model)
+    return split_by_decay(model.parameters(), weight_decay, excluded)
 
 
 def split_by_decay(
-    parameters: Iterable[nn.Parameter], weight_decay: float, spared: set[nn.Parameter]
+    parameters: Iterable[nn.Parameter], weight_decay: float, excluded: set[nn.Parameter]
 ) -> list[Group]:
-    """Return the groups that are not empty: the decayed one, then the one of weight decay 0."""
+    """Return the groups that are not empty: with weight decay, then with weight decay 0."""
     decayed: Group = {"params": [], "weight_decay": weight_decay}
     undecayed: Group = {"params": [], "weight_decay": 0.0}
     for parameter in parameters:
-        group = undecayed if parameter in spared else decayed
+        group = undecayed if parameter in excluded else decayed
         group["params"].append(parameter)
     return [group for group in (decayed, undecayed) if group["params"]]
 
@@ -33,7 +33,7 @@ def split_by_decay(
 def norms_and_biases(model: nn.Module) -> set[nn.Parameter]:
     """Return the parameters of at most one axis, and all of normalization modules."""
     vectors = {p for p in model.parameters() if p.dim() <= 1}
-    return vectors | _owned(model, NORMALIZATIONS)
+    return vectors | _parameters_of(model, NORMALIZATIONS)
 
 
 def hidden_matrices(model: nn.Module) -> list[nn.Parameter]:
@@ -42,18 +42,18 @@ def hidden_matrices(model: nn.Module) -> list[nn.Parameter]:
     The output layer is the last module that has a weight of two or more axes. A matrix in which
     several are stacked, as a recurrent layer's gates are, counts as one.
     """
-    norms = _owned(model, NORMALIZATIONS)
-    weighty = [
+    norms = _parameters_of(model, NORMALIZATIONS)
+    with_weights = [
         module
         for module in model.modules()
         if any(p.dim() >= 2 and p not in norms for p in module.parameters(recurse=False))
     ]
-    output = {p for module in weighty[-1:] for p in module.parameters(recurse=False)}
-    apart = norms | output | _owned(model, EMBEDDINGS)
-    return [p for p in model.parameters() if p.dim() == 2 and p not in apart]
+    output = {p for module in with_weights[-1:] for p in module.parameters(recurse=False)}
+    others = norms | output | _parameters_of(model, EMBEDDINGS)
+    return [p for p in model.parameters() if p.dim() == 2 and p not in others]
 
 
-def _owned(model: nn.Module, kinds: tuple[type[nn.Module], ...]) -> set[nn.Parameter]:
+def _parameters_of(model: nn.Module, kinds: tuple[type[nn.Module], ...]) -> set[nn.Parameter]:
     """Return the parameters of all modules of some kinds."""
     modules = (module for module in model.modules() if isinstance(module, kinds))
     return {p for module in modules for p in module.parameters(recurse=False)}

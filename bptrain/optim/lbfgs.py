@@ -1,8 +1,7 @@
-"""L-BFGS: a step searches along a direction that gradients and steps before it have bent.
+"""L-BFGS: each step takes a quasi-Newton direction and searches along it for a step length.
 
-It asks for the loss and its gradient several times in a step, on one batch. Batches that are a
-small part of the data, and dropout, make the answers contradict each other: it is for small
-problems, best with the whole data as one batch.
+A step evaluates the loss and its gradient several times, on one batch. Small batches and dropout
+make these evaluations inconsistent: L-BFGS is for small problems, best with all data in one batch.
 """
 
 from typing import ClassVar, Literal
@@ -16,36 +15,53 @@ from bptrain.optim.options import LearningRate, OptimizerBase
 
 
 class LBFGSConfig(OptimizerBase):
-    """Limited-memory BFGS: curvature learned from the last steps; each step searches.
+    """Limited-memory BFGS: the curvature is estimated from the last steps.
 
-    It knows no weight decay. Source: Liu and Nocedal 1989, "On the limited memory BFGS method for
+    It has no weight decay. Source: Liu and Nocedal 1989, "On the limited memory BFGS method for
     large scale optimization", algorithm 2.1; the line search is Nocedal and Wright 2006,
     "Numerical Optimization", algorithms 3.5 and 3.6.
     """
 
     kind: Literal["lbfgs"] = "lbfgs"
-    lr: LearningRate = Field(default=1.0, description="first step length tried, before schedule")
+    lr: LearningRate = Field(
+        default=1.0,
+        description="learning rate: the first step length that the line search tries, or every "
+        "step length if line_search is null; the schedule multiplies it",
+    )
     iterations: int = Field(
-        default=20, ge=1, le=10_000, description="directions searched in one step, at most"
+        default=20,
+        ge=1,
+        le=10_000,
+        description="maximum number of iterations (directions) per optimizer step",
     )
     history: int = Field(
-        default=100, ge=1, le=10_000, description="past directions kept, two tensors for each"
+        default=100,
+        ge=1,
+        le=10_000,
+        description="number of past updates that the curvature is estimated from; each needs "
+        "memory for two copies of the weights",
     )
     line_search: Literal["strong_wolfe"] | None = Field(
-        default="strong_wolfe", description="how far to go in a direction; null is always lr"
+        default="strong_wolfe",
+        description="how the step length is found: strong_wolfe (the default), or null to always "
+        "use lr",
     )
     tolerance_grad: float = Field(
-        default=1e-7, ge=0, description="a step ends where the largest gradient is below it"
+        default=1e-7,
+        ge=0,
+        description="a step ends when the largest absolute gradient is at most this",
     )
     tolerance_change: float = Field(
-        default=1e-9, ge=0, description="a step ends where weights or loss change by less"
+        default=1e-9,
+        ge=0,
+        description="a step ends when the loss or every weight changes by less than this",
     )
 
     searches: ClassVar[bool] = True
 
     @property
     def states(self) -> int:
-        """Tensors kept for each parameter once the history is full."""
+        """State tensors per parameter once the history is full."""
         return 2 * self.history + 2  # the direction and the last gradient
 
     def build(self, model: nn.Module) -> torch.optim.Optimizer:

@@ -1,4 +1,4 @@
-"""Muon: updates of hidden weight matrices made orthogonal; AdamW for everything else."""
+"""Muon: orthogonalized updates for hidden weight matrices, AdamW for all other parameters."""
 
 from typing import ClassVar, Literal
 
@@ -11,9 +11,10 @@ from bptrain.optim.combined import CombinedOptimizer
 from bptrain.optim.eager import eager
 from bptrain.optim.groups import hidden_matrices, norms_and_biases, split_by_decay
 from bptrain.optim.options import (
-    DECAY,
     DECAY_ALL,
+    DECAY_DECOUPLED,
     EPS,
+    NESTEROV,
     Beta,
     Betas,
     Decay,
@@ -24,7 +25,7 @@ from bptrain.optim.options import (
 
 
 class MuonConfig(OptimizerBase):
-    """Momentum made orthogonal for the hidden weight matrices, AdamW for all other parameters.
+    """Orthogonalized momentum for the hidden weight matrices, AdamW for all other parameters.
 
     The others are biases, norms, embeddings, convolution kernels and the output layer.
     Source: Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks";
@@ -33,28 +34,42 @@ class MuonConfig(OptimizerBase):
 
     kind: Literal["muon"] = "muon"
     lr: LearningRate = Field(
-        default=0.02, description="learning rate of hidden matrices before the schedule"
+        default=0.02,
+        description="learning rate of the hidden weight matrices; the schedule multiplies it by a "
+        "factor at each step",
     )
-    momentum: Beta = Field(default=0.95, description="decay of the matrices' mean gradient")
-    nesterov: bool = Field(default=True, description="look ahead along the momentum")
+    momentum: Beta = Field(
+        default=0.95,
+        description="momentum factor of the hidden matrices: decay rate per step of their running "
+        "mean gradient",
+    )
+    nesterov: bool = Field(default=True, description=NESTEROV)
     newton_schulz_steps: int = Field(
-        default=5, ge=1, le=99, description="iterations that make an update nearly orthogonal"
+        default=5,
+        ge=1,
+        le=99,
+        description="Newton-Schulz iterations that orthogonalize an update; more are slower and "
+        "more exact",
     )
     adjust_lr: Literal["original", "match_rms_adamw"] = Field(
         default="original",
-        description="factor on lr by a matrix' shape; the second lets lr be as large as adamw's",
+        description="how lr is scaled by a matrix's shape. original: sqrt(max(1, rows / "
+        "columns)). match_rms_adamw: 0.2 * sqrt(max(rows, columns)), so that an lr tuned for "
+        "adamw fits",
     )
     adamw_lr: LearningRate = Field(
-        default=1e-3, description="learning rate of all others before the schedule"
+        default=1e-3,
+        description="learning rate of all other parameters, which AdamW updates; the schedule "
+        "multiplies it too",
     )
     adamw_betas: Betas = Field(
-        default=[0.9, 0.999], description="decay of their gradient's mean and of its square"
+        default=[0.9, 0.999], description="AdamW's betas, for all other parameters"
     )
     adamw_eps: Epsilon = Field(default=1e-8, description=EPS)
-    weight_decay: Decay = Field(default=0.1, description=DECAY)
+    weight_decay: Decay = Field(default=0.1, description=DECAY_DECOUPLED)
     decay_norm_and_bias: bool = Field(default=True, description=DECAY_ALL)
 
-    states: ClassVar[int] = 2  # tensors kept for each parameter, at most: a hidden matrix has one
+    states: ClassVar[int] = 2  # state tensors per parameter, at most: a hidden matrix has one
 
     def build(self, model: nn.Module) -> torch.optim.Optimizer:
         """Return both optimizers as one, the hidden matrices' group first.
@@ -70,7 +85,7 @@ class MuonConfig(OptimizerBase):
         if not matrices:
             raise UsageError(
                 "optimizer.kind is muon, and the model has no hidden weight matrix",
-                "muon is for them alone: embeddings, convolutions and the output layer are not",
+                "muon updates these only; embeddings, convolutions and the output layer are none",
                 "optimizer.kind=adamw",
             )
         return CombinedOptimizer([self._muon(matrices), self._adamw(model, set(matrices))])
@@ -88,9 +103,9 @@ class MuonConfig(OptimizerBase):
 
     def _adamw(self, model: nn.Module, matrices: set[nn.Parameter]) -> torch.optim.Optimizer:
         others = (p for p in model.parameters() if p not in matrices)
-        spared = set() if self.decay_norm_and_bias else norms_and_biases(model)
+        excluded = set() if self.decay_norm_and_bias else norms_and_biases(model)
         return eager(torch.optim.AdamW)(
-            split_by_decay(others, self.weight_decay, spared),
+            split_by_decay(others, self.weight_decay, excluded),
             lr=self.adamw_lr,
             betas=(self.adamw_betas[0], self.adamw_betas[1]),
             eps=self.adamw_eps,

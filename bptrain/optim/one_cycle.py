@@ -1,4 +1,4 @@
-"""One-cycle: a learning rate that rises far above what would be safe to start with, and falls."""
+"""One-cycle: the learning rate rises to a high peak, then falls to almost nothing."""
 
 from collections.abc import Callable
 from math import cos, pi
@@ -10,25 +10,30 @@ from bptrain.optim.schedules import Schedule, WarmUpConfig
 
 
 class OneCycleConfig(WarmUpConfig):
-    """A rise to the learning rate and a long fall to almost nothing, after the warm-up.
+    """After the warm-up, a rise to the learning rate and a long fall to almost nothing.
 
     Source: Smith and Topin 2018, "Super-Convergence: Very Fast Training of Neural Networks Using
-    Large Learning Rates", in the two phases that torch's OneCycleLR has. The learning rate alone
-    moves: the momentum, which the paper lets fall and rise against it, is left as it is.
+    Large Learning Rates", in the two phases that torch's OneCycleLR has. Only the learning rate is
+    scheduled: the momentum, which the paper lowers as the learning rate rises, stays constant.
     """
 
     kind: Literal["one_cycle"] = "one_cycle"
     rise_fraction: float = Field(
-        default=0.3, gt=0, lt=1, description="share of the steps that rise"
+        default=0.3,
+        gt=0,
+        lt=1,
+        description="fraction of the steps after the warm-up in which the learning rate rises",
     )
     initial_divisor: float = Field(
-        default=25.0, ge=1, description="the first step has the learning rate divided by this"
+        default=25.0, ge=1, description="the cycle starts at lr / initial_divisor"
     )
     final_divisor: float = Field(
-        default=1e4, ge=1, description="the last step has the first one's divided by this"
+        default=1e4, ge=1, description="the cycle ends at lr / (initial_divisor * final_divisor)"
     )
     shape: Literal["cosine", "linear"] = Field(
-        default="cosine", description="of the rise and of the fall"
+        default="cosine",
+        description="curve of the rise and of the fall: half a cosine wave (cosine) or a straight "
+        "line (linear)",
     )
 
     def build(self, total_steps: int, steps_per_epoch: int) -> Schedule:
@@ -38,13 +43,15 @@ class OneCycleConfig(WarmUpConfig):
         last = first / self.final_divisor
         peak = max(0.0, self.rise_fraction * cycle - 1)  # need not be a whole step
         end = max(cycle - 1.0, peak)
-        way = SHAPES[self.shape]
+        shape = SHAPES[self.shape]
 
         def factor(step: int) -> float:
-            place = min(end, max(0, step - self.warmup_steps))
-            if place < peak:
-                return self.warm(step) * _between(first, 1, way(place / peak))
-            return self.warm(step) * _between(1, last, way((place - peak) / (end - peak or 1.0)))
+            position = min(end, max(0, step - self.warmup_steps))
+            if position < peak:
+                return self.warm(step) * _between(first, 1, shape(position / peak))
+            return self.warm(step) * _between(
+                1, last, shape((position - peak) / (end - peak or 1.0))
+            )
 
         return factor
 
@@ -54,12 +61,12 @@ def _between(start: float, stop: float, progress: float) -> float:
     return start * (1 - progress) + stop * progress
 
 
-def _half_wave(progress: float) -> float:
+def _cosine(progress: float) -> float:
     return (1 - cos(pi * progress)) / 2
 
 
-def _line(progress: float) -> float:
+def _linear(progress: float) -> float:
     return progress
 
 
-SHAPES: dict[str, Callable[[float], float]] = {"cosine": _half_wave, "linear": _line}
+SHAPES: dict[str, Callable[[float], float]] = {"cosine": _cosine, "linear": _linear}

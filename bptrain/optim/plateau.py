@@ -11,29 +11,41 @@ from bptrain.stateful import PlainState, Tree
 
 
 class PlateauConfig(WarmUpConfig):
-    """The learning rate times factor whenever the validation loss has stopped falling."""
+    """Multiply the learning rate by factor whenever the validation loss has stopped falling."""
 
     kind: Literal["plateau"] = "plateau"
-    factor: float = Field(default=0.1, gt=0, lt=1, description="of each drop")
+    factor: float = Field(
+        default=0.1,
+        gt=0,
+        lt=1,
+        description="factor by which each drop multiplies the learning rate",
+    )
     patience: int = Field(
-        default=10, ge=0, le=10**6, description="evaluations without a better loss that are borne"
+        default=10,
+        ge=0,
+        le=10**6,
+        description="evaluations in a row without improvement that are allowed before a drop",
     )
     threshold: float = Field(
-        default=1e-4, ge=0, lt=1, description="share by which a loss must be below the best"
+        default=1e-4,
+        ge=0,
+        lt=1,
+        description="relative improvement that counts: a loss must be lower than the best one by "
+        "more than this fraction of it",
     )
     minimum: float = Field(
-        default=0.0, ge=0, le=1, description="share of the learning rate that always stays"
+        default=0.0, ge=0, le=1, description="lower bound of the learning rate, as a fraction of lr"
     )
 
     watches_validation: ClassVar[bool] = True
 
     def build(self, total_steps: int, steps_per_epoch: int) -> "Plateau":
-        """Return the schedule, which must be told each validation loss."""
+        """Return the schedule; its `observe` must be called with each validation loss."""
         return Plateau(self, self.warm)
 
 
 class PlateauState(PlainState):
-    """What the schedule remembers of the losses: see `Plateau`."""
+    """Saved state of a schedule: see `Plateau`."""
 
     share: float = Field(ge=0, le=1)
     best: float | None
@@ -42,9 +54,9 @@ class PlateauState(PlainState):
 
 @dataclass
 class Plateau:
-    """A schedule that remembers: what it returns for a step depends on the losses it was told.
+    """A schedule with state: its factor depends on the validation losses observed so far.
 
-    share  of the learning rate, after the drops so far
+    share  factor on the learning rate after the drops so far
     best   lowest loss observed, None before the first
     bad    losses observed since that were no better
     """
@@ -56,11 +68,11 @@ class Plateau:
     bad: int = 0
 
     def __call__(self, step: int) -> float:
-        """Return the factor of a step that comes next."""
+        """Return the factor of the next step."""
         return self.warm(step) * self.share
 
     def observe(self, loss: float) -> None:
-        """Take note of a validation loss; NaN is no better than any."""
+        """Record a validation loss; NaN is never better."""
         if self._is_better(loss):
             self.best, self.bad = loss, 0
             return
@@ -72,14 +84,14 @@ class Plateau:
     def _is_better(self, loss: float) -> bool:
         if self.best is None:
             return loss < float("inf")
-        # of the magnitude: a loss may be negative, and must fall all the same
+        # relative to |best|: a negative loss must fall below the best too
         return loss < self.best - self.config.threshold * abs(self.best)
 
     def state(self) -> dict[str, Any]:
-        """Return what a resumed run needs, as plain JSON."""
+        """Return the state that a resumed run needs, as plain JSON."""
         return {"share": self.share, "best": self.best, "bad": self.bad}
 
     def restore(self, state: Tree) -> None:
-        """Continue from what `state` returned; raises ValueError for what is none."""
+        """Continue from what `state` returned; raises ValueError for an invalid state."""
         saved = PlateauState.read(state)
         self.share, self.best, self.bad = saved.share, saved.best, saved.bad

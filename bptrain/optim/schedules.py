@@ -1,4 +1,4 @@
-"""Learning-rate schedules: pure functions of the optimizer step, so that any step can be redone."""
+"""Learning-rate schedules: pure functions of the optimizer step, so a step can be repeated."""
 
 from bisect import bisect_right
 from collections.abc import Callable
@@ -14,19 +14,24 @@ Schedule = Callable[[int], float]  # step, counted from 0 -> factor on the learn
 
 
 class WarmUpConfig(StrictConfig):
-    """What every schedule shares: a linear rise before it.
+    """Base class of the schedules' configs: a linear warm-up before the schedule.
 
-    watches_validation  whether what it builds wants to be told each validation loss
+    watches_validation  whether the built schedule has an `observe`, to be called with each
+                        validation loss
     """
 
     watches_validation: ClassVar[bool] = False
 
     warmup_steps: int = Field(
-        default=0, ge=0, le=10**9, description="steps of linear rise to the full learning rate"
+        default=0,
+        ge=0,
+        le=10**9,
+        description="optimizer steps over which the learning rate first rises linearly from near "
+        "0 to its full value; the default 0 is no warm-up",
     )
 
     def warm(self, step: int) -> float:
-        """Return the rise's factor: 1/n at step 0 of n, 1 from step n - 1 on."""
+        """Return the factor of an n-step warm-up: 1/n at step 0, 1 from step n - 1 on."""
         return min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else 1.0
 
 
@@ -41,11 +46,16 @@ class ConstantConfig(WarmUpConfig):
 
 
 class StepConfig(WarmUpConfig):
-    """The learning rate times gamma after every so many epochs."""
+    """Multiply the learning rate by gamma every `every_epochs` epochs."""
 
     kind: Literal["step"] = "step"
     every_epochs: int = Field(default=10, ge=1, le=10**6, description="epochs between two drops")
-    gamma: float = Field(default=0.1, gt=0, le=1, description="factor of each drop")
+    gamma: float = Field(
+        default=0.1,
+        gt=0,
+        le=1,
+        description="factor by which each drop multiplies the learning rate",
+    )
 
     def build(self, total_steps: int, steps_per_epoch: int) -> Schedule:
         """Return the factor of each step."""
@@ -54,18 +64,26 @@ class StepConfig(WarmUpConfig):
 
 
 class MultistepConfig(WarmUpConfig):
-    """The learning rate times gamma at each milestone."""
+    """Multiply the learning rate by gamma at each milestone."""
 
     kind: Literal["multistep"] = "multistep"
     milestones: list[Annotated[int, Field(ge=1, le=10**6)]] = Field(
-        default=[10, 15], min_length=1, max_length=1000, description="epochs done before each drop"
+        default=[10, 15],
+        min_length=1,
+        max_length=1000,
+        description="epochs after which the learning rate drops, in increasing order",
     )
-    gamma: float = Field(default=0.1, gt=0, le=1, description="factor of each drop")
+    gamma: float = Field(
+        default=0.1,
+        gt=0,
+        le=1,
+        description="factor by which each drop multiplies the learning rate",
+    )
 
     @model_validator(mode="after")
-    def _milestones_rise(self) -> "MultistepConfig":
+    def _milestones_increase(self) -> "MultistepConfig":
         if any(a >= b for a, b in pairwise(self.milestones)):
-            raise ValueError(f"milestones rise from one to the next, {self.milestones} do not")
+            raise ValueError(f"milestones must increase, but are {self.milestones}")
         return self
 
     def build(self, total_steps: int, steps_per_epoch: int) -> Schedule:
@@ -79,10 +97,15 @@ class MultistepConfig(WarmUpConfig):
 
 
 class ExponentialConfig(WarmUpConfig):
-    """The learning rate times gamma after every epoch; within an epoch it stays."""
+    """Multiply the learning rate by gamma after every epoch; within an epoch it is constant."""
 
     kind: Literal["exponential"] = "exponential"
-    gamma: float = Field(default=0.95, gt=0, le=1, description="factor of each epoch")
+    gamma: float = Field(
+        default=0.95,
+        gt=0,
+        le=1,
+        description="factor by which the learning rate is multiplied after each epoch",
+    )
 
     def build(self, total_steps: int, steps_per_epoch: int) -> Schedule:
         """Return the factor of each step."""
@@ -90,14 +113,17 @@ class ExponentialConfig(WarmUpConfig):
 
 
 class CosineConfig(WarmUpConfig):
-    """Half a cosine wave from the full learning rate down, after the warm-up.
+    """Half a cosine wave down from the full learning rate, after the warm-up.
 
     Source: Loshchilov and Hutter 2017, "SGDR", equation 5, without restarts.
     """
 
     kind: Literal["cosine"] = "cosine"
     final_factor: float = Field(
-        default=0.0, ge=0, le=1, description="share of the learning rate left at the last step"
+        default=0.0,
+        ge=0,
+        le=1,
+        description="learning rate at the last step, as a fraction of lr; the default 0 ends at 0",
     )
 
     def build(self, total_steps: int, steps_per_epoch: int) -> Schedule:

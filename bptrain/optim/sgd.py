@@ -1,4 +1,4 @@
-"""Stochastic gradient descent: torch.optim's arithmetic, fused into one kernel."""
+"""Stochastic gradient descent: torch.optim's fused kernel."""
 
 from typing import Literal
 
@@ -8,7 +8,17 @@ from torch import nn
 
 from bptrain.optim.eager import eager
 from bptrain.optim.groups import decay_groups
-from bptrain.optim.options import DECAY, DECAY_ALL, LR, Beta, Decay, LearningRate, OptimizerBase
+from bptrain.optim.options import (
+    DECAY,
+    DECAY_ALL,
+    LR,
+    MOMENTUM,
+    NESTEROV,
+    Beta,
+    Decay,
+    LearningRate,
+    OptimizerBase,
+)
 
 
 class SGDConfig(OptimizerBase):
@@ -20,8 +30,8 @@ class SGDConfig(OptimizerBase):
 
     kind: Literal["sgd"] = "sgd"
     lr: LearningRate = Field(default=0.1, description=LR)
-    momentum: Beta = Field(default=0.9, description="share of the last update carried on")
-    nesterov: bool = Field(default=False, description="look ahead along the momentum")
+    momentum: Beta = Field(default=0.9, description=MOMENTUM)
+    nesterov: bool = Field(default=False, description=NESTEROV + "; needs momentum above 0")
     weight_decay: Decay = Field(default=0.0, description=DECAY)
     decay_norm_and_bias: bool = Field(default=True, description=DECAY_ALL)
 
@@ -33,7 +43,7 @@ class SGDConfig(OptimizerBase):
 
     @property
     def states(self) -> int:
-        """Tensors kept for each parameter."""
+        """State tensors per parameter."""
         return int(self.momentum > 0)
 
     def build(self, model: nn.Module) -> torch.optim.Optimizer:

@@ -1,4 +1,4 @@
-"""Weight decay pulls all parameters, or all but biases and normalization parameters."""
+"""Weight decay applies to all parameters, or to all but biases and normalization parameters."""
 
 from typing import Any, get_args
 
@@ -39,10 +39,10 @@ def names_of(model: nn.Module, parameters: list[nn.Parameter]) -> set[str]:
     return {name for name, p in model.named_parameters() if any(p is each for each in parameters)}
 
 
-def test_norms_and_biases_are_told_from_weights_whatever_their_axes() -> None:
+def test_norms_and_biases_are_found_whatever_their_axes() -> None:
     model = Wide()
-    spared = names_of(model, list(norms_and_biases(model)))
-    weights = {name for name, _ in model.named_parameters()} - spared
+    excluded = names_of(model, list(norms_and_biases(model)))
+    weights = {name for name, _ in model.named_parameters()} - excluded
     assert weights == {
         "embedding.weight",
         "conv.weight",
@@ -62,15 +62,15 @@ def test_every_parameter_is_in_one_group_and_decays_as_the_config_says(
     groups = config.build(model).param_groups
     listed = [p for group in groups for p in group["params"]]
     assert len(listed) == len(set(listed)) == len(list(model.parameters()))
-    spared = [p for group in groups if group["weight_decay"] == 0 for p in group["params"]]
+    excluded = [p for group in groups if group["weight_decay"] == 0 for p in group["params"]]
     assert {group["weight_decay"] for group in groups} == ({0.25} if all_decay else {0.25, 0.0})
-    assert names_of(model, spared) == (
+    assert names_of(model, excluded) == (
         set() if all_decay else names_of(model, list(norms_and_biases(model)))
     )
 
 
 @pytest.mark.parametrize("kind", DECAYING, ids=lambda kind: kind.__name__)
-def test_without_a_gradient_the_weights_shrink_and_the_spared_stay(kind: type) -> None:
+def test_without_a_gradient_weights_decay_and_excluded_parameters_stay(kind: type) -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(3, 3), nn.LayerNorm(3), nn.Linear(3, 2))
     optimizer = kind(weight_decay=0.5, decay_norm_and_bias=False).build(model)
@@ -107,15 +107,15 @@ def test_an_empty_group_is_left_out(model: nn.Module, counts: list[int]) -> None
     assert [len(group["params"]) for group in groups] == counts
 
 
-def test_our_own_normalizations_are_spared_as_torchs_are() -> None:
+def test_our_own_normalizations_are_excluded_as_torchs_are() -> None:
     problem = Problem("classification", (6,), 3)
     model: Any = MLPConfig(hidden=[4, 4], normalization="layer").build(problem, "cpu")
-    spared = names_of(model, list(norms_and_biases(model)))
-    assert {"norm1.weight", "norm1.bias", "linear1.bias", "output.bias"} <= spared
-    assert not {"linear1.weight", "output.weight"} & spared
+    excluded = names_of(model, list(norms_and_biases(model)))
+    assert {"norm1.weight", "norm1.bias", "linear1.bias", "output.bias"} <= excluded
+    assert not {"linear1.weight", "output.weight"} & excluded
 
 
-def test_muon_decays_its_matrices_whatever_becomes_of_the_rest() -> None:
+def test_muon_always_decays_its_matrices() -> None:
     model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 2))
     groups = MuonConfig(weight_decay=0.3, decay_norm_and_bias=False).build(model).param_groups
     assert [group["weight_decay"] for group in groups] == [0.3, 0.3, 0.0]

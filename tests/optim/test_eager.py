@@ -1,4 +1,4 @@
-"""Optimizers that leave torch's compiler alone take torch's steps."""
+"""Optimizers that do not import torch's compiler take torch's steps."""
 
 import subprocess
 import sys
@@ -58,7 +58,7 @@ def test_steps_and_states_are_those_of_torch(kind: type, options: dict) -> None:
     assert torch.equal(*ended)
 
 
-def test_the_class_keeps_its_name_and_is_made_once() -> None:
+def test_the_class_has_torchs_name_and_is_made_once() -> None:
     assert eager(torch.optim.SGD).__name__ == "SGD"
     assert eager(torch.optim.SGD) is eager(torch.optim.SGD)
 

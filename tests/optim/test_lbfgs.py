@@ -50,14 +50,14 @@ def network() -> nn.Module:
         ),
     ],
 )
-def test_it_takes_the_steps_of_torch(config: LBFGSConfig, options: dict[str, Any]) -> None:
-    model, twin = network(), network()
+def test_it_takes_torchs_steps(config: LBFGSConfig, options: dict[str, Any]) -> None:
+    model, reference_model = network(), network()
     optimizer = config.build(model)
-    reference = torch.optim.LBFGS(twin.parameters(), **options)
-    loss, reference_loss = closure_of(model, optimizer), closure_of(twin, reference)
+    reference = torch.optim.LBFGS(reference_model.parameters(), **options)
+    loss, reference_loss = closure_of(model, optimizer), closure_of(reference_model, reference)
     for _ in range(4):
         assert optimizer.step(loss) == reference.step(reference_loss)
-    for mine, theirs in zip(model.parameters(), twin.parameters(), strict=True):
+    for mine, theirs in zip(model.parameters(), reference_model.parameters(), strict=True):
         assert mine.equal(theirs)
 
 
@@ -73,7 +73,7 @@ def test_it_finds_the_least_squares_solution_of_a_linear_model() -> None:
     torch.testing.assert_close(model.weight.detach(), exact, rtol=1e-3, atol=1e-4)
 
 
-def test_it_keeps_as_many_tensors_as_its_config_says() -> None:
+def test_it_has_as_many_state_tensors_as_its_config_says() -> None:
     model = network()
     config = LBFGSConfig(iterations=4, history=2)
     optimizer = config.build(model)
@@ -81,8 +81,8 @@ def test_it_keeps_as_many_tensors_as_its_config_says() -> None:
     parameters = sum(p.numel() for p in model.parameters())
     entries = optimizer.state[next(model.parameters())].values()
     tensors = [t for e in entries for t in (e if isinstance(e, list) else [e])]
-    kept = [t for t in tensors if isinstance(t, Tensor) and t.numel() == parameters]
-    assert len(kept) == config.states
+    state = [t for t in tensors if isinstance(t, Tensor) and t.numel() == parameters]
+    assert len(state) == config.states
 
 
 @pytest.mark.parametrize("line_search", ["strong_wolfe", None])

@@ -74,21 +74,21 @@ def test_the_hidden_matrices_are_neither_embedding_nor_output_nor_kernel(
         ),
     ],
 )
-def test_it_does_what_torchs_two_do_apart(config: MuonConfig, options: dict[str, Any]) -> None:
-    model, twin = mlp(), mlp()
+def test_it_matches_torchs_muon_and_adamw(config: MuonConfig, options: dict[str, Any]) -> None:
+    model, reference_model = mlp(), mlp()
     optimizer = config.build(model)
-    others = [p for n, p in twin.named_parameters() if n != "0.weight"]
+    others = [p for n, p in reference_model.named_parameters() if n != "0.weight"]
     apart = [
-        torch.optim.Muon([twin[0].weight], **options),
+        torch.optim.Muon([reference_model[0].weight], **options),
         torch.optim.AdamW(others, lr=1e-3, weight_decay=options["weight_decay"], foreach=False),
     ]
     for seed in range(4):
         set_gradients(model, seed)
-        set_gradients(twin, seed)
+        set_gradients(reference_model, seed)
         optimizer.step()
         for each in apart:
             each.step()
-    for mine, theirs in zip(model.parameters(), twin.parameters(), strict=True):
+    for mine, theirs in zip(model.parameters(), reference_model.parameters(), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-6)
 
 
@@ -137,7 +137,7 @@ def test_a_state_dict_restores_both_in_a_new_optimizer() -> None:
     assert restored.state[other[3].bias]["step"].item() == 5
 
 
-def test_zero_grad_and_the_closure_serve_both() -> None:
+def test_zero_grad_and_the_closure_reach_both() -> None:
     model = mlp()
     optimizer = MuonConfig().build(model)
 
@@ -153,7 +153,7 @@ def test_zero_grad_and_the_closure_serve_both() -> None:
     assert all(p in optimizer.state for p in model.parameters())
 
 
-def test_a_state_that_an_optimizer_starts_with_is_kept() -> None:
+def test_the_initial_state_of_an_optimizer_is_preserved() -> None:
     model = mlp()
     weights = [p for p in model.parameters() if p.dim() == 2]
     vectors = [p for p in model.parameters() if p.dim() == 1]

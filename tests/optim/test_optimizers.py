@@ -1,4 +1,4 @@
-"""Every optimizer is torch's with every option, learns, and keeps what it says it keeps."""
+"""Every optimizer matches torch's with every option, learns, and has the state it declares."""
 
 from collections.abc import Callable
 from typing import Any, get_args
@@ -65,25 +65,28 @@ def test_an_optimizer_does_what_torch_does_with_the_same_gradients(
     config: Any, theirs: Callable[..., torch.optim.Optimizer], options: dict[str, Any]
 ) -> None:
     torch.manual_seed(0)
-    model, twin = nn.Linear(5, 3), nn.Linear(5, 3)
-    twin.load_state_dict(model.state_dict())
-    optimizer, reference = config.build(model), theirs(twin.parameters(), **options, **PLAIN)
+    model, reference_model = nn.Linear(5, 3), nn.Linear(5, 3)
+    reference_model.load_state_dict(model.state_dict())
+    optimizer, reference = (
+        config.build(model),
+        theirs(reference_model.parameters(), **options, **PLAIN),
+    )
     generator = torch.Generator().manual_seed(1)
     for step in range(8):  # radam trusts its mean square from the sixth on
         for group in (*optimizer.param_groups, *reference.param_groups):
             group["lr"] = config.lr / (1 + step)
         gradients = gradients_of(model, generator)
-        for each in (model, twin):
+        for each in (model, reference_model):
             for parameter, gradient in zip(each.parameters(), gradients, strict=True):
                 parameter.grad = gradient.clone()
         optimizer.step()
         reference.step()
-    for mine, reference_value in zip(model.parameters(), twin.parameters(), strict=True):
+    for mine, reference_value in zip(model.parameters(), reference_model.parameters(), strict=True):
         torch.testing.assert_close(mine, reference_value, rtol=2e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("config", [*(case[0] for case in CASES), SGDConfig(momentum=0.0)])
-def test_an_optimizer_keeps_as_many_tensors_as_its_config_says(config: Any) -> None:
+def test_an_optimizer_has_as_many_state_tensors_as_its_config_says(config: Any) -> None:
     model = nn.Linear(2, 3)
     optimizer = config.build(model)
     model(torch.ones(1, 2)).sum().backward()
@@ -130,7 +133,7 @@ def test_only_lbfgs_calls_the_model_several_times_in_a_step(kind: type) -> None:
     assert (calls > 1) == kind.searches == (kind is LBFGSConfig)
 
 
-def test_adamw_decays_apart_from_the_gradient_and_adam_does_not() -> None:
+def test_adamw_decouples_weight_decay_and_adam_does_not() -> None:
     updates = []
     for config in (AdamConfig(weight_decay=0.5), AdamWConfig(weight_decay=0.5)):
         model = nn.Linear(1, 1, bias=False)
@@ -147,5 +150,5 @@ def test_nesterov_without_momentum_is_refused() -> None:
         SGDConfig(momentum=0.0, nesterov=True)
 
 
-def test_lbfgs_and_muon_are_all_that_the_comparison_above_leaves_to_files_of_their_own() -> None:
+def test_only_lbfgs_and_muon_are_missing_from_the_comparison_with_torch() -> None:
     assert {type(case[0]) for case in CASES} == set(ALL) - {LBFGSConfig, MuonConfig}

@@ -87,7 +87,7 @@ def test_a_schedule_is_the_curve_of_torch(
     assert ours == pytest.approx(torchs_curve(make, per_step), rel=1e-9, abs=1e-12)
 
 
-def test_constant_stays() -> None:
+def test_constant_is_one() -> None:
     schedule = ConstantConfig().build(100, 10)
     assert {schedule(step) for step in range(100)} == {1.0}
 
@@ -112,13 +112,13 @@ def test_steps_drop_by_epochs() -> None:
     assert [schedule(step) for step in (0, 19, 20, 39, 40)] == pytest.approx([1, 1, 0.1, 0.1, 0.01])
 
 
-def test_milestones_are_epochs_and_rise() -> None:
+def test_milestones_are_epochs_and_increase() -> None:
     schedule = MultistepConfig(milestones=[1, 3], gamma=0.1).build(100, 10)
     assert [schedule(step) for step in (9, 10, 29, 30, 99)] == pytest.approx(
         [1, 0.1, 0.1, 0.01, 0.01]
     )
     for milestones in ([3, 1], [2, 2]):
-        with pytest.raises(ValueError, match="rise"):
+        with pytest.raises(ValueError, match="increase"):
             MultistepConfig(milestones=milestones)
 
 
@@ -132,7 +132,7 @@ def test_cosine_falls_from_one_to_its_end() -> None:
     assert values == sorted(values, reverse=True)
 
 
-def test_a_warm_up_longer_than_the_run_still_ends_nowhere_strange() -> None:
+def test_a_warm_up_longer_than_the_run_still_ends_within_bounds() -> None:
     schedule = CosineConfig(warmup_steps=100).build(10, 10)
     assert [schedule(step) for step in range(10)] == pytest.approx([i / 100 for i in range(1, 11)])
 
@@ -145,7 +145,7 @@ def test_a_warm_up_longer_than_the_run_still_ends_nowhere_strange() -> None:
     total=st.integers(1, 300),
     warmup=st.integers(0, 40),
 )
-def test_a_cycle_rises_and_falls_once_between_its_ends_without_a_leap(
+def test_a_cycle_rises_and_falls_once_between_its_ends_without_a_jump(
     rise: float, initial: float, final: float, shape: Any, total: int, warmup: int
 ) -> None:
     config = OneCycleConfig(
@@ -180,7 +180,7 @@ def test_a_cycle_rises_and_falls_once_between_its_ends_without_a_leap(
     warmup=st.integers(0, 50),
     step=st.integers(0, 600),
 )
-def test_every_schedule_stays_between_nothing_and_the_full_rate(
+def test_every_schedule_stays_between_zero_and_the_full_rate(
     kind: type, total: int, per_epoch: int, warmup: int, step: int
 ) -> None:
     schedule: Schedule = kind(warmup_steps=warmup).build(total, per_epoch)
@@ -190,7 +190,7 @@ def test_every_schedule_stays_between_nothing_and_the_full_rate(
         assert schedule(step) <= (step + 1) / warmup
 
 
-def told(schedule: Plateau, losses: list[float]) -> list[float]:
+def factors_after(schedule: Plateau, losses: list[float]) -> list[float]:
     factors = []
     for loss in losses:
         schedule.observe(loss)
@@ -221,35 +221,44 @@ def test_a_plateau_drops_when_torchs_does(
         assert ours(0) == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-12)
 
 
-def test_a_plateau_bears_as_many_bad_losses_as_its_patience() -> None:
+def test_a_plateau_drops_after_more_bad_losses_than_its_patience() -> None:
     schedule = PlateauConfig(factor=0.5, patience=2, threshold=0.1, minimum=0.2).build(100, 10)
-    assert told(schedule, [1.0, 0.95, 0.91, 0.92]) == [1, 1, 1, 0.5]  # none is 10 % below the best
-    assert told(schedule, [0.5, 0.6, 0.6, 0.6]) == [0.5, 0.5, 0.5, 0.25]
-    assert told(schedule, [nan, nan, inf]) == [0.25, 0.25, 0.2]  # and not below the minimum
-    assert told(schedule, [-1.0, -1.05, -1.05, -1.05]) == [0.2] * 4
+    assert factors_after(schedule, [1.0, 0.95, 0.91, 0.92]) == [
+        1,
+        1,
+        1,
+        0.5,
+    ]  # none is 10 % below the best
+    assert factors_after(schedule, [0.5, 0.6, 0.6, 0.6]) == [0.5, 0.5, 0.5, 0.25]
+    assert factors_after(schedule, [nan, nan, inf]) == [
+        0.25,
+        0.25,
+        0.2,
+    ]  # and not below the minimum
+    assert factors_after(schedule, [-1.0, -1.05, -1.05, -1.05]) == [0.2] * 4
     assert schedule.state() == {"share": 0.2, "best": -1.0, "bad": 0}
 
 
 def test_a_plateau_starts_with_no_best_loss_also_after_nan() -> None:
     schedule = PlateauConfig(patience=0, factor=0.5).build(100, 10)
     assert schedule(0) == 1
-    assert told(schedule, [nan, 1e9, 1e8]) == [0.5, 0.5, 0.5]
+    assert factors_after(schedule, [nan, 1e9, 1e8]) == [0.5, 0.5, 0.5]
 
 
 def test_a_plateau_warms_up_too() -> None:
     schedule = PlateauConfig(patience=0, factor=0.5, warmup_steps=2).build(100, 10)
-    told(schedule, [1.0, 2.0])
+    factors_after(schedule, [1.0, 2.0])
     assert [schedule(step) for step in range(3)] == [0.25, 0.5, 0.5]
 
 
 @given(losses=st.lists(st.floats(0, 1), max_size=20), cut=st.integers(0, 20))
-def test_a_restored_plateau_goes_on_as_if_never_stopped(losses: list[float], cut: int) -> None:
+def test_a_restored_plateau_resumes_as_if_never_stopped(losses: list[float], cut: int) -> None:
     config = PlateauConfig(patience=1, factor=0.5)
     whole, first, second = (config.build(100, 10) for _ in range(3))
-    told(first, losses[:cut])
+    factors_after(first, losses[:cut])
     second.restore(json.loads(json.dumps(first.state(), allow_nan=False)))
-    told(whole, losses[:cut])
-    assert told(second, losses[cut:]) == told(whole, losses[cut:])
+    factors_after(whole, losses[:cut])
+    assert factors_after(second, losses[cut:]) == factors_after(whole, losses[cut:])
     assert second.state() == whole.state()
 
 
