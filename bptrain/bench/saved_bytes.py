@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from bptrain import nn
-from bptrain.models.summary import KeptBytes
+from bptrain.models.summary import SavedBytes
 from bptrain.nn.to_torch import torch_class
 
 Shape = tuple[int, ...]
@@ -40,7 +40,7 @@ class Layer:
     def saved_bytes(self, kind: type[torch.nn.Module]) -> int:
         """Return the bytes that a forward pass saves, inputs included, parameters not."""
         module, inputs = self.call(kind)
-        with KeptBytes(module) as saved:
+        with SavedBytes(module) as saved:
             output = module(*inputs)
             counted = saved.take()
         del output

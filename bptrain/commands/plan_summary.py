@@ -13,7 +13,13 @@ from bptrain.train.memory import available_bytes
 def print_plan(plan: Plan, console: Console) -> None:
     """Print the layers, the memory of a training step, the data and the length of the run."""
     rows = [
-        [layer.name, layer.kind, _shape(layer), f"{layer.parameters:,}", in_words(layer.kept_bytes)]
+        [
+            layer.name,
+            layer.kind,
+            _shape(layer),
+            f"{layer.parameters:,}",
+            in_words(layer.saved_bytes),
+        ]
         for layer in plan.layers
     ]
     columns = ["layer", "kind", "output shape", "parameters", "kept for backward"]

@@ -1,4 +1,4 @@
-"""Models: each config class stands beside what it builds."""
+"""Models: each config class is in the module of the model it builds."""
 
 from typing import Annotated
 

@@ -1,7 +1,7 @@
-"""Layers put together from their list, each fitted to what the one before it returns.
+"""Build the layers of a config's list, each for the output shape of the one before it.
 
-Each layer is built on the meta device too, where a forward pass costs nothing. So sizes that were
-left out are known, and a layer that does not fit is named with its place in the config.
+Each layer is built on the meta device too, where a forward pass costs nothing. Its output shape
+gives the sizes that the config omits, and an error names the key of a layer that does not fit.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,12 +17,12 @@ from bptrain.errors import ConfigKeyError, shorten
 from bptrain.models.layer_list import ConcatConfig, ResidualConfig, named_layer
 from bptrain.models.layer_table import INFERRED, LAYERS, VOCABULARY, arguments_of, takes_device
 
-SAMPLES = 2  # of the example that is passed on: with one, batch normalisation has no spread
+SAMPLES = 2  # of the example batch: batch normalization has no variance with one
 CONVOLUTIONS: dict[int, type[torch.nn.Module]] = {
     1: nn.Conv1d,
     2: nn.Conv2d,
     3: nn.Conv3d,
-}  # by the axes behind the channels
+}  # by the number of axes after the channels
 
 Key = tuple[str | int, ...]
 Make = Callable[[torch.device | str], torch.nn.Module]
@@ -43,30 +43,30 @@ class Residual(torch.nn.Module):
 
 
 class Branches(torch.nn.Module):
-    """The outputs of several branches on one input, side by side along `dim`."""
+    """The outputs of several branches on one input, concatenated along `dim`."""
 
     def __init__(self, branches: list[torch.nn.Module], dim: int) -> None:
         super().__init__()
         self.branches, self.concat = torch.nn.ModuleList(branches), nn.Concat(dim)
 
     def forward(self, input: Tensor) -> Tensor:
-        """Return the outputs as one."""
+        """Return the concatenated outputs."""
         output: Tensor = self.concat(*(branch(input) for branch in self.branches))
         return output
 
 
 @dataclass(frozen=True)
 class Assembly:
-    """Builds layers on a device, and follows an example through them on meta.
+    """Builds layers on a device, and runs an example batch through copies on meta.
 
-    vocabulary  of the inputs, 0 where they are no tokens
+    vocabulary  size of the inputs' vocabulary, 0 where they are not tokens
     """
 
     device: torch.device | str
     vocabulary: int
 
     def chain(self, layers: list[Any], x: Tensor, key: Key) -> tuple[torch.nn.Sequential, Tensor]:
-        """Return the layers one behind the other, and what they make of x."""
+        """Return the layers in sequence, and their output for x."""
         modules = torch.nn.Sequential()
         for number, layer in enumerate(layers):
             module, x = self.layer(layer, x, (*key, number))
@@ -74,7 +74,7 @@ class Assembly:
         return modules, x
 
     def layer(self, layer: Any, x: Tensor, key: Key) -> tuple[torch.nn.Module, Tensor]:
-        """Return the module of one entry of a list, and what it makes of x."""
+        """Return the module of one entry of a list, and its output for x."""
         if isinstance(layer, ResidualConfig):
             return self._residual(layer, x, key)
         if isinstance(layer, ConcatConfig):
@@ -84,13 +84,13 @@ class Assembly:
         return self._fitted(name, partial(_made, name, options), (x,), key)
 
     def _completed(self, name: str, given: dict[str, Any], x: Tensor) -> dict[str, Any]:
-        """Return the arguments, and those that were left out and the input tells."""
+        """Return the arguments, completed by those that are inferred from the input."""
         arguments = arguments_of(name)
-        told = {key: x.shape[axis] for key, axis in INFERRED.items() if key in arguments}
+        inferred = {key: x.shape[axis] for key, axis in INFERRED.items() if key in arguments}
         if VOCABULARY in arguments and self.vocabulary:
-            told[VOCABULARY] = self.vocabulary
+            inferred[VOCABULARY] = self.vocabulary
         values = {key: tuple(v) if isinstance(v, list) else v for key, v in given.items()}
-        return told | values
+        return inferred | values
 
     def _residual(
         self, config: ResidualConfig, x: Tensor, key: Key
@@ -98,12 +98,12 @@ class Assembly:
         branch, output = self.chain(config.residual, x, (*key, "residual"))
         if output.shape == x.shape:
             return Residual(branch, None), output
-        shapes = f"{in_words(x.shape)}, and the branch {in_words(output.shape)}"
+        shapes = f"{shape_text(x.shape)}, and the branch {shape_text(output.shape)}"
         if not config.projection:
             raise ConfigKeyError(
                 (*key, "residual"),
                 f"the input is {shapes}: they cannot be added",
-                hint="projection: true beside residual, or layers that keep the shape",
+                hint="projection: true next to residual, or layers that keep the shape",
             )
         make = _projection(branch, x, output)
         at = (*key, "projection")
@@ -111,7 +111,7 @@ class Assembly:
         if projected.shape != output.shape:
             raise ConfigKeyError(
                 at,
-                f"the projection returns {in_words(projected.shape)} for {shapes}",
+                f"the projection returns {shape_text(projected.shape)} for {shapes}",
                 hint="padding and strides in the branch that divide the size evenly",
             )
         return Residual(branch, projection), output
@@ -128,21 +128,21 @@ class Assembly:
     def _fitted(
         self, name: str, make: Make, inputs: tuple[Tensor, ...], key: Key
     ) -> tuple[torch.nn.Module, Tensor]:
-        """Return the module on the device, and what its twin on meta makes of the inputs."""
-        shapes = " and ".join(in_words(each.shape) for each in inputs)
-        doing = "has unfit arguments"
+        """Return the module on the device, and the output of its copy on meta for the inputs."""
+        shapes = " and ".join(shape_text(each.shape) for each in inputs)
+        doing = "has invalid arguments"
         try:
-            twin = make("meta")
+            on_meta = make("meta")
             doing = f"does not fit an input {shapes}"
             with torch.no_grad():
-                output = twin(*inputs)
-        except Exception as error:  # whatever torch has against these arguments or this input
+                output = on_meta(*inputs)
+        except Exception as error:  # torch raises many types for invalid arguments and inputs
             why = shorten(str(error)) or type(error).__name__
             raise ConfigKeyError(key, f"{name} {doing}", why) from error
         if not isinstance(output, Tensor):
             raise ConfigKeyError(key, f"{name} returns several tensors", "the next layer takes one")
         if 0 in output.shape:
-            raise ConfigKeyError(key, f"{name} leaves nothing of an input {shapes}")
+            raise ConfigKeyError(key, f"{name} has an empty output for an input {shapes}")
         return make(self.device), output
 
 
@@ -151,7 +151,10 @@ def _made(name: str, options: dict[str, Any], device: torch.device | str) -> tor
 
 
 def _projection(branch: torch.nn.Module, x: Tensor, output: Tensor) -> Make:
-    """Return what makes x the shape of a branch's output: a convolution if the branch has one."""
+    """Return the constructor of a layer from x's shape to the branch's output shape.
+
+    It is a convolution if the branch has one, else linear.
+    """
     kinds = tuple(CONVOLUTIONS.values())
     convolves = any(isinstance(each, kinds) for each in branch.modules())
     if convolves and x.dim() == output.dim() and x.dim() - 2 in CONVOLUTIONS:
@@ -162,6 +165,6 @@ def _projection(branch: torch.nn.Module, x: Tensor, output: Tensor) -> Make:
     return lambda device: nn.Linear(x.shape[-1], output.shape[-1], device=device)
 
 
-def in_words(shape: Sequence[int]) -> str:
-    """Return the shape of a batch, such as [N, 16, 4, 4]."""
+def shape_text(shape: Sequence[int]) -> str:
+    """Return the shape of a batch as text such as [N, 16, 4, 4]."""
     return f"[{', '.join(['N', *map(str, shape[1:])])}]"

@@ -1,4 +1,4 @@
-"""Convolution networks: stages of one's own, or a known architecture by its name."""
+"""Convolutional networks: stages given in the config, or a known architecture by its name."""
 
 from dataclasses import replace
 from math import prod
@@ -14,7 +14,7 @@ from bptrain.models.activations import Activation
 from bptrain.models.convolution import LINE, PLANE, Layers, Normalization, Style
 from bptrain.models.initialization import Initialization, initialize
 from bptrain.models.resnet import PLANS, Stem, cifar_plan, resnet, zero_last_norms
-from bptrain.models.stages import STAGES, Head, StageConfig, features, head, in_words
+from bptrain.models.stages import STAGES, Head, StageConfig, features, head, size_text
 from bptrain.problem import Problem
 
 Preset = Literal["lenet", "vgg11", "vgg16", "resnet", "resnet18", "resnet34", "resnet50"]
@@ -46,65 +46,95 @@ class SequenceCNN(CNN):
 
 
 class CNNConfig(StrictConfig):
-    """A convolution network."""
+    """A convolutional network."""
 
     kind: Literal["cnn"] = "cnn"
     preset: Preset | None = Field(
-        default=None, description="a known architecture in place of stages"
+        default=None,
+        description="known architecture to use instead of stages; resnet is the CIFAR network, "
+        "whose size depth sets",
     )
     stages: Annotated[list[StageConfig], Field(min_length=1, max_length=32)] | None = Field(
-        default=None, description="blocks of each size, from the image on; null: 2 x 32 and 2 x 64"
+        default=None,
+        description="stages of the network in order, from the input on, each with its channels "
+        "and blocks. By default (null) two stages of two blocks, with 32 and 64 channels",
     )
     width: float = Field(
-        default=1.0, ge=0.01, le=64, description="factor on the channels of every layer"
+        default=1.0,
+        ge=0.01,
+        le=64,
+        description="multiplier of the channels of every layer; below 1 for a smaller model",
     )
     depth: int | None = Field(
-        default=None, ge=8, le=1202, description="layers of preset resnet, 6n + 2; null is 20"
+        default=None,
+        ge=8,
+        le=1202,
+        description="preset resnet only: number of layers, 6n + 2; null is 20",
     )
     stem: Stem | None = Field(
-        default=None, description="of resnet18 to 50: cifar does not shrink; null is imagenet"
+        default=None,
+        description="presets resnet18 to resnet50: imagenet first reduces height and "
+        "width to a quarter; cifar keeps the size, for small images. null is imagenet",
     )
     normalization: Normalization | None = Field(
-        default=None, description="behind each convolution; null is batch, in lenet none"
+        default=None,
+        description="normalization after each convolution; null is batch, except none in lenet. "
+        "group does not depend on the batch size",
     )
-    activation: Activation | None = Field(default=None, description="null is relu, in lenet tanh")
+    activation: Activation | None = Field(
+        default=None,
+        description="activation function after each convolution; null is relu, except tanh in "
+        "lenet",
+    )
     head: Head | None = Field(
         default=None,
-        description="the mean over all places, or all of them; null is pool, in lenet flatten",
+        description="how features become a vector: pool is global average pooling, flatten uses "
+        "every position. null is pool, except flatten in lenet",
     )
     hidden: list[Annotated[int, Field(ge=1, le=1_048_576)]] | None = Field(
         default=None,
         max_length=32,
-        description="units of linear layers in the head; null is none, in lenet 120, 84",
+        description="units of the linear layers before the output layer; null is none, except "
+        "[120, 84] in lenet",
     )
     dropout: float = Field(
-        default=0.0, ge=0, lt=1, description="share of the output layer's inputs silenced"
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="probability that dropout zeroes an input of the output layer in training; 0 "
+        "is no dropout",
     )
     zero_init_residual: bool = Field(
-        default=False, description="start each residual block as its shortcut"
+        default=False,
+        description="resnets only: initialize the last normalization weight of each residual "
+        "block with 0, so that each block starts as its shortcut",
     )
     init: Initialization = Field(
-        default="default", description="how the starting weights are drawn"
+        default="default",
+        description="initialization scheme of the linear and convolution weights; default is "
+        "torch.nn's own. kaiming suits relu, xavier tanh and sigmoid, lecun_normal selu",
     )
 
     @model_validator(mode="after")
     def _options_fit_the_preset(self) -> "CNNConfig":
         for name, presets in BELONGS_TO.items():
             if getattr(self, name) not in (None, False) and self.preset not in presets:
-                named = ", ".join("no preset" if each is None else each for each in presets)
-                raise ValueError(f"{name} goes with {named}; preset is {self.preset or 'null'}")
+                allowed = " or ".join("null" if each is None else each for each in presets)
+                raise ValueError(
+                    f"{name} needs preset {allowed}; preset is {self.preset or 'null'}"
+                )
         if self.depth is not None and self.depth % 6 != 2:
             below = (self.depth - 2) // 6 * 6 + 2
-            raise ValueError(f"depth is 6n + 2: {below} or {below + 6}, not {self.depth}")
+            raise ValueError(f"depth must be 6n + 2: {below} or {below + 6}, not {self.depth}")
         if self.zero_init_residual and self.normalization == "none":
-            raise ValueError("zero_init_residual needs a normalization: it starts that at 0")
+            raise ValueError("zero_init_residual needs a normalization, whose weight it sets to 0")
         return self
 
     def build(self, problem: Problem, device: torch.device | str) -> torch.nn.Module:
         """Return the model for a problem; torch's generator draws the weights.
 
-        Raises UsageError for what is neither images [C, H, W] nor sequences [T, F] of one length,
-        and for images too small for the stages.
+        Raises UsageError for samples that are neither images [C, H, W] nor sequences [T, F] of one
+        length, and for images too small for the stages.
         """
         _refuse_other_problems(problem)
         is_lenet = self.preset == "lenet"
@@ -137,7 +167,7 @@ class CNNConfig(StrictConfig):
                 raise
             raise ConfigKeyError(
                 ("model", "preset"),
-                f"{self.preset} halves too often for inputs of {in_words(size)}",
+                f"{self.preset} halves its input too often for inputs of {size_text(size)}",
                 error.why,
                 "model.preset=resnet, which takes any size, or model.stages",
             ) from error
@@ -172,13 +202,13 @@ def _refuse_other_problems(problem: Problem) -> None:
     if problem.vocabulary or problem.output_kind.per != "sample":
         raise UsageError(
             f"a cnn cannot solve this {problem.task} problem",
-            "it reads numbers, not tokens, and answers once for each sample",
+            "it reads numbers, not tokens, and has one output vector for each sample",
             "model.kind=rnn",
         )
     if problem.varies:
         raise UsageError(
             "a cnn cannot read sequences that differ in length",
-            "their padding would be convolved with them, and change what it answers",
+            "their padding would be convolved too, and change the outputs",
             "model.kind=rnn, or data of one length",
         )
     if len(problem.input_shape) != (2 if problem.is_sequence else 3):

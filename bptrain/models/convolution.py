@@ -1,4 +1,4 @@
-"""What all convolution layers of a model share: their dimensions, normalisation and activation."""
+"""Style of all convolution layers of a model: dimensions, normalization and activation."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from bptrain.models.activations import ACTIVATIONS, Activation
 Normalization = Literal["batch", "group", "none"]
 Layers = dict[str, torch.nn.Module]  # by name, in the order of the forward pass
 
-GROUPS = 32  # of group normalisation, or as many as divide both this and the channels: Wu, He 2018
+GROUPS = 32  # of group normalization, or the gcd of this and the channels: Wu and He 2018
 
 
 @dataclass(frozen=True)
 class Dimensions:
-    """The layers for inputs of so many axes besides batch and channels."""
+    """The layers for inputs with one or two axes besides batch and channels."""
 
     conv: Callable[..., torch.nn.Module]
     batch_norm: Callable[..., torch.nn.Module]
@@ -33,7 +33,7 @@ PLANE = Dimensions(nn.Conv2d, nn.BatchNorm2d, nn.MaxPool2d, nn.AvgPool2d, nn.Ada
 
 @dataclass(frozen=True)
 class Style:
-    """How a model's convolutions look, whatever their sizes."""
+    """What all convolutions of a model have in common, whatever their sizes."""
 
     dimensions: Dimensions
     normalization: Normalization
@@ -43,9 +43,9 @@ class Style:
     def conv(
         self, inputs: int, outputs: int, kernel: int, stride: int = 1, padding: int | None = None
     ) -> torch.nn.Module:
-        """Return a convolution, by default padded so that a stride of 1 keeps an input's size.
+        """Return a convolution, by default padded so that stride 1 keeps the input's size.
 
-        It has a bias where no normalisation with one of its own comes behind it.
+        It has a bias only where no normalization, which has its own, comes after it.
         """
         return self.dimensions.conv(
             inputs,
@@ -58,7 +58,7 @@ class Style:
         )
 
     def norm(self, name: str, channels: int) -> Layers:
-        """Return the normalisation under this name; nothing if there is none."""
+        """Return the normalization under this name; {} if there is none."""
         match self.normalization:
             case "batch":
                 return {name: self.dimensions.batch_norm(channels, device=self.device)}

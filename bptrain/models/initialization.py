@@ -1,4 +1,4 @@
-"""Starting weights by name, each chosen so that the signal neither fades nor grows with depth."""
+"""Initial weights by scheme, each of which keeps the variance of activations over depth."""
 
 from math import sqrt
 from typing import Any, Literal, cast
@@ -13,42 +13,42 @@ Initialization = Literal[
     "xavier_uniform", "orthogonal", "lecun_normal",
 ]  # fmt: skip
 
-TORCHS_GAINS = {"relu", "leaky_relu", "tanh", "sigmoid", "selu"}  # what calculate_gain knows
+TORCHS_GAINS = {"relu", "leaky_relu", "tanh", "sigmoid", "selu"}  # of nn.init.calculate_gain
 SMOOTH_RELUS = {"gelu", "silu", "mish", "hardswish"}
 
 
 def initialize(model: nn.Module, scheme: Initialization, activation: Activation | None) -> None:
-    """Draw the weights of each linear and convolution layer anew, its biases 0.
+    """Draw the weights of each linear and convolution layer again, and set its biases to 0.
 
-    default          torch.nn's own draw stays as it is
+    default          torch.nn's own initialization is left as it is
     kaiming_normal   N(0, g^2 / fan_in), g the gain of the activation: He et al. 2015; `kaiming` too
-    kaiming_uniform  the same spread, evenly: U(-a, a), a = g sqrt(3 / fan_in)
+    kaiming_uniform  the same std, uniform: U(-a, a), a = g sqrt(3 / fan_in)
     xavier_uniform   U(-a, a), a = g sqrt(6 / (fan_in + fan_out)): Glorot and Bengio 2010,
                      equation 16; `xavier` too
-    xavier_normal    the same spread, normally: N(0, 2 g^2 / (fan_in + fan_out))
+    xavier_normal    the same std, normal: N(0, 2 g^2 / (fan_in + fan_out))
     orthogonal       g times a matrix [O, rest] of orthonormal rows or columns: Saxe et al. 2014
-    lecun_normal     N(0, 1 / fan_in), what selu is derived for: Klambauer et al. 2017
+    lecun_normal     N(0, 1 / fan_in), which selu assumes: Klambauer et al. 2017
 
-    activation  what stands behind the layers; None for nothing, a gain of 1
+    activation  the one after the layers; None for a gain of 1
     """
     if scheme == "default":
         return
     gain = 1.0 if activation is None else gain_of(activation)
     for layer in model.modules():
         if isinstance(layer, (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)):
-            if not layer.weight.is_meta:  # only its shape will be read: nothing need be drawn
+            if not layer.weight.is_meta:  # only its shape is read
                 _draw(layer.weight, scheme, gain)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
 
 
 def gain_of(activation: Activation) -> float:
-    """Return by how much weights must be larger for the activation to pass the signal on.
+    """Return the factor on the weights that keeps the mean square through an activation.
 
-    torch's value where it has one. Elsewhere 1 / sqrt(E f(z)^2), z ~ N(0, 1), by which torch's
-    sqrt(2) of relu is derived too: the outputs' mean square, times g^2, is again 1. For gelu and
-    its like that would be 1.49 to 1.74, but a large signal they pass on as relu does, and more than
-    its gain would blow that up from layer to layer: they have relu's.
+    torch's value where it has one. Elsewhere g = 1 / sqrt(E f(z)^2), z ~ N(0, 1): the outputs' mean
+    square times g^2 is again 1, and relu's g is torch's sqrt(2). For gelu, silu, mish and hardswish
+    g would be 1.49 to 1.74. But they approach relu for large inputs, which any gain above relu's
+    would amplify from layer to layer: they get relu's gain.
     """
     if activation in SMOOTH_RELUS:
         activation = "relu"

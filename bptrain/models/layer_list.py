@@ -1,7 +1,7 @@
-"""Layers as a config lists them: names of torch.nn and plain values, checked as they are read.
+"""Lists of layers in a config: names of torch.nn and plain values, checked as they are read.
 
-A name is a key of `LAYERS` and nothing else, a value is a number, a word or a list of numbers:
-there is no way from a config to any other code.
+A name must be a key of `LAYERS`, and a value a number, a text or a list of numbers: a config
+cannot run any other code.
 """
 
 from difflib import get_close_matches
@@ -15,14 +15,16 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from bptrain.config import StrictConfig
 from bptrain.models.layer_table import LAYERS, arguments_of, required
 
-HOW = "a layer is its name, {name: {argument: value}}, {residual: [...]} or {concat: [[...], ...]}"
+EXPECTED_FORMS = (
+    "a layer is its name, {name: {argument: value}}, {residual: [...]} or {concat: [[...], ...]}"
+)
 LONGEST = 1000  # layers of one list
 
 
 def read_layer(value: object) -> object:
     """Return an entry of a list of layers as it is, or a residual or concat section from it.
 
-    Raises ValidationError with all that is wrong, each at its own key.
+    Raises ValidationError with every error, each at its own key.
     """
     if isinstance(value, (ResidualConfig, ConcatConfig)):
         return value
@@ -43,13 +45,12 @@ def read_layer(value: object) -> object:
 def named_layer(value: object) -> tuple[str, dict[str, Any]]:
     """Return the name of a layer's class and the arguments that are given.
 
-    A value in place of arguments stands for the first one that cannot be left out, or else for
-    the first.
+    A single value in place of arguments is the first required argument, or else the first one.
     """
     if isinstance(value, str):
         return value, {}
     if not (isinstance(value, dict) and len(value) == 1):
-        _refuse([((), HOW, "")])
+        _refuse([((), EXPECTED_FORMS, "")])
     [(name, given)] = value.items()
     if given is None or isinstance(given, dict) or name not in LAYERS:
         return name, given if isinstance(given, dict) else {}
@@ -59,7 +60,7 @@ def named_layer(value: object) -> tuple[str, dict[str, Any]]:
 
 
 def _wrong_arguments(name: str, given: dict[str, Any]) -> list[tuple[tuple[str, ...], str, str]]:
-    """Return what is wrong with the arguments of a layer: where, why and what was meant."""
+    """Return the errors in the arguments of a layer: key, message and likely intended key."""
     arguments = arguments_of(name)
     known = ", ".join(arguments) or "none"
     wrong: list[tuple[tuple[str, ...], str, str]] = []
@@ -68,7 +69,7 @@ def _wrong_arguments(name: str, given: dict[str, Any]) -> list[tuple[tuple[str, 
             why = f"{name} has no such argument; its arguments: {known}"
             wrong.append(((name, key), why, nearest(key, list(arguments))))
         elif expected := _expected(arguments[key], value):
-            wrong.append(((name, key), f"{key} of {name} is {expected}", ""))
+            wrong.append(((name, key), f"{key} of {name} must be {expected}", ""))
     missing = [key for key in required(arguments) if key not in given]
     if missing and not wrong:
         wrong.append(((name,), f"{name} needs {', '.join(missing)}", ""))
@@ -76,7 +77,7 @@ def _wrong_arguments(name: str, given: dict[str, Any]) -> list[tuple[tuple[str, 
 
 
 def _expected(argument: Parameter, value: object) -> str:
-    """Return in words what torch's annotation lets an argument be, if `value` is not that.
+    """Return a description of the types that torch's annotation allows, "" if `value` has one.
 
     Strict, because torch is not: the text "no" would count as true.
     """
@@ -89,12 +90,12 @@ def _expected(argument: Parameter, value: object) -> str:
         "a whole number": "int" in annotation,
         "a list of numbers": any(each in annotation for each in ("tuple", "list")),
     }
-    allowed = [words for words, is_allowed in kinds.items() if is_allowed]
-    return "" if any(_is(value, words, allowed) for words in allowed) else " or ".join(allowed)
+    allowed = [kind for kind, is_allowed in kinds.items() if is_allowed]
+    return "" if any(_is(value, kind, allowed) for kind in allowed) else " or ".join(allowed)
 
 
-def _is(value: object, words: str, allowed: list[str]) -> bool:
-    match words:
+def _is(value: object, kind: str, allowed: list[str]) -> bool:
+    match kind:
         case "true or false":
             return isinstance(value, bool)
         case "text":
@@ -112,14 +113,14 @@ def _is(value: object, words: str, allowed: list[str]) -> bool:
 
 
 def nearest(word: str, choices: list[str]) -> str:
-    """Return the choice that looks most like the word, whatever their capitals, or ""."""
+    """Return the choice most similar to the word, ignoring case, or ""."""
     by_lower = {choice.lower(): choice for choice in choices}
     found = get_close_matches(str(word).lower(), list(by_lower), n=1)
     return by_lower[found[0]] if found else ""
 
 
 def _refuse(wrong: list[tuple[tuple[str, ...], str, str]]) -> NoReturn:
-    """Raise what is wrong, each at its key; pydantic puts the key of the list in front."""
+    """Raise the errors, each at its key; pydantic prepends the key of the list."""
     raise ValidationError.from_exception_data(
         "layer",
         [
@@ -154,17 +155,26 @@ LayerList: TypeAlias = Annotated[list[Layer], Field(min_length=1, max_length=LON
 class ResidualConfig(StrictConfig):
     """Layers whose output is added to their input."""
 
-    residual: LayerList = Field(description="the layers of the branch")
+    residual: LayerList = Field(
+        description="layers of the branch, whose output is added to its input"
+    )
     projection: bool = Field(
         default=False,
-        description="a Linear or a convolution of 1 on the skip connection, if shapes differ",
+        description="put a linear layer or a convolution of kernel size 1 on the skip connection, "
+        "if the branch changes the shape",
     )
 
 
 class ConcatConfig(StrictConfig):
-    """Several lists of layers on one input, their outputs side by side."""
+    """Several lists of layers on one input, their outputs concatenated."""
 
     concat: Annotated[list[LayerList], Field(min_length=1, max_length=64)] = Field(
-        description="the layers of each branch; [Flatten] and such, at least one layer each"
+        description="layers of each branch; all branches read the same input, and each has at "
+        "least one layer"
     )
-    dim: int = Field(default=1, ge=-8, le=8, description="the axis along which they are put")
+    dim: int = Field(
+        default=1,
+        ge=-8,
+        le=8,
+        description="axis along which the outputs are concatenated; the default 1 is the channels",
+    )

@@ -1,4 +1,4 @@
-"""The layers that a config may name, under torch.nn's names, and what of them is inferred."""
+"""The layers that a config may name, by torch.nn's names, and their inferred arguments."""
 
 import inspect
 
@@ -37,7 +37,7 @@ LAYERS: dict[str, type[torch.nn.Module]] = {
     "LogSigmoid": nn.LogSigmoid,
     "Softmax": nn.Softmax,
     "LogSoftmax": nn.LogSoftmax,
-    # normalisation
+    # normalization
     "BatchNorm1d": nn.BatchNorm1d,
     "BatchNorm2d": nn.BatchNorm2d,
     "BatchNorm3d": nn.BatchNorm3d,
@@ -68,7 +68,7 @@ LAYERS: dict[str, type[torch.nn.Module]] = {
     "Unflatten": nn.Unflatten,
 }
 
-# arguments that may be left out, and the axis of the layer's input [N, ...] whose size they are
+# arguments that may be omitted: each is the size of this axis of the layer's input [N, ...]
 INFERRED = {
     "in_features": -1,
     "in_channels": 1,
@@ -76,15 +76,15 @@ INFERRED = {
     "num_channels": 1,
     "normalized_shape": -1,
 }
-VOCABULARY = "num_embeddings"  # may be left out too: the problem knows it
+VOCABULARY = "num_embeddings"  # may be omitted too: the size of the problem's vocabulary
 
-_NOT_FOR_CONFIGS = {"device", "dtype"}  # the experiment's own
+_NOT_FOR_CONFIGS = {"device", "dtype"}  # set by the experiment
 
 Arguments = dict[str, inspect.Parameter]
 
 
 def arguments_of(name: str) -> Arguments:
-    """Return the arguments of a layer that a config may give, by name and in their order."""
+    """Return the arguments of a layer that a config may give, by name and in order."""
     parameters = inspect.signature(LAYERS[name]).parameters
     return {
         name: each
@@ -96,7 +96,7 @@ def arguments_of(name: str) -> Arguments:
 
 
 def required(arguments: Arguments) -> list[str]:
-    """Return the arguments that cannot be left out."""
+    """Return the names of the required arguments."""
     return [
         name
         for name, each in arguments.items()
@@ -105,5 +105,5 @@ def required(arguments: Arguments) -> list[str]:
 
 
 def takes_device(name: str) -> bool:
-    """Tell whether a layer has tensors of its own, to be made on a device."""
+    """Return whether a layer's constructor takes a device."""
     return "device" in inspect.signature(LAYERS[name]).parameters

@@ -1,8 +1,8 @@
-"""Sequences of different lengths: walked without their padding, and laid out again afterwards.
+"""Pack sequences of different lengths, and pad the outputs again.
 
-Steps that are padding are left out, in the order of torch's PackedSequence: a network in reverse
-then begins at each sequence's own end, and no padded step is computed. Both ways are lookups in a
-table of rows, whose backward pass `bptrain.ops.embedding` has.
+Packed rows are in the order of torch's PackedSequence, without padding: the reverse direction then
+begins at each sequence's own end, and no padded step is computed. Packing and unpacking are
+lookups in a table of rows, by `bptrain.ops.embedding` and its backward pass.
 """
 
 import torch
@@ -16,10 +16,10 @@ from bptrain.ops.max_pool import max_pool1d
 
 
 class Packing:
-    """Where the steps of sequences of `lengths` [B], padded to `steps`, stand when packed.
+    """Positions of the steps of sequences of `lengths` [B], padded to `steps`, when packed.
 
-    lengths lie on the CPU or are copied there, the one wait for the device: the walk over time is
-    a loop in Python. Raises ValueError for a sequence without steps, or with more than there are.
+    lengths are on the CPU or are copied there, which is the only sync point: the scan over time
+    is a loop in Python. Raises ValueError for a sequence of no steps, or of more than `steps`.
     """
 
     def __init__(self, lengths: Tensor, steps: int, device: torch.device) -> None:
@@ -28,22 +28,22 @@ class Packing:
             raise ValueError(f"lengths are {lengths.tolist()}, expected 1 to {steps}")
         order = lengths.argsort(descending=True, stable=True)  # the longest sequence first
         running = torch.arange(int(lengths.max())).unsqueeze(1) < lengths[order]  # [T, B]
-        step, place = running.nonzero(as_tuple=True)
-        rows = order[place] * steps + step
-        places = torch.full((len(lengths) * steps,), len(rows))
-        places[rows] = torch.arange(len(rows))
-        self.batch_sizes = running.sum(1)  # stays on the CPU
+        step, position = running.nonzero(as_tuple=True)
+        rows = order[position] * steps + step
+        positions = torch.full((len(lengths) * steps,), len(rows))
+        positions[rows] = torch.arange(len(rows))
+        self.batch_sizes = running.sum(1)  # remains on the CPU
         self.order, self.inverse = order.to(device), order.argsort().to(device)
         self.rows = rows.to(device)  # [R] of the padded batch, for each packed row
-        self.places = places.view(-1, steps).to(device)  # [B, T] packed rows; R is padding
+        self.positions = positions.view(-1, steps).to(device)  # [B, T] packed rows; R is padding
 
     @property
     def valid(self) -> Tensor:
-        """Tell which steps [B, T] are no padding."""
-        return self.places < len(self.rows)
+        """Return a mask [B, T], true for steps that are not padding."""
+        return self.positions < len(self.rows)
 
     def pack(self, padded: Tensor) -> Tensor:
-        """Return the packed rows [R, ...] of tokens [B, T] or numbers [B, T, I]."""
+        """Return the packed rows [R, ...] of tokens [B, T] or features [B, T, I]."""
         table = padded.flatten(0, 1)
         return embedding(self.rows, table) if table.dim() == 2 else table[self.rows]
 
@@ -54,12 +54,12 @@ class Packing:
     def unpack(self, rows: Tensor, padding: float = 0.0) -> Tensor:
         """Return packed rows [R, D] as [B, T, D]."""
         table = cat([rows, rows.new_full((1, rows.shape[1]), padding)], 0)
-        return embedding(self.places, table, padding_idx=len(rows))
+        return embedding(self.positions, table, padding_idx=len(rows))
 
 
 def mean_over_time(steps: Tensor, valid: Tensor | None) -> Tensor:
-    """Return the mean [B, D] over the valid ones [B, T] of steps [B, T, D], or over all."""
-    # Attention that is indifferent: where all scores are 0, the n steps it may look at weigh 1 / n
+    """Return the mean [B, D] over the steps [B, T, D] that `valid` [B, T] marks, or over all."""
+    # attention with all scores 0 weighs each of the n unmasked steps by 1 / n
     key = steps.new_zeros(*steps.shape[:2], 1)
     mask = None if valid is None else valid.unsqueeze(1)
     return scaled_dot_product_attention(key[:, :1], key, steps, mask).squeeze(1)

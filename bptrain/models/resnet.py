@@ -1,7 +1,7 @@
 """Residual networks: He et al. 2016, "Deep residual learning for image recognition".
 
 Modules and parameters have torchvision's names and shapes, so that its weights load. As there, a
-bottleneck's stride is on its 3 x 3 convolution, and the CIFAR networks, which torchvision has not,
+bottleneck's stride is on its 3 x 3 convolution, and the CIFAR networks, which torchvision lacks,
 change their shapes by projections (the paper's option B) instead of padded channels.
 """
 
@@ -17,7 +17,7 @@ from bptrain.models.stages import in_order
 
 Stem = Literal["cifar", "imagenet"]
 
-EXPANSION = 4  # a bottleneck's outputs to its inner channels
+EXPANSION = 4  # ratio of a bottleneck's output channels to its inner channels
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,10 @@ def resnet(
 
 
 def zero_last_norms(model: torch.nn.Module) -> None:
-    """Start each block as its shortcut, its last normalisation at 0: Goyal et al. 2017."""
+    """Set the last normalization weight of each block to 0, so that it starts as its shortcut.
+
+    Source: Goyal et al. 2017.
+    """
     for block in model.modules():
         if isinstance(block, Block):
             torch.nn.init.zeros_(block.get_submodule(block.branch[-1]).weight)  # type: ignore[arg-type]

@@ -39,48 +39,66 @@ class RNNConfig(StrictConfig):
 
     kind: Literal["rnn"] = "rnn"
     cell: Literal["rnn", "lstm", "gru"] = Field(
-        default="lstm", description="what a step does: Elman's tanh network, or one with gates"
+        default="lstm",
+        description="recurrent cell: rnn (Elman network with tanh), lstm or gru; the gates of "
+        "lstm and gru learn longer dependencies",
     )
-    hidden: int = Field(default=128, ge=1, le=WIDEST, description="units of each layer's state")
-    layers: int = Field(default=1, ge=1, le=100, description="one upon the other")
+    hidden: int = Field(
+        default=128, ge=1, le=WIDEST, description="size of the hidden state of each layer"
+    )
+    layers: int = Field(default=1, ge=1, le=100, description="number of stacked recurrent layers")
     bidirectional: bool = Field(
-        default=False, description="a second walk from the end, its outputs beside the first's"
+        default=False,
+        description="also read the sequence backward, and concatenate the outputs of both "
+        "directions. Set it where the whole sequence is known before the prediction",
     )
     dropout: float = Field(
-        default=0.0, ge=0, lt=1, description="share silenced between layers and before the output"
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="probability that dropout zeroes an output of a recurrent layer in training, "
+        "between layers and before the output layer; 0 is no dropout",
     )
     embedding: Annotated[int, Field(ge=1, le=WIDEST)] | None = Field(
         default=None,
-        description="numbers that a token becomes, or a linear layer makes of a step's; null: as "
-        "many as hidden, and of numbers no layer",
+        description="size of the embedding of tokens, or of a linear layer on other inputs. By "
+        "default (null) tokens have embeddings of size hidden, and other inputs no linear layer",
     )
     pool: Pool | None = Field(
-        default=None, description="what answers once: the last state, or each feature's mean or max"
+        default=None,
+        description="how one output per sequence is computed: from the last hidden state, or the "
+        "mean or max of the hidden states over time; null is last",
     )
     tied: bool = Field(
-        default=False, description="write tokens with the weights that they are read with"
+        default=False,
+        description="language models only: share one weight matrix between the embedding and the "
+        "output layer; fewer parameters",
     )
     init: RecurrentInitialization = Field(
-        default="default", description="how the starting weights are drawn"
+        default="default",
+        description="initialization scheme. orthogonal: orthogonal recurrent weights, "
+        "xavier_uniform for others, biases 0; helps with long sequences. default: torch.nn's own",
     )
     forget_bias: Annotated[float, Field(ge=-10, le=10)] | None = Field(
-        default=None, description="of an lstm, at the start; null is 1 with init orthogonal"
+        default=None,
+        description="lstm only: initial bias of the forget gate; larger values remember longer. "
+        "By default (null) 1 with init orthogonal, else torch.nn's own",
     )
 
     @model_validator(mode="after")
-    def _only_an_lstm_forgets(self) -> "RNNConfig":
+    def _forget_bias_needs_an_lstm(self) -> "RNNConfig":
         if self.forget_bias is not None and self.cell != "lstm":
-            raise ValueError(f"forget_bias belongs to cell lstm; cell is {self.cell}")
+            raise ValueError(f"forget_bias needs cell lstm, but cell is {self.cell}")
         return self
 
     def build(self, problem: Problem, device: torch.device | str) -> torch.nn.Module:
         """Return the model for a problem; torch's generator draws the weights.
 
-        Raises UsageError for samples that have no steps, and ConfigKeyError for an option that
-        the problem has no use for.
+        Raises UsageError for samples without time steps, and ConfigKeyError for an option that
+        does not apply to the problem.
         """
         features = features_of(problem)
-        self._refuse_what_does_not_fit(problem)
+        self._refuse_inapplicable_options(problem)
         first: nn.Embedding | nn.Linear | None = None
         if problem.vocabulary:
             features = self.embedding or self.hidden
@@ -111,8 +129,8 @@ class RNNConfig(StrictConfig):
             device=device,
         )
 
-    def _refuse_what_does_not_fit(self, problem: Problem) -> None:
-        """Raise ConfigKeyError for an option that the problem has no use for."""
+    def _refuse_inapplicable_options(self, problem: Problem) -> None:
+        """Raise ConfigKeyError for an option that does not apply to the problem."""
         network = NETWORKS[problem.output_kind.per]
         if self.pool is not None and network is not OutputOnce:
             raise ConfigKeyError(
@@ -124,30 +142,30 @@ class RNNConfig(StrictConfig):
         if self.bidirectional and network is LanguageModel:
             raise ConfigKeyError(
                 ("model", "bidirectional"),
-                "a language model must not read backwards",
+                "a language model cannot be bidirectional",
                 "it would see the token that it is to predict",
                 "model.bidirectional=false",
             )
         if self.tied and network is not LanguageModel:
             raise ConfigKeyError(
                 ("model", "tied"),
-                f"the outputs of a {problem.task} problem are not the tokens that are read",
-                "weights are shared in language models",
+                f"the outputs of a {problem.task} problem are not its input tokens",
+                "only language models can share weights between embedding and output layer",
                 "model.tied=false",
             )
         if self.tied and self.embedding not in (None, self.hidden):
             raise ConfigKeyError(
                 ("model", "tied"),
-                f"the embedding has {self.embedding} numbers, the output reads {self.hidden}",
-                "weights that are shared have one shape",
+                f"the embedding has size {self.embedding}, the output layer reads {self.hidden}",
+                "shared weights need one shape",
                 f"model.embedding={self.hidden}, or model.tied=false",
             )
 
 
 def features_of(problem: Problem) -> int:
-    """Return how many numbers a step has; 1 of tokens.
+    """Return the number of features of a time step; 1 for tokens.
 
-    An image [C, H, W] is H steps of C W numbers. Raises UsageError for samples without steps.
+    An image [C, H, W] is H steps of C W features. Raises UsageError for samples without steps.
     """
     shape = problem.input_shape
     if problem.is_sequence and len(shape) <= 2:

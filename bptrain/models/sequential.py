@@ -9,7 +9,7 @@ from torch import Tensor
 from bptrain.config import StrictConfig
 from bptrain.errors import ConfigKeyError, UsageError
 from bptrain.models.activations import ACTIVATIONS, Activation
-from bptrain.models.assembly import SAMPLES, Assembly, in_words
+from bptrain.models.assembly import SAMPLES, Assembly, shape_text
 from bptrain.models.initialization import Initialization, initialize
 from bptrain.models.layer_list import LayerList
 from bptrain.problem import Problem
@@ -27,25 +27,30 @@ class TimeLast(torch.nn.Sequential):
 
 
 class SequentialConfig(StrictConfig):
-    """Layers one behind the other, by torch.nn's names."""
+    """A sequence of layers, by torch.nn's names."""
 
     kind: Literal["sequential"] = "sequential"
     layers: LayerList = Field(
-        description="such as {Conv2d: {out_channels: 16, kernel_size: 3}}, ReLU, {Linear: 10}, "
+        description="layers in order, by torch.nn's names and arguments; input sizes are "
+        "inferred. Such as {Conv2d: {out_channels: 16, kernel_size: 3}}, ReLU, {Linear: 10}, "
         "{residual: [...], projection: true}, {concat: [[...], [...]]}"
     )
     time_last: bool = Field(
-        default=False, description="hand sequences on as [N, features, time], as Conv1d reads them"
+        default=False,
+        description="sequences only: transpose the input to [N, features, time], as Conv1d "
+        "expects; by default it is [N, time, features]",
     )
     init: Initialization = Field(
-        default="default", description="how the starting weights are drawn"
+        default="default",
+        description="initialization scheme of the linear and convolution weights; default is "
+        "torch.nn's own. kaiming suits relu, xavier tanh and sigmoid, lecun_normal selu",
     )
 
     def build(self, problem: Problem, device: torch.device | str) -> torch.nn.Module:
         """Return the model for a problem; torch's generator draws the weights.
 
         Raises UsageError for sequences of different lengths and for transcriptions, ConfigKeyError
-        for a layer that does not fit what comes before it or what the problem asks.
+        for a layer that does not fit the one before it or the problem's outputs.
         """
         self._refuse_other_problems(problem)
         shape = problem.input_shape[::-1] if self.time_last else problem.input_shape
@@ -62,26 +67,26 @@ class SequentialConfig(StrictConfig):
         if problem.varies or problem.output_kind.per not in OUTPUTS:
             raise UsageError(
                 f"a sequential model cannot solve this {problem.task} problem",
-                "its layers know no lengths of sequences, and carry no state through a text",
+                "its layers ignore sequence lengths and carry no state from window to window",
                 "model.kind=rnn, or data of one length",
             )
         if self.time_last and not (problem.is_sequence and len(problem.input_shape) == 2):
             raise ConfigKeyError(
                 ("model", "time_last"),
-                f"samples {in_words((SAMPLES, *problem.input_shape))} are no sequences "
+                f"samples {shape_text((SAMPLES, *problem.input_shape))} are not sequences "
                 "[N, time, features]",
-                hint="leave model.time_last out",
+                hint="remove model.time_last",
             )
 
     def _refuse_other_outputs(self, output: Tensor, problem: Problem) -> None:
         steps = () if problem.output_kind.per == "sample" else problem.input_shape[:1]
-        wanted = (SAMPLES, *steps, problem.outputs)
-        if output.shape != wanted:
+        expected = (SAMPLES, *steps, problem.outputs)
+        if output.shape != expected:
             raise ConfigKeyError(
                 ("model", "layers", len(self.layers) - 1),
-                f"the last layer returns {in_words(output.shape)}, "
-                f"this {problem.task} problem asks for {in_words(wanted)}",
-                hint=f"{{Linear: {problem.outputs}}} at the end, behind a Flatten if need be",
+                f"the last layer returns {shape_text(output.shape)}, "
+                f"this {problem.task} problem needs {shape_text(expected)}",
+                hint=f"{{Linear: {problem.outputs}}} at the end, after a Flatten if needed",
             )
 
 

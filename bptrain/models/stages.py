@@ -1,4 +1,4 @@
-"""Plain convolution networks: stages of blocks, a stage for each size of the image."""
+"""Plain convolutional networks: stages of blocks, one stage for each image size."""
 
 from typing import Literal
 
@@ -16,22 +16,38 @@ Head = Literal["pool", "flatten"]
 
 
 class StageConfig(StrictConfig):
-    """Blocks of convolution, normalisation and activation, and a pooling behind them."""
+    """Blocks of convolution, normalization and activation, followed by pooling."""
 
-    channels: int = Field(ge=1, le=MOST_CHANNELS, description="of each block's output")
-    blocks: int = Field(default=1, ge=1, le=64, description="convolutions in a row")
-    kernel: int = Field(default=3, ge=1, le=63, description="width of the kernels")
-    stride: int = Field(default=1, ge=1, le=16, description="step of the first block's kernel")
+    channels: int = Field(ge=1, le=MOST_CHANNELS, description="output channels of each block")
+    blocks: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="number of blocks: convolution, normalization, activation",
+    )
+    kernel: int = Field(default=3, ge=1, le=63, description="kernel size along each axis")
+    stride: int = Field(
+        default=1,
+        ge=1,
+        le=16,
+        description="stride of the first block's convolution; the others have stride 1",
+    )
     padding: int | None = Field(
-        default=None, ge=0, le=31, description="zeros at each border; null is half the kernel"
+        default=None,
+        ge=0,
+        le=31,
+        description="zero padding at each border. By default (null) kernel // 2, which keeps the "
+        "size at stride 1 with an odd kernel",
     )
     pool: Literal["max", "avg", "none"] = Field(
-        default="max", description="what halves each axis behind the blocks"
+        default="max",
+        description="pooling after the blocks, which halves each axis; none leaves the size as it "
+        "is",
     )
 
     @property
-    def frame(self) -> int:
-        """Zeros at each border."""
+    def border(self) -> int:
+        """Zero padding at each border."""
         return self.kernel // 2 if self.padding is None else self.padding
 
 
@@ -55,23 +71,23 @@ STAGES: dict[str, list[StageConfig]] = {
 def features(
     stages: list[StageConfig], style: Style, channels: int, size: tuple[int, ...]
 ) -> tuple[Layers, int, tuple[int, ...]]:
-    """Return stage1, stage2, ..., and the channels and size of what comes out of them.
+    """Return stage1, stage2, ..., and the channels and size of their output.
 
-    Raises ConfigKeyError for a stage from which nothing would come out.
+    Raises ConfigKeyError for a stage whose output would be empty.
     """
     layers: Layers = {}
     for number, stage in enumerate(stages, start=1):
         before = size
         for block in range(stage.blocks):
             stride = stage.stride if block == 0 else 1
-            size = tuple((s + 2 * stage.frame - stage.kernel) // stride + 1 for s in size)
+            size = tuple((s + 2 * stage.border - stage.kernel) // stride + 1 for s in size)
         if stage.pool != "none":
             size = tuple(s // 2 for s in size)
         if min(size) < 1:
             raise ConfigKeyError(
                 ("model", "stages", number - 1),
-                f"nothing is left of an input of {in_words(before)}",
-                f"its {stage.blocks} convolutions and its pooling make less than 1 of it",
+                f"the output would be empty for an input of {size_text(before)}",
+                f"its {stage.blocks} convolutions and its pooling reduce it to less than 1",
                 "pool: none, fewer stages, a smaller kernel, or larger images",
             )
         layers[f"stage{number}"] = _stage(stage, style, channels)
@@ -84,7 +100,7 @@ def _stage(stage: StageConfig, style: Style, channels: int) -> torch.nn.Module:
     modules = torch.nn.Sequential()
     for block in range(1, stage.blocks + 1):
         stride = stage.stride if block == 1 else 1
-        conv = style.conv(channels, stage.channels, stage.kernel, stride, stage.frame)
+        conv = style.conv(channels, stage.channels, stage.kernel, stride, stage.border)
         layers = {"conv": conv, **style.norm("norm", stage.channels)}
         layers[style.activation] = style.activate()
         modules.add_module(f"block{block}", in_order(layers))
@@ -99,7 +115,10 @@ def _stage(stage: StageConfig, style: Style, channels: int) -> torch.nn.Module:
 def head(
     kind: Head, style: Style, width: int, hidden: list[int], dropout: float, outputs: int
 ) -> Layers:
-    """Return what answers, from `width` numbers: pool, flatten, linear1, ..., dropout, output."""
+    """Return the layers after the last stage: pool, flatten, linear1, ..., dropout, output.
+
+    width  number of features they receive
+    """
     layers: Layers = {}
     if kind == "pool":
         layers["pool"] = style.dimensions.adaptive_avg_pool(1)
@@ -122,6 +141,6 @@ def in_order(layers: Layers) -> torch.nn.Sequential:
     return modules
 
 
-def in_words(size: tuple[int, ...]) -> str:
-    """Return a size such as 8 x 8."""
+def size_text(size: tuple[int, ...]) -> str:
+    """Return a size as text such as 8 x 8."""
     return " x ".join(map(str, size))

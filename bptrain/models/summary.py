@@ -1,4 +1,4 @@
-"""What a model is made of, found by a forward pass; on the meta device nothing is allocated."""
+"""Summary of a model's layers, from a forward pass; on the meta device nothing is allocated."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,30 +12,30 @@ from bptrain.problem import Problem
 
 @dataclass
 class LayerSummary:
-    """One call of a layer: its output shape, parameters and what it keeps for the backward pass.
+    """One call of a layer: its output shape, parameters and bytes saved for the backward pass.
 
-    A layer is a module of bptrain.nn, whatever it is made of, or another without modules inside.
-    The parameters of a layer that is called again are counted once.
+    A layer is a module of bptrain.nn, or any other module without submodules. The parameters of a
+    layer that is called again are counted once.
     """
 
     name: str
     kind: str
     output_shape: tuple[int, ...]
     parameters: int
-    kept_bytes: int = 0
+    saved_bytes: int = 0
 
 
-class KeptBytes:
-    """While entered, counts what forward passes keep for the backward pass.
+class SavedBytes:
+    """Context manager that counts the bytes that forward passes save for the backward pass.
 
-    A storage that several layers keep (ReLU's output is the next layer's input) counts once, for
-    the first of them; parameters and buffers, which are there anyway, do not count.
+    A storage that several layers save (ReLU's output is the next layer's input) counts once, for
+    the first of them; parameters and buffers, which exist anyway, do not count.
     """
 
     def __init__(self, model: nn.Module) -> None:
         own = [*model.parameters(), *model.buffers()]
         self._counted = {each.untyped_storage()._cdata for each in own}
-        self._alive: list[Any] = []  # so that no counted storage's address is given again
+        self._alive: list[Any] = []  # so that no counted storage's address is reused
         self._pending = 0
         self._hooks = torch.autograd.graph.saved_tensors_hooks(self._pack, lambda tensor: tensor)
 
@@ -52,7 +52,7 @@ class KeptBytes:
         taken, self._pending = self._pending, 0
         return taken
 
-    def __enter__(self) -> "KeptBytes":
+    def __enter__(self) -> "SavedBytes":
         self._hooks.__enter__()
         return self
 
@@ -63,11 +63,11 @@ class KeptBytes:
 def summarize(model: nn.Module, problem: Problem, batch_size: int) -> list[LayerSummary]:
     """Return a row per call of a layer, in the order of the forward pass of a batch.
 
-    A model on the meta device stays without memory; any other is run on zeros.
+    A model on the meta device allocates nothing; any other is run on zeros.
     """
     rows: list[LayerSummary] = []
     device = next((each.device for each in model.parameters()), torch.device("meta"))
-    kept = KeptBytes(model)
+    saved = SavedBytes(model)
     counted: set[nn.Parameter] = set()
 
     def row_of(name: str) -> Any:
@@ -76,30 +76,30 @@ def summarize(model: nn.Module, problem: Problem, batch_size: int) -> list[Layer
             counted.update(own)
             parameters = sum(each.numel() for each in own)
             shape = tuple(_first_tensor(output).shape)
-            rows.append(LayerSummary(name, type(layer).__name__, shape, parameters, kept.take()))
+            rows.append(LayerSummary(name, type(layer).__name__, shape, parameters, saved.take()))
 
         return add
 
     handles = [
         layer.register_forward_hook(row_of(name)) for layer, name in layers_of(model).items()
     ]
-    with kept:
+    with saved:
         model(*_example(problem, batch_size, device))
     for handle in handles:
         handle.remove()
     if rows:
-        rows[-1].kept_bytes += kept.take()  # what a composite module keeps behind its last layer
+        rows[-1].saved_bytes += saved.take()  # saved by a composite module after its last layer
     return rows
 
 
 def layers_of(module: nn.Module, name: str = "") -> dict[nn.Module, str]:
-    """Return the layers of a module and their names; what a layer of bptrain.nn holds is none."""
+    """Return the layers of a module and their names; a bptrain.nn module is one layer."""
     if is_ours(module) or not any(module.children()):
         return {module: name}
     layers: dict[nn.Module, str] = {}
     for child_name, child in module.named_children():
         below = layers_of(child, f"{name}.{child_name}" if name else child_name)
-        layers = below | layers  # a module that is shared goes by its first name
+        layers = below | layers  # a shared module has its first name
     return layers
 
 
@@ -116,6 +116,6 @@ def _example(problem: Problem, batch_size: int, device: torch.device) -> tuple[A
     inputs = torch.empty(batch_size, *problem.input_shape, dtype=dtype, device=device)
     if not inputs.is_meta:
         inputs.zero_()
-    if problem.varies:  # the longest there are; on the CPU, where a loop over time reads them
+    if problem.varies:  # the longest lengths, on the CPU, where the scan over time reads them
         return inputs, torch.full((batch_size,), problem.input_shape[0])
     return (inputs, True) if problem.output_kind.per == "carried step" else (inputs,)

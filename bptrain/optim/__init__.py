@@ -1,4 +1,4 @@
-"""Optimizers and learning-rate schedules: each config class stands beside what it builds."""
+"""Optimizers and learning-rate schedules: each config class is in the module of what it builds."""
 
 from typing import Annotated
 

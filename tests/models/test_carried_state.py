@@ -1,4 +1,4 @@
-"""The state that a language model carries from window to window goes on with a resumed run."""
+"""The state that a language model carries from window to window is restored in a resumed run."""
 
 from collections.abc import Iterable
 from itertools import chain
@@ -46,7 +46,7 @@ def train_on(
 
 
 @CELLS
-def test_a_run_stopped_in_mid_epoch_and_rebuilt_goes_on_bit_for_bit(cell: str) -> None:
+def test_a_run_stopped_in_mid_epoch_and_rebuilt_resumes_bit_for_bit(cell: str) -> None:
     whole_model, optimizer = built(cell)
     whole = train_on(whole_model, optimizer, chain(BATCHES.epoch(0), BATCHES.epoch(1)))
 
@@ -71,7 +71,7 @@ def test_a_run_stopped_in_mid_epoch_and_rebuilt_goes_on_bit_for_bit(cell: str) -
 
 
 @CELLS
-def test_the_carried_state_is_trainings_alone(cell: str) -> None:
+def test_only_the_training_state_is_saved(cell: str) -> None:
     model, _ = built(cell)
     assert model.carried_state() == {}
     tokens = torch.arange(8).view(2, 4)
@@ -90,7 +90,7 @@ def test_the_carried_state_is_trainings_alone(cell: str) -> None:
 
 
 @CELLS
-def test_no_state_is_carried_on_from_a_checkpoint_without_one(cell: str) -> None:
+def test_a_checkpoint_without_a_state_clears_it(cell: str) -> None:
     model, _ = built(cell)
     tokens = torch.arange(8).view(2, 4)
     begun = model(tokens, True)

@@ -65,7 +65,7 @@ def test_lenet_is_that_of_the_paper() -> None:
     assert sum(p.numel() for p in model.parameters()) == 61_706
 
 
-def test_the_stem_for_small_images_keeps_their_size() -> None:
+def test_the_stem_for_small_images_preserves_their_size() -> None:
     assert "maxpool" not in dict(build(preset="resnet18", stem="cifar").named_children())
     small, large = (build(preset="resnet18", stem=stem) for stem in ("cifar", "imagenet"))
     x = torch.zeros(1, 3, 32, 32)
@@ -90,21 +90,21 @@ def test_every_preset_is_summarized_and_every_node_is_ours(
 
 
 @pytest.mark.parametrize("preset", [None, "resnet", "resnet50"])
-def test_the_summary_counts_what_a_real_forward_pass_keeps(preset: str | None) -> None:
+def test_the_summary_counts_what_a_real_forward_pass_saves(preset: str | None) -> None:
     config = CNNConfig(preset=preset, width=0.25)
     rows = summarize(config.build(IMAGES, "meta"), IMAGES, 2)
-    model, kept = config.build(IMAGES, "cpu"), {}
+    model, saved = config.build(IMAGES, "cpu"), {}
     own = {each.data_ptr() for each in (*model.parameters(), *model.buffers())}
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
         if tensor.data_ptr() not in own:
-            kept[tensor.data_ptr()] = tensor
+            saved[tensor.data_ptr()] = tensor
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         model(torch.randn(2, 3, 32, 32))
-    assert sum(each.untyped_storage().nbytes() for each in kept.values()) == sum(
-        row.kept_bytes for row in rows
+    assert sum(each.untyped_storage().nbytes() for each in saved.values()) == sum(
+        row.saved_bytes for row in rows
     )
 
 
@@ -116,10 +116,10 @@ def test_the_summary_counts_what_a_real_forward_pass_keeps(preset: str | None) -
         {"preset": "resnet", "depth": 8, "width": 0.2, "zero_init_residual": True},
     ],
 )
-def test_every_gradient_of_a_small_network_is_right(options: dict) -> None:
+def test_every_gradient_of_a_small_network_is_correct(options: dict) -> None:
     torch.manual_seed(0)
-    problem, few = Problem("classification", (2, 8, 8), 3), Sampling(elements=4, directions=1)
-    report = check(build(problem, **options), torch.randn(3, 2, 8, 8), sampling=few)
+    problem, sampling = Problem("classification", (2, 8, 8), 3), Sampling(elements=4, directions=1)
+    report = check(build(problem, **options), torch.randn(3, 2, 8, 8), sampling=sampling)
     assert report.ok, report.summary
 
 
@@ -177,7 +177,7 @@ def test_convolutions_are_drawn_by_their_fan_in() -> None:
         (Problem("tagging", (20, 6), 3, is_sequence=True), "this tagging problem"),
     ],
 )
-def test_what_a_cnn_cannot_read_is_refused_with_what_to_try(problem: Problem, words: str) -> None:
+def test_what_a_cnn_cannot_read_is_refused_with_a_hint(problem: Problem, words: str) -> None:
     with pytest.raises(UsageError, match=words) as refused:
         build(problem)
     assert "try: model.kind=" in str(refused.value)
@@ -186,19 +186,19 @@ def test_what_a_cnn_cannot_read_is_refused_with_what_to_try(problem: Problem, wo
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"depth": 20}, "depth goes with resnet; preset is null"),
-        ({"preset": "resnet", "depth": 21}, "depth is 6n + 2: 20 or 26, not 21"),
-        ({"preset": "resnet", "stem": "cifar"}, "stem goes with resnet18"),
-        ({"preset": "vgg11", "stages": SMALL}, "stages goes with no preset"),
-        ({"preset": "resnet18", "hidden": [3]}, "hidden goes with no preset, lenet"),
-        ({"zero_init_residual": True}, "zero_init_residual goes with resnet"),
+        ({"depth": 20}, "depth needs preset resnet; preset is null"),
+        ({"preset": "resnet", "depth": 21}, "depth must be 6n + 2: 20 or 26, not 21"),
+        ({"preset": "resnet", "stem": "cifar"}, "stem needs preset resnet18 or resnet34"),
+        ({"preset": "vgg11", "stages": SMALL}, "stages needs preset null; preset is vgg11"),
+        ({"preset": "resnet18", "hidden": [3]}, "hidden needs preset null or lenet"),
+        ({"zero_init_residual": True}, "zero_init_residual needs preset resnet"),
         (
             {"preset": "resnet", "zero_init_residual": True, "normalization": "none"},
             "needs a normalization",
         ),
     ],
 )
-def test_options_that_would_do_nothing_are_refused(options: dict, words: str) -> None:
+def test_options_without_effect_are_refused(options: dict, words: str) -> None:
     with pytest.raises(ValidationError, match=re.escape(words)):
         CNNConfig(**options)
 
@@ -216,16 +216,18 @@ def test_images_too_small_for_the_stages_are_refused_at_the_stage(
     stages = "".join(f"    - {{channels: {n}}}\n" for n in (8, 8, 8, 9, 8))
     text = f"data: {{kind: digits}}\nmodel:\n  kind: cnn\n  stages:\n{stages}"
     stderr = refused_config(bptrain, tmp_path, text)
-    assert "small.yaml:8: model.stages.3: nothing is left of an input of 1 x 1" in stderr
+    assert "small.yaml:8: model.stages.3: the output would be empty for an input of 1 x 1" in stderr
 
 
 def test_images_too_small_for_a_preset_are_refused(bptrain: Callable, tmp_path: Path) -> None:
     text = "data: {kind: digits}\nmodel: {kind: cnn, preset: vgg16}\n"
     stderr = refused_config(bptrain, tmp_path, text)
-    assert "small.yaml:2: model.preset: vgg16 halves too often for inputs of 8 x 8" in stderr
+    assert (
+        "small.yaml:2: model.preset: vgg16 halves its input too often for inputs of 8 x 8" in stderr
+    )
 
 
-def test_a_batch_of_one_is_refused_where_its_spread_is_asked_for(
+def test_a_batch_of_one_is_refused_by_batch_normalization(
     bptrain: Callable, tmp_path: Path
 ) -> None:
     # 1,294 training samples: the last batch of 431 is a single one

@@ -42,7 +42,7 @@ def test_no_hidden_layer_is_a_linear_classifier() -> None:
     assert [type(layer) for layer in model.children()] == [nn.Linear]
 
 
-def test_the_layers_of_an_mlp_come_in_the_order_of_the_books() -> None:
+def test_the_layers_of_an_mlp_come_in_the_usual_order() -> None:
     config = MLPConfig(hidden=[5, 5], normalization="batch", dropout=0.5, residual=True)
     names = [name for name, _ in config.build(PROBLEM, "cpu").named_children()]
     first = ["linear1", "norm1", "relu1", "dropout1"]  # 4 numbers become 5: no skip connection
@@ -71,7 +71,7 @@ def test_an_mlp_normalizes_by_the_batch_or_by_the_sample(normalization: str, kin
     assert (model.linear1.bias is None) == (normalization == "batch")
 
 
-def test_dropout_silences_in_training_only() -> None:
+def test_dropout_zeroes_in_training_only() -> None:
     model = MLPConfig(hidden=[64], dropout=0.5).build(PROBLEM, "cpu")
     x = torch.randn(4, 4)
     assert not torch.equal(model(x), model(x))
@@ -96,7 +96,7 @@ def test_every_node_between_the_loss_and_the_weights_is_ours(
 
 
 @pytest.mark.parametrize(
-    ("init", "activation", "deviation"),
+    ("init", "activation", "std"),
     [
         ("kaiming", "relu", (2 / 400) ** 0.5),
         ("kaiming", "tanh", 5 / 3 / 400**0.5),
@@ -109,18 +109,16 @@ def test_every_node_between_the_loss_and_the_weights_is_ours(
         ("orthogonal", "relu", (2 / 600) ** 0.5),
     ],
 )
-def test_starting_weights_have_the_named_spread(
-    init: str, activation: str, deviation: float
-) -> None:
+def test_initial_weights_have_the_documented_std(init: str, activation: str, std: float) -> None:
     torch.manual_seed(0)
     config = MLPConfig(hidden=[600], activation=activation, init=init)
     model = config.build(problem((400,), 2), "cpu")
-    assert model.linear1.weight.std().item() == pytest.approx(deviation, rel=0.02)
+    assert model.linear1.weight.std().item() == pytest.approx(std, rel=0.02)
     assert (model.linear1.bias == 0).all() == (init != "default")
 
 
 @pytest.mark.parametrize("activation", sorted({*get_args(Activation)} - TORCHS_GAINS))
-def test_a_gain_keeps_the_signal_through_ten_layers(activation: str) -> None:
+def test_a_gain_preserves_the_signal_through_ten_layers(activation: str) -> None:
     torch.manual_seed(0)
     config = MLPConfig(hidden=[256] * 10, activation=activation, init="kaiming")
     model = config.build(problem((256,), 256), "cpu")
@@ -146,7 +144,7 @@ def test_equal_seeds_draw_equal_weights_and_meta_draws_nothing() -> None:
     assert config.build(PROBLEM, "meta").linear1.weight.is_meta
 
 
-def test_the_summary_counts_what_a_real_forward_pass_keeps() -> None:
+def test_the_summary_counts_what_a_real_forward_pass_saves() -> None:
     config = MLPConfig(hidden=[6, 5])
     rows = summarize(config.build(PROBLEM, "meta"), PROBLEM, batch_size=8)
     assert [(row.name, row.output_shape, row.parameters) for row in rows] == [
@@ -156,20 +154,20 @@ def test_the_summary_counts_what_a_real_forward_pass_keeps() -> None:
         ("relu2", (8, 5), 0),
         ("output", (8, 3), 18),
     ]
-    # linear1 keeps the batch; each ReLU's output is the next layer's input, counted once
-    assert [row.kept_bytes for row in rows] == [8 * 4 * 4, 8 * 6 * 4, 0, 8 * 5 * 4, 0]
+    # linear1 saves the batch; each ReLU's output is the next layer's input, counted once
+    assert [row.saved_bytes for row in rows] == [8 * 4 * 4, 8 * 6 * 4, 0, 8 * 5 * 4, 0]
 
-    model, kept = config.build(problem((4,), 3), "cpu"), {}
+    model, saved = config.build(problem((4,), 3), "cpu"), {}
     parameters = {p.data_ptr() for p in model.parameters()}
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
         if tensor.data_ptr() not in parameters:
-            kept[tensor.data_ptr()] = tensor
+            saved[tensor.data_ptr()] = tensor
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         model(torch.randn(8, 4))
-    assert sum(t.nbytes for t in kept.values()) == sum(row.kept_bytes for row in rows)
+    assert sum(t.nbytes for t in saved.values()) == sum(row.saved_bytes for row in rows)
 
 
 def test_a_model_of_petabytes_is_summarized_without_memory() -> None:

@@ -1,4 +1,4 @@
-"""Recurrent networks: every task, different lengths, a state that goes on, and starting weights."""
+"""Recurrent networks: every task, different lengths, carried state, and initial weights."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -56,7 +56,7 @@ MODELS = list(every_model())
 
 
 @pytest.mark.parametrize(("problem", "options"), MODELS)
-def test_a_sequence_is_answered_as_if_alone_whatever_padding_is_behind_it(
+def test_a_sequence_has_the_same_outputs_whatever_padding_follows_it(
     problem: Problem, options: dict[str, Any]
 ) -> None:
     model = built(replace(problem, varies=True), **options)
@@ -91,7 +91,7 @@ def test_every_node_between_the_outputs_and_the_inputs_is_ours(
         (TEXT, {"tied": True, "layers": 2, "dropout": 0.2}, (True,)),
     ],
 )
-def test_check_proves_the_gradients(
+def test_check_accepts_the_gradients(
     problem: Problem, options: dict[str, Any], inputs: tuple[Any, ...]
 ) -> None:
     report = check(built(problem, hidden=3, **options), (inputs_of(problem), *inputs))
@@ -113,7 +113,7 @@ def test_a_sequence_of_single_numbers_needs_no_axis_for_them() -> None:
     assert model(inputs).equal(model(inputs.unsqueeze(2)))
 
 
-def test_speech_is_answered_at_every_step_and_its_loss_reaches_the_weights() -> None:
+def test_speech_has_an_output_at_every_step_and_its_loss_reaches_the_weights() -> None:
     model, inputs = built(SPEECH), inputs_of(SPEECH)
     texts, text_lengths = torch.tensor([[1, 0], [2, 3], [1, 0]]), torch.tensor([1, 2, 1])
     outputs = model(inputs, LENGTHS)
@@ -124,7 +124,7 @@ def test_speech_is_answered_at_every_step_and_its_loss_reaches_the_weights() -> 
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_windows_that_go_on_answer_as_one_long_text(cell: str) -> None:
+def test_consecutive_windows_equal_one_long_text(cell: str) -> None:
     model, tokens = built(TEXT, cell=cell, layers=2), inputs_of(TEXT)
     whole = model(tokens)
     parts = [model(tokens[:, :2], True), model(tokens[:, 2:3], False), model(tokens[:, 3:], False)]
@@ -161,22 +161,22 @@ def built_alike(model: torch.nn.Module) -> torch.nn.Module:
     return other
 
 
-def test_the_state_of_a_text_is_no_part_of_what_is_saved() -> None:
+def test_the_carried_state_is_not_in_the_state_dict() -> None:
     model = built(TEXT)
     names = set(model.state_dict())
     model(inputs_of(TEXT))
     assert set(model.state_dict()) == names
 
 
-def test_tied_weights_are_one_parameter_that_both_layers_blame() -> None:
+def test_tied_weights_are_one_parameter_with_the_gradients_of_both_layers() -> None:
     model, tokens = built(TEXT, tied=True), inputs_of(TEXT)
     assert model.output.weight is model.embedding.weight
     assert len(list(model.parameters())) == len(list(built(TEXT).parameters())) - 1
     outputs = model(tokens)
     assert foreign_nodes([outputs]) == set()
     outputs.square().sum().backward()
-    twin = torch.nn.functional.embedding(tokens, model.embedding.weight)
-    read = model.lstm(twin)[0]
+    embedded = torch.nn.functional.embedding(tokens, model.embedding.weight)
+    read = model.lstm(embedded)[0]
     by_hand = torch.nn.functional.linear(read, model.embedding.weight, model.output.bias)
     (grad,) = torch.autograd.grad(by_hand.square().sum(), model.embedding.weight)
     torch.testing.assert_close(model.embedding.weight.grad, grad)
@@ -187,7 +187,7 @@ def test_padding_is_a_row_that_stays_zero() -> None:
     assert built(TOKENS).embedding.padding_idx is None
 
 
-def test_dropout_stands_between_layers_and_before_the_output() -> None:
+def test_dropout_is_applied_between_layers_and_before_the_output() -> None:
     one, two = built(NUMBERS, dropout=0.5), built(NUMBERS, dropout=0.5, layers=2)
     assert (one.lstm.dropout, two.lstm.dropout) == (0.0, 0.5)
     assert isinstance(one.dropout, nn.Dropout)
@@ -202,7 +202,7 @@ def test_dropout_stands_between_layers_and_before_the_output() -> None:
     ("problem", "samples"),
     [(NUMBERS, 3), (replace(TOKENS, varies=True), 3), (IMAGES, 3), (TAGS, 3), (TEXT, 3)],
 )
-def test_the_summary_counts_what_a_real_forward_pass_keeps(problem: Problem, samples: int) -> None:
+def test_the_summary_counts_what_a_real_forward_pass_saves(problem: Problem, samples: int) -> None:
     config = RNNConfig(hidden=4, layers=2, dropout=0.2)
     rows = summarize(config.build(problem, "meta"), problem, samples)
     assert [row.name for row in rows if row.parameters] == [
@@ -211,18 +211,18 @@ def test_the_summary_counts_what_a_real_forward_pass_keeps(problem: Problem, sam
         "output",
     ]
     model = config.build(problem, "cpu")
-    own, kept = {each.data_ptr() for each in model.parameters()}, {}
+    own, saved = {each.data_ptr() for each in model.parameters()}, {}
 
     def pack(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = storage
+            saved[storage.data_ptr()] = storage
         return tensor
 
     lengths = [torch.full((samples,), 5)] if problem.varies else []
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         model(inputs_of(problem, samples), *lengths)
-    assert sum(row.kept_bytes for row in rows) == sum(each.nbytes() for each in kept.values())
+    assert sum(row.saved_bytes for row in rows) == sum(each.nbytes() for each in saved.values())
 
 
 def test_a_model_of_terabytes_is_summarized_without_memory() -> None:
@@ -232,7 +232,7 @@ def test_a_model_of_terabytes_is_summarized_without_memory() -> None:
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_orthogonal_weights_keep_the_length_of_the_state(cell: str) -> None:
+def test_orthogonal_weights_preserve_the_norm_of_the_state(cell: str) -> None:
     model = built(NUMBERS, cell=cell, hidden=6, layers=2, bidirectional=True, init="orthogonal")
     layer = model.get_submodule(cell)
     for name, parameter in layer.named_parameters():
@@ -248,7 +248,7 @@ def test_orthogonal_weights_keep_the_length_of_the_state(cell: str) -> None:
     ("options", "bias"),
     [({"init": "orthogonal"}, 1.0), ({"forget_bias": 2.5}, 2.5), ({"forget_bias": 0.0}, 0.0)],
 )
-def test_an_lstm_starts_by_remembering(options: dict[str, Any], bias: float) -> None:
+def test_an_lstm_starts_with_its_forget_bias(options: dict[str, Any], bias: float) -> None:
     layer = built(NUMBERS, layers=2, bidirectional=True, **options).lstm
     for suffix in ("l0", "l0_reverse", "l1", "l1_reverse"):
         both = getattr(layer, f"bias_ih_{suffix}") + getattr(layer, f"bias_hh_{suffix}")
@@ -257,7 +257,7 @@ def test_an_lstm_starts_by_remembering(options: dict[str, Any], bias: float) -> 
         assert (others == 0).all() == (options.get("init") == "orthogonal")
 
 
-def test_the_default_is_torchs_own_draw() -> None:
+def test_the_default_is_torchs_initialization() -> None:
     torch.manual_seed(3)
     ours = built(NUMBERS).lstm
     torch.manual_seed(3)
@@ -266,8 +266,8 @@ def test_the_default_is_torchs_own_draw() -> None:
         assert getattr(ours, name).equal(parameter)
 
 
-def test_a_forget_bias_belongs_to_an_lstm() -> None:
-    with pytest.raises(ValueError, match="forget_bias belongs to cell lstm; cell is gru"):
+def test_a_forget_bias_needs_an_lstm() -> None:
+    with pytest.raises(ValueError, match="forget_bias needs cell lstm, but cell is gru"):
         RNNConfig(cell="gru", forget_bias=1.0)
 
 
@@ -275,12 +275,12 @@ def test_a_forget_bias_belongs_to_an_lstm() -> None:
     ("problem", "options", "said"),
     [
         (TAGS, {"pool": "mean"}, "model.pool: a tagging problem has an output at every step"),
-        (TEXT, {"bidirectional": True}, "model.bidirectional: a language model must not"),
+        (TEXT, {"bidirectional": True}, "model.bidirectional: a language model cannot"),
         (TOKENS, {"tied": True}, "model.tied: the outputs of a classification problem"),
-        (TEXT, {"tied": True, "embedding": 3}, "model.tied: the embedding has 3 numbers"),
+        (TEXT, {"tied": True, "embedding": 3}, "model.tied: the embedding has size 3"),
     ],
 )
-def test_an_option_that_a_problem_has_no_use_for_is_refused(
+def test_an_option_that_does_not_apply_to_the_problem_is_refused(
     problem: Problem, options: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(ConfigKeyError, match=said):
@@ -301,12 +301,12 @@ def test_samples_without_steps_are_refused(problem: Problem) -> None:
 
 
 @pytest.mark.parametrize("lengths", [[0, 5, 3], [2, 6, 3]])
-def test_lengths_that_are_none_are_refused(lengths: list[int]) -> None:
+def test_invalid_lengths_are_refused(lengths: list[int]) -> None:
     with pytest.raises(ValueError, match="expected 1 to 5"):
         built(NUMBERS)(inputs_of(NUMBERS), torch.tensor(lengths))
 
 
-def test_what_is_packed_comes_back_in_its_place() -> None:
+def test_unpacking_restores_each_position() -> None:
     packing = Packing(LENGTHS, 5, torch.device("cpu"))
     padded = torch.randn(3, 5, 2, dtype=torch.float64)
     theirs = torch.nn.utils.rnn.pack_padded_sequence(
@@ -321,7 +321,7 @@ def test_what_is_packed_comes_back_in_its_place() -> None:
     assert packing.valid.sum(1).equal(LENGTHS)
 
 
-def test_features_are_pooled_over_the_valid_steps_alone() -> None:
+def test_features_are_pooled_over_the_valid_steps_only() -> None:
     packing = Packing(LENGTHS, 5, torch.device("cpu"))
     steps = torch.randn(3, 5, 2) - 5  # below the zeros of padding
     rows = packing.pack(steps)

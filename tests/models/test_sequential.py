@@ -34,7 +34,7 @@ def build(layers: list, problem: Problem = IMAGES, **options: Any) -> torch.nn.M
     return SequentialConfig(layers=layers, **options).build(problem, "cpu")
 
 
-def test_sizes_that_are_left_out_are_found_out() -> None:
+def test_omitted_sizes_are_inferred() -> None:
     layers = [conv(4), "BatchNorm2d", "ReLU", {"MaxPool2d": 2}, {"GroupNorm": 2}, "Flatten"]
     model = build([*layers, "LayerNorm", {"Linear": 10}])
     assert repr(model[0]) == "Conv2d(3, 4, kernel_size=(3, 3), stride=(1, 1), padding=(1, 1))"
@@ -99,7 +99,7 @@ def test_a_projection_makes_the_input_the_shape_of_the_branch(
     assert model(torch.randn(2, *problem.input_shape)).shape == (2, 10)
 
 
-def test_branches_stand_side_by_side() -> None:
+def test_branches_are_concatenated() -> None:
     pools = [[{"AdaptiveAvgPool2d": 1}], [{"AdaptiveMaxPool2d": 1}, "ReLU"]]
     model = build([{"concat": pools}, "Flatten", {"Linear": 10}])
     x = torch.randn(2, 3, 8, 8)
@@ -107,7 +107,7 @@ def test_branches_stand_side_by_side() -> None:
     torch.testing.assert_close(model[0](x).flatten(1), torch.cat([means, largest], 1))
 
 
-def test_every_node_is_ours_and_every_gradient_right() -> None:
+def test_every_node_is_ours_and_every_gradient_is_correct() -> None:
     torch.manual_seed(0)
     layers = [
         conv(4),
@@ -130,20 +130,20 @@ def test_every_node_is_ours_and_every_gradient_right() -> None:
     ]  # fmt: skip
 
 
-def test_a_sequence_may_be_handed_on_with_time_last() -> None:
+def test_time_last_transposes_a_sequence() -> None:
     layers = [{"Conv1d": {"out_channels": 5, "kernel_size": 3}}, "Flatten", {"Linear": 10}]
     model = build(layers, SEQUENCES, time_last=True)
     assert model[0].in_channels == 6
     assert model(torch.randn(2, 12, 6)).shape == (2, 10)
 
 
-def test_tokens_are_looked_up_in_as_many_rows_as_there_are() -> None:
+def test_an_embedding_has_as_many_rows_as_the_vocabulary() -> None:
     model = build([{"Embedding": 7}, "Flatten", {"Linear": 10}], TOKENS)
     assert model[0].weight.shape == (50, 7)
     assert model(torch.randint(50, (2, 12))).shape == (2, 10)
 
 
-def test_a_tagging_problem_is_answered_at_each_step() -> None:
+def test_a_tagging_problem_has_an_output_at_each_step() -> None:
     problem = Problem("tagging", (12, 6), 4, is_sequence=True)
     model = build([{"Linear": 8}, "ReLU", {"Linear": 4}], problem)
     assert model(torch.randn(2, 12, 6)).shape == (2, 12, 4)
@@ -165,10 +165,10 @@ def test_a_tagging_problem_is_answered_at_each_step() -> None:
         ({"Linear": {"out_featurs": 3}}, ("Linear", "out_featurs"), "no such argument"),
         ({"Linear": {"device": "cuda"}}, ("Linear", "device"), "no such argument"),
         ({"Linear": {"out_features": 3, "bias": "no"}}, ("Linear", "bias"), "true or false"),
-        ({"Linear": 3.5}, ("Linear",), "out_features of Linear is a whole number"),
-        ({"Linear": True}, ("Linear",), "out_features of Linear is a whole number"),
-        ({"Linear": "10"}, ("Linear",), "out_features of Linear is a whole number"),
-        ({"Dropout": float("nan")}, ("Dropout",), "p of Dropout is a number"),
+        ({"Linear": 3.5}, ("Linear",), "out_features of Linear must be a whole number"),
+        ({"Linear": True}, ("Linear",), "out_features of Linear must be a whole number"),
+        ({"Linear": "10"}, ("Linear",), "out_features of Linear must be a whole number"),
+        ({"Dropout": float("nan")}, ("Dropout",), "p of Dropout must be a number"),
         ({"MaxPool2d": {"kernel_size": {"a": 1}}}, ("MaxPool2d", "kernel_size"), "a list of"),
         ({"Tanh": 3}, ("Tanh",), "no such argument"),
         ({"residual": []}, ("residual",), "at least 1 item"),
@@ -191,21 +191,21 @@ def test_a_wrong_layer_is_refused_at_its_own_key(layer: object, key: tuple, word
         (["Flatten", conv(3)], (1,), r"Conv2d does not fit an input \[N, 192\]"),
         ([{"MaxPool2d": 9}], (0,), r"MaxPool2d does not fit an input \[N, 3, 8, 8\]"),
         ([{"Linear": {"in_features": 5, "out_features": 2}}], (0,), "Linear does not fit"),
-        ([{"Linear": -1}], (0,), "Linear has unfit arguments"),
+        ([{"Linear": -1}], (0,), "Linear has invalid arguments"),
         ([{"Linear": 0}], (0,), "Linear"),
-        ([{"Linear": 10**12}, {"Linear": 10**12}], (1,), "Linear has unfit arguments"),
-        ([{"Linear": 10**30}], (0,), "Linear has unfit arguments"),
-        ([{"Dropout": 2}], (0,), "Dropout has unfit arguments"),
-        ([conv(4, groups=3)], (0,), "Conv2d has unfit arguments"),
-        ([conv(4, padding="sane")], (0,), "Conv2d has unfit arguments"),
-        ([{"ReLU": {"inplace": True}}], (0,), "ReLU has unfit arguments"),
+        ([{"Linear": 10**12}, {"Linear": 10**12}], (1,), "Linear has invalid arguments"),
+        ([{"Linear": 10**30}], (0,), "Linear has invalid arguments"),
+        ([{"Dropout": 2}], (0,), "Dropout has invalid arguments"),
+        ([conv(4, groups=3)], (0,), "Conv2d has invalid arguments"),
+        ([conv(4, padding="sane")], (0,), "Conv2d has invalid arguments"),
+        ([{"ReLU": {"inplace": True}}], (0,), "ReLU has invalid arguments"),
         ([{"MaxPool2d": {"kernel_size": 2, "return_indices": True}}], (0,), "several tensors"),
         (["BatchNorm1d"], (0,), "BatchNorm1d does not fit"),
         ([{"residual": [conv(4)]}], (0, "residual"), "cannot be added"),
         ([{"residual": ["Flatten"], "projection": True}], (0, "projection"), "projection returns"),
         ([{"concat": [["Flatten"], ["ReLU"]]}], (0,), "concat does not fit"),
         ([{"concat": [["ReLU"], [{"MaxPool2d": 9}]]}], (0, "concat", 1, 0), "MaxPool2d does not"),
-        (["Flatten", {"Linear": 9}], (1,), r"returns \[N, 9\], this classification problem asks"),
+        (["Flatten", {"Linear": 9}], (1,), r"returns \[N, 9\], this classification problem needs"),
         ([{"Linear": 10}], (0,), r"returns \[N, 3, 8, 10\]"),
     ],
 )
@@ -224,12 +224,12 @@ def test_a_layer_that_does_not_fit_is_named(layers: list, key: tuple, words: str
         Problem("language_model", (12,), 10, vocabulary=10, is_sequence=True),
     ],
 )
-def test_a_problem_of_lengths_or_of_an_endless_text_is_refused(problem: Problem) -> None:
+def test_problems_with_lengths_or_carried_state_are_refused(problem: Problem) -> None:
     with pytest.raises(UsageError, match="cannot solve"):
         build([{"Linear": 10}], problem)
 
 
-def test_time_last_is_for_sequences_alone() -> None:
+def test_time_last_is_for_sequences_only() -> None:
     with pytest.raises(ConfigKeyError, match=r"model.time_last: samples \[N, 3, 8, 8\]"):
         build([{"Linear": 10}], time_last=True)
 
