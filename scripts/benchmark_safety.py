@@ -1,9 +1,9 @@
-"""Print what it costs to find a NaN at once, and to save a state, beside the training itself.
+"""Print the cost of the checks for NaN, and of saving a state, relative to the training itself.
 
 python scripts/benchmark_safety.py DATA     (DATA holds MNIST/raw/*.gz and tinyshakespeare.txt)
 
 One thread, in seconds of CPU time, which other processes on the machine lengthen least. Steps with
-and without the check take turns, a few milliseconds each, the order changing from turn to turn.
+and without the check are timed in turns of a few milliseconds, in alternating order.
 """
 
 import argparse
@@ -43,17 +43,17 @@ WARM_UP = 3
 
 
 class NoNorms(LayerGradients):
-    """Gradients that nobody looks at."""
+    """Layer gradients without norms: the check is off."""
 
     def norms(self) -> Tensor:
-        """Return nothing new."""
+        """Return a constant."""
         return self.nothing
 
     nothing = torch.zeros(1)
 
 
 def cpu_s(work: Callable[[], object]) -> float:
-    """Return the CPU time that some work takes."""
+    """Return the CPU time of a call."""
     started_s = time.process_time()
     work()
     return time.process_time() - started_s
@@ -72,7 +72,7 @@ class Training:
         self.reports = self.endless()
 
     def endless(self) -> Iterator[StepReport]:
-        """Yield the reports of ever more steps."""
+        """Yield the reports of steps without end."""
         e = self.experiment
         while True:
             yield from fit(e.model, e.loss_function, e.batches, e.update, e.total_steps)
@@ -83,21 +83,21 @@ class Training:
         return cpu_s(lambda: self.take(is_checked)) / self.steps
 
     def take(self, is_checked: bool) -> None:
-        """Take the steps of a turn; checked ones end in a look at all of them."""
+        """Take the steps of a turn; with the check on, check all of them at the end."""
         for _ in range(self.steps):
             report = next(self.reports)
             if is_checked:
                 self.window.add(report)
         if is_checked:
-            self.look()
+            self.check()
 
-    def look(self) -> None:
-        """Hold the window's steps against NaN, and begin the next one."""
+    def check(self) -> None:
+        """Check the window's steps for NaN, and start the next window."""
         refuse_steps(self.experiment.update, self.window.read(), self.steps)
         self.window.restart()
 
     def check_alone_s(self) -> float:
-        """Return the CPU time that the check takes of a step, measured without the step."""
+        """Return the CPU time of the check per step, measured without the step."""
         self.experiment.update.gradients = self.gradients[True]
         report = next(self.reports)
 
@@ -105,7 +105,7 @@ class Training:
             for _ in range(self.steps):
                 self.gradients[True].norms()
                 self.window.add(report)
-            self.look()
+            self.check()
 
         check()
         rounds = max(1, 100 // self.steps)
@@ -113,8 +113,8 @@ class Training:
 
 
 def saving_s(experiment: Experiment, saves: int) -> dict[str, list[float]]:
-    """Return CPU and wall time of checkpoints, and the CPU time of the look at their state."""
-    seconds: dict[str, list[float]] = {"cpu": [], "wall": [], "look": []}
+    """Return CPU and wall time of checkpoints, and the CPU time of the check of their state."""
+    seconds: dict[str, list[float]] = {"cpu": [], "wall": [], "check": []}
     with TemporaryDirectory(prefix="bptrain-") as name, Path(os.devnull).open("w") as nowhere:
         folder = Path(name)
         (folder / "tensorboard").mkdir()
@@ -124,12 +124,12 @@ def saving_s(experiment: Experiment, saves: int) -> dict[str, list[float]]:
             for number in range(saves + WARM_UP):
                 session.progress.position = Position(step=number)
                 state = session.state({})
-                look = cpu_s(lambda state=state: refuse_state(experiment, state))  # type: ignore[misc]
+                check = cpu_s(lambda state=state: refuse_state(experiment, state))  # type: ignore[misc]
                 started_s = time.perf_counter()
                 cpu = cpu_s(lambda: session.save({}))
                 wall = time.perf_counter() - started_s
                 if number >= WARM_UP:
-                    for what, took in (("cpu", cpu), ("wall", wall), ("look", look)):
+                    for what, took in (("cpu", cpu), ("wall", wall), ("check", check)):
                         seconds[what].append(took)
     return seconds
 
@@ -157,7 +157,7 @@ def main() -> None:
         finding.append(f"| {name} | {1e3 * step_s:.3g} | {1e6 * alone_s:.3g} | {share} | {ratio} |")
         took = {what: median(each) for what, each in saving_s(experiment, given.saves).items()}
         epoch = f"{took['cpu'] / (step_s * experiment.steps_per_epoch):.2%}"
-        times = " | ".join(f"{1e3 * took[what]:.3g}" for what in ("cpu", "wall", "look"))
+        times = " | ".join(f"{1e3 * took[what]:.3g}" for what in ("cpu", "wall", "check"))
         saving.append(f"| {name} | {times} | {epoch} |")
     for table in (finding, saving):
         table.insert(1, "|---" * (table[0].count("|") - 1) + "|")

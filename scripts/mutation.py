@@ -1,15 +1,15 @@
-"""Change every backward pass in `ops/` a little, one change at a time, and see the tests notice.
+"""Mutate every backward pass in `ops/`, one change at a time, and verify that the tests fail.
 
     scripts/mutate                             every file
     scripts/mutate bptrain/ops/linear.py ...   these files
 
-Each mutant drops an additive term, flips a sign, replaces a factor by one, takes a transpose away
-or puts one in, or hands the function zeros for a tensor that the forward pass saved. A mutant is
-killed when some case of the table no longer agrees with its torch.nn counterpart in float64, as
-tests/verify/test_oracles.py demands. The mutants are made of the formulas, and of what we wrote
-ourselves of the fast forms; calls of a library's kernel have no formula to change. What survives
-is listed; mutants that compute the very same gradient cannot be killed, and
-scripts/equivalent_mutants.json gives the reason for each.
+Each mutant drops an additive term, flips a sign, replaces a factor by one, removes or adds a
+transpose, or passes zeros for a tensor that the forward pass saved. A mutant is killed when some
+case of the table no longer agrees with its torch.nn counterpart in float64, as
+tests/verify/test_oracles.py demands. The formulas are mutated, and our own code in the fast
+kernels; calls of a library's kernel have no formula to change. Survivors are listed; mutants that
+compute the very same gradient cannot be killed, and scripts/equivalent_mutants.json gives the
+reason for each.
 """
 
 import argparse
@@ -64,7 +64,7 @@ class Mutant:
 
 
 def mutants_of(path: Path) -> Iterator[Mutant]:
-    """Yield the mutants of every function whose name says that it goes backward."""
+    """Yield the mutants of every function whose name says that it is a backward pass."""
     tree = ast.parse(path.read_text())
     seen: set[str] = set()
     for name, function in functions(tree):
@@ -90,7 +90,7 @@ def mutants_of(path: Path) -> Iterator[Mutant]:
 
 
 def read_for_form_alone(function: ast.FunctionDef) -> Iterator[int]:
-    """Yield the nodes of whose tensor the function reads no number: `x.shape`, `x is not None`."""
+    """Yield the nodes that read no element of a tensor: `x.shape`, `x is not None`."""
     for node in ast.walk(function):
         if isinstance(node, ast.Attribute) and node.attr in FORM:
             yield id(node.value)
@@ -99,7 +99,7 @@ def read_for_form_alone(function: ast.FunctionDef) -> Iterator[int]:
 
 
 def plain_values(tree: ast.Module, function: ast.FunctionDef) -> Iterator[int]:
-    """Yield the nodes that read a field of Saved which is no tensor."""
+    """Yield the nodes that read a field of Saved that is not a tensor."""
     plain = plain_fields(tree)
     for node in ast.walk(function):
         if isinstance(node, ast.Attribute) and node.attr in plain:
@@ -129,14 +129,14 @@ def functions(tree: ast.AST, prefix: str = "") -> Iterator[tuple[str, ast.Functi
 
 
 def is_backward(name: str, function: ast.FunctionDef) -> bool:
-    """Tell a backward pass that is written out by its name, and by not calling a kernel."""
+    """Return whether a function is a written-out backward pass, by name and without a kernel."""
     last = name.rpartition(".")[2]
     calls_kernel = last.startswith("fused") and "aten" in ast.unparse(function)
     return not calls_kernel and ("backward" in last or "gradient" in last or last[:5] == "grad_")
 
 
 def changes(node: ast.AST, plain: set[str]) -> Iterator[tuple[str, ast.AST]]:
-    """Yield what a node is replaced by, with the name of the change."""
+    """Yield the replacements of a node, with the name of the change."""
     if isinstance(node, ast.FunctionDef):
         yield from zeros_for_arguments(node, plain)
     elif isinstance(node, ast.BinOp):
@@ -155,7 +155,7 @@ def changes(node: ast.AST, plain: set[str]) -> Iterator[tuple[str, ast.AST]]:
 
 
 def changed_arithmetic(node: ast.BinOp) -> Iterator[tuple[str, ast.AST]]:
-    """Yield the ways in which a sum or a product goes wrong."""
+    """Yield the mutants of a sum or a product."""
     left, right = node.left, node.right
     match node.op:
         case ast.Add():
@@ -175,7 +175,7 @@ def changed_arithmetic(node: ast.BinOp) -> Iterator[tuple[str, ast.AST]]:
 
 
 def changed_update(node: ast.AugAssign) -> Iterator[tuple[str, ast.AST]]:
-    """Yield the ways in which `a += b` goes wrong."""
+    """Yield the mutants of `a += b`."""
     yield "update dropped", ast.Pass()
     other = {ast.Add: ast.Sub, ast.Sub: ast.Add}.get(type(node.op))
     if other:
@@ -183,7 +183,7 @@ def changed_update(node: ast.AugAssign) -> Iterator[tuple[str, ast.AST]]:
 
 
 def changed_call(node: ast.Call, method: ast.Attribute) -> Iterator[tuple[str, ast.AST]]:
-    """Yield the ways in which a tensor's method goes wrong."""
+    """Yield the mutants of a call of a tensor's method."""
     receiver = method.value
     if isinstance(receiver, ast.Name) and receiver.id in ("torch", "math", "F"):
         return
@@ -198,7 +198,7 @@ def changed_call(node: ast.Call, method: ast.Attribute) -> Iterator[tuple[str, a
 
 
 def zeros_for_arguments(node: ast.FunctionDef, plain: set[str]) -> Iterator[tuple[str, ast.AST]]:
-    """Yield the function with zeros in place of one tensor it is given, or unpacks from `saved`."""
+    """Yield the function with zeros for one tensor argument, or one unpacked from `saved`."""
     names = [
         each.arg
         for each in node.args.args
@@ -290,7 +290,7 @@ def cases_by_file(references: dict[str, Tensors]) -> dict[str, list[Case]]:
 
 
 def verdict(cases: list[Case], references: dict[str, Tensors]) -> str:
-    """Return how the cases see the code as it stands: 'by value', 'by error' or 'survives'."""
+    """Return how the cases detect the current code: 'by value', 'by error' or 'survives'."""
     for case in cases:
         tensors = case.draw(torch.float64, "cpu")
         for kernels in KERNELS:
@@ -298,7 +298,7 @@ def verdict(cases: list[Case], references: dict[str, Tensors]) -> str:
                 with use_kernels(kernels):
                     ours = outcomes(case.ours, tensors, differentiated(case, tensors), 1)
                 found = parity(ours, references[case.label], NOISE)
-            except Exception:  # whatever a mutant raises, a test that meets it fails
+            except Exception:  # any exception makes a test fail
                 return "by error"
             if any(each.relative_error > same(references[case.label]) for each in found):
                 return "by value"
@@ -306,7 +306,7 @@ def verdict(cases: list[Case], references: dict[str, Tensors]) -> str:
 
 
 def try_out(mutant: Mutant, function: FunctionType, evaluate: Callable[[], str]) -> str:
-    """Return the verdict on a mutant, the function's own code put back afterwards."""
+    """Return the verdict on a mutant, and restore the function's own code."""
     own = function.__code__
     function.__code__ = mutant.code
     try:
@@ -316,7 +316,7 @@ def try_out(mutant: Mutant, function: FunctionType, evaluate: Callable[[], str])
 
 
 def main() -> int:
-    """Try out the mutants and print a line per file, then the survivors."""
+    """Run the mutants and print a line per file, then the survivors."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("files", type=Path, nargs="*", help="files of bptrain/ops (default: all)")
     files = [each.resolve() for each in parser.parse_args().files] or sorted(OPS.glob("*.py"))

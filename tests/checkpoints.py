@@ -1,4 +1,4 @@
-"""Small states, and manifests that agree with files that we never wrote."""
+"""Small training states, and manifests that match replaced files."""
 
 import json
 from hashlib import sha256
@@ -12,7 +12,7 @@ from bptrain.rundir.training_state import TrainingState
 
 
 def state_at(step: int, loss: float | None = None) -> TrainingState:
-    """Return a state whose every part tells its step."""
+    """Return a state in which every part depends on the step."""
     states = {
         "model": {"w": torch.full((3,), float(step))},
         "optimizer": {"0": {"m": torch.full((2,), float(step))}},
@@ -20,7 +20,7 @@ def state_at(step: int, loss: float | None = None) -> TrainingState:
     return TrainingState(step, states, {} if loss is None else {"val/loss": loss})
 
 
-def is_sound(folder: Path) -> bool:
+def is_valid(folder: Path) -> bool:
     """Return whether a checkpoint can be read."""
     try:
         read_checkpoint(folder)
@@ -29,8 +29,8 @@ def is_sound(folder: Path) -> bool:
     return True
 
 
-def reseal(folder: Path, **changed: object) -> None:
-    """Write a manifest that agrees with the files as they are, `changed` entries put in."""
+def rewrite_manifest(folder: Path, **changed: object) -> None:
+    """Write a manifest that matches the files, with some entries `changed`."""
     entries: dict[str, object] = {}
     for name in ("model.safetensors", "optimizer.safetensors", "state.json"):
         content = (folder / name).read_bytes()
@@ -39,6 +39,6 @@ def reseal(folder: Path, **changed: object) -> None:
 
 
 def put(folder: Path, name: str, content: bytes) -> None:
-    """Replace a file of a checkpoint by one of our choice, with a manifest that agrees."""
+    """Replace a file of a checkpoint by given content, with a manifest that matches."""
     (folder / name).write_bytes(content)
-    reseal(folder)
+    rewrite_manifest(folder)

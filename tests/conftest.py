@@ -1,4 +1,4 @@
-"""What several tests share: a command line in the process, and small data on disk."""
+"""Shared fixtures: a command line in this process, and small data on disk."""
 
 import os
 from collections.abc import Callable
@@ -18,13 +18,13 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Return the number of processes for `-n auto`: each holds a torch, about 0.5 GB."""
+    """Return the number of processes for `-n auto`: each imports torch, about 0.5 GB."""
     usable = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))
     return min(max(2, len(usable(0))), 8)
 
 
 def is_asked_for_quick(config: pytest.Config) -> bool:
-    """Tell whether only quick tests will run: then collecting others would take longest of all."""
+    """Return whether only quick tests run: collecting the others would take most of the time."""
     return bool(config.option.markexpr == "quick")
 
 
@@ -63,7 +63,9 @@ def mnist_files() -> dict[str, bytes]:
     for prefix, samples in (("train", 200), ("t10k", 50)):
         labels = np.arange(samples) % 10
         images = random.integers(0, 100, (samples, 28, 28))
-        images[np.arange(samples), labels * 2] += 150  # a bright row tells the class
+        images[np.arange(samples), labels * 2] += (
+            150  # the position of a bright row gives the class
+        )
         files[f"{prefix}-images-idx3-ubyte"] = idx_bytes(images)
         files[f"{prefix}-labels-idx1-ubyte"] = idx_bytes(labels)
     return files

@@ -1,4 +1,4 @@
-"""The autograd graph of a result, walked: which nodes are ours, and which only move a view."""
+"""The nodes of a result's autograd graph: which are ours, and which are only views."""
 
 from collections.abc import Iterable
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 Node = torch.autograd.graph.Node
 
-VIEWS = {  # torch's own nodes that move no number, only say how it lies in memory
+VIEWS = {  # torch's own nodes that only change the view
     "ViewBackward0", "UnsafeViewBackward0", "ReshapeAliasBackward0", "SqueezeBackward0",
     "SqueezeBackward1", "SqueezeBackward2", "UnsqueezeBackward0", "TBackward0",
     "TransposeBackward0", "PermuteBackward0", "ExpandBackward0", "SelectBackward0",
@@ -27,7 +27,7 @@ def nodes_behind(outputs: Iterable[Tensor]) -> set[Node]:
 
 
 def foreign_nodes(outputs: Iterable[Tensor]) -> set[str]:
-    """Return the names of the nodes that are neither ours nor a view nor a leaf."""
+    """Return the names of the nodes that are neither ours nor views nor leaves."""
     ours = {
         f"{kind.__name__}Backward"
         for kind in torch.autograd.Function.__subclasses__()

@@ -11,7 +11,7 @@ TRAIN_FILES = [f"data_batch_{number}" for number in range(1, 6)]
 
 
 def photos(labels: np.ndarray, seed: int) -> np.ndarray:
-    """Return pixels [N, 3072] whose brightest rows and color tell the label apart."""
+    """Return pixels [N, 3072] whose brightest rows and color depend on the label."""
     pixels = np.random.default_rng(seed).integers(0, 60, (len(labels), 3, 32, 32))
     for image, label in zip(pixels, labels, strict=True):
         image[label % 3, label % 32] += 180
@@ -103,7 +103,7 @@ def write_emnist(root: Path, split: str = "balanced", classes: int = 47, first: 
 
 
 def picture(label: int, number: int, size: tuple[int, int] = (20, 24)) -> Image.Image:
-    """Return a picture [H, W] = size with a bright bar whose place tells its class."""
+    """Return a picture [H, W] = size with a bright bar whose position gives its class."""
     random = np.random.default_rng([label, number])
     pixels = random.integers(0, 60, (*size, 3), np.uint8)
     pixels[4 + 3 * label : 6 + 3 * label, :, label % 3] = 240

@@ -1,4 +1,4 @@
-"""Every kind of data in small: what is trained, what is predicted, and the answers."""
+"""Every kind of data, small: configs, inputs of `predict`, and the expected answers."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,9 +17,9 @@ DIGITS = [str(digit) for digit in range(10)]
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of data: what is trained, the inputs to predict, and what the answers must be.
+    """A kind of data: its config, the inputs of `predict`, and the expected answers.
 
-    write   puts the data and the inputs into the empty folder that the command runs in
+    write   writes the data and the inputs into the current folder, which is empty
     inputs  none where `predict` is refused
     names   the classes, or the columns of a regression
     """

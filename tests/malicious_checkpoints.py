@@ -1,6 +1,6 @@
-"""Checkpoints made to harm whoever reads them: what is done to a sound folder, by name.
+"""Malicious checkpoints: attacks that are applied to a valid checkpoint's folder, by name.
 
-Where a manifest has to agree with the files it does: the attacker can compute checksums too.
+The manifest matches the files where it must: the attacker can compute checksums too.
 """
 
 import json
@@ -12,9 +12,9 @@ from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 
-from checkpoints import put, reseal
+from checkpoints import put, rewrite_manifest
 
-Harm = Callable[[Path], object]
+Attack = Callable[[Path], object]
 MODEL, OPTIMIZER, STATE, MANIFEST = (
     "model.safetensors",
     "optimizer.safetensors",
@@ -24,7 +24,7 @@ MODEL, OPTIMIZER, STATE, MANIFEST = (
 
 
 class Bomb:
-    """A pickle of it starts a program when it is read."""
+    """An object whose pickle starts a program when it is loaded."""
 
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return (os.system, ("touch bptrain-was-here",))
@@ -35,7 +35,7 @@ def bomb() -> bytes:
 
 
 def torch_archive() -> bytes:
-    """Return a file as torch.save writes it, its pickle a bomb."""
+    """Return a file as torch.save writes it, whose pickle is a bomb."""
     out = BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
         archive.writestr("archive/data.pkl", bomb())
@@ -44,7 +44,7 @@ def torch_archive() -> bytes:
 
 
 def tensors(header: object, data: bytes = b"", length: int | None = None) -> bytes:
-    """Return a safetensors file with a header and a length of it of our choice."""
+    """Return a safetensors file with a given header and header length."""
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     return struct.pack("<Q", len(text) if length is None else length) + text + data
 
@@ -53,49 +53,49 @@ def tensor(begin: int, end: int, shape: list[int], dtype: str = "F32") -> dict[s
     return {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
 
 
-def in_model(content: bytes) -> Harm:
+def in_model(content: bytes) -> Attack:
     return lambda folder: put(folder, MODEL, content)
 
 
-def in_state(content: bytes) -> Harm:
+def in_state(content: bytes) -> Attack:
     return lambda folder: put(folder, STATE, content)
 
 
-def in_manifest(content: bytes) -> Harm:
+def in_manifest(content: bytes) -> Attack:
     return lambda folder: (folder / MANIFEST).write_bytes(content)
 
 
-def manifest_entry(**entry: object) -> Harm:
-    return lambda folder: reseal(folder, **{MODEL: entry})
+def manifest_entry(**entry: object) -> Attack:
+    return lambda folder: rewrite_manifest(folder, **{MODEL: entry})
 
 
-def linked(name: str) -> Harm:
-    """Let a file be a link to a copy outside that agrees with the manifest."""
+def linked(name: str) -> Attack:
+    """Make a file a link to a copy outside that agrees with the manifest."""
 
-    def harm(folder: Path) -> None:
+    def attack(folder: Path) -> None:
         outside = folder.parent.parent / "outside"
         (folder / name).rename(outside)
         (folder / name).symlink_to(outside)
 
-    return harm
+    return attack
 
 
-def pipe(name: str) -> Harm:
-    def harm(folder: Path) -> None:
+def pipe(name: str) -> Attack:
+    def attack(folder: Path) -> None:
         (folder / name).unlink()
         os.mkfifo(folder / name)
 
-    return harm
+    return attack
 
 
-def sparse(name: str) -> Harm:
-    """Let a file have a tebibyte that takes no room on the disk."""
+def sparse(name: str) -> Attack:
+    """Extend a file to a tebibyte that takes no space on the disk."""
     return lambda folder: os.truncate(folder / name, 2**40)
 
 
-def sparse_and_told(folder: Path) -> None:
+def sparse_and_declared(folder: Path) -> None:
     entry = json.loads((folder / MANIFEST).read_text())[MODEL]
-    reseal(folder, **{MODEL: {**entry, "bytes": 2**40}})
+    rewrite_manifest(folder, **{MODEL: {**entry, "bytes": 2**40}})
     os.truncate(folder / MODEL, 2**40)
 
 
@@ -110,16 +110,16 @@ def doubled(folder: Path) -> None:
     (folder / MANIFEST).write_bytes(b'{\n  "model.safetensors": 1,' + content[1:])
 
 
-def escaped(target: str) -> Harm:
-    """Let the manifest name a file elsewhere beside, and instead of, one of ours."""
+def escaped(target: str) -> Attack:
+    """Make the manifest name a file outside the folder instead of one of ours."""
 
-    def harm(folder: Path) -> None:
-        reseal(folder)
+    def attack(folder: Path) -> None:
+        rewrite_manifest(folder)
         entries = json.loads((folder / MANIFEST).read_text())
         entries[target] = entries.pop(STATE)
         (folder / MANIFEST).write_text(json.dumps(entries, indent=2))
 
-    return harm
+    return attack
 
 
 def another_step(folder: Path) -> None:
@@ -127,14 +127,14 @@ def another_step(folder: Path) -> None:
 
 
 def state(step: str = "2", metrics: str = "{}", states: str = "{}") -> bytes:
-    """Return a `state.json` in the form that we write, its parts of our choice."""
+    """Return a `state.json` in the format that we write, with given parts."""
     parts = {"step": step, "metrics": metrics, "states": states}
     lines = ",\n".join(f'  "{name}": {part}' for name, part in parts.items())
     return f"{{\n{lines}\n}}".encode()
 
 
 def list_in_lists(depth: int) -> str:
-    """Return JSON of lists in lists, in the form that we write."""
+    """Return JSON of lists in lists, in the format that we write."""
     value: list[object] = []
     for _ in range(depth - 1):
         value = [value]
@@ -148,7 +148,7 @@ def a_file_instead(folder: Path) -> None:
     folder.write_bytes(bomb())
 
 
-HARMS: dict[str, Harm] = {
+ATTACKS: dict[str, Attack] = {
     "a pickle as model": in_model(bomb()),
     "a pickle as optimizer": lambda folder: put(folder, OPTIMIZER, bomb()),
     "a pickle as state": in_state(bomb()),
@@ -184,7 +184,7 @@ HARMS: dict[str, Harm] = {
     "metadata that is no text": in_model(tensors({"__metadata__": {"a": {"b": 1}}})),
     "../ in the manifest": escaped("../../outside"),
     "an absolute path in the manifest": escaped("/etc/passwd"),
-    "one file too many in the manifest": lambda folder: reseal(folder, **{"../x": {}}),
+    "one file too many in the manifest": lambda folder: rewrite_manifest(folder, **{"../x": {}}),
     "a manifest that is a list": in_manifest(b"[1]"),
     "a manifest with a name twice": doubled,
     "a manifest nested deep": in_manifest(b"[" * 4000),
@@ -212,7 +212,7 @@ HARMS: dict[str, Harm] = {
     "a state of another step": another_step,
     "an endless state": sparse(STATE),
     "an endless model": sparse(MODEL),
-    "an endless model, told in the manifest": sparse_and_told,
+    "an endless model, declared in the manifest": sparse_and_declared,
     "a link as model": linked(MODEL),
     "a link as state": linked(STATE),
     "a link as manifest": linked(MANIFEST),

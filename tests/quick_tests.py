@@ -1,7 +1,7 @@
 """Which tests `-m quick` runs: under a minute on two cores, for the inner loop.
 
-A test is quick by where it stands, so that a new test in these places is quick without a mark.
-Of tests that run over the table of cases, the first case of each operation and module is taken.
+A test's path makes it quick, so that a new test in these places is quick without a mark. Of tests
+over the table of cases, the first case of each operation and module is selected.
 """
 
 import re
@@ -36,7 +36,7 @@ LABEL = re.compile(r"\[([^:\]]+)")  # "[linear: no bias-cpu]" and "[linear-cpu]"
 
 
 def is_in_quick_file(path: Path) -> bool:
-    """Tell whether a file or folder of tests holds a quick test."""
+    """Return whether a file or folder holds a quick test."""
     if path.name in TOO_SLOW:
         return False
     place = path.relative_to(TESTS).as_posix() + "/"
@@ -44,7 +44,7 @@ def is_in_quick_file(path: Path) -> bool:
 
 
 def is_quick_function(path: Path, name: str) -> bool:
-    """Tell whether a test function may be quick."""
+    """Return whether a test function may be quick."""
     if path.is_relative_to(TESTS / "verify"):
         return name in ONE_CASE_OF_EACH
     return name not in TOO_SLOW

@@ -1,4 +1,4 @@
-"""Where the shipped configs are, and small files in MNIST's format."""
+"""The folder of the shipped configs, and small files in MNIST's format."""
 
 import gzip
 from pathlib import Path

@@ -13,13 +13,13 @@ PCM, FLOAT = 1, 3
 
 
 def tone(frequency: float, samples: int = 2400, seed: int = 0) -> np.ndarray:
-    """Return a sound [S], full scale 1, with a little noise."""
+    """Return a tone [S] in -1 to 1, with a little noise."""
     noise = np.random.default_rng(seed).normal(0, 0.01, samples)
     return 0.5 * np.sin(2 * np.pi * frequency * np.arange(samples) / RATE) + noise
 
 
 def chunk(name: bytes, content: bytes, size: int | None = None) -> bytes:
-    """Return a chunk, its declared size true unless another one is given."""
+    """Return a chunk, with its true size unless another one is given."""
     declared = len(content) if size is None else size
     return name + pack("<I", declared) + content + bytes(len(content) % 2)
 
@@ -39,23 +39,23 @@ def riff(*chunks: bytes) -> bytes:
     return b"RIFF" + pack("<I", len(content)) + content
 
 
-def encoded(sound: np.ndarray, bits: int = 16, kind: int = PCM) -> bytes:
-    """Return samples as they stand in a data chunk."""
+def encoded(samples: np.ndarray, bits: int = 16, kind: int = PCM) -> bytes:
+    """Return samples as the bytes of a data chunk."""
     if kind == FLOAT:
-        return sound.astype("<f4").tobytes()
+        return samples.astype("<f4").tobytes()
     if bits == 8:
-        return np.round(sound * 127 + 128).astype(np.uint8).tobytes()
-    whole = np.round(sound * (2 ** (bits - 1) - 1)).astype("<i8")
+        return np.round(samples * 127 + 128).astype(np.uint8).tobytes()
+    whole = np.round(samples * (2 ** (bits - 1) - 1)).astype("<i8")
     return whole.view(np.uint8).reshape(-1, 8)[:, : bits // 8].tobytes()
 
 
-def wav(sound: np.ndarray, bits: int = 16, kind: int = PCM, rate: int = RATE) -> bytes:
+def wav(samples: np.ndarray, bits: int = 16, kind: int = PCM, rate: int = RATE) -> bytes:
     """Return a WAV file of one channel."""
-    return riff(fmt(kind, 1, rate, bits), chunk(b"data", encoded(sound, bits, kind)))
+    return riff(fmt(kind, 1, rate, bits), chunk(b"data", encoded(samples, bits, kind)))
 
 
 def digits(each: int = 8, samples: int = 2400) -> dict[str, bytes]:
-    """Return recordings of ten digits, each a pitch of its own, named as in the real data set."""
+    """Return recordings of ten digits, each with its own pitch, named as in the real data set."""
     return {
         f"{digit}_{'ab'[index % 2]}_{index}.wav": wav(
             tone(300 + 300 * digit, samples + 16 * index, seed=10 * digit + index)

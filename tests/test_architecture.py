@@ -19,13 +19,13 @@ LAYERS = [  # from the bottom up; packages of one layer do not import each other
     {"verify", "bench"},  # is the gradient right? is it fast?
     {"experiment"},  # config, plan, build, session, evaluation
     {"commands"},  # one file a command
-    {"cli"},  # words typed by a person: one call each
+    {"cli"},  # the commands a user types, one call each
 ]
 EVERYONE_MAY_IMPORT = "__init__"  # the version
 STARTS_THE_COMMAND_LINE = "__main__"
 LAYER = {package: number for number, packages in enumerate(LAYERS) for package in packages}
 MOST_LAYERS = 8
-MOST_MODULES = 6  # directly under bptrain/
+MAX_MODULES = 6  # directly under bptrain/
 MAY_IMPORT_NN = {"nn", "models", "losses", "verify", "bench"}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
@@ -56,7 +56,7 @@ def imports_of(path: Path) -> set[str]:
 
 
 def may_import(importer: str, imported: str) -> bool:
-    """Tell whether a package may import from another one."""
+    """Return whether a package may import from another one."""
     if importer == imported or imported == EVERYONE_MAY_IMPORT:
         return True
     if importer == STARTS_THE_COMMAND_LINE:
@@ -75,7 +75,7 @@ def test_every_package_is_on_one_layer() -> None:
 def test_there_are_few_layers_and_few_modules_outside_of_packages() -> None:
     alone = [path.stem for path in PACKAGE.glob("*.py") if not path.stem.startswith("__")]
     assert len(LAYERS) <= MOST_LAYERS
-    assert len(alone) <= MOST_MODULES, alone
+    assert len(alone) <= MAX_MODULES, alone
 
 
 @pytest.mark.parametrize("path", FILES, ids=module_of)
@@ -164,7 +164,7 @@ KEYWORDS_THAT_RUN = {"allow_pickle", "weights_only"}
 
 
 def names_used(source: str) -> set[str]:
-    """Return all that a file refers to by its full name, however it was imported."""
+    """Return the full names of everything that a file refers to, however it was imported."""
     tree = ast.parse(source)
     full: dict[str, str] = {}
     for node in ast.walk(tree):
@@ -189,7 +189,7 @@ def names_used(source: str) -> set[str]:
 
 
 class WithoutSafeLoads(ast.NodeTransformer):
-    """Take out the one safe form of numpy's reader: np.load(path, allow_pickle=False)."""
+    """Remove the one safe call of numpy's reader: np.load(path, allow_pickle=False)."""
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
         words = [(each.arg, ast.unparse(each.value)) for each in node.keywords]
@@ -200,7 +200,7 @@ class WithoutSafeLoads(ast.NodeTransformer):
 
 
 def what_could_run(source: str) -> set[str]:
-    """Return the names and keywords of a file for which data is a program."""
+    """Return the names and keywords of a file that can run code from data."""
     source = ast.unparse(WithoutSafeLoads().visit(ast.parse(source)))
     found = {
         name

@@ -1,4 +1,4 @@
-"""The command line as a person meets it: help, exit codes, messages."""
+"""The command line as a user sees it: help, exit codes, messages."""
 
 import json
 import os
@@ -103,8 +103,8 @@ def test_fit_leaves_the_documented_run_directory(bptrain: Callable, tmp_path: Pa
         "tensorboard",
         "checkpoints",
     }
-    kept = sorted(path.name for path in (run / "checkpoints").iterdir())
-    assert kept == ["step-000000", "step-000021"]
+    checkpoints = sorted(path.name for path in (run / "checkpoints").iterdir())
+    assert checkpoints == ["step-000000", "step-000021"]
     assert json.loads((run / "environment.json").read_text())["packages"]["torch"]
     assert "step 20/21" in result.stdout
     assert "test accuracy" in result.stdout
@@ -157,9 +157,9 @@ def test_a_model_larger_than_memory_is_refused_before_it_is_built(
 def test_evaluate_repeats_the_test_result_of_the_run(bptrain: Callable, tmp_path: Path) -> None:
     assert bptrain("fit", DIGITS, "train.epochs=3", "--run-dir", "run").exit_code == 0
     lines = metrics_of(tmp_path / "run")
-    measured = json.loads(bptrain("evaluate", "run", "--json").stdout)
-    assert measured["test/loss"] == lines[-1]["test/loss"]
-    assert measured["test/accuracy"] == lines[-1]["test/accuracy"]
+    printed = json.loads(bptrain("evaluate", "run", "--json").stdout)
+    assert printed["test/loss"] == lines[-1]["test/loss"]
+    assert printed["test/accuracy"] == lines[-1]["test/accuracy"]
     last = bptrain("evaluate", "run", "--checkpoint", "last")
     assert last.exit_code == 0
     assert "step-000063" in last.stdout
@@ -193,7 +193,7 @@ def test_evaluate_of_something_else_is_exit_2(bptrain: Callable) -> None:
     assert bptrain("evaluate", "nowhere").exit_code == 2
 
 
-def test_a_loss_that_explodes_is_exit_6_and_names_the_step(
+def test_a_loss_that_diverges_is_exit_6_and_names_the_step(
     bptrain: Callable, tmp_path: Path
 ) -> None:
     result = bptrain("fit", DIGITS, "optimizer.lr=1e30", "schedule.warmup_steps=0")

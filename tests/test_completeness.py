@@ -1,4 +1,4 @@
-"""Nothing half-built: every operation has its derivation, cases, module and config."""
+"""Completeness: every operation has its derivation, cases, module and config."""
 
 import ast
 import inspect
@@ -53,7 +53,7 @@ def test_an_op_file_derives_what_it_computes(path: Path) -> None:
 
 
 def first(tensors: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Return what torch calls input, or input1, or anchor."""
+    """Return the parameter that torch names input, input1 or anchor."""
     return next(iter(tensors.values()))
 
 
@@ -94,7 +94,7 @@ def test_an_op_takes_the_arguments_of_torch_in_its_order(name: str) -> None:
     try:
         theirs = list(inspect.signature(function).parameters)
     except (TypeError, ValueError):
-        return  # torch's own has another home, or is written in C and has no signature
+        return  # torch's own is in another module, or written in C without a signature
     ours = list(inspect.signature(getattr(ops, name)).parameters)
     assert ours == [p for p in theirs if p in ours]
     left_out = set(theirs) - set(ours)

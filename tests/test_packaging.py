@@ -1,4 +1,4 @@
-"""What surrounds the package: version, pins, image, compose file, workflow, templates, scripts."""
+"""The packaging: version, pins, image, compose file, workflow, templates, scripts."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Cases of the functions of one element, and of the gate of two halves."""
+"""Cases of the element-wise activations, and of GLU, the gate of two halves."""
 
 from collections.abc import Callable
 from math import inf, nan
@@ -28,10 +28,10 @@ def _activation(
     scale: float = 1.0,
     scalar: float = 0.7,
 ) -> list[OpCase]:
-    """Return the cases that every function of one element has.
+    """Return the cases that every element-wise activation has.
 
     scale   of the inputs, so that they fall on both sides of each kink
-    scalar  a value whose gradient tells what is saved
+    scalar  a value whose gradient shows what is saved
     """
 
     def of(*shape: int) -> Draw:
@@ -65,7 +65,7 @@ def _options(op: str, why: str, kinks: tuple[float, ...] = (0.0,), **options: An
 
 
 def _at(op: str, why: str, *values: float, **options: Any) -> OpCase:
-    """Return a case at given values, where torch's choice of a slope must be ours."""
+    """Return a case at given values, where our choice of a subgradient must be torch's."""
     return OpCase(op, f"at {values} {options or ''}", why, _values(*values), options, smooth=False)
 
 
@@ -89,7 +89,7 @@ def _prelu(
 
 
 def _frozen(constant: str) -> list[OpCase]:
-    """Return cases in which one of the two gradients is not needed: the other is computed alone."""
+    """Return cases in which one of the two gradients is not needed: only the other is computed."""
     why = f"the other gradient without that of {constant}"
     one, channels = _learned_slope(4, 5, shift=-2.0), _learned_slope(2, 3, 2, 2, weights=(3,))
     return [
@@ -116,12 +116,10 @@ OPS = [
     *_activation("tanh"),
     *_activation("sigmoid"),
     *_activation("leaky_relu"),
-    _options("leaky_relu", "y > 0 tells the sign of x", negative_slope=0.3),
-    _options("leaky_relu", "it is ReLU, and y = 0 tells the sign", negative_slope=0.0),
+    _options("leaky_relu", "y > 0 gives the sign of x", negative_slope=0.3),
+    _options("leaky_relu", "it is ReLU, and y = 0 gives the sign", negative_slope=0.0),
     _options("leaky_relu", "y > 0 on both sides: x must be saved", negative_slope=-0.5),
-    _options(
-        "leaky_relu", "y > 0 tells the sign, the slope below 0 is the larger", negative_slope=2
-    ),
+    _options("leaky_relu", "y > 0 gives the sign; the negative slope is larger", negative_slope=2),
     _at("leaky_relu", SLOPES, -1, 0, 1, negative_slope=0.3),
     *_activation("elu", scalar=-0.7),
     _options("elu", "the constant of the slope is alpha", alpha=0.5),

@@ -15,7 +15,7 @@ Draw = Callable[[Inputs], Tensors]
 
 
 def by_torchs_names(function: Callable[..., Any], tensors: Tensors) -> Any:
-    """Call with query, key and value in their places and every mask by its name."""
+    """Call with query, key and value by position and every mask by keyword."""
     masks = {name: tensor for name, tensor in tensors.items() if name.endswith("mask")}
     return function(*(tensors[name] for name in tensors if name not in masks), **masks)
 
@@ -46,7 +46,7 @@ def _with_mask(mask: Callable[[Inputs], Tensor], inputs: Draw | None = None) -> 
 
 
 def _hidden(*shape: int, row: int | None = None) -> Callable[[Inputs], Tensor]:
-    """Return a bool mask that lets a key be seen three times in four, and in `row` never."""
+    """Return a bool mask that allows three keys in four, and in `row` none."""
 
     def mask(draw: Inputs) -> Tensor:
         seen = draw.classes(*shape, classes=4) > 0
@@ -78,7 +78,7 @@ def _broadcasting(draw: Inputs) -> Tensors:
 
 
 def _across_strides(draw: Inputs) -> Tensors:
-    """Return heads that lie side by side in a token's memory, as a projection leaves them."""
+    """Return heads that are adjacent in a token's memory, as a projection returns them."""
     packed = draw.normal(2, 3, 3, 2, 2)  # [N, T, q k v, A, E]
     q, k, v = packed.unbind(2)
     return {"input": q.transpose(1, 2), "key": k.transpose(1, 2), "value": v.transpose(1, 2)}

@@ -1,4 +1,4 @@
-"""Cases of the normalisations over a batch and over an instance, with running statistics."""
+"""Cases of the normalizations over a batch and over an instance, with running statistics."""
 
 from collections.abc import Callable
 from inspect import signature
@@ -45,7 +45,7 @@ def _tracked(*shape: int, **how: Any) -> Callable[[Inputs], Tensors]:
 
 
 def with_running(function: Callable[..., Any], tensors: Tensors) -> Any:
-    """Call with copies of the running statistics and return them too: they change in place."""
+    """Call with copies of the running statistics and return them too: they are updated in place."""
     running = {name: tensors[name].clone() if name in tensors else None for name in RUNNING}
     return function(**(tensors | running)), running
 
@@ -87,9 +87,9 @@ OPS = [
     _batch("untracked", "parameters without running statistics", _affine(4, 3, 2)),
     _batch("b' alone", "a sum is enough",
            _affine(4, 3, 2), constants=("input", "weight")),
-    _batch("w' and b'", "a first layer: nobody wants its x'",
+    _batch("w' and b'", "a first layer: its x' is not needed",
            _affine(4, 3, 2), constants=("input",)),
-    _batch("eps", "r is not 1 / deviation", _affine(4, 3), eps=0.5),
+    _batch("eps", "r is not 1 / std", _affine(4, 3), eps=0.5),
     _batch("momentum 0", "the running statistics stay", _tracked(4, 3), momentum=0.0),
     _batch("momentum 1", "they become the batch's, whose variance is over M - 1",
            _tracked(4, 3, 2), momentum=1.0),
@@ -102,7 +102,7 @@ OPS = [
            eps=0.1),
     _batch("large mean", "v as mean(x^2) - m^2 would lose every digit",
            _tracked(6, 3, shift=300), eps=0.5),
-    _batch("small deviation", "eps is most of v + eps", _tracked(5, 3, scale=1e-3)),
+    _batch("small std", "eps is most of v + eps", _tracked(5, 3, scale=1e-3)),
     _batch("large values", "squares that overflow fp16", _tracked(5, 3, scale=1e3)),
     _batch("empty", "no batch, no statistics: zero gradients, nothing moves", _tracked(0, 3, 2)),
     _batch("empty, untracked", "statistics are neither there nor computed", _affine(2, 3, 0)),
@@ -113,9 +113,9 @@ OPS = [
     _fixed("no weight", "w is 1", _affine(4, 3, 2, names=("bias", *RUNNING))),
     _fixed("b' alone", "a sum is enough",
            _tracked(4, 3, 2), constants=("input", "weight")),
-    _fixed("w' and b'", "a first layer: nobody wants its x'",
+    _fixed("w' and b'", "a first layer: its x' is not needed",
            _tracked(4, 3, 2), constants=("input",)),
-    _fixed("eps", "r is not 1 / deviation", _tracked(4, 3), eps=0.5),
+    _fixed("eps", "r is not 1 / std", _tracked(4, 3), eps=0.5),
     _fixed("one sample", "a single value is enough", _tracked(1, 3)),
     _fixed("large mean", "w' by sum y' x - m sum y' would cancel", _tracked(6, 3, shift=300)),
     _fixed("empty", "zero gradients", _tracked(0, 3, 2)),
@@ -127,9 +127,9 @@ OPS = [
     _instance("no weight", "h' is y'", _affine(2, 3, 4, names=("bias",))),
     _instance("b' alone", "a sum is enough",
               _affine(2, 3, 4), constants=("input", "weight")),
-    _instance("w' and b'", "a first layer: nobody wants its x'",
+    _instance("w' and b'", "a first layer: its x' is not needed",
               _affine(2, 3, 4), constants=("input",)),
-    _instance("eps", "r is not 1 / deviation", _affine(2, 3, 4), eps=0.5),
+    _instance("eps", "r is not 1 / std", _affine(2, 3, 4), eps=0.5),
     _instance("momentum 1", "the running ones become means over the samples",
               _tracked(3, 2, 4), momentum=1.0),
     _instance("momentum 0.7", "nearer to the batch's than to their own", _tracked(3, 2, 4),
@@ -158,7 +158,7 @@ def _module(
 
 
 def _of_one_kind(module: str, *shape: int) -> list[ModuleCase]:
-    """Return the cases that every batch normalisation has, on input [shape]."""
+    """Return the cases that every batch normalization has, on input [shape]."""
     return [
         _module(module, "training moves the running statistics", _input(*shape)),
         _module(module, "evaluation reads them", _input(*shape), training=False),
@@ -176,7 +176,7 @@ def _of_one_kind(module: str, *shape: int) -> list[ModuleCase]:
 
 
 def _instances(module: str, *shape: int) -> list[ModuleCase]:
-    """Return the cases that every instance normalisation has, on input [shape]."""
+    """Return the cases that every instance normalization has, on input [shape]."""
     return [
         _module(module, "defaults: no parameter, no statistics", _input(*shape)),
         _module(module, "defaults, evaluation by the sample", _input(*shape), training=False),

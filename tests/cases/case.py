@@ -1,4 +1,4 @@
-"""What a case is: one way to use an operation or a module, its inputs, what torch has, and why.
+"""A case: one way to call an operation or module, its inputs, torch's counterpart, and a reason.
 
 Every test oracle sees a case as two functions of named tensors, ours and torch's. A module's
 parameters are among the tensors, under `self.`, so that one set of oracles serves both; its
@@ -32,7 +32,7 @@ class Inputs:
     device: torch.device
 
     def normal(self, *shape: int, scale: float = 1.0) -> Tensor:
-        """Return normally distributed values [shape], rounded once if the dtype is narrow."""
+        """Return normally distributed values [shape], rounded once if the dtype has 16 bits."""
         drawn = torch.randn(shape, generator=self.generator, dtype=torch.float64) * scale
         return drawn.to(self.device, self.dtype)
 
@@ -42,7 +42,7 @@ class Inputs:
         return (low + (high - low) * drawn).to(self.device, self.dtype)
 
     def off(self, kinks: tuple[float, ...], *shape: int, scale: float = 1.0) -> Tensor:
-        """Return normal values [shape] that keep KINK_MARGIN away from each of the kinks."""
+        """Return normal values [shape] at least KINK_MARGIN away from each of the kinks."""
         drawn = self.normal(*shape, scale=scale)
         for kink in kinks:
             gap = drawn - kink
@@ -51,7 +51,7 @@ class Inputs:
         return drawn.to(self.dtype)
 
     def off_zero(self, *shape: int) -> Tensor:
-        """Return values that keep away from the kink at 0."""
+        """Return values at a distance from the kink at 0."""
         drawn = self.normal(*shape)
         return drawn + KINK_MARGIN * torch.where(drawn < 0, -1, 1)
 
@@ -80,7 +80,7 @@ def by_name(function: Callable[..., Any], tensors: Tensors) -> Any:
 
 
 def in_order(function: Callable[..., Any], tensors: Tensors) -> Any:
-    """Call with every tensor by its place."""
+    """Call with every tensor by position."""
     return function(*tensors.values())
 
 
@@ -94,10 +94,10 @@ class OpCase:
     reference  torch's function, where torch.nn.functional has none of the same name
     random     whether it draws random numbers: then each run starts from the same seed
     dtypes     the narrow dtypes in which torch has the operation on the CPU
-    at_once    whether one kernel computes all gradients together where they are needed together
-               (counting what it makes does not tell what one gradient alone would cost)
-    constraint maps the tensors onto those for which alone the gradient is defined, and leaves the
-               drawn ones as they are: finite differences are taken through it
+    at_once    whether one kernel computes all gradients together when they are needed together
+               (so its allocations do not show the cost of a single gradient)
+    constraint projects the tensors onto those for which the gradient is defined, and leaves the
+               drawn ones unchanged: finite differences are taken through it
     """
 
     op: str
@@ -116,7 +116,7 @@ class OpCase:
 
     @property
     def label(self) -> str:
-        """What a test's report names it by."""
+        """Its name in a test report."""
         return f"{self.op}: {self.name}"
 
     def draw(self, dtype: torch.dtype, device: str, seed: int = 0) -> Tensors:
@@ -165,7 +165,7 @@ class ModuleCase:
 
     @property
     def label(self) -> str:
-        """What a test's report names it by."""
+        """Its name in a test report."""
         return f"{self.module}: {self.why}"
 
     @property
@@ -181,14 +181,14 @@ class ModuleCase:
         return found
 
     def build(self, kind: type[torch.nn.Module]) -> torch.nn.Module:
-        """Return a module of `kind` with its own first parameters, the same for both kinds."""
+        """Return a module of `kind` with its own initial parameters, the same for both kinds."""
         torch.manual_seed(0)
         return kind(**deepcopy(dict(self.options))).train(self.training)
 
     def draw(self, dtype: torch.dtype, device: str, seed: int = 0) -> Tensors:
         """Return the named tensors, the parameters among them.
 
-        Parameters are moved off their first values: a weight of ones would hide a missing
+        Parameters are changed from their initial values: a weight of ones would hide a missing
         factor, a bias of zeros a missing term.
         """
         draw = Inputs(torch.Generator().manual_seed(seed + 1), dtype, torch.device(device))
@@ -235,7 +235,7 @@ class Refusal:
 
 
 def shift_buffers(module: torch.nn.Module) -> None:
-    """Move buffers off their first values: a mean of 0 and variance of 1 would hide errors."""
+    """Change buffers from their initial values: a mean of 0 and variance of 1 would hide errors."""
     generator = torch.Generator().manual_seed(3)
     for buffer in module.buffers():
         if buffer.is_floating_point():

@@ -1,4 +1,4 @@
-"""Cases of the table of rows. What max_norm does to the table: tests/ops/test_embedding.py."""
+"""Cases of the embedding. What max_norm does to the weight: tests/ops/test_embedding.py."""
 
 from collections.abc import Callable
 from math import inf, nan
@@ -45,7 +45,7 @@ def _case(name: str, why: str, arguments: Callable[[Inputs], Tensors], **options
 
 
 def _mean(name: str, why: str, arguments: Callable[[Inputs], Tensors], **options: Any) -> OpCase:
-    """Return a case whose gradient is a mean over the readers: no finite difference shows it."""
+    """Return a case whose gradient is a mean over a row's uses, unlike finite differences."""
     return OpCase("embedding", name, why, arguments, options, smooth=False)
 
 

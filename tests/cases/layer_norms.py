@@ -1,4 +1,4 @@
-"""Cases of the normalisations of one sample: over its elements, groups or neighbour channels."""
+"""Cases of the normalizations of one sample: over its elements, groups or neighboring channels."""
 
 from collections.abc import Callable
 from math import inf, nan
@@ -20,7 +20,7 @@ def _input(*shape: int, scale: float = 1.0, shift: float = 0.0) -> Callable[[Inp
 def _affine(
     shape: tuple[int, ...], parameter: tuple[int, ...], names: tuple[str, ...] = BOTH, **how: Any
 ) -> Callable[[Inputs], Tensors]:
-    """Draw input [shape] and the named parameters [parameter], none near its first value."""
+    """Draw input [shape] and the named parameters [parameter], none near its initial value."""
 
     def arguments(draw: Inputs) -> Tensors:
         tensors = _input(*shape, **how)(draw)
@@ -88,9 +88,9 @@ OPS = [
            constants=("input", "weight")),
     _layer("b' alone, one sample", "there is nothing to sum over", _affine((4,), (4,)), 4,
            constants=("input", "weight")),
-    _layer("w' and b'", "a first layer: nobody wants its x'", _affine((2, 3, 4), (4,)), 4,
+    _layer("w' and b'", "a first layer: its x' is not needed", _affine((2, 3, 4), (4,)), 4,
            constants=("input",)),
-    _layer("eps", "r is not 1 / deviation", _affine((3, 5), (5,)), 5, eps=0.5),
+    _layer("eps", "r is not 1 / std", _affine((3, 5), (5,)), 5, eps=0.5),
     _layer("one element", "h is 0, and so is x' but for its rounding, which 16 bits of torch hide",
            _affine((3, 1), (1,)), 1, dtypes=(torch.float32,)),
     _layer("one sample", "a size-1 axis", _affine((1, 6), (6,)), 6),
@@ -106,7 +106,7 @@ OPS = [
     _rms("image", "over all but the batch", _affine((2, 3, 2, 2), (3, 2, 2), ("weight",)), 3, 2, 2),
     _rms("vector", "one sample", _affine((6,), (6,), ("weight",)), 6),
     _rms("no weight", "h' is y'", _input(3, 5), 5),
-    _rms("w' alone", "a first layer: nobody wants its x'",
+    _rms("w' alone", "a first layer: its x' is not needed",
          _affine((2, 3, 4), (4,), ("weight",)), 4, constants=("input",)),
     _rms("eps", "it counts", _affine((3, 5), (5,), ("weight",)), 5, eps=0.5),
     _rms("one element", "h is the sign of x", _affine((3, 1), (1,), ("weight",)), 1, eps=0.3),
@@ -127,9 +127,9 @@ OPS = [
     _group("no weight", "b' beside x'", _affine((2, 4, 3), (4,), ("bias",)), 2),
     _group("b' alone", "a sum by channel is enough", _affine((2, 4, 3), (4,)), 2,
            constants=("input", "weight")),
-    _group("w' and b'", "a first layer: nobody wants its x'", _affine((2, 4, 3), (4,)), 2,
+    _group("w' and b'", "a first layer: its x' is not needed", _affine((2, 4, 3), (4,)), 2,
            constants=("input",)),
-    _group("eps", "r is not 1 / deviation", _affine((2, 4, 3), (4,)), 2, eps=0.5),
+    _group("eps", "r is not 1 / std", _affine((2, 4, 3), (4,)), 2, eps=0.5),
     _group("one sample", "a size-1 axis", _affine((1, 4, 3), (4,)), 2),
     _group("large mean", "v would cancel", _affine((2, 4, 6), (4,), shift=300), 2),
     _group("empty", "zero gradients of w and b", _affine((0, 4, 3), (4,)), 2),
@@ -137,7 +137,7 @@ OPS = [
     _response("even", "one more before than after", _input(2, 5, 3), 4, alpha=0.5),
     _response("two", "the smallest lopsided window", _input(2, 5, 3), 2, alpha=0.5),
     _response("one", "each channel alone", _input(2, 4, 3), 1, alpha=0.5),
-    _response("window beyond the channels", "few neighbours exist", _input(2, 3, 2), 9, alpha=2.0),
+    _response("window beyond the channels", "few neighbors exist", _input(2, 3, 2), 9, alpha=2.0),
     _response(
         "image", "four axes", _input(2, 5, 2, 2), 3, alpha=0.5, beta=0.6, k=2.0, dtypes=POOLED
     ),
@@ -145,7 +145,7 @@ OPS = [
     _response("defaults", "alpha is small", _input(2, 5, 3), 5),
     _response("beta 1", "y = x / s", _input(2, 5, 3), 3, alpha=1.0, beta=1.0, k=1.5),
     _response("beta 0", "nothing is damped: x' = y'", _input(2, 5, 3), 3, alpha=1.0, beta=0.0),
-    _response("one channel", "no neighbour at all", _input(2, 1, 3), 3, alpha=1.0),
+    _response("one channel", "no neighbor at all", _input(2, 1, 3), 3, alpha=1.0),
     _response("empty", "an empty batch", _input(0, 4, 3), 3),
 ]  # fmt: skip
 

@@ -96,7 +96,7 @@ OPS = [
     _cross_entropy("smoothing", "c has K terms", _logits(4, 5), label_smoothing=0.2),
     _cross_entropy(
         "all smoothing",
-        "the true class has no term: who is ignored is all that t tells",
+        "the true class has no term: t only says what is ignored",
         _logits(4, 5, ignored=-100),
         label_smoothing=1.0,
     ),

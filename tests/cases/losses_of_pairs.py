@@ -13,7 +13,7 @@ Arguments = Callable[[Inputs], Tensors]
 
 
 def _signs(draw: Inputs, *shape: int) -> torch.Tensor:
-    """Return 1, -1, 1, ...: both occur in whatever is drawn."""
+    """Return 1, -1, 1, ...: both values occur."""
     count = torch.Size(shape).numel()
     return (1 - 2 * (torch.arange(count) % 2)).view(shape).to(draw.device, draw.dtype)
 

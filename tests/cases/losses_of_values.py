@@ -13,7 +13,7 @@ Arguments = Callable[[Inputs], Tensors]
 
 
 def _prediction(*shape: int, weight: bool = False, kinks: tuple[float, ...] = (0,)) -> Arguments:
-    """Draw a prediction whose error keeps away from the kinks."""
+    """Draw a prediction whose error is at a distance from the kinks."""
 
     def arguments(draw: Inputs) -> Tensors:
         target = draw.normal(*shape)

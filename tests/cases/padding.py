@@ -27,7 +27,7 @@ def _copies(mode: str, name: str, why: str, input: Any, *pad: int) -> OpCase:
 
 
 def _copying(mode: str) -> list[OpCase]:
-    """Return the cases that every mode of copies must pass."""
+    """Return the cases that every padding mode that copies elements must pass."""
     return [
         _copies(mode, "line", "a batch of lines", (2, 3, 4), 2, 1),
         _copies(mode, "line, unbatched", "the first axis counts channels", (3, 4), 1, 3),

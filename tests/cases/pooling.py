@@ -1,4 +1,4 @@
-"""Cases of the maxima and means over windows."""
+"""Cases of max and average pooling."""
 
 from collections.abc import Callable
 from math import inf, nan
@@ -24,7 +24,7 @@ def _ties(draw: Inputs) -> Tensors:
 
 
 def _not_finite(draw: Inputs) -> Tensors:
-    """Draw four windows: with NaNs, with infinities, of -inf alone, of numbers."""
+    """Draw four windows: with NaNs, with infinities, of -inf only, of finite numbers."""
     values = [nan, 1, inf, 0, 2, nan, 3, -inf, -inf, -inf, 1, 2, -inf, -inf, 0, 4]
     return {"input": draw.values(*values).view(1, 1, 4, 4)}
 
@@ -61,7 +61,9 @@ def _adaptive2(name: str, why: str, *shape: int, output_size: Any) -> OpCase:
 
 MAXIMA = [
     _max1("pairs", "stride is the window's size where it is not given", 2, 3, 6, kernel_size=2),
-    _max1("overlap", "a place may win two windows", 2, 2, 7, kernel_size=3, stride=2),
+    _max1(
+        "overlap", "an element may be the maximum of two windows", 2, 2, 7, kernel_size=3, stride=2
+    ),
     _max1("single", "one-element lists stand for one axis", 2, 2, 6, kernel_size=[2], stride=[1]),
     _max1("padded", "the window begins before the line", 2, 2, 5, kernel_size=3, padding=1),
     _max1("dilated", "the window has holes", 2, 2, 9, kernel_size=2, stride=1, dilation=3),
@@ -70,7 +72,16 @@ MAXIMA = [
     _max1("unbatched", "no N", 3, 6, kernel_size=2),
     _max1("empty", "an empty batch", 0, 3, 6, kernel_size=2),
     _max2("pairs", "windows that neither overlap nor miss a place", 2, 2, 4, 4, kernel_size=2),
-    _max2("overlap", "a place may win four windows", 1, 2, 5, 5, kernel_size=3, stride=1),
+    _max2(
+        "overlap",
+        "an element may be the maximum of four windows",
+        1,
+        2,
+        5,
+        5,
+        kernel_size=3,
+        stride=1,
+    ),
     _max2(
         "everything differs",
         "an option of the other axis would be seen",
@@ -98,7 +109,7 @@ MAXIMA = [
         ceil_mode=True,
     ),
     _max2("gaps", "places between windows get no gradient", 2, 1, 5, 5, kernel_size=1, stride=2),
-    _max2("one window", "the whole plane has one winner", 2, 3, 3, 3, kernel_size=3),
+    _max2("one window", "one maximum of the whole plane", 2, 3, 3, 3, kernel_size=3),
     _max2("one column", "an axis of size 1", 2, 2, 6, 1, kernel_size=(2, 1)),
     _max2("indices", "the place in the plane", 1, 2, 5, 4, kernel_size=2, return_indices=True),
     _max2("unbatched", "no N", 2, 4, 4, kernel_size=2),
@@ -115,7 +126,15 @@ MAXIMA = [
     _adaptive_max("divides", "windows of one size, no overlap", 1, 2, 4, 6, output_size=(2, 3)),
     _adaptive_max("overlap", "windows share a place", 1, 2, 5, 5, output_size=3),
     _adaptive_max("widest", "a window longer than the quotient", 1, 1, 7, 10, output_size=(3, 7)),
-    _adaptive_max("more than there is", "one place wins many windows", 1, 2, 2, 3, output_size=5),
+    _adaptive_max(
+        "more than there is",
+        "one element is the maximum of many windows",
+        1,
+        2,
+        2,
+        3,
+        output_size=5,
+    ),
     _adaptive_max("None", "as many as the input has", 1, 2, 4, 3, output_size=(None, 2)),
     _adaptive_max("one", "the whole plane", 2, 2, 3, 4, output_size=1),
     _adaptive_max("indices", "kept", 1, 2, 5, 4, output_size=2, return_indices=True),
@@ -133,7 +152,7 @@ MAXIMA = [
 
 MEANS = [
     _avg1("pairs", "stride is the window's size where it is not given", 2, 3, 6, kernel_size=2),
-    _avg1("overlap", "a place gets two shares", 2, 2, 7, kernel_size=[3], stride=[2]),
+    _avg1("overlap", "an element gets two gradients", 2, 2, 7, kernel_size=[3], stride=[2]),
     _avg1("padded", "padding counts", 2, 2, 5, kernel_size=3, padding=1),
     _avg1(
         "padded, not counted",
@@ -147,7 +166,7 @@ MEANS = [
     _avg1("unbatched", "no N", 3, 6, kernel_size=2),
     _avg1("empty", "an empty batch", 0, 3, 6, kernel_size=2),
     _avg2("pairs", "windows that neither overlap nor miss a place", 2, 2, 4, 4, kernel_size=2),
-    _avg2("overlap", "a place gets up to nine shares", 1, 2, 5, 5, kernel_size=3, stride=1),
+    _avg2("overlap", "an element gets up to nine gradients", 1, 2, 5, 5, kernel_size=3, stride=1),
     _avg2(
         "everything differs",
         "an option of the other axis would be seen",

@@ -38,7 +38,7 @@ class Network:
     first_input: float | None = None
 
     def draw(self, draw: Inputs) -> Tensors:
-        """Return the input, the first states and the parameters."""
+        """Return the input, the initial states and the parameters."""
         input = draw.normal(*self.shape, scale=self.scale)
         if self.first_input is not None:
             input.view(-1)[0] = self.first_input

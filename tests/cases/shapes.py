@@ -1,4 +1,4 @@
-"""Cases of what changes shapes: flattening, resizing, addition with broadcasting, concatenation."""
+"""Cases of shape operations: flattening, resizing, addition with broadcasting, concatenation."""
 
 from collections.abc import Callable
 from functools import partial
@@ -65,7 +65,7 @@ class Concat(torch.nn.Module):
         return torch.cat(tensors, self.dim)
 
     def extra_repr(self) -> str:
-        """Return what stands between the brackets."""
+        """Return the constructor's arguments as text."""
         return f"dim={self.dim}"
 
 
@@ -121,7 +121,7 @@ OPS = [
     _cat("channels", "the usual call", _parts((2, 1, 3), (2, 3, 3), (2, 2, 3)), dim=1),
     _cat("rows", "the default axis", _parts((1, 3), (2, 3))),
     _cat("last", "an axis counted from the end", _parts((2, 3), (2, 1)), dim=-1),
-    _cat("one tensor", "nothing to put beside it", _parts((2, 3)), dim=1),
+    _cat("one tensor", "nothing to concatenate it with", _parts((2, 3)), dim=1),
     _cat("four", "many", _parts((1,), (2,), (3,), (1,))),
     _cat("planes", "channels_last is preserved", _parts((2, 1, 2, 3), (2, 2, 2, 3)), dim=1),
     _cat("a part of length 0", "its gradient is empty", _parts((2, 3), (2, 0), (2, 1)), dim=1),

@@ -98,7 +98,7 @@ OPS = [
 
 
 class _Softmax(torch.nn.Softmax):
-    """torch's, silent."""
+    """torch's, without its warning."""
 
     forward = _silent(torch.nn.Softmax.forward)
 
@@ -107,7 +107,7 @@ class _Softmax(torch.nn.Softmax):
 
 
 class _LogSoftmax(torch.nn.LogSoftmax):
-    """torch's, silent."""
+    """torch's, without its warning."""
 
     forward = _silent(torch.nn.LogSoftmax.forward)
 

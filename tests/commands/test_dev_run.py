@@ -1,4 +1,4 @@
-"""Rehearsals of a run: they work for all that can be trained, judge, and leave nothing behind."""
+"""Dev runs and overfitting one batch: they work for all kinds of data and leave no files."""
 
 import signal
 import tempfile
@@ -88,7 +88,7 @@ def test_a_stopped_dev_run_promises_no_checkpoint(
     assert list(tmp_path.rglob("*")) == [temporary]
 
 
-def test_a_batch_learnt_by_overfitting_is_called_so(
+def test_a_batch_that_is_overfitted_is_reported_so(
     bptrain: Callable, tmp_path: Path, temporary: Path
 ) -> None:
     result = bptrain("fit", DIGITS, "train.steps=40", "--overfit-one-batch")
@@ -100,7 +100,7 @@ def test_a_batch_learnt_by_overfitting_is_called_so(
     assert list(tmp_path.rglob("*")) == [temporary]
 
 
-def test_a_batch_that_is_not_learnt_gets_advice(bptrain: Callable) -> None:
+def test_a_batch_that_is_not_overfitted_gets_advice(bptrain: Callable) -> None:
     words = ["train.steps=10", "optimizer.lr=1e-6"]
     result = bptrain("fit", DIGITS, *words, "--overfit-one-batch")
     assert result.exit_code == 0
@@ -114,16 +114,16 @@ def test_the_schedule_of_a_batch_by_overfitting_spans_its_steps(bptrain: Callabl
     assert "in 200 steps. Overfitted." in result.stdout
 
 
-def test_numbers_are_learnt_by_overfitting_too(bptrain: Callable) -> None:
+def test_a_batch_of_regression_targets_can_be_overfitted_too(bptrain: Callable) -> None:
     Path("c.yaml").write_text(
         "data: {kind: adding, samples: 80, length: 3, batch_size: 16}\n"
         "model: {kind: rnn, cell: gru, hidden: 16}\noptimizer: {kind: adam, lr: 0.01}\n"
     )
-    told = bptrain("fit", "c.yaml", "--overfit-one-batch").stdout
-    assert "one batch of 16" in told
-    assert "Overfitted." in told
-    told = bptrain("fit", "c.yaml", "optimizer.lr=1e-7", "--overfit-one-batch").stdout
-    assert "Not overfitted" in told
+    stdout = bptrain("fit", "c.yaml", "--overfit-one-batch").stdout
+    assert "one batch of 16" in stdout
+    assert "Overfitted." in stdout
+    stdout = bptrain("fit", "c.yaml", "optimizer.lr=1e-7", "--overfit-one-batch").stdout
+    assert "Not overfitted" in stdout
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_numbers_are_learnt_by_overfitting_too(bptrain: Callable) -> None:
         ["--fast-dev-run", "--overfit-one-batch"],
     ],
 )
-def test_manners_of_fit_exclude_each_other(bptrain: Callable, options: list[str]) -> None:
+def test_modes_of_fit_exclude_each_other(bptrain: Callable, options: list[str]) -> None:
     result = bptrain("fit", DIGITS, *options)
     assert result.exit_code == 2
     assert "exclude each other" in result.stderr

@@ -31,7 +31,7 @@ DIGITS = CONFIGS / "digits_mlp.yaml"
 
 
 def prepare_rows(config: object, words: Sequence[str], prepared: Mapping[str, Any]) -> Samples:
-    """Take scikit-learn's digits by their number; `all` stands for the first four."""
+    """Read scikit-learn's digits by index; `all` means the first four."""
     rows: list[int] = []
     for word in words:
         if word != "all" and not word.isdigit():
@@ -197,7 +197,7 @@ def test_a_regression_predicts_a_value_for_each_column() -> None:
     assert as_csv(found) == "price,age\n1.5,-2.0\n0.25,4.0\n"
 
 
-def test_a_long_input_is_shortened_in_the_table_alone() -> None:
+def test_a_long_input_is_shortened_only_in_the_table() -> None:
     found = [{"input": "word\n" * 100, "class": "1"}]
     assert len(as_rows(found)[1][0]) <= 60
     assert as_csv(found).count("word") == 100
@@ -225,7 +225,7 @@ def test_an_answer_that_is_not_a_number_is_an_error_of_the_input() -> None:
         predictions_for(Problem("regression", (4,), 1), torch.tensor([[float("nan")]]))
 
 
-def test_a_run_leaves_pictures_and_puts_them_on_the_board(bptrain: Callable, run: Path) -> None:
+def test_a_run_leaves_pictures_and_logs_them_to_tensorboard(bptrain: Callable, run: Path) -> None:
     (best,) = (run / "pictures").iterdir()
     assert {path.name for path in best.iterdir()} == {"confusion.png", "mistakes.png"}
     board = EventAccumulator(str(run / "tensorboard"))
@@ -235,9 +235,7 @@ def test_a_run_leaves_pictures_and_puts_them_on_the_board(bptrain: Callable, run
     assert "test/confusion/text_summary" in board.Tags()["tensors"]
 
 
-def test_evaluate_prints_every_measure_and_the_confusion_table(
-    bptrain: Callable, run: Path
-) -> None:
+def test_evaluate_prints_every_metric_and_the_confusion_table(bptrain: Callable, run: Path) -> None:
     result = bptrain("evaluate", run, "--checkpoint", "last")
     assert result.exit_code == 0
     for name in ("test/loss", "test/accuracy", "test/top5", "test/macro_f1"):
@@ -261,8 +259,8 @@ def test_without_a_test_split_the_held_out_samples_are_evaluated(
     assert result.exit_code == 0, result.stderr
     assert "test/" not in (tmp_path / "run" / "metrics.jsonl").read_text()
     assert list((tmp_path / "run" / "pictures").glob("*/confusion.png"))
-    measured = json.loads(bptrain("evaluate", "run", "--json").stdout)
-    assert "val/macro_f1" in measured
+    printed = json.loads(bptrain("evaluate", "run", "--json").stdout)
+    assert "val/macro_f1" in printed
 
     words = ["train.epochs=1", "data.validation_fraction=0.0", "--run-dir", "bare"]
     assert bptrain("fit", DIGITS, *words).exit_code == 0

@@ -1,4 +1,4 @@
-"""What a command does not use, it does not import: startup is torch's, and little beside it."""
+"""A command imports only what it uses: startup takes hardly longer than torch's import."""
 
 import json
 import subprocess
@@ -52,7 +52,7 @@ def test_what_needs_no_data_imports_nothing_heavy(tmp_path: Path, words: tuple[s
     assert imported_by(tmp_path, *words) == set()
 
 
-def test_training_a_perceptron_imports_its_logs_and_plots_alone(tmp_path: Path) -> None:
+def test_training_a_perceptron_imports_only_its_logs_and_plots(tmp_path: Path) -> None:
     found = imported_by(tmp_path, "fit", DIGITS, "train.steps=2", "--run-dir", "run")
     assert found <= {"tensorboard", "matplotlib", "PIL"}
 

@@ -1,4 +1,4 @@
-"""A config is read strictly, errors are told all at once, and what is written reads back."""
+"""A config is read strictly, all errors are reported at once, and a written config reads back."""
 
 import subprocess
 import sys
@@ -182,7 +182,7 @@ def test_a_missing_key_is_reported_where_its_section_begins(
     assert refusal(text).startswith(f"error: {heading}\n  given:   nothing\n  allowed: {allowed}")
 
 
-def test_a_validator_speaks_in_its_own_words(refusal: Refusal) -> None:
+def test_the_message_of_a_validator_is_shown(refusal: Refusal) -> None:
     assert refusal(SOURCE + "optimizer: {nesterov: true}") == (
         "error: c.yaml:2: optimizer\n  why:     nesterov needs a momentum"
     )
@@ -204,7 +204,7 @@ def test_what_the_reader_refused_is_not_refused_again_by_the_schema(
     assert refusal(SOURCE + line).count("error: ") == 1
 
 
-def test_a_key_given_twice_is_told_beside_what_is_wrong_with_the_first(refusal: Refusal) -> None:
+def test_a_duplicate_key_is_reported_beside_an_error_in_the_first_one(refusal: Refusal) -> None:
     text = refusal(SOURCE + "steps: 0\nsteps: 1")
     assert text.startswith("error: c.yaml:2: steps\n  given:   0")
     assert "error: c.yaml:3: steps\n  given:   this key again" in text
@@ -247,7 +247,7 @@ def test_overrides_are_read_as_yaml_and_the_last_one_wins(load: Load) -> None:
     )  # fmt: skip
 
 
-def test_an_override_mends_what_the_file_has_wrong(load: Load) -> None:
+def test_an_override_corrects_an_error_of_the_file(load: Load) -> None:
     assert load("hidden: [0]\n", "hidden.0=1", "source.kind=digits").hidden == [1]
 
 
@@ -371,6 +371,6 @@ def test_any_bytes_raise_nothing_but_usage_errors(tmp_path: Path, content: bytes
         load_config(Toy, path, ["unknown=1"])
 
 
-def test_reading_a_config_leaves_torch_alone() -> None:
+def test_reading_a_config_does_not_import_torch() -> None:
     code = "import sys, bptrain.config; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

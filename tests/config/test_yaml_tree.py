@@ -113,7 +113,7 @@ def test_each_key_path_has_the_line_of_its_key() -> None:
         ("a: 1." + "0" * 399, ("a",), 1, "a number of 401 characters"),
     ],
 )
-def test_what_is_not_plain_data_is_refused_where_it_stands(
+def test_what_is_not_plain_data_is_refused_with_its_line(
     text: str, path: tuple[str | int, ...], line: int, given: str
 ) -> None:
     problem = only_problem(text)
@@ -148,11 +148,11 @@ def test_text_that_is_not_yaml_stops_the_reading_with_its_line(
     assert why in tree.problems[-1].why
 
 
-def test_of_a_key_given_twice_the_first_is_kept() -> None:
+def test_of_a_duplicate_key_the_first_value_is_used() -> None:
     assert read_tree("a: 1\na: 2").root == {"a": 1}
 
 
-def test_what_was_refused_before_the_reading_stopped_is_told_too() -> None:
+def test_errors_before_a_syntax_error_are_reported_too() -> None:
     assert [problem.line for problem in read_tree("a: !x 1\nb: 2\nb: 3\nc: [").problems][:2] == [
         1,
         3,
@@ -233,7 +233,7 @@ def test_any_bytes_are_text_or_a_usage_error(
             read_text(path)
 
 
-def test_the_line_of_a_byte_that_is_not_utf_8_is_told(tmp_path: Path) -> None:
+def test_the_line_of_a_byte_that_is_not_utf_8_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     path.write_bytes(b"a: 1\nb: \xff\n")
     with pytest.raises(UsageError, match=r"c\.yaml:2: not UTF-8"):

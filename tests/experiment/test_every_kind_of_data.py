@@ -1,4 +1,4 @@
-"""Evaluate and predict for every kind of data, with the input that a person would name."""
+"""Evaluate and predict for every kind of data, with the inputs that a user would pass."""
 
 import csv
 import json
@@ -28,7 +28,7 @@ def test_no_kind_of_data_is_left_out() -> None:
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_a_run_is_evaluated_and_predicts_what_a_person_names(bptrain: Callable, name: str) -> None:
+def test_a_run_is_evaluated_and_predicts_given_inputs(bptrain: Callable, name: str) -> None:
     kind = KINDS[name]
     kind.write()
     Path("c.yaml").write_text(
@@ -37,12 +37,12 @@ def test_a_run_is_evaluated_and_predicts_what_a_person_names(bptrain: Callable, 
     fitted = bptrain("fit", "c.yaml", "--run-dir", "run")
     assert fitted.exit_code == 0, fitted.stderr
 
-    judged = bptrain("evaluate", "run", "--json")
-    assert judged.exit_code == 0, judged.stderr
-    measured = json.loads(judged.stdout)
-    assert measured.pop("checkpoint").startswith("step-")
-    assert {"test/loss", f"test/{METRIC[kind.task]}"} <= set(measured)
-    assert all(isfinite(value) for value in measured.values())
+    result = bptrain("evaluate", "run", "--json")
+    assert result.exit_code == 0, result.stderr
+    printed = json.loads(result.stdout)
+    assert printed.pop("checkpoint").startswith("step-")
+    assert {"test/loss", f"test/{METRIC[kind.task]}"} <= set(printed)
+    assert all(isfinite(value) for value in printed.values())
 
     if not kind.inputs:
         refused = bptrain("predict", "run", "new.csv")
@@ -53,7 +53,7 @@ def test_a_run_is_evaluated_and_predicts_what_a_person_names(bptrain: Callable, 
 
 
 def check_answers(bptrain: Callable, kind: Kind) -> None:
-    """See that the answers are of the task's form, and the same as JSON, CSV and a table."""
+    """Check that the answers have the task's format, and are the same in JSON, CSV and a table."""
     words = ["predict", "run", *kind.inputs]
     words += ["--length", "5", "--temperature", "0"] if kind.task == "language_model" else []
     printed = {form: bptrain(*words, *form) for form in ((), ("--json",), ("--csv",))}

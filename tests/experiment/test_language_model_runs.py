@@ -1,4 +1,4 @@
-"""Runs of a language model: trained a window at a time, its sample, and what it writes on."""
+"""Runs of a language model: trained by windows, its sample, and how it continues a prompt."""
 
 import json
 from collections.abc import Callable
@@ -35,7 +35,7 @@ def values_of(run: Path, tag: str) -> list[float]:
     return [line[tag] for line in lines if tag in line]
 
 
-def test_a_run_learns_the_verse_and_ends_with_a_sample_on_its_board(
+def test_a_run_learns_the_verse_and_ends_with_a_sample_in_tensorboard(
     trained: Callable[..., Path],
 ) -> None:
     run = trained("run")
@@ -51,14 +51,14 @@ def test_a_run_learns_the_verse_and_ends_with_a_sample_on_its_board(
     assert "\n".join(line[4:] for line in text.split("\n")) == sample
 
 
-def test_without_a_split_to_judge_the_sample_is_the_last_states(
+def test_without_a_validation_split_the_sample_is_from_the_last_state(
     trained: Callable[..., Path],
 ) -> None:
     words = ["data.validation_fraction=0.0", "data.test_fraction=0.0", "train.steps=2"]
     assert len((trained("run", *words) / "sample.txt").read_text()) == 1000
 
 
-def test_predict_writes_on_as_its_options_say(
+def test_predict_continues_a_prompt_by_its_options(
     bptrain: Callable, trained: Callable[..., Path]
 ) -> None:
     run = trained("run")
@@ -100,7 +100,7 @@ def test_an_empty_prompt_is_exit_3(bptrain: Callable, trained: Callable[..., Pat
     assert (result.exit_code, "an empty text" in result.stderr) == (3, True)
 
 
-def test_the_text_is_cut_as_bptt_says_and_evaluated_alike_whatever_the_cut(
+def test_the_text_is_cut_as_bptt_says_and_evaluated_alike_for_every_bptt(
     bptrain: Callable, trained: Callable[..., Path]
 ) -> None:
     run = trained("run", "train.bptt=4", "train.epochs=1", "monitor.log_every=1")
@@ -108,12 +108,12 @@ def test_the_text_is_cut_as_bptt_says_and_evaluated_alike_whatever_the_cut(
     assert steps > 3 * len(values_of(trained("long", "train.epochs=1", "monitor.log_every=1"),
                                      "perf/step_ms"))  # fmt: skip
     config = run / "config.yaml"
-    measured = []
+    losses = []
     for window in (4, 16):
         config.write_text(config.read_text().replace("bptt: 4", f"bptt: {window}"))
         result = bptrain("evaluate", run, "--json")
-        measured.append(json.loads(result.stdout)["test/loss"])
-    assert measured[0] == pytest.approx(measured[1], rel=1e-5)  # the state goes on
+        losses.append(json.loads(result.stdout)["test/loss"])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)  # the state is carried over
 
 
 def test_check_and_dry_run_know_what_a_language_model_reads(
@@ -130,7 +130,7 @@ def test_check_and_dry_run_know_what_a_language_model_reads(
     assert checked.exit_code == 0, checked.output
 
 
-def test_an_option_the_text_has_no_use_for_is_refused_with_its_line(
+def test_an_option_that_does_not_apply_to_text_is_refused_with_its_line(
     bptrain: Callable, tmp_path: Path
 ) -> None:
     (tmp_path / "verse.txt").write_text(VERSE)

@@ -68,17 +68,17 @@ def assert_close(first: dict[str, Tensor], second: dict[str, Tensor]) -> None:
         torch.testing.assert_close(second[name], tensor, rtol=1e-4, atol=2e-6, msg=name)
 
 
-# --- gradients gathered over batches
+# --- gradients accumulated over batches
 
 
 @pytest.mark.parametrize("steps", [3, 6])  # in mid-epoch, and beyond the last group of an epoch
-def test_gathered_batches_are_as_a_batch_so_much_larger(fit: Fit, steps: int) -> None:
+def test_accumulated_batches_equal_one_larger_batch(fit: Fit, steps: int) -> None:
     # 1294 samples: 3 steps of 384, then 142, which are a batch of 128 and one of 14
     words = [*SMALL, f"train.steps={steps}", "schedule.warmup_steps=1"]
-    told = fit("whole", "data.batch_size=384", *words)
-    assert told.count("(4 an epoch)") == 1
-    told = fit("parts", "data.batch_size=128", "train.grad_accum_steps=3", *words)
-    assert told.count("(4 an epoch)") == 1
+    stdout = fit("whole", "data.batch_size=384", *words)
+    assert stdout.count("(4 an epoch)") == 1
+    stdout = fit("parts", "data.batch_size=128", "train.grad_accum_steps=3", *words)
+    assert stdout.count("(4 an epoch)") == 1
     assert_close(weights_of("whole"), weights_of("parts"))
     for tag in ("step", "train/lr", "train/epoch"):
         assert values_of("whole", tag) == values_of("parts", tag)
@@ -86,8 +86,9 @@ def test_gathered_batches_are_as_a_batch_so_much_larger(fit: Fit, steps: int) ->
         assert values_of("whole", tag) == pytest.approx(values_of("parts", tag), rel=1e-4)
 
 
-def test_a_gathered_step_weighs_batches_by_what_they_are_asked(fit: Fit) -> None:
-    KINDS["sequence of tags"].write()  # of two to four steps each: no two batches ask for the same
+def test_an_accumulated_step_weighs_batches_by_their_targets(fit: Fit) -> None:
+    # sequences of two to four steps: no two batches have equally many targets
+    KINDS["sequence of tags"].write()
     config = Path("tags.yaml")
     config.write_text(
         "data: {kind: sequence, path: train.npz}\n"
@@ -95,14 +96,14 @@ def test_a_gathered_step_weighs_batches_by_what_they_are_asked(fit: Fit) -> None
         "train: {steps: 4}\n"
     )
     fit("whole", "data.batch_size=12", config=config)
-    fit("gathered", "data.batch_size=3", "train.grad_accum_steps=4", config=config)
-    assert_close(weights_of("whole"), weights_of("gathered"))
-    assert values_of("whole", "train/loss") == pytest.approx(values_of("gathered", "train/loss"))
+    fit("accumulated", "data.batch_size=3", "train.grad_accum_steps=4", config=config)
+    assert_close(weights_of("whole"), weights_of("accumulated"))
+    assert values_of("whole", "train/loss") == pytest.approx(values_of("accumulated", "train/loss"))
 
 
 def test_epochs_end_and_the_schedule_falls_by_optimizer_steps(fit: Fit) -> None:
-    told = fit("run", *SMALL, "train.grad_accum_steps=7", "train.epochs=2")
-    assert "steps 6 (3 an epoch)" in told
+    stdout = fit("run", *SMALL, "train.grad_accum_steps=7", "train.epochs=2")
+    assert "steps 6 (3 an epoch)" in stdout
     rates = values_of("run", "train/lr")
     assert len(rates) == 6
     assert [line["step"] for line in lines_of("run") if "val/loss" in line] == [3, 6]
@@ -142,18 +143,22 @@ def test_adaptive_clipping_bounds_each_layer_by_its_weights(fit: Fit) -> None:
 
 
 @pytest.mark.parametrize("clipping", [[], ["train.clip_grad_norm=0.01"]])
-def test_the_l1_penalty_pulls_weights_and_no_biases(fit: Fit, clipping: list[str]) -> None:
+def test_the_l1_penalty_shrinks_weights_and_no_biases(fit: Fit, clipping: list[str]) -> None:
     fit("plain", *BARE, "train.steps=1", *clipping)
-    fit("pulled", *BARE, "train.steps=1", "train.l1=0.02", *clipping)
-    start, plain, pulled = (weights_of(*at) for at in (("plain", 0), ("plain", 1), ("pulled", 1)))
+    fit("penalized", *BARE, "train.steps=1", "train.l1=0.02", *clipping)
+    start, plain, penalized = (
+        weights_of(*at) for at in (("plain", 0), ("plain", 1), ("penalized", 1))
+    )
     for name, weight in start.items():
-        pull = LR * 0.02 * weight.sign() if name.endswith("weight") else torch.zeros_like(weight)
-        torch.testing.assert_close(plain[name] - pulled[name], pull, rtol=0, atol=1e-7)
-    assert values_of("plain", "train/loss") == values_of("pulled", "train/loss")[:1]
+        shrinkage = (
+            LR * 0.02 * weight.sign() if name.endswith("weight") else torch.zeros_like(weight)
+        )
+        torch.testing.assert_close(plain[name] - penalized[name], shrinkage, rtol=0, atol=1e-7)
+    assert values_of("plain", "train/loss") == values_of("penalized", "train/loss")[:1]
 
 
 @pytest.mark.parametrize("spared", [True, False])
-def test_weight_decay_spares_norms_and_biases_where_it_is_told_to(fit: Fit, spared: bool) -> None:
+def test_weight_decay_excludes_norms_and_biases_if_configured(fit: Fit, spared: bool) -> None:
     words = [*BARE, "train.steps=1", "model.normalization=batch"]
     words.append(f"optimizer.decay_norm_and_bias={str(not spared).lower()}")
     fit("plain", *words)
@@ -185,16 +190,16 @@ def test_validation_evaluate_and_predict_use_the_averaged_weights(
             for name, held in average.items()
         }
     experiment = build(plan(load_config(ExperimentConfig, Path("run/config.yaml"), [])))
-    measured = {}
+    losses = {}
     for which, tensors in (("average", average), ("live", live)):
         experiment.model.load_state_dict(tensors)
         for split in ("val", "test"):
-            measured |= {(which, split): evaluate_split(experiment, split)[f"{split}/loss"]}
-    assert abs(measured["average", "val"] - measured["live", "val"]) > 0.01
-    assert values_of("run", "val/loss") == [pytest.approx(measured["average", "val"], rel=1e-5)]
-    assert values_of("run", "test/loss") == [pytest.approx(measured["average", "test"], rel=1e-5)]
-    told = json.loads(bptrain("evaluate", "run", "--checkpoint", "last", "--json").stdout)
-    assert told["test/loss"] == values_of("run", "test/loss")[0]
+            losses |= {(which, split): evaluate_split(experiment, split)[f"{split}/loss"]}
+    assert abs(losses["average", "val"] - losses["live", "val"]) > 0.01
+    assert values_of("run", "val/loss") == [pytest.approx(losses["average", "val"], rel=1e-5)]
+    assert values_of("run", "test/loss") == [pytest.approx(losses["average", "test"], rel=1e-5)]
+    printed = json.loads(bptrain("evaluate", "run", "--checkpoint", "last", "--json").stdout)
+    assert printed["test/loss"] == values_of("run", "test/loss")[0]
 
     (answer,) = json.loads(bptrain("predict", "run", "drawing.png", "--json").stdout)
     experiment.model.load_state_dict(average)
@@ -204,7 +209,7 @@ def test_validation_evaluate_and_predict_use_the_averaged_weights(
     assert answer["probability"] == pytest.approx(float(expected), rel=1e-4)
 
 
-def test_training_goes_on_from_the_live_weights(fit: Fit) -> None:
+def test_training_continues_from_the_live_weights(fit: Fit) -> None:
     words = [*SMALL, "train.epochs=2", "model.normalization=batch"]
     fit("plain", *words)
     fit("averaged", *words, "train.ema_decay=0.9")
@@ -213,7 +218,7 @@ def test_training_goes_on_from_the_live_weights(fit: Fit) -> None:
     assert values_of("plain", "val/loss") != values_of("averaged", "val/loss")
 
 
-def test_the_average_and_its_stand_in_are_counted_in_the_memory() -> None:
+def test_the_average_and_the_weights_that_it_replaces_are_counted_in_the_memory() -> None:
     plain, averaged = (
         plan(load_config(ExperimentConfig, DIGITS, words)).memory
         for words in ([], ["train.ema_decay=0.9"])
@@ -221,21 +226,23 @@ def test_the_average_and_its_stand_in_are_counted_in_the_memory() -> None:
     assert averaged.total - plain.total == 2 * plain.parameters
 
 
-# --- ends and rates that the validation loss decides
+# --- early stopping and learning rates by the validation loss
 
 
 def test_early_stopping_ends_the_run_and_says_why(fit: Fit) -> None:
-    told = fit("run", *BARE, "train.early_stopping={patience: 2, min_delta: 9}", "train.epochs=30")
-    assert "stopped early: no smaller validation loss by more than 9 for 2 evaluations" in told
+    stdout = fit(
+        "run", *BARE, "train.early_stopping={patience: 2, min_delta: 9}", "train.epochs=30"
+    )
+    assert "stopped early: no smaller validation loss by more than 9 for 2 evaluations" in stdout
     lines = lines_of("run")
     assert [line["step"] for line in lines if "val/loss" in line] == [21, 42, 63]
     assert [line["step"] for line in lines if "test/loss" in line] == [63]
     assert list_checkpoints(Path("run/checkpoints"))[-1].name == "step-000063"
 
 
-def test_a_run_that_goes_to_its_end_says_nothing_of_stopping(fit: Fit) -> None:
-    told = fit("run", *SMALL, "train.early_stopping={patience: 3}", "train.epochs=2")
-    assert "stopped early" not in told
+def test_a_run_that_reaches_its_end_does_not_mention_stopping(fit: Fit) -> None:
+    stdout = fit("run", *SMALL, "train.early_stopping={patience: 3}", "train.epochs=2")
+    assert "stopped early" not in stdout
 
 
 def test_a_plateau_lowers_the_rate_of_the_epochs_after_it(fit: Fit) -> None:
@@ -247,7 +254,7 @@ def test_a_plateau_lowers_the_rate_of_the_epochs_after_it(fit: Fit) -> None:
 
 
 @pytest.mark.parametrize("key", ["schedule={kind: plateau}", "train.early_stopping={patience: 2}"])
-def test_what_watches_the_validation_loss_needs_one(bptrain: Callable, key: str) -> None:
+def test_an_option_that_uses_the_validation_loss_needs_one(bptrain: Callable, key: str) -> None:
     name = key.partition("=")[0]
     section = name.partition(".")[0]
     Path("c.yaml").write_text(
@@ -274,8 +281,8 @@ def test_runs_in_16_bits_learn_on_the_cpu(fit: Fit, precision: str) -> None:
     assert losses[-1] < losses[0] / 2
     assert values_of("run", "val/accuracy")[-1] > 0.8
     assert bool(values_of("run", "train/loss_scale")) == (precision == "fp16")
-    kept = weights_of("run")
-    assert {tensor.dtype for tensor in kept.values()} == {torch.float32}
+    found = weights_of("run")
+    assert {tensor.dtype for tensor in found.values()} == {torch.float32}
 
 
 def test_skipped_steps_do_not_end_an_fp16_run(fit: Fit, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -294,14 +301,14 @@ def test_skipped_steps_do_not_end_an_fp16_run(fit: Fit, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
-def test_check_judges_the_precision_of_the_config(bptrain: Callable, precision: str) -> None:
+def test_check_uses_the_precision_of_the_config(bptrain: Callable, precision: str) -> None:
     result = bptrain("check", DIGITS, f"precision={precision}", "model.hidden=[8]")
     assert result.exit_code == 0
     dtype = {torch.bfloat16: "bfloat16", torch.float16: "float16"}
     assert dtype[Precision.of(precision, torch.device("cpu")).dtype] in result.stdout
 
 
-# --- an optimizer that searches
+# --- an optimizer with a line search
 
 
 def test_lbfgs_learns_the_digits_in_a_few_steps(fit: Fit) -> None:
@@ -320,7 +327,7 @@ def test_lbfgs_learns_the_digits_in_a_few_steps(fit: Fit) -> None:
         (["train.l1=0.1"], "cannot be used with train.l1"),
     ],
 )
-def test_lbfgs_is_refused_beside_what_bends_its_search(
+def test_lbfgs_is_refused_with_options_that_change_its_gradient(
     bptrain: Callable, words: list[str], why: str
 ) -> None:
     result = bptrain("fit", CONFIGS / "digits_lbfgs.yaml", *words)
@@ -345,7 +352,7 @@ def test_lbfgs_is_refused_for_a_model_that_carries_its_state(bptrain: Callable) 
 # --- checkpoints
 
 
-def test_checkpoints_come_by_steps_and_the_best_one_outlives_the_rest(
+def test_checkpoints_come_by_steps_and_the_best_one_is_not_removed(
     fit: Fit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     losses = iter([0.5, 0.4, 0.6, 0.7])
@@ -353,10 +360,10 @@ def test_checkpoints_come_by_steps_and_the_best_one_outlives_the_rest(
         "bptrain.experiment.session.evaluate_split", lambda *_, **__: {"val/loss": next(losses)}
     )
     words = ["checkpoint.every_steps=15", "checkpoint.keep_last=2", "train.epochs=4"]
-    told = fit("run", *SMALL, *words)
-    kept = [path.name for path in list_checkpoints(Path("run/checkpoints"))]
-    assert kept == ["step-000042", "step-000075", "step-000084"]
-    assert "(step-000042, " in told
+    stdout = fit("run", *SMALL, *words)
+    found = [path.name for path in list_checkpoints(Path("run/checkpoints"))]
+    assert found == ["step-000042", "step-000075", "step-000084"]
+    assert "(step-000042, " in stdout
 
 
 def test_a_single_checkpoint_is_too_few(bptrain: Callable) -> None:

@@ -1,4 +1,4 @@
-"""A run that was stopped, however and however often, ends as one that never was."""
+"""A run that was stopped, in any way and any number of times, ends as one that was not."""
 
 import json
 import os
@@ -15,8 +15,7 @@ from small_files import CONFIGS
 from test_every_kind_of_data import KINDS
 from typer.testing import Result
 
-from bptrain.experiment import evaluation as judging
-from bptrain.experiment import session
+from bptrain.experiment import evaluation, session
 from bptrain.rundir.checkpoint import list_checkpoints
 from bptrain.verify.run_equality import compare_runs
 
@@ -26,7 +25,7 @@ SMALL = ["model.hidden=[16]", "train.steps=12", "data.batch_size=256", "monitor.
 
 
 class Killed(BaseException):
-    """The process is gone: nothing that catches errors may see it."""
+    """The process was killed: no error handler may catch it."""
 
 
 def ask() -> None:
@@ -35,7 +34,7 @@ def ask() -> None:
 
 
 def kill() -> None:
-    """End the run as a lost process ends: nothing is saved."""
+    """End the run as a kill does: nothing is saved."""
     raise Killed
 
 
@@ -63,7 +62,7 @@ def stopping(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Stop], None]:
 
 @pytest.fixture
 def interrupted(bptrain: Bptrain, stopping: Callable[[int, Stop], None]) -> Interrupted:
-    """Train into "stopped", stopping at each of the steps, and go on each time to the end."""
+    """Train into "stopped", stopping at each of the steps and resuming, to the end."""
 
     def train(config: Path, stops: list[tuple[int, Stop]]) -> None:
         arguments = ["fit", config, "--run-dir", "stopped"]
@@ -154,7 +153,7 @@ CASES: dict[str, Callable[[], Path]] = {
     "cnn with augmentation and average": cnn,
     "language model": language_model,
     "sequences of varying lengths": tags(),
-    "gathered batches": tags("steps: 14, grad_accum_steps: 2"),
+    "accumulated batches": tags("steps: 14, grad_accum_steps: 2"),
     "plateau, early stopping and average": digits(
         train=f"steps: 14, ema_decay: 0.9, {EARLY}",
         rest="schedule: {kind: plateau, patience: 0, threshold: 0.9}\n",
@@ -164,8 +163,8 @@ CASES: dict[str, Callable[[], Path]] = {
     "muon": digits(rest="optimizer: {kind: muon}\nschedule: {kind: cosine}\n"),
     "lbfgs": digits(rest="optimizer: {kind: lbfgs, iterations: 3, history: 4}\n"),
 }
-# amid a window of the log, amid and at the end of an epoch, between two checkpoints and at one, one
-# right after the other, and at the last step
+# within a window of the log, within and at the end of an epoch, between two checkpoints and at one,
+# one right after the other, and at the last step
 STOPS = [(3, ask), (5, kill), (8, ask), (9, ask), (10, kill), (14, ask)]
 
 
@@ -180,7 +179,7 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(
 
 
 @pytest.mark.parametrize("stops", [[(1, kill), (14, kill)], [(1, ask)], [(5, ask)], [(14, kill)]])
-def test_it_does_so_wherever_the_stops_are(
+def test_it_does_so_at_any_stops(
     bptrain: Bptrain, interrupted: Interrupted, stops: list[tuple[int, Stop]]
 ) -> None:
     config = CASES["mlp"]()
@@ -189,7 +188,7 @@ def test_it_does_so_wherever_the_stops_are(
     assert_same()
 
 
-def test_images_that_workers_decode_go_on_in_mid_epoch(
+def test_images_that_workers_decode_resume_in_mid_epoch(
     bptrain: Bptrain, interrupted: Interrupted
 ) -> None:
     write_folder(Path("images"), images=16)
@@ -203,17 +202,17 @@ def test_images_that_workers_decode_go_on_in_mid_epoch(
     assert_same()
 
 
-# --- where a stop comes
+# --- when a stop arrives
 
 
 @pytest.mark.parametrize("stop", [ask, kill])
-def test_a_stop_amid_an_evaluation_has_it_evaluated_anew(
+def test_a_stop_within_an_evaluation_has_it_repeated(
     bptrain: Bptrain, monkeypatch: pytest.MonkeyPatch, stop: Stop
 ) -> None:
     words = [*SMALL, "train.ema_decay=0.9", "train.epochs=3", "train.steps=null"]
     words += ["train.early_stopping={patience: 9}", "data.batch_size=64"]
     train_whole(bptrain, DIGITS, words)
-    whole, seen = judging.evaluate, []
+    whole, seen = evaluation.evaluate, []
 
     def evaluate(model: Any, loss: Any, metric: Any, batches: Any, *rest: Any) -> Any:
         def served() -> Iterator[Any]:
@@ -225,7 +224,7 @@ def test_a_stop_amid_an_evaluation_has_it_evaluated_anew(
 
         return whole(model, loss, metric, served(), *rest)
 
-    monkeypatch.setattr(judging, "evaluate", evaluate)
+    monkeypatch.setattr(evaluation, "evaluate", evaluate)
     arguments = ["fit", DIGITS, *words, "--run-dir", "stopped"]
     if stop is kill:
         with pytest.raises(Killed):
@@ -239,7 +238,7 @@ def test_a_stop_amid_an_evaluation_has_it_evaluated_anew(
     assert_same()
 
 
-def test_a_stop_as_the_last_thing_is_done_is_obeyed(
+def test_a_stop_at_the_very_end_has_its_exit_code(
     bptrain: Bptrain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train_whole(bptrain, DIGITS, SMALL)
@@ -258,10 +257,10 @@ def test_a_stop_as_the_last_thing_is_done_is_obeyed(
     assert_same()
 
 
-# --- what a resume says
+# --- what a resume reports
 
 
-def test_a_finished_run_says_so_and_is_not_told_twice(bptrain: Bptrain) -> None:
+def test_a_finished_run_says_so_and_is_not_reported_twice(bptrain: Bptrain) -> None:
     train_whole(bptrain, DIGITS, SMALL)
     shutil.copytree("whole", "again")
     for _ in range(2):
@@ -273,7 +272,7 @@ def test_a_finished_run_says_so_and_is_not_told_twice(bptrain: Bptrain) -> None:
     assert sum("test/loss" in line for line in lines_of("again")) == 1
 
 
-def test_a_run_that_stopped_early_goes_on_with_more_patience(bptrain: Bptrain) -> None:
+def test_a_run_that_stopped_early_resumes_with_more_patience(bptrain: Bptrain) -> None:
     # by more than 9 no loss is ever smaller
     words = ["model.hidden=[16]", "data.batch_size=700", "train.epochs=6"]
     early = "train.early_stopping={{patience: {}, min_delta: 9}}".format
@@ -314,9 +313,7 @@ def test_more_epochs_are_said_not_to_be_bit_for_bit(bptrain: Bptrain) -> None:
         ("train.ema_decay=0.9", "train.ema_decay"),
     ],
 )
-def test_another_experiment_does_not_go_on_with_a_run(
-    bptrain: Bptrain, word: str, key: str
-) -> None:
+def test_another_experiment_does_not_resume_a_run(bptrain: Bptrain, word: str, key: str) -> None:
     assert bptrain("fit", DIGITS, *SMALL, "--run-dir", "run").exit_code == 0
     before = Path("run/metrics.jsonl").read_text()
     result = bptrain("fit", DIGITS, *SMALL, word, "--run-dir", "run", "--resume")
@@ -340,7 +337,7 @@ def test_the_newest_of_several_runs_is_resumed(bptrain: Bptrain) -> None:
     assert "resuming runs/digits-mlp-2 from" in bptrain("fit", DIGITS, *SMALL, "--resume").stdout
 
 
-def test_damaged_checkpoints_are_passed_over_until_none_is_left(bptrain: Bptrain) -> None:
+def test_damaged_checkpoints_are_skipped_until_none_is_left(bptrain: Bptrain) -> None:
     words = [*SMALL, "checkpoint.every_steps=5"]
     train_whole(bptrain, DIGITS, words)
     shutil.copytree("whole", "stopped")
@@ -385,11 +382,11 @@ def test_lines_that_metrics_jsonl_has_lost_are_said(
     assert result.exit_code == 0
     assert "metrics.jsonl lacks" in result.stdout
     assert "lines are lost" in result.stdout
-    kept = [] if harm == "gone" else [4, 6]
-    assert [line["step"] for line in lines_of("run")] == [*kept, 12, 12]
+    before = [] if harm == "gone" else [4, 6]
+    assert [line["step"] for line in lines_of("run")] == [*before, 12, 12]
 
 
-def test_a_run_whose_loss_exploded_goes_on_with_a_smaller_rate(bptrain: Bptrain) -> None:
+def test_a_run_whose_loss_diverged_resumes_with_a_smaller_rate(bptrain: Bptrain) -> None:
     words = [*SMALL, "schedule={kind: constant, warmup_steps: 0}", "--run-dir", "run"]
     assert bptrain("fit", DIGITS, *words, "optimizer.lr=1e30").exit_code == 6
     again = bptrain("fit", DIGITS, *words, "optimizer.lr=1e30", "--resume")
@@ -400,14 +397,14 @@ def test_a_run_whose_loss_exploded_goes_on_with_a_smaller_rate(bptrain: Bptrain)
     assert lines_of("run")[-1]["test/accuracy"] > 0.5
 
 
-# --- the command that proves it
+# --- verify-resume
 
 
 @pytest.fixture
 def in_this_process(
     bptrain: Bptrain, stopping: Callable[[int, Stop], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Have verify-resume's runs in this process, where they can be harmed."""
+    """Have verify-resume's runs in this process, where a test can patch them."""
 
     def words(config: Path, run_dir: Path) -> list[object]:
         there = list_checkpoints(run_dir / "checkpoints")
@@ -426,7 +423,7 @@ def in_this_process(
 
 
 @pytest.mark.usefixtures("in_this_process")
-def test_verify_resume_finds_a_whole_config_exact(bptrain: Bptrain) -> None:
+def test_verify_resume_finds_a_complete_config_exact(bptrain: Bptrain) -> None:
     result = bptrain("verify-resume", digits()(), "--steps", "8")
     assert result.exit_code == 0, result.output
     assert result.stdout.count("same") == 5
@@ -453,13 +450,13 @@ def test_verify_resume_finds_a_part_of_the_state_that_is_lost(
     assert compared["metrics.jsonl"]["difference"]
 
 
-def test_verify_resume_kills_and_resumes_processes_of_their_own(bptrain: Bptrain) -> None:
+def test_verify_resume_kills_and_resumes_separate_processes(bptrain: Bptrain) -> None:
     result = bptrain("verify-resume", digits()(), "--steps", "40", "--kills", "1")
     assert result.exit_code == 0, result.output
     assert result.stdout.count("same") == 5
 
 
-def test_verify_resume_passes_on_why_a_run_failed(
+def test_verify_resume_reports_why_a_run_failed(
     bptrain: Bptrain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     python = Path("python")  # a process of it, without the seconds that torch takes to import
@@ -472,7 +469,7 @@ def test_verify_resume_passes_on_why_a_run_failed(
     assert "the loss is nan at step 3" in result.stderr
 
 
-def test_a_run_does_not_go_on_with_other_data(bptrain: Bptrain, tmp_path: Path) -> None:
+def test_a_run_does_not_resume_with_other_data(bptrain: Bptrain, tmp_path: Path) -> None:
     config = write(
         "data: {kind: table, path: rows.csv, target: c}\n"
         "model: {kind: mlp, hidden: [4]}\ntrain: {steps: 4}\n"
@@ -493,7 +490,7 @@ def test_a_run_does_not_go_on_with_other_data(bptrain: Bptrain, tmp_path: Path) 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
-def test_a_run_on_a_gpu_goes_on_where_it_stopped(
+def test_a_run_on_a_gpu_resumes_where_it_stopped(
     bptrain: Bptrain, stopping: Callable[[int, Stop], None], precision: str
 ) -> None:
     words = ["device=cuda", f"precision={precision}", "model.dropout=0.2", *SMALL]

@@ -1,4 +1,4 @@
-"""Whole runs: every shipped config, the promise of 98 %."""
+"""Whole runs: every shipped config, and the accuracy of 98 % of the quickstart."""
 
 import json
 import runpy
@@ -74,7 +74,7 @@ def test_equal_seeds_give_equal_runs_and_others_do_not(bptrain: Callable, tmp_pa
     assert a != c
 
 
-def test_steps_take_the_place_of_epochs(bptrain: Callable, tmp_path: Path) -> None:
+def test_a_number_of_steps_replaces_epochs(bptrain: Callable, tmp_path: Path) -> None:
     words = ["train.steps=25", "monitor.log_every=10", "--run-dir", "run"]
     assert bptrain("fit", CONFIGS / "digits_mlp.yaml", *words).exit_code == 0
     lines = [json.loads(x) for x in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
@@ -84,8 +84,8 @@ def test_steps_take_the_place_of_epochs(bptrain: Callable, tmp_path: Path) -> No
 def test_checkpoints_come_as_often_as_asked(bptrain: Callable, tmp_path: Path) -> None:
     words = ["train.epochs=5", "checkpoint.every_epochs=2", "checkpoint.keep_last=9"]
     assert bptrain("fit", CONFIGS / "digits_mlp.yaml", *words, "--run-dir", "run").exit_code == 0
-    kept = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
-    assert kept == ["step-000000", "step-000042", "step-000084", "step-000105"]
+    checkpoints = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
+    assert checkpoints == ["step-000000", "step-000042", "step-000084", "step-000105"]
 
 
 def test_without_validation_the_last_state_is_tested(bptrain: Callable, tmp_path: Path) -> None:

@@ -64,19 +64,19 @@ REFUSED = ("metrics.jsonl", "lock")
 @pytest.mark.parametrize("name", [*REPLACED, *REFUSED])
 def test_no_file_outside_is_written_through_a_link(bptrain: Bptrain, name: str) -> None:
     succeed(bptrain("fit", *SHORT, "--run-dir", "run"))
-    planted, outside = Path("run", name), Path("outside").absolute()
-    if planted.exists():
-        shutil.copy(planted, outside)
-        planted.unlink()
+    link, outside = Path("run", name), Path("outside").absolute()
+    if link.exists():
+        shutil.copy(link, outside)
+        link.unlink()
     else:
         outside.write_text("mine")
     before = outside.read_bytes()
-    planted.symlink_to(outside)
+    link.symlink_to(outside)
     result = bptrain("fit", *LONGER, "--run-dir", "run", "--resume")
     assert outside.read_bytes() == before
     assert result.exit_code == (5 if name in REFUSED else 0), result.stderr
     if name in REPLACED:
-        assert not planted.is_symlink()
+        assert not link.is_symlink()
 
 
 @pytest.mark.parametrize("place", ["tensorboard", "pictures", "pictures/step-000004"])

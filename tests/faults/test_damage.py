@@ -23,14 +23,14 @@ from random import Random
 import pytest
 from hostile_states import forgeries
 from launcher import Launcher
-from malicious_checkpoints import HARMS
+from malicious_checkpoints import ATTACKS
 from PIL import Image
 from reference_runs import ReferenceRuns, Run, difference, fresh, message_problem
 
 from bptrain.rundir.checkpoint import list_checkpoints
 
 Tally = Callable[..., None]
-Harm = Callable[[Path], object]
+Damage = Callable[[Path], object]
 
 EVERY = pytest.mark.faults  # not by default
 SHORT = "train.steps=8"
@@ -107,9 +107,9 @@ class Victims:
         key = (run.kind, *run.changes, command)
         if key not in self.usual:
             self.usual[key] = set()
-            for harm in (lambda _: None, lambda file: os.truncate(file, 10)):
+            for damage in (lambda _: None, lambda file: os.truncate(file, 10)):
                 valid = self.copy((run.kind, *run.changes), run.folder.parent / "usual", command)
-                harm(list_checkpoints(valid.checkpoints)[-1] / FILES[0])
+                damage(list_checkpoints(valid.checkpoints)[-1] / FILES[0])
                 self.usual[key] |= self.command(valid, command)[2]
         return ", ".join(sorted(did - self.usual[key]))
 
@@ -206,12 +206,12 @@ def chosen(names: Sequence[str], by_default: int) -> list[object]:
     ]
 
 
-@pytest.mark.parametrize("name", chosen(list(HARMS), 12))
+@pytest.mark.parametrize("name", chosen(list(ATTACKS), 12))
 def test_a_malicious_checkpoint_is_skipped_and_executes_nothing(
     victims: Victims, reference_runs: ReferenceRuns, work_dir: Path, tally: Tally, name: str
 ) -> None:
     run, reference = victims.copy(IMAGES, work_dir, "harmed"), reference_runs.of(*IMAGES)
-    HARMS[name](list_checkpoints(run.checkpoints)[-1])
+    ATTACKS[name](list_checkpoints(run.checkpoints)[-1])
     wrong = problem_with_refusal(victims, run, "evaluate") or problem_with_refusal(
         victims, run, "predict"
     )
@@ -270,23 +270,23 @@ def link_to_a_copy(path: Path) -> None:
     path.symlink_to(outside)
 
 
-def instead(make: Callable[[Path], object]) -> Harm:
+def instead(make: Callable[[Path], object]) -> Damage:
     """Return a function that replaces a file or folder by something else."""
 
-    def harm(path: Path) -> None:
+    def damage(path: Path) -> None:
         remove(path)
         make(path)
 
-    return harm
+    return damage
 
 
-FOR_ALL: dict[str, Harm] = {
+FOR_ALL: dict[str, Damage] = {
     "missing": remove,
     "a link to a copy elsewhere": link_to_a_copy,
     "a link that leads nowhere": instead(lambda path: path.symlink_to(path.parent / "nowhere")),
     "a pipe": instead(os.mkfifo),
 }
-FOR_FILES: dict[str, Harm] = {
+FOR_FILES: dict[str, Damage] = {
     "cut in half": in_half,
     "empty": lambda path: os.truncate(path, 0),
     "garbage": lambda path: path.write_bytes(bytes(range(256)) * 4),
@@ -294,7 +294,7 @@ FOR_FILES: dict[str, Harm] = {
     "a folder": instead(Path.mkdir),
     **FOR_ALL,
 }
-FOR_FOLDERS: dict[str, Harm] = {"a file": instead(Path.touch), **FOR_ALL}
+FOR_FOLDERS: dict[str, Damage] = {"a file": instead(Path.touch), **FOR_ALL}
 PLACES = {
     "config.yaml": FOR_FILES,
     "environment.json": FOR_FILES,
@@ -313,7 +313,7 @@ FOLLOWED = (
     "checkpoints",
     "a link to a copy elsewhere",
 )  # a link to a folder on another disk is common
-REPLACED = [(place, how) for place, harms in PLACES.items() for how in harms]
+REPLACED = [(place, how) for place, damages_of_place in PLACES.items() for how in damages_of_place]
 
 
 def seen(path: Path) -> dict[str, bytes]:

@@ -168,7 +168,7 @@ def test_workers_end_with_a_run_that_is_killed(
 
 
 @pytest.mark.parametrize(
-    ("harm", "workers"),
+    ("damage", "workers"),
     [
         ("garbage", 0),
         ("cut", 0),
@@ -179,15 +179,15 @@ def test_workers_end_with_a_run_that_is_killed(
     ],
 )
 def test_an_image_damaged_while_it_is_trained_with_is_named_and_can_be_repaired(
-    launcher: Launcher, reference: Path, work_dir: Path, tally: Tally, harm: str, workers: int
+    launcher: Launcher, reference: Path, work_dir: Path, tally: Tally, damage: str, workers: int
 ) -> None:
     run = run_in(launcher, work_dir)
     shutil.copytree(work_dir / "images", work_dir / "copy")
-    ended = run.go("worker_faults:damage_at_step", 5, harm, "images/dog", workers > 0)
+    ended = run.go("worker_faults:damage_at_step", 5, damage, "images/dog", workers > 0)
     wrong = problem_with_error(ended, 3, "images/dog/")
-    if harm != "missing":  # fewer images are other data, which has another message
+    if damage != "missing":  # fewer images are other data, which has another message
         wrong = wrong or problem_with_error(run.go(), 3, "images/dog/")
     shutil.copytree(work_dir / "copy", work_dir / "images", dirs_exist_ok=True)
     wrong = wrong or problem_after_failure(run, reference)
-    tally(f"images {harm} while it runs, {workers} workers", wrong)
+    tally(f"images {damage} while it runs, {workers} workers", wrong)
     assert not wrong

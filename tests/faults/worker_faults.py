@@ -41,14 +41,14 @@ def send_in_scan(number: int) -> None:
     )
 
 
-def damage_at_step(step: int, harm: str, folder: str, by_workers: bool) -> None:
+def damage_at_step(step: int, damage: str, folder: str, by_workers: bool) -> None:
     """Damage all images of a folder after a step, decoded by workers or not."""
 
     def act() -> None:
         for path in Path(folder).glob("*.png"):
-            if harm == "garbage":
+            if damage == "garbage":
                 path.write_bytes(b"no image")
-            elif harm == "cut":
+            elif damage == "cut":
                 os.truncate(path, path.stat().st_size // 2)
             else:
                 path.unlink()

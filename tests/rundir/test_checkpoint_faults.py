@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from checkpoints import is_sound, state_at
+from checkpoints import is_valid, state_at
 from faulty_disk import CHANGES, Fault, FaultyDisk, faulty_disk
 
 from bptrain.errors import CheckpointError, StorageError
@@ -73,12 +73,12 @@ def test_after_a_fault_at_any_operation_the_newest_finished_checkpoint_is_sound(
         ):
             expected.pop()  # its name was not waited for
         if not expected:
-            assert not [path for path in list_checkpoints(directory) if is_sound(path)]
+            assert not [path for path in list_checkpoints(directory) if is_valid(path)]
             continue
         _, state, errors = newest_sound(directory)
         assert state.step == int(expected[-1][-6:]), at
         assert errors == [], at  # no half checkpoint stands under a checkpoint's name
-        assert all(is_sound(path) for path in list_checkpoints(directory)), at
+        assert all(is_valid(path) for path in list_checkpoints(directory)), at
         if fault == "full disk":
             assert not [name for name in names_in(directory) if name.startswith(".unfinished")], at
 
