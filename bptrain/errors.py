@@ -1,4 +1,4 @@
-"""What can go wrong for a user: one exception class per documented exit code.
+"""Errors that are shown to the user: one exception class per documented exit code.
 
 An error says what and where, why, and what to try, in at most six lines; the traceback goes to
 the run's `error.log` alone. `docs/exit-codes.md` lists the codes.
@@ -37,7 +37,7 @@ class UsageError(BptrainError):
 
 
 class ConfigKeyError(UsageError):
-    """A value of a config that turns out wrong after it was read, for instance beside the data.
+    """A config value that turns out wrong only later, for instance when the data is read.
 
     key  leads to the value; `config.naming_lines` finds its line in the file
     """
@@ -56,19 +56,19 @@ class DataError(BptrainError):
 
 
 class CheckpointError(BptrainError):
-    """A checkpoint that is missing, damaged or of another model."""
+    """A checkpoint that is missing, damaged or from another model."""
 
     exit_code = 4
 
 
 class StorageError(BptrainError):
-    """A file system that refuses to store: full, read-only, no permission."""
+    """A file that cannot be written: full disk, read-only file system, no permission."""
 
     exit_code = 5
 
     @classmethod
     def refused(cls, place: object, error: OSError) -> "StorageError":
-        """Return the error for what the file system would not do at a place."""
+        """Return the error for an operation that the file system refused."""
         return cls(
             f"{place}: cannot be written",
             error.strerror or str(error),
@@ -83,22 +83,22 @@ class NonFiniteError(BptrainError):
 
 
 class MemoryExhaustedError(BptrainError):
-    """An allocation that the host or the device could not serve."""
+    """An allocation that failed on the host or the device."""
 
     exit_code = 7
 
     @classmethod
     def of(cls, why: str) -> "MemoryExhaustedError":
-        """Return the error for what could not be had."""
+        """Return the error for a failed allocation."""
         return cls(
             "out of memory",
-            why or "the system has no more to give",
+            why or "the system has no free memory left",
             "a smaller data.batch_size or model",
         )
 
 
 class WorkerError(BptrainError):
-    """A data-loader worker process that is gone, or that hangs."""
+    """A data-loader worker process that ended or hangs."""
 
     exit_code = 8
 
@@ -116,7 +116,7 @@ class GradientError(BptrainError):
 
 
 class InterruptedRun(BptrainError):
-    """A run stopped by a signal, after its checkpoint was committed."""
+    """A run stopped by a signal, after its checkpoint was written."""
 
     def __init__(self, signal_number: int, what: str, hint: str) -> None:
         super().__init__(what, hint=hint)
@@ -131,7 +131,7 @@ def exit_code_of(error: BptrainError) -> int:
 
 
 def shorten(text: str, width: int = WIDTH) -> str:
-    """Return `text` on one line of at most `width` characters, its middle left out if need be."""
+    """Return `text` on one line of at most `width` characters, its middle left out if necessary."""
     text = " ".join(text.split("\n"))
     if len(text) <= width:
         return text

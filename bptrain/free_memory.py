@@ -1,4 +1,4 @@
-"""How much of the host's memory is free, asked by whoever is about to fill some of it."""
+"""Free memory of the host, and sizes in bytes formatted for messages."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ CGROUP_USE = Path("/sys/fs/cgroup/memory.current")
 
 
 def free_bytes() -> int:
-    """Return the free memory of the host, within the container's limit if there is one."""
+    """Return the free memory of the host in bytes, within the container's limit if it has one."""
     free = int(psutil.virtual_memory().available)
     if CGROUP_LIMIT.exists() and CGROUP_USE.exists():
         limit = CGROUP_LIMIT.read_text().strip()
@@ -18,8 +18,8 @@ def free_bytes() -> int:
     return free
 
 
-def in_words(count: float) -> str:
-    """Return a number of bytes in decimal units."""
+def format_bytes(count: float) -> str:
+    """Return a number of bytes in decimal units, such as "1.5 MB"."""
     for unit in ("B", "kB", "MB", "GB", "TB", "PB"):
         if count < 1000 or unit == "PB":
             break

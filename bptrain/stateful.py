@@ -1,9 +1,9 @@
-"""What lasts from one step to the next: the protocol of all that a checkpoint holds.
+"""The protocol of everything that a checkpoint saves and restores.
 
-A state is a tree of dicts by string, lists, tensors and plain values. Read back from a file it is
-taken as nothing but what it was when written. JSON and Python let many values pass for each other
-(True for 1, 0.5 for a whole number); whatever continued from such a value would fail later,
-somewhere else. `PlainState` refuses them at once.
+A state is a tree of dicts with string keys, lists, tensors and plain values. Values read back
+from a file must have the types that they were written with: Python accepts True for 1, and JSON
+has one type for 1 and 1.5, so a wrong value would fail only later and somewhere else.
+`PlainState` refuses it immediately.
 """
 
 from typing import Any, Protocol, Self, TypeAlias, runtime_checkable
@@ -15,25 +15,25 @@ Tree: TypeAlias = Any
 
 @runtime_checkable
 class Stateful(Protocol):
-    """Something whose next step depends on the steps before."""
+    """An object whose next step depends on the previous steps."""
 
     def state(self) -> Tree:
-        """Return all that the next step depends on; the tensors are the live ones, not copies."""
+        """Return all that the next step depends on; tensors are not copied."""
         ...
 
     def restore(self, state: Tree) -> None:
-        """Continue from a `state`; raise ValueError for one of something else."""
+        """Continue from a `state`; raise ValueError if it does not fit."""
         ...
 
 
 class PlainState(BaseModel):
-    """The base of plain values that are read back: no conversion, no NaN, no unknown name."""
+    """Base class of saved plain values: no conversion, no NaN, no unknown name."""
 
     model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, frozen=True)
 
     @classmethod
     def read(cls, values: Tree) -> Self:
-        """Return the values, or raise ValueError with the first that is refused."""
+        """Return the values, or raise ValueError naming the first invalid one."""
         try:
             return cls.model_validate(values)
         except ValidationError as refused:

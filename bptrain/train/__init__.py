@@ -1,4 +1,4 @@
-"""The training loop and what it leaves behind: evaluation, state and checkpoints.
+"""The training loop, evaluation, and the states that a checkpoint saves.
 
-Nothing here knows a model, a data set or an optimizer by name: `fit` is handed them.
+Nothing here names a model, a data set or an optimizer: `fit` gets them as arguments.
 """

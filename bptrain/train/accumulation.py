@@ -1,12 +1,12 @@
-"""Gradient accumulation: one update from several batches, as if they had been one.
+"""Gradient accumulation: one update from several batches, as if they were one large batch.
 
 The mean loss over a group of batches with weights n_1, n_2, ... and mean losses l_1, l_2, ... is
 
     l = sum_i n_i / n  l_i        n = n_1 + n_2 + ...
 
-so the gradient that batch i's loss hands down is n_i / n, and autograd adds them up in each
+so batch i's loss is multiplied by n_i / n, and autograd accumulates the gradients in each
 parameter. With 1 / size in its place, a smaller last batch would count as much as a full one.
-What a layer computes over a batch, as in batch normalization, it still computes over each.
+Statistics over a batch, as in batch normalization, are still those of each batch alone.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,11 +15,11 @@ from typing import Protocol, TypeVar
 
 
 class Weighted(Protocol):
-    """A batch, as far as accumulation looks at it."""
+    """A batch, as accumulation needs it."""
 
     @property
     def weight(self) -> int:
-        """Predictions that the mean loss is taken over."""
+        """Number of predictions that the mean loss is taken over."""
         ...
 
 
@@ -27,7 +27,7 @@ Batch = TypeVar("Batch", bound=Weighted)
 
 
 def groups(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
-    """Yield the batches of an epoch in lists of `size`; the last one takes what is left."""
+    """Yield the batches of an epoch in lists of `size`; the last list may be shorter."""
     left = iter(batches)
     while group := list(islice(left, size)):
         yield group

@@ -1,4 +1,4 @@
-"""Averaged weights: an exponential moving average of a model, often better than its last state.
+"""Exponential moving average of the weights, often better than the weights of the last step.
 
 After step t, counted from 0, with a = the average and w = the model:
 
@@ -6,16 +6,16 @@ After step t, counted from 0, with a = the average and w = the model:
     a = d a + (1 - d) w
 
 The average begins at the initial weights, which are random. With a plain decay of 0.999 they
-would still be 37 % of it after 1000 steps, and a short run would be judged by them; the smaller
-d at first (0.1, 0.18, 0.25, ...) forgets them within some steps, and is `decay` from step
-(10 decay - 1) / (1 - decay) on, 8990 for 0.999.
+would still be 37 % of it after 1000 steps, and would dominate a short run's evaluation. The first
+values of d are smaller (0.1, 0.18, 0.25, ...), so the initial weights are forgotten within a few
+steps; d reaches `decay` at step (10 decay - 1) / (1 - decay), 8990 for 0.999.
 Source of d: tf.train.ExponentialMovingAverage, with its num_updates.
 
 Floating-point buffers are averaged as the parameters are. A running mean or variance describes
-what a layer sees under the weights of the last ten steps or so, which is not what it sees under
-weights averaged over a thousand; its own average over the same steps is nearer to that, and does
-not jump with the last batches. So does timm's ModelEmaV3; torch's AveragedModel leaves buffers
-alone unless it is given use_buffers. Other buffers, such as a count of batches, are copied.
+a layer's inputs under the weights of about the last ten steps, and not under weights averaged
+over a thousand. The average of the statistics over the same steps is closer to that, and does not
+jump with the last batches. timm's ModelEmaV3 does the same; torch's AveragedModel does not average
+buffers unless use_buffers is set. Other buffers, such as a count of batches, are copied.
 """
 
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ from bptrain.train.states import refuse_other_tensors
 
 
 class Updates(PlainState):
-    """How many steps an average is of."""
+    """The number of steps that were averaged."""
 
     updates: int = Field(ge=0)
 
@@ -39,7 +39,7 @@ class Updates(PlainState):
 class AveragedWeights:
     """The average of a model's parameters and buffers over its steps, on the model's device.
 
-    It holds everything that `model.state_dict()` names; a tensor of two names is averaged once.
+    It covers everything in `model.state_dict()`; a tensor with two names is averaged once.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -51,7 +51,7 @@ class AveragedWeights:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Take in the model as it is after a step."""
+        """Update the average with the model's weights after a step."""
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         pairs = self._pairs(self.model)
         averaged = [(a, w) for a, w in pairs if a.is_floating_point()]
@@ -63,10 +63,10 @@ class AveragedWeights:
 
     @contextmanager
     def in_place_of(self, model: nn.Module) -> Iterator[None]:
-        """Put the average into a model for the block, and its own values back exactly after it.
+        """Load the average into a model for the block, and restore its own values exactly afterwards.
 
-        model  the averaged one or another of the same state; inside the block it is not trained,
-               and what the block changes in it is forgotten
+        model  the averaged model or another with the same state_dict; it must not be trained
+               inside the block, and changes made to it there are undone
         """
         pairs = self._pairs(model)
         own = [live.detach().clone() for _, live in pairs]
@@ -81,7 +81,7 @@ class AveragedWeights:
         return dict(self._averages)
 
     def state(self) -> dict[str, Any]:
-        """Return the average, and how many steps it is of."""
+        """Return the average and the number of averaged steps."""
         return {"updates": self.updates, "tensors": self.tensors()}
 
     @torch.no_grad()
@@ -95,14 +95,14 @@ class AveragedWeights:
             average.copy_(tensors[name])
 
     def _pairs(self, model: nn.Module) -> list[tuple[Tensor, Tensor]]:
-        """Return each average once, beside the model's own tensor."""
+        """Return pairs of an average and the model's own tensor, each once."""
         lives = _tensors(model)
         once = {average: lives[name] for name, average in self._averages.items()}
         return list(once.items())
 
 
 def _tensors(model: nn.Module) -> dict[str, Tensor]:
-    """Return the parameters and buffers of a model's state themselves, by name."""
+    """Return a model's parameters and buffers by name, not copied."""
     return {
         name: value
         for name, value in model.state_dict(keep_vars=True).items()

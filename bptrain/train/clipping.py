@@ -1,21 +1,21 @@
-"""Clipping: gradients that are too large made smaller before the update, in up to three ways.
+"""Gradient clipping, in up to three ways.
 
 value     each element of a gradient into [-value, value]
 adaptive  each layer's gradient G to a norm of at most lambda max(|W|, 1e-3)
 norm      all gradients together to a total norm of at most `norm`
 
-They act in this order, from an element over a layer to the whole model, so that each bounds what
-the one before it left, and none undoes another: the later two only scale down.
+They are applied in this order: elements, layers, the whole model. None undoes another, because
+the last two only scale down.
 
 Source: value and norm as in torch.nn.utils, its 1e-6 included. Adaptive: Brock et al. 2021,
-arXiv:2102.06171, equation 3 (equation 2 is the total norm's). There a norm is one row's of a
-weight matrix, and the last layer is left out; here it is a layer's, W and b together, and no
-layer is left out.
+arXiv:2102.06171, equation 3 (equation 2 is the total norm's). The paper takes the norm of
+each row of a weight matrix and leaves the last layer out; here the norm is a layer's, W and b
+together, and every layer is clipped.
 
 A gradient that is not finite is handled as in torch: scaling by the norm turns its infinite
 elements into NaN and all others into 0, or into NaN if the norm is NaN; clipping by value turns
-an infinity into `value`, and a NaN stays. Nothing here waits for the device to look. Which layer
-was the first is seen in the norms from before clipping, which are recorded for every step.
+an infinity into `value`, and a NaN stays. To avoid waiting for the device, nothing is checked
+here: the norms before clipping are recorded for every step, and show the layer it came from.
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ from torch import Tensor
 
 from bptrain.train.gradients import LayerGradients
 
-SMALLEST_WEIGHT_NORM = 1e-3  # a layer that begins at 0 could never leave it under a lower bound
+SMALLEST_WEIGHT_NORM = 1e-3  # with a smaller bound, a layer initialized to 0 would stay at 0
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Early stopping: a run ends once its validation loss has not become smaller for a while."""
+"""Early stopping: end the run when the validation loss has stopped improving."""
 
 from math import isfinite
 from typing import Any
@@ -10,35 +10,36 @@ from bptrain.stateful import PlainState, Tree
 
 
 class EarlyStoppingConfig(StrictConfig):
-    """When a run stops before its last epoch."""
+    """When to stop before the last epoch."""
 
     patience: int = Field(
         default=10,
         ge=1,
         le=1_000_000,
-        description="evaluations in a row without a smaller validation loss",
+        description="evaluations in a row without an improved validation loss after which the "
+        "run stops",
     )
     min_delta: float = Field(
-        default=0.0, ge=0, description="decrease of the loss below which it counts as no smaller"
+        default=0.0, ge=0, description="smallest decrease of the loss that counts as an improvement"
     )
 
     def build(self) -> "EarlyStopping":
-        """Return the rule, before any evaluation."""
+        """Return early stopping in its initial state."""
         return EarlyStopping(self)
 
 
 class Waited(PlainState):
-    """What early stopping remembers: the least loss, and the evaluations since."""
+    """The saved state: the smallest loss, and the number of evaluations since."""
 
     best: float | None
     waited: int = Field(ge=0)
 
 
 class EarlyStopping:
-    """The rule and what it remembers: the least loss, and the evaluations waited since.
+    """Early stopping; its state is the smallest loss and the number of evaluations since.
 
-    A loss is smaller if it is below the least one by more than `min_delta`. One that is not
-    finite is never smaller.
+    A loss is an improvement if it is below the smallest one by more than `min_delta`. A loss that
+    is not finite never is.
     """
 
     def __init__(self, config: EarlyStoppingConfig) -> None:
@@ -53,14 +54,14 @@ class EarlyStopping:
 
     @property
     def reason(self) -> str:
-        """Why it is, in a person's words."""
+        """A sentence for the log that says why the run ends."""
         smaller = f" by more than {self.config.min_delta:g}" if self.config.min_delta else ""
         least = "none was finite" if self.best is None else f"the least was {self.best:.6g}"
         times = f"{self.waited} evaluation{'s' * (self.waited > 1)}"
         return f"no smaller validation loss{smaller} for {times}, {least}"
 
     def observe(self, loss: float) -> bool:
-        """Take in the validation loss of an evaluation; return whether to stop now."""
+        """Record the validation loss of an evaluation; return whether to stop now."""
         bound = float("inf") if self.best is None else self.best - self.config.min_delta
         if isfinite(loss) and loss < bound:
             self.best, self.waited = loss, 0
@@ -69,10 +70,10 @@ class EarlyStopping:
         return self.is_over
 
     def state(self) -> dict[str, Any]:
-        """Return what the rule remembers, as plain values."""
+        """Return the state as plain values."""
         return {"best": self.best, "waited": self.waited}
 
     def restore(self, state: Tree) -> None:
-        """Continue from a `state`; raises ValueError for what is none."""
+        """Continue from a `state`; raises ValueError if it is invalid."""
         saved = Waited.read(state)
         self.best, self.waited = saved.best, saved.waited

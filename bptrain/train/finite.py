@@ -1,4 +1,4 @@
-"""Which tensors hold a NaN or an infinity: one pass over memory, one wait for the device."""
+"""Find tensors that hold a NaN or an infinity: one pass over memory, one wait for the device."""
 
 from collections.abc import Mapping
 
@@ -10,8 +10,8 @@ from torch import Tensor
 def not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
     """Return the names of the tensors that hold a NaN or an infinity, in their order.
 
-    A sum of squares shows both, and is several times faster than a look at each number. It
-    overflows of large numbers too: only then is each of them looked at.
+    A sum of squares shows both, and is several times faster than testing each element. Large
+    finite numbers overflow it too: only then is each element tested.
     """
     alike: dict[object, list[str]] = {}
     for name, tensor in tensors.items():

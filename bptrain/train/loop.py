@@ -12,7 +12,7 @@ from bptrain.train.update import Change, Update
 
 
 class Batch(Protocol):
-    """What one pass sees: arguments of the model, and of the loss after the model's outputs."""
+    """A batch: the arguments of the model, and those of the loss after the model's outputs."""
 
     @property
     def inputs(self) -> tuple[Any, ...]:
@@ -31,30 +31,30 @@ class Batch(Protocol):
 
 
 class BatchSource(Protocol):
-    """Whatever serves batches, an epoch at a time."""
+    """An iterable of batches for each epoch."""
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
         ...
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """Yield the batches of an epoch counted from 0, from number `start` on."""
+        """Yield the batches of an epoch (counted from 0), beginning with batch `start`."""
         ...
 
 
 class Position(NamedTuple):
-    """Where a run stands between two steps."""
+    """A run's position between two steps."""
 
     step: int = 0  # optimizer steps done
     epoch: int = 0  # counted from 0
-    batch: int = 0  # batches of the epoch that are used up
+    batch: int = 0  # batches of the epoch that were trained on
 
 
 BEGINNING = Position()
 
 
 class Pass(NamedTuple):
-    """One batch's part in a step."""
+    """The forward pass of one batch of a step."""
 
     batch: Batch
     outputs: Tensor  # [B, ...], what the model predicted
@@ -63,7 +63,7 @@ class Pass(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class StepReport:
-    """One finished step; its tensors are still on the device, and the gradients still stand."""
+    """One finished step; its tensors are still on the device, and `.grad` is not cleared yet."""
 
     position: Position  # after the step
     loss: Tensor  # scalar: the mean over the predictions of all of the step's batches
@@ -81,9 +81,9 @@ def fit(
 ) -> Iterator[StepReport]:
     """Train from `start` until `total_steps` steps are done, and yield a report after each.
 
-    The batches of a step are passed one by one, so that only one's activations are held; autograd
-    adds up their gradients. Nothing waits for the device here: the reader of the reports decides
-    when to look.
+    The batches of a step are passed one by one, so that only one's activations are in memory;
+    autograd accumulates their gradients. Nothing here waits for the device: the caller decides
+    when to read a report.
     """
     for position, group in steps_of(batches, update.batches, total_steps, start):
         if update.searches:
@@ -100,7 +100,7 @@ def fit(
                 loss = loss_function(outputs, *batch.targets)
 
             # 3. backward: the gradient of the loss by every weight
-            # (to compare the shape of a gradient given to `backward`, torch imports sympy: 0.4 s)
+            # (no gradient is passed to `backward`: to check its shape, torch would import sympy, 0.4 s)
             update.precision.scaled(loss * share).backward()
             passes.append(Pass(batch, outputs.detach(), loss.detach() * share))
 
@@ -113,7 +113,7 @@ def fit(
 def steps_of(
     batches: BatchSource, size: int, total_steps: int, start: Position
 ) -> Iterator[tuple[Position, list[Batch]]]:
-    """Yield the batches of each step that is left, `size` or what an epoch has left of them.
+    """Yield the batches of each remaining step: `size`, or fewer at the end of an epoch.
 
     The position is the one after the step.
     """
@@ -135,9 +135,9 @@ def search_step(
     update: Update,
     position: Position,
 ) -> StepReport:
-    """Take a step of an optimizer that asks for the loss at several weights, such as L-BFGS.
+    """Take a step of an optimizer that evaluates the loss several times, such as L-BFGS.
 
-    The report is of the weights from before the step, as it is of any other optimizer.
+    As for any other optimizer, the report shows the loss before the step.
     """
 
     def backpropagate() -> list[Pass]:

@@ -1,4 +1,4 @@
-"""How much memory there is, and the refusal of what cannot fit, before it is allocated."""
+"""Memory of the device, the estimate for a training step, and errors when it does not fit."""
 
 import re
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from bptrain.errors import MemoryExhaustedError, UsageError
 from bptrain.free_memory import free_bytes, in_words
 
 ASKED_FOR = re.compile(r"tried to allocate (\d+) bytes")
-REFUSED = (  # words of a RuntimeError on the CPU; the last ones are oneDNN's
+REFUSED = (  # texts of a RuntimeError on the CPU; the last two are oneDNN's
     "can't allocate memory",
     "bad_alloc",
     "could not create a primitive",
@@ -23,7 +23,7 @@ REFUSED = (  # words of a RuntimeError on the CPU; the last ones are oneDNN's
 
 @dataclass(frozen=True)
 class MemoryEstimate:
-    """Bytes that a training step holds at its peak, by their purpose."""
+    """Peak memory of a training step in bytes, by purpose."""
 
     parameters: int
     gradients: int
@@ -33,26 +33,26 @@ class MemoryEstimate:
 
     @property
     def total(self) -> int:
-        """Bytes in all."""
+        """Bytes in total."""
         model = self.parameters + self.gradients + self.optimizer
         return model + self.kept_for_backward + self.data
 
 
 def available_bytes(device: torch.device) -> int:
-    """Return the free memory of the device; on the CPU also within the container's limit."""
+    """Return the free memory of the device; on the CPU within the container's limit."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     return free_bytes()
 
 
 def refuse_if_too_large(estimate: MemoryEstimate, device: torch.device) -> None:
-    """Raise UsageError if the estimate is above what the device has left."""
+    """Raise UsageError if the estimate is above the free memory of the device."""
     free = available_bytes(device)
     if estimate.total > free:
         raise UsageError(
             f"the model needs about {in_words(estimate.total)} on {device}, "
             f"{in_words(free)} are free",
-            f"parameters {in_words(estimate.parameters)}, kept for the backward pass "
+            f"parameters {in_words(estimate.parameters)}, saved for the backward pass "
             f"{in_words(estimate.kept_for_backward)}",
             "a smaller model, or a smaller data.batch_size",
         )
@@ -60,23 +60,27 @@ def refuse_if_too_large(estimate: MemoryEstimate, device: torch.device) -> None:
 
 @contextmanager
 def allocating() -> Iterator[None]:
-    """Turn an allocation that fails inside the block into a MemoryExhaustedError."""
+    """Turn a failed allocation inside the block into a MemoryExhaustedError."""
     try:
         yield
     except (MemoryError, RuntimeError, OSError) as error:
         if not _is_out_of_memory(error):
             raise
-        told = ASKED_FOR.search(str(error))
-        why = f"{in_words(int(told[1]))} could not be had" if told else str(error).split(". ")[0]
+        size = ASKED_FOR.search(str(error))
+        why = (
+            f"{in_words(int(size[1]))} could not be allocated"
+            if size
+            else str(error).split(". ")[0]
+        )
         raise MemoryExhaustedError.of(why) from error
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """Tell whether an allocation failed; torch has a class for the GPU's failure alone."""
+    """Return whether an allocation failed; torch has an exception class only for the GPU."""
     if isinstance(error, OSError):
         return error.errno == ENOMEM
-    is_told = any(words in str(error) for words in REFUSED)
-    return is_told or isinstance(error, (MemoryError, torch.OutOfMemoryError))
+    has_known_text = any(text in str(error) for text in REFUSED)
+    return has_known_text or isinstance(error, (MemoryError, torch.OutOfMemoryError))
 
 
 def used_mb(device: torch.device) -> float:

@@ -1,6 +1,6 @@
-"""What an optimizer remembers of each parameter, compared with what it would remember itself.
+"""Check a saved optimizer state against what the optimizer itself would hold.
 
-A fused kernel takes names and sizes on trust, and reads beyond the end of a smaller tensor.
+A fused kernel does not check names or sizes: it reads past the end of a tensor that is too small.
 """
 
 from collections import defaultdict
@@ -19,17 +19,17 @@ Entries = Mapping[str, Any]  # of one parameter, by name
 
 
 def refuse_other_entries(optimizer: torch.optim.Optimizer, state: Mapping[int, Entries]) -> None:
-    """Raise ValueError for entries that the optimizer would not have made itself."""
+    """Raise ValueError for entries that this optimizer would not have created."""
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     if isinstance(optimizer, torch.optim.LBFGS):
         history = optimizer.param_groups[0]["history_size"]
-        for entries in state.values():  # one, in which all parameters are one vector
+        for entries in state.values():  # one entry: L-BFGS treats all parameters as one vector
             refuse_other_search(entries, sum(p.numel() for p in parameters), history)
         return
     first = dict(enumerate(entries_of_a_first_step(optimizer)))
     for index, entries in state.items():
         if set(mapping(entries)) != set(first[index]):
-            raise ValueError(f"it remembers {sorted(entries)}, not {sorted(first[index])}")
+            raise ValueError(f"its entries are {sorted(entries)}, not {sorted(first[index])}")
         for name, own in first[index].items():
             parameter = parameters[index]
             shape = parameter.shape if own.dim() == parameter.dim() else own.shape
@@ -38,9 +38,10 @@ def refuse_other_entries(optimizer: torch.optim.Optimizer, state: Mapping[int, E
 
 
 def entries_of_a_first_step(optimizer: torch.optim.Optimizer) -> Iterator[dict[str, Tensor]]:
-    """Yield what an optimizer remembers of each parameter, but of parameters of one number each.
+    """Yield each parameter's entries, made for a placeholder of one element with as many axes.
 
-    They are made and stepped beside the real ones: no table of all optimizers' entries is kept.
+    A copy of the optimizer takes a step on them, so that no table of every optimizer's entries
+    is needed here.
     """
     for each in getattr(optimizer, "optimizers", [optimizer]):
         small = copy(each)
@@ -61,21 +62,21 @@ def describe(value: Any) -> str:
 
 
 def _small(parameter: Tensor) -> Tensor:
-    """Return a parameter of one number with as many axes, and a gradient of 0."""
+    """Return a parameter of one element with as many axes, and a gradient of 0."""
     small = parameter.new_zeros((1,) * parameter.dim()).requires_grad_()
     small.grad = torch.zeros_like(small)
     return small
 
 
 class StartedSearch(PlainState):
-    """All that L-BFGS remembers where the gradient was 0 at once."""
+    """The state of L-BFGS if the first gradient was 0."""
 
     func_evals: int = Field(ge=0)
     n_iter: int = Field(ge=0)
 
 
 class Search(StartedSearch):
-    """What L-BFGS remembers: vectors over all parameters, and a number or scalar for each."""
+    """The state of L-BFGS: vectors over all parameters, each with its scalars."""
 
     d: Any
     prev_flat_grad: Any
@@ -88,7 +89,7 @@ class Search(StartedSearch):
 
 
 def refuse_other_search(entries: Entries, count: int, history: int) -> None:
-    """Raise ValueError for what a search over `count` numbers does not remember."""
+    """Raise ValueError for a state that L-BFGS over `count` numbers would not hold."""
     held = dict(mapping(entries))
     scratch = held.pop("al", [None] * history)  # written anew in every step
     if not isinstance(scratch, list) or len(scratch) != history:
@@ -104,10 +105,10 @@ def refuse_other_search(entries: Entries, count: int, history: int) -> None:
             _refuse_other_size(scalar, ())
     lengths = {len(search.old_dirs), len(search.old_stps), len(search.ro)}
     if len(lengths) > 1 or max(lengths) > history:
-        raise ValueError(f"its history is of {lengths} directions, at most {history} are kept")
+        raise ValueError(f"its history has {lengths} directions, at most {history} are allowed")
 
 
 def _refuse_other_size(value: Any, shape: tuple[int, ...]) -> None:
-    """Raise ValueError for what is no float32 tensor of a shape."""
+    """Raise ValueError unless the value is a float32 tensor of the shape."""
     if not isinstance(value, Tensor) or (value.shape, value.dtype) != (shape, torch.float32):
         raise ValueError(f"{describe(value)} where the search has {shape} of torch.float32")

@@ -1,12 +1,12 @@
-"""The precision of training: what the forward pass and the loss are computed in.
+"""The precision of training: the dtype of the forward pass and the loss.
 
 fp32   everything in float32
 bf16   products in bfloat16, by autocast: float32's range with 8 bits of digits
 fp16   products in float16: 11 bits of digits, but nothing above 65504 and little below 6e-8
 
-Weights, their gradients and the optimizer stay in float32. In fp16 small gradients would vanish
-on their way back, so the gradient that the loss hands down is multiplied by a scale, and the
-parameters' gradients are divided by it before anyone reads them. A step whose gradients overflow
+Weights, their gradients and the optimizer stay in float32. In fp16 small gradients would
+underflow in the backward pass, so the loss is multiplied by a scale, and the parameters'
+gradients are divided by it before anything reads them. A step whose gradients overflow
 is skipped, weights and optimizer unchanged, and the scale is halved; after 2000 steps without
 one it is doubled.
 Source: Micikevicius et al. 2018, "Mixed precision training", section 3.2; torch.amp.GradScaler.
@@ -37,7 +37,7 @@ SMALLEST_SCALE = 1.0  # below it the gradients overflow without any scaling
 
 
 class ScalerState(PlainState):
-    """What the gradient scaler of fp16 remembers of the steps before."""
+    """The saved state of fp16's gradient scaler."""
 
     scale: float
     growth_tracker: int = Field(ge=0)
@@ -47,8 +47,8 @@ class ScalerState(PlainState):
 class Precision:
     """How the forward pass computes: dtype, device and kernels; in fp16 the scale of the gradients.
 
-    A step is `scaled` on the way into the backward pass, `unscale` once all gradients of the step
-    are there, then whatever reads or clips them, then `step`.
+    The order within a step: `scaled` for the loss before the backward pass, `unscale` once all
+    gradients of the step are accumulated, then reading and clipping them, then `step`.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class Precision:
         self._skips = not self._has_stepped and not _all_finite(optimizer)
 
     def step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Update the weights, or in fp16 skip that if a gradient was not finite at `unscale`.
+        """Update the weights; in fp16, skip the update if a gradient was not finite at `unscale`.
 
         In fp16 an optimizer without a fused kernel makes the host wait for the device here.
         """
@@ -101,9 +101,9 @@ class Precision:
             return
         if self._skips is None:
             self.unscale(optimizer)
-        # torch's fused SGD that skips its very first step leaves its momentum as uninitialised
-        # memory and goes on from it. Until one step was taken, the host decides, at the price of
-        # a wait for the device; afterwards the optimizer's kernels skip by themselves.
+        # if torch's fused SGD skips its very first step, its momentum stays uninitialized memory
+        # that later steps use. Until one step was taken, the host decides, which costs a wait
+        # for the device; afterwards the optimizer's kernels skip by themselves.
         if not self._skips:
             self._scaler.step(optimizer)
             self._has_stepped = True
@@ -118,7 +118,7 @@ class Precision:
         return self._scaler.scale(torch.ones((), device=self.device))
 
     def state(self) -> dict[str, Any]:
-        """Return what the next step depends on as plain values; this waits for the device."""
+        """Return the scaler's state as plain values; this waits for the device."""
         if self._scaler is None:
             return {}
         own = self._scaler.state_dict()
@@ -129,7 +129,7 @@ class Precision:
         }
 
     def restore(self, state: Tree) -> None:
-        """Continue from a `state`; that of another precision has nothing to restore."""
+        """Continue from a `state`; the state of fp32 and bf16 is empty."""
         if self._scaler is not None and state != {}:
             saved = ScalerState.read(state)
             own = self._scaler.state_dict()  # its options are its defaults, never a file's
@@ -141,7 +141,7 @@ class Precision:
 def refuse_lost_scale(scale: float, step: int) -> None:
     """Raise NonFiniteError if the scale, read after `step`, has fallen below 1.
 
-    Some skipped steps are usual in fp16; a scale below 1 means that no scale was small enough.
+    Some skipped steps are normal in fp16; a scale below 1 means that no scale was small enough.
     """
     if scale < SMALLEST_SCALE:
         raise NonFiniteError(
@@ -153,7 +153,7 @@ def refuse_lost_scale(scale: float, step: int) -> None:
 
 
 def _lack(name: PrecisionName, device: torch.device) -> str:
-    """Return why the device cannot compute in the precision, "" if it can."""
+    """Return why the device cannot compute in the precision; "" if it can."""
     if name == "fp32":
         return ""
     if not torch.amp.is_autocast_available(device.type):
@@ -161,7 +161,7 @@ def _lack(name: PrecisionName, device: torch.device) -> str:
     if name == "bf16" and device.type == "cuda" and torch.version.hip is None:
         major, minor = torch.cuda.get_device_capability(device)
         if major < 8:  # torch would emulate it, slower than float32
-            return f"the GPU is of compute capability {major}.{minor}, bfloat16 begins with 8.0"
+            return f"the GPU is of compute capability {major}.{minor}, bfloat16 needs 8.0"
     return ""
 
 
@@ -169,6 +169,6 @@ def _all_finite(optimizer: torch.optim.Optimizer) -> bool:
     """Return whether every gradient is finite; this waits for the device."""
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     grads = [p.grad for p in parameters if p.grad is not None]
-    # the largest magnitude, because a sum of squares could overflow by itself
+    # the largest magnitude, because the sum of squares of finite numbers could overflow
     largest = torch.stack(torch._foreach_norm(grads, inf))
     return bool(largest.isfinite().all())

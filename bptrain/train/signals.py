@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: the first asks the run to save and stop, the second ends it at once."""
+"""SIGINT and SIGTERM: the first asks the run to save and stop, the second ends the process."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ Item = TypeVar("Item")
 
 
 class StopNow(KeyboardInterrupt):
-    """Raised where there is nothing to finish; no `except Exception` on its way may swallow it."""
+    """Raised where there is nothing to save; `except Exception` does not catch it."""
 
     def __init__(self, signal_number: int) -> None:
         super().__init__(f"signal {signal_number}")
@@ -22,10 +22,10 @@ class StopNow(KeyboardInterrupt):
 
 
 class StopRequest:
-    """While entered, receives the stop signals in place of Python.
+    """Handles the stop signals while entered.
 
-    Where there is something to finish, `noted` lets the first signal be remembered alone; anywhere
-    else it raises StopNow on the spot.
+    Inside `noted`, the first signal is only recorded, so that the block can finish its work;
+    anywhere else it raises StopNow immediately.
     """
 
     signal_number: int | None = None
@@ -47,9 +47,9 @@ class StopRequest:
 
     @contextmanager
     def noted(self) -> Iterator[None]:
-        """Let the first signal be remembered inside the block; whoever is in it looks for it.
+        """Only record the first signal inside the block, which checks `signal_number` itself.
 
-        Raises StopNow at the end of the block for one that nobody has seen.
+        Raises StopNow at the end of the block if a signal was recorded.
         """
         before, self._is_noted = self._is_noted, True
         try:
@@ -60,7 +60,7 @@ class StopRequest:
 
     @contextmanager
     def at_once(self) -> Iterator[None]:
-        """Let a signal raise StopNow on the spot inside the block, although it lies in `noted`."""
+        """Let a signal raise StopNow immediately inside the block, even within `noted`."""
         before, self._is_noted = self._is_noted, False
         try:
             self._obey()
@@ -73,7 +73,7 @@ class StopRequest:
             raise StopNow(self.signal_number)
 
     def between(self, items: Iterable[Item]) -> Iterator[Item]:
-        """Pass the items on, and raise StopNow between two of them once a signal has come."""
+        """Yield the items, and raise StopNow between two of them once a signal was received."""
         for item in items:
             if self.signal_number is not None:
                 raise StopNow(self.signal_number)

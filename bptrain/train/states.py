@@ -1,7 +1,7 @@
-"""The states of what torch and the models provide, each as one `Stateful`.
+"""The states of the model, the optimizer and the random generators, each as one `Stateful`.
 
-Every `restore` looks at names, shapes and dtypes before it takes anything: a fused kernel takes
-them on trust, and reads beyond the end of a smaller tensor.
+Every `restore` checks names, shapes and dtypes first: a fused kernel does not, and reads past the
+end of a tensor that is too small.
 """
 
 from collections.abc import Mapping
@@ -16,14 +16,14 @@ from bptrain.train.optimizer_entries import describe, refuse_other_entries
 
 @runtime_checkable
 class CarriesState(Protocol):
-    """A model that carries a state from one batch to the next, such as one that reads a text."""
+    """A model that carries a state from one batch to the next, such as a language model."""
 
     def carried_state(self) -> dict[str, Tensor]:
-        """Return what the next batch begins with."""
+        """Return the state that the next batch starts from."""
         ...
 
     def carry_on(self, tensors: dict[str, Tensor]) -> None:
-        """Begin the next batch with what was returned."""
+        """Start the next batch from a state that `carried_state` returned."""
         ...
 
 
@@ -38,15 +38,15 @@ class ModelState:
         return dict(self.model.state_dict())
 
     def restore(self, state: Tree) -> None:
-        """Take over a state_dict of the same names, shapes and dtypes."""
+        """Load a state_dict of the same names, shapes and dtypes."""
         refuse_other_tensors(state, self.model.state_dict())
         self.model.load_state_dict(state)
 
 
 class OptimizerState:
-    """What an optimizer remembers of each parameter, by the parameter's number.
+    """An optimizer's entries of each parameter, by the parameter's index.
 
-    Its options, the learning rate among them, are the config's.
+    Its options, such as the learning rate, come from the config instead.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer) -> None:
@@ -57,7 +57,7 @@ class OptimizerState:
         return {str(n): entries for n, entries in self.optimizer.state_dict()["state"].items()}
 
     def restore(self, state: Tree) -> None:
-        """Take over the entries of an optimizer of the same kind, over the same parameters."""
+        """Load the entries of an optimizer of the same kind and the same parameters."""
         entries = {int(number): each for number, each in mapping(state).items()}
         groups = self.optimizer.state_dict()["param_groups"]
         refuse_other_entries(self.optimizer, entries)
@@ -65,7 +65,7 @@ class OptimizerState:
 
 
 class CarriedState:
-    """The state that a model carries from batch to batch, of `rows` texts that are read at once."""
+    """The state that a model carries from batch to batch, for the `rows` texts of a batch."""
 
     def __init__(self, model: CarriesState, rows: int, device: torch.device) -> None:
         self.model, self.rows, self.device = model, rows, device
@@ -75,17 +75,17 @@ class CarriedState:
         return self.model.carried_state()
 
     def restore(self, state: Tree) -> None:
-        """Let the model begin with a carried state."""
+        """Start the model from a carried state."""
         tensors = {name: tensor(each).to(self.device) for name, each in mapping(state).items()}
         self.model.carry_on(tensors)
         if any(each.shape[1] != self.rows for each in tensors.values()):  # [layers, B, H]
-            raise ValueError(f"the carried state is not of the {self.rows} texts that are read")
+            raise ValueError(f"the carried state is not one of {self.rows} texts")
 
 
 class Generators:
-    """torch's random generators, which dropout draws from.
+    """torch's random generators, which dropout uses.
 
-    No other one is drawn from: batches and augmentation are functions of the seed and the epoch.
+    No others are needed: batches and augmentation are functions of the seed and the epoch.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -99,7 +99,7 @@ class Generators:
         return states
 
     def restore(self, state: Tree) -> None:
-        """Set the generators; one of a device that was not used stays."""
+        """Set the generators; that of a device that was not used stays unchanged."""
         torch.set_rng_state(state["cpu"])
         if self.device.type == "cuda" and "cuda" in state:
             torch.cuda.set_rng_state(state["cuda"], self.device)

@@ -1,4 +1,4 @@
-"""Step 4: from gradients to new weights."""
+"""Step 4 of the loop: update the weights from their gradients."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -25,11 +25,11 @@ class Change(NamedTuple):
 
 @dataclass
 class Update:
-    """How gradients change the weights.
+    """Clipping, penalty, optimizer step, learning rate and weight average of a training step.
 
-    batches   whose gradients are accumulated for one step
-    searches  whether the optimizer asks for the loss at several weights in a step, as L-BFGS
-              does: `search` then takes the place of a call
+    batches   number of batches whose gradients are accumulated for one step
+    searches  whether the optimizer evaluates the loss several times in a step, as L-BFGS does:
+              then call `search` instead of the object
     """
 
     optimizer: torch.optim.Optimizer
@@ -47,9 +47,9 @@ class Update:
         self.base_lrs = [group["lr"] for group in self.optimizer.param_groups]
 
     def __call__(self, step: int) -> Change:
-        """Move the weights by the gradients that stand in the parameters; `step` counts from 0.
+        """Update the weights from the parameters' `.grad`; `step` counts from 0.
 
-        Clipping bounds the gradient of the loss alone: the L1 penalty and weight decay come after.
+        Only the gradient of the loss is clipped: the L1 penalty and weight decay come after.
         """
         lr = self.set_learning_rate(step)
         self.precision.unscale(self.optimizer)
@@ -63,10 +63,10 @@ class Update:
         return Change(lr, norms, clipped)
 
     def search(self, step: int, loss: Tensor, loss_again: Callable[[], Tensor]) -> Change:
-        """Let the optimizer search along the loss, whose gradients stand in the parameters.
+        """Run the optimizer's line search; the parameters' `.grad` are those of `loss`.
 
-        loss        at the weights as they are
-        loss_again  computes loss and gradients of the same batches at the weights tried
+        loss        at the current weights
+        loss_again  computes loss and gradients of the same batches at the weights being tried
         """
         lr = self.set_learning_rate(step)
         norms = self.gradients.norms()
@@ -74,12 +74,12 @@ class Update:
         try:
             self.optimizer.step(lambda: float(known.pop() if known else loss_again()))
         except RuntimeError as error:
-            # torch computes the next length in Python's numbers, which go further than float32
+            # torch computes the step length as a Python float, whose range exceeds float32's
             if "without overflow" not in str(error):
                 raise
             raise NonFiniteError(
-                f"the optimizer's search goes beyond the largest number at step {step + 1}",
-                "each length that it tried made the loss less, or the loss is no guide any more",
+                f"the optimizer's line search overflows float32 at step {step + 1}",
+                "every longer step decreased the loss, or the loss is no longer meaningful",
                 "a smaller optimizer.lr, or another optimizer.kind",
             ) from error
         if self.average is not None:
