@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from bptrain.free_memory import in_words
+from bptrain.free_memory import format_bytes
 from bptrain.monitor.console import table
 from bptrain.rundir.run_directory import device_name, package_versions
 from bptrain.train.memory import available_bytes
@@ -24,13 +24,15 @@ def print_machine(console: Console) -> None:
         ["cuDNN", str(torch.backends.cudnn.version())],
         ["CPU", torch.backends.cpu.get_cpu_capability()],
         ["CPU threads", str(torch.get_num_threads())],
-        ["memory free", in_words(available_bytes(torch.device("cpu")))],
+        ["memory free", format_bytes(available_bytes(torch.device("cpu")))],
     ]
     for number in range(torch.cuda.device_count()):
         device = torch.device("cuda", number)
-        rows.append(["GPU", f"{device_name(device)}, {in_words(available_bytes(device))} free"])
+        rows.append(["GPU", f"{device_name(device)}, {format_bytes(available_bytes(device))} free"])
     if torch.cuda.device_count() == 0:
         rows.append(["GPU", "none that torch can use"])
     if SHARED_MEMORY.is_dir():
-        rows.append([str(SHARED_MEMORY), f"{in_words(shutil.disk_usage(SHARED_MEMORY).free)} free"])
+        rows.append(
+            [str(SHARED_MEMORY), f"{format_bytes(shutil.disk_usage(SHARED_MEMORY).free)} free"]
+        )
     console.print(table("bptrain doctor", ["what", "found"], rows))

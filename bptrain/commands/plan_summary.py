@@ -3,7 +3,7 @@
 from rich.console import Console
 
 from bptrain.experiment.plan import Plan
-from bptrain.free_memory import in_words
+from bptrain.free_memory import format_bytes
 from bptrain.models import LayerSummary
 from bptrain.monitor.console import table
 from bptrain.rundir.run_directory import device_name
@@ -18,19 +18,27 @@ def print_plan(plan: Plan, console: Console) -> None:
             layer.kind,
             _shape(layer),
             f"{layer.parameters:,}",
-            in_words(layer.saved_bytes),
+            format_bytes(layer.saved_bytes),
         ]
         for layer in plan.layers
     ]
-    columns = ["layer", "kind", "output shape", "parameters", "kept for backward"]
+    columns = ["layer", "kind", "output shape", "parameters", "saved for backward"]
     console.print(table(plan.config.name, columns, rows))
     memory, dataset = plan.memory, plan.dataset
     parameters = sum(layer.parameters for layer in plan.layers)
+    purposes = ", ".join(
+        f"{purpose} {format_bytes(count)}"
+        for purpose, count in {
+            "parameters": memory.parameters,
+            "gradients": memory.gradients,
+            "optimizer": memory.optimizer,
+            "saved for backward": memory.saved_for_backward,
+            "data": memory.data,
+        }.items()
+    )
     console.print(
-        f"parameters {parameters:,}   memory {in_words(memory.total)}: "
-        f"parameters {in_words(memory.parameters)}, gradients {in_words(memory.gradients)}, "
-        f"optimizer {in_words(memory.optimizer)}, kept {in_words(memory.kept_for_backward)}, "
-        f"data {in_words(memory.data)} ({in_words(available_bytes(plan.device))} free)\n"
+        f"parameters {parameters:,}   memory {format_bytes(memory.total)}: {purposes} "
+        f"({format_bytes(available_bytes(plan.device))} free)\n"
         f"samples {len(dataset.train):,} train, {len(dataset.validation or ()):,} validation, "
         f"{len(dataset.test or ()):,} test   steps {plan.total_steps:,} "
         f"({plan.steps_per_epoch:,} an epoch)   device {device_name(plan.device)}",

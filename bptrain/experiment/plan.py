@@ -79,7 +79,7 @@ def plan(config: ExperimentConfig) -> Plan:
         parameters,
         gradients=parameters,
         optimizer=parameters * (config.optimizer.states + averaged),
-        kept_for_backward=sum(layer.saved_bytes for layer in layers) + outputs,
+        saved_for_backward=sum(layer.saved_bytes for layer in layers) + outputs,
         data=dataset.bytes,
     )
     return Plan(config, loss.build(problem), device, dataset, layers, memory)

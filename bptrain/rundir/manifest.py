@@ -18,7 +18,7 @@ from typing import Any
 from pydantic import Field
 
 from bptrain.errors import CheckpointError
-from bptrain.free_memory import free_bytes, in_words
+from bptrain.free_memory import format_bytes, free_bytes
 from bptrain.rundir.canonical_json import decode, encode
 from bptrain.rundir.durable_files import READ, sync_directory, write_new
 from bptrain.stateful import PlainState
@@ -70,7 +70,7 @@ def read_verified(path: Path, entry: Entry, largest: int | None = None) -> bytes
     if entry.bytes > most:
         raise CheckpointError(
             f"{path}: too large",
-            f"{in_words(entry.bytes)}, at most {in_words(most)} can be read",
+            f"{format_bytes(entry.bytes)}, at most {format_bytes(most)} can be read",
         )
     content = read_regular(path, entry.bytes)
     _refuse_size(path, len(content), entry.bytes)

@@ -63,7 +63,7 @@ class AveragedWeights:
 
     @contextmanager
     def in_place_of(self, model: nn.Module) -> Iterator[None]:
-        """Load the average into a model for the block, and restore its own values exactly afterwards.
+        """Load the average into a model for the block, and then restore its own values.
 
         model  the averaged model or another with the same state_dict; it must not be trained
                inside the block, and changes made to it there are undone

@@ -10,7 +10,7 @@ import psutil
 import torch
 
 from bptrain.errors import MemoryExhaustedError, UsageError
-from bptrain.free_memory import free_bytes, in_words
+from bptrain.free_memory import format_bytes, free_bytes
 
 ASKED_FOR = re.compile(r"tried to allocate (\d+) bytes")
 REFUSED = (  # texts of a RuntimeError on the CPU; the last two are oneDNN's
@@ -28,14 +28,14 @@ class MemoryEstimate:
     parameters: int
     gradients: int
     optimizer: int
-    kept_for_backward: int
+    saved_for_backward: int
     data: int
 
     @property
     def total(self) -> int:
         """Bytes in total."""
         model = self.parameters + self.gradients + self.optimizer
-        return model + self.kept_for_backward + self.data
+        return model + self.saved_for_backward + self.data
 
 
 def available_bytes(device: torch.device) -> int:
@@ -50,10 +50,10 @@ def refuse_if_too_large(estimate: MemoryEstimate, device: torch.device) -> None:
     free = available_bytes(device)
     if estimate.total > free:
         raise UsageError(
-            f"the model needs about {in_words(estimate.total)} on {device}, "
-            f"{in_words(free)} are free",
-            f"parameters {in_words(estimate.parameters)}, saved for the backward pass "
-            f"{in_words(estimate.kept_for_backward)}",
+            f"the model needs about {format_bytes(estimate.total)} on {device}, "
+            f"{format_bytes(free)} are free",
+            f"parameters {format_bytes(estimate.parameters)}, saved for the backward pass "
+            f"{format_bytes(estimate.saved_for_backward)}",
             "a smaller model, or a smaller data.batch_size",
         )
 
@@ -68,7 +68,7 @@ def allocating() -> Iterator[None]:
             raise
         size = ASKED_FOR.search(str(error))
         why = (
-            f"{in_words(int(size[1]))} could not be allocated"
+            f"{format_bytes(int(size[1]))} could not be allocated"
             if size
             else str(error).split(". ")[0]
         )

@@ -130,7 +130,7 @@ def test_a_shared_weight_is_averaged_once_and_named_twice() -> None:
     assert model[0].weight.equal(torch.ones(2, 2))
 
 
-def test_a_resumed_average_goes_on_as_if_never_stopped() -> None:
+def test_a_resumed_average_continues_as_if_never_stopped() -> None:
     model = network()
     whole = AveragedWeights(model, 0.999)
     for step in range(5):

@@ -39,7 +39,7 @@ def test_the_total_norm_is_clipped_as_torch_does(bound: float, device: str) -> N
     torch.testing.assert_close(total, nn.utils.get_total_norm(grads_of(torchs)))
 
 
-def test_a_gradient_norm_of_nothing_stays_nothing() -> None:
+def test_zero_gradients_stay_zero() -> None:
     model = model_with_gradients(size=0.0)
     assert clip(model, Clipping(norm=1.0, value=1.0, adaptive=0.01)) == 0
     assert all(grad.abs().max() == 0 for grad in grads_of(model))
@@ -64,7 +64,7 @@ def test_elements_are_clipped_as_torch_does(device: str) -> None:
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_each_layer_is_clipped_to_its_share_of_its_weights(device: str) -> None:
+def test_each_layer_is_clipped_to_a_fraction_of_its_weight_norm(device: str) -> None:
     model = model_with_gradients(device)
     with torch.no_grad():
         for parameter in model[0].parameters():
@@ -86,7 +86,7 @@ def test_each_layer_is_clipped_to_its_share_of_its_weights(device: str) -> None:
     assert grads_of(model)[4].equal(before[4])
 
 
-def test_value_goes_first_then_the_layers_then_the_total() -> None:
+def test_value_clipping_comes_first_then_layers_then_the_total() -> None:
     bounds = {"value": 0.5, "adaptive": 0.1, "norm": 0.05}
     together, in_turn = (model_with_gradients() for _ in range(2))
     total = clip(together, Clipping(**bounds))
@@ -97,7 +97,7 @@ def test_value_goes_first_then_the_layers_then_the_total() -> None:
     assert total == pytest.approx(0.05, rel=1e-3)
 
 
-def test_no_bound_leaves_everything() -> None:
+def test_without_a_bound_nothing_is_clipped() -> None:
     ours, untouched = (model_with_gradients() for _ in range(2))
     total = clip(ours, Clipping())
     for mine, theirs in zip(grads_of(ours), grads_of(untouched), strict=True):

@@ -40,7 +40,7 @@ def test_a_decrease_within_min_delta_is_none() -> None:
 
 
 @pytest.mark.parametrize("seen", [[], [nan], [2.0, 3.0], [2.0, 3.0, 1.0]])
-def test_a_restored_rule_waits_as_long_as_the_one_that_was_saved(seen: list[float]) -> None:
+def test_restored_early_stopping_waits_as_long_as_the_saved_one(seen: list[float]) -> None:
     config = EarlyStoppingConfig(patience=3)
     first, second = EarlyStopping(config), EarlyStopping(config)
     for loss in seen:

@@ -22,7 +22,7 @@ def test_large_numbers_are_finite_although_their_norm_is_not(dtype: torch.dtype)
     assert not_finite({"large": large, "small": torch.ones(2, dtype=dtype)}) == []
 
 
-def test_tensors_of_every_kind_can_be_looked_at_together() -> None:
+def test_tensors_of_every_dtype_can_be_checked_together() -> None:
     tensors = {
         "half": torch.ones(3, dtype=torch.float16),
         "count": torch.tensor(3),

@@ -45,7 +45,7 @@ def test_a_shared_weight_counts_once_by_its_first_layer() -> None:
     torch.testing.assert_close(gradients.norms(), torch.stack([expected, expected]))
 
 
-def test_a_parameter_that_a_step_did_not_use_counts_as_nothing() -> None:
+def test_a_parameter_that_a_step_did_not_use_counts_as_zero() -> None:
     used, unused = nn.Linear(3, 3), nn.Linear(3, 3)
     gradients = LayerGradients(torch.nn.Sequential(unused, used))
     used(torch.randn(2, 3)).sum().backward()

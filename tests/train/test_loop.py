@@ -125,7 +125,7 @@ def test_a_window_that_was_saved_and_restored_reads_the_same() -> None:
     assert [second.read().figures[t] for t in tags] == [whole.read().figures[t] for t in tags]
 
 
-def test_a_run_goes_on_from_the_middle_of_an_epoch_and_from_its_end() -> None:
+def test_a_run_resumes_from_the_middle_of_an_epoch_and_from_its_end() -> None:
     whole = scalar_model(1.0)
     steps = fit(whole, nn.MSELoss(), Toy(), plain_update(whole), total_steps=5)
     states = [(report.position, whole.weight.item()) for report in steps]
@@ -146,7 +146,7 @@ def test_gradients_of_several_batches_make_one_step() -> None:
     assert len(report.passes) == 2
 
 
-def test_an_optimizer_that_searches_is_asked_at_other_weights() -> None:
+def test_a_line_search_evaluates_the_loss_at_other_weights() -> None:
     model = scalar_model(1.0)
     optimizer = torch.optim.LBFGS(model.parameters(), max_iter=10, line_search_fn="strong_wolfe")
     precision = Precision.of("fp32", torch.device("cpu"))

@@ -24,7 +24,7 @@ def test_weights_get_the_gradient_of_the_penalty_and_nothing_else_does(device: s
     torch.testing.assert_close(ours, [p.grad for p in model.parameters()])
 
 
-def test_a_weight_at_zero_is_not_pulled() -> None:
+def test_a_weight_at_zero_gets_no_gradient() -> None:
     weight = nn.Parameter(torch.tensor([[0.0, -2.0, 3.0]]))
     weight.grad = torch.ones(1, 3)
     add_l1_gradients([weight], 0.25)

@@ -115,7 +115,7 @@ def test_a_step_that_overflows_changes_nothing_but_the_scale(
     assert all(w.isfinite().all() for w in weights_of(model))
 
 
-def test_a_first_step_that_is_skipped_leaves_no_uninitialised_momentum() -> None:
+def test_a_first_step_that_is_skipped_leaves_no_uninitialized_momentum() -> None:
     model, twin = network(), network()
     torch.use_deterministic_algorithms(True)  # fills uninitialised memory with NaN
     try:
@@ -144,7 +144,7 @@ def test_clipping_by_value_does_not_hide_an_overflow() -> None:
         assert weight.equal(before) == overflow
 
 
-def test_a_step_unscales_by_itself_where_nobody_asked() -> None:
+def test_a_step_unscales_by_itself_if_unscale_was_not_called() -> None:
     weight = nn.Parameter(torch.ones(3))
     precision = Precision.of("fp16", CPU)
     weight.grad = precision.scaled(torch.ones(3))
@@ -171,7 +171,7 @@ def test_small_gradients_survive_fp16_by_the_scale(device: str) -> None:
     assert grads[True].flatten().tolist() == pytest.approx([1e-9] * 4, rel=1e-3)
 
 
-def test_a_restored_scale_goes_on_counting_towards_its_doubling() -> None:
+def test_a_restored_scale_continues_counting_towards_its_doubling() -> None:
     weight = nn.Parameter(torch.zeros(1))
     optimizer = torch.optim.SGD([weight], lr=0.0, fused=True)
 
@@ -245,7 +245,7 @@ def test_a_large_first_gradient_is_no_overflow() -> None:
     assert weight.abs().max() < 1e-6
 
 
-def test_the_host_looks_at_the_gradients_until_the_first_step_is_taken(
+def test_the_host_checks_the_gradients_until_the_first_step_is_taken(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     looks = []

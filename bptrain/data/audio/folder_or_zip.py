@@ -15,7 +15,7 @@ from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
 from bptrain.data.audio.sound_file import ENDINGS
 from bptrain.errors import DataError
-from bptrain.free_memory import in_words
+from bptrain.free_memory import format_bytes
 
 LARGEST_BYTES = 2**27  # of one file: a quarter of an hour of stereo; no zip bomb fits
 ENCRYPTED = 1  # bit of a zip entry's flags
@@ -162,8 +162,8 @@ def refuse_if_too_large(size: int, place: str) -> None:
     """Raise DataError for a file that is larger than any that is read."""
     if size > LARGEST_BYTES:
         raise DataError(
-            f"{place}: too large: {in_words(size)}",
-            f"a file may have {in_words(LARGEST_BYTES)}",
+            f"{place}: too large: {format_bytes(size)}",
+            f"a file may have {format_bytes(LARGEST_BYTES)}",
             "cut it into shorter ones",
         )
 

@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 from bptrain.data.audio.mel import LogMelConfig, frames_of, log_mel
 from bptrain.data.audio.sound_file import decode_sound
 from bptrain.errors import DataError
-from bptrain.free_memory import free_bytes, in_words
+from bptrain.free_memory import format_bytes, free_bytes
 
 LONGEST_S = 600.0
 GROUP_SAMPLES = 2**20  # whose spectra are computed together: some 30 MB
@@ -75,9 +75,9 @@ class AudioPreprocessing:
         free = free_bytes()
         if needed > free:
             raise DataError(
-                f"{source}: too large: its features take {in_words(needed)}",
+                f"{source}: too large: its features take {format_bytes(needed)}",
                 f"{count:,} recordings of up to {longest / self.rate:,.1f} s, "
-                f"{in_words(free)} of memory are free",
+                f"{format_bytes(free)} of memory are free",
                 "fewer or shorter recordings, or a larger data.features.hop",
             )
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bptrain.errors import DataError
-from bptrain.free_memory import free_bytes, in_words
+from bptrain.free_memory import format_bytes, free_bytes
 
 MEMORY = 16  # bytes held at most for each byte of a file: text, code points, their indices, tokens
 SUFFIX = ".txt"
@@ -81,8 +81,8 @@ def refuse_what_does_not_fit(path: Path, needed: int) -> None:
     free = free_bytes()
     if needed > free:
         raise DataError(
-            f"{path}: too large: reading it takes about {in_words(needed)}",
-            f"{in_words(free)} of memory are free",
+            f"{path}: too large: reading it takes about {format_bytes(needed)}",
+            f"{format_bytes(free)} of memory are free",
             "use a part of the file",
         )
 
