@@ -75,10 +75,10 @@ def train(
             else:
                 session.restore(saved)
             if session.is_finished and session.progress.is_settled:
-                log.shown.say("the run is finished: no step is left to take")
+                log.console.print_line("the run is finished: no step is left to take")
             session.run()
         if session.early_stopping is not None and session.early_stopping.is_over:
-            log.shown.say(f"stopped early: {session.early_stopping.reason}")
+            log.console.print_line(f"stopped early: {session.early_stopping.reason}")
         with stop.at_once():
             conclude(session, run_dir)
 
@@ -93,7 +93,7 @@ def conclude(session: Session, run_dir: Path) -> None:
             log.board.write(step, evaluation.values)
         log.board.write_figures(step, evaluation.split, evaluation.figures)
         save_pictures(run_dir, evaluation)
-        log.shown.say(evaluation.summary)
+        log.console.print_line(evaluation.summary)
     config = experiment.config
     if task_of(experiment.dataset.problem).generates_text:
         prepared = experiment.dataset.prepared

@@ -1,1 +1,1 @@
-"""What a person sees of a run: metrics, the board, the metrics file, the terminal."""
+"""Outputs of a run for people: metrics file, TensorBoard and terminal."""

@@ -1,4 +1,4 @@
-"""What the terminal shows: a progress bar on a terminal, one plain line a log step elsewhere."""
+"""Progress output: a progress bar on a terminal, one plain line per log step elsewhere."""
 
 import re
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from rich.table import Table
 
 from bptrain import tags
 
-METRIC_FORMATS = {  # how each metric of a task reads in a line
+METRIC_FORMATS = {  # format of each metric in a line of output
     "loss": "loss {:.4f}",
     "accuracy": "accuracy {:.2%}",
     "top5": "top 5 {:.2%}",
@@ -42,11 +42,11 @@ LINE_TAGS = [
     tags.GRAD_TOTAL,
 ]
 
-NUMBER = re.compile(r"\.|-?[0-9.,]+(e[-+]?[0-9]+)?")  # a lone dot stands for zero
+NUMBER = re.compile(r"\.|-?[0-9.,]+(e[-+]?[0-9]+)?")  # a single dot stands for zero
 
 
 class TrainingConsole:
-    """Shows a run; `console` decides by its terminal which of the two is used."""
+    """Shows a run: as a bar if `console` is a terminal, else as lines."""
 
     def __init__(self, console: Console, total_steps: int, steps_per_epoch: int) -> None:
         self.console = console
@@ -63,7 +63,7 @@ class TrainingConsole:
         self._task = self._progress.add_task("", total=total_steps, epoch=1, values="")
 
     def advance(self, step: int, epoch: int) -> None:
-        """Move the bar; `epoch` is counted from 0."""
+        """Advance the bar to a step; `epoch` is counted from 0."""
         if self.console.is_terminal:
             self._progress.update(self._task, completed=step, epoch=epoch + 1)
 
@@ -79,8 +79,8 @@ class TrainingConsole:
         if tags.VAL_LOSS in values:
             self._print(f"epoch {epochs:.4g}  {format_values(values, LINE_TAGS)}")
 
-    def say(self, text: str) -> None:
-        """Print a line."""
+    def print_line(self, text: str) -> None:
+        """Print a line above the progress bar."""
         self._print(text)
 
     def _print(self, text: str) -> None:
@@ -100,22 +100,22 @@ class TrainingConsole:
 
 
 def format_values(values: dict[str, float], tags: Sequence[str] = tuple(FORMATS)) -> str:
-    """Return the values that a person follows, those of `tags` that are present."""
+    """Return the values of `tags` that are present, as a line."""
     return "  ".join(FORMATS[tag].format(values[tag]) for tag in tags if tag in values)
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     """Return a table whose first two columns are text and whose others are numbers."""
-    made = Table(title=title, title_justify="left")
+    result = Table(title=title, title_justify="left")
     for number, column in enumerate(columns):
-        made.add_column(column, justify="left" if number < 2 else "right")
+        result.add_column(column, justify="left" if number < 2 else "right")
     for row in rows:
-        made.add_row(*row)
-    return made
+        result.add_row(*row)
+    return result
 
 
 def lines_of(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return rows, the first one their heading, as aligned lines: numbers are right-aligned."""
+    """Return rows, the first one their header, as aligned lines; numbers are right-aligned."""
     columns = list(zip(*rows, strict=True))
     widths = [max(map(len, column)) for column in columns]
     is_number = [all(map(NUMBER.fullmatch, column[1:])) for column in columns]

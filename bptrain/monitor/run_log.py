@@ -1,4 +1,4 @@
-"""What a run logs, in three places: `metrics.jsonl`, the TensorBoard board, the terminal."""
+"""Log of a run in three places: `metrics.jsonl`, TensorBoard and the terminal."""
 
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -15,11 +15,11 @@ from bptrain.stateful import PlainState, Tree
 
 
 class LogPosition(PlainState):
-    """How far the files of a log go.
+    """Position in the files of a log, to resume from.
 
     step       optimizer steps done
     metrics    bytes of `metrics.jsonl`
-    elapsed_s  seconds that the run has taken
+    elapsed_s  seconds the run has taken
     board      bytes of each event file by name
     """
 
@@ -30,13 +30,13 @@ class LogPosition(PlainState):
 
 
 class RunLog:
-    """Writes the values of a step to all three.
+    """Writes the values of a step to `metrics.jsonl`, TensorBoard and the terminal.
 
     The files are opened by `begin`, or by `restore`, which first removes what was written after the
-    saved position: the log then reads as if the run had never stopped.
+    saved position: the log is then the same as if the run had never stopped.
 
-    gradient_tags  the curves of gradient norms
-    metric_names   the metrics of the validation split besides the loss
+    gradient_tags  tags of the gradient norms
+    metric_names   metrics of the validation split besides the loss
     """
 
     metrics: MetricsFile
@@ -48,9 +48,9 @@ class RunLog:
         config_text: str,
         gradient_tags: Sequence[str],
         metric_names: Sequence[str],
-        shown: TrainingConsole,
+        console: TrainingConsole,
     ) -> None:
-        self.run_dir, self.config_text, self.shown = run_dir, config_text, shown
+        self.run_dir, self.config_text, self.console = run_dir, config_text, console
         self.gradient_tags, self.metric_names = gradient_tags, metric_names
         self.step = 0
         self._opened = ExitStack()
@@ -75,25 +75,26 @@ class RunLog:
             self.step,
         )
         self._opened.enter_context(self.board)
-        for what, file in (("metrics.jsonl", self.metrics), ("tensorboard/", self.board)):
+        for name, file in (("metrics.jsonl", self.metrics), ("tensorboard/", self.board)):
             if file.missing_bytes:
-                self.shown.say(
-                    f"{what} lacks {file.missing_bytes:,} bytes that it had: lines are lost"
+                self.console.print_line(
+                    f"{name} is {file.missing_bytes:,} bytes shorter than at the checkpoint: "
+                    "lines are lost"
                 )
 
     def advance(self, step: int, epoch: int) -> None:
-        """Take note of a step that is done; `epoch` is counted from 0."""
+        """Record that a step is done; `epoch` is counted from 0."""
         self.step = step
-        self.shown.advance(step, epoch)
+        self.console.advance(step, epoch)
 
     def write(self, step: int, epoch: int, values: dict[str, float]) -> None:
         """Write the values of a step by tag; `epoch` is counted from 0."""
         self.metrics.write(step, epoch, values)
         self.board.write(step, values)
-        self.shown.show(step, values)
+        self.console.show(step, values)
 
     def state(self) -> dict[str, Any]:
-        """Return how far the files go, which the disk now holds."""
+        """Return the position in the files, which are synced to the disk."""
         return {
             "step": self.step,
             "metrics": self.metrics.position(),
@@ -104,14 +105,14 @@ class RunLog:
     def restore(self, state: Tree) -> None:
         """Continue the files of a run from a `state`.
 
-        Raises ValueError or CheckpointError for one of another log.
+        Raises ValueError or CheckpointError for a state of another log.
         """
         at = LogPosition.read(state)
         self.step = at.step
         self._open(at)
 
     def __enter__(self) -> "RunLog":
-        self._opened.enter_context(self.shown)
+        self._opened.enter_context(self.console)
         return self
 
     def __exit__(

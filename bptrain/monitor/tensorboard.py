@@ -1,4 +1,4 @@
-"""The TensorBoard board of a run, x axis: optimizer step."""
+"""TensorBoard event files of a run; the x axis is the optimizer step."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,8 +16,8 @@ from bptrain.rundir.durable_files import storing
 from bptrain.rundir.event_file import EventFile, event_files, next_path, truncate_events
 
 
-class ResultFigure(Protocol):
-    """A result of an evaluation: a picture, or a table, or both."""
+class EvaluationFigure(Protocol):
+    """A picture, a table or both from an evaluation."""
 
     @property
     def name(self) -> str:
@@ -31,18 +31,18 @@ class ResultFigure(Protocol):
 
     @property
     def rows(self) -> Sequence[Sequence[str]]:
-        """The table, its heading first; empty for none."""
+        """Rows of the table, its header first; empty for none."""
         ...
 
 
 class Board:
     """Writes scalars, the config's text, and charts of several curves.
 
-    metrics        names of the validation split's metrics besides the loss
-    position       where a resumed run continues, a `position` from before: what was written since
-                   is removed, and the board reads as if the run had never stopped
+    metrics        metrics of the validation split besides the loss
+    position       what `position` returned, where a resumed run continues: later events are
+                   removed, and the board is then the same as if the run had never stopped
     step           the last step at that position
-    missing_bytes  bytes before the position that the files no longer have: lost curves
+    missing_bytes  bytes before the position that the files no longer have
 
     Raises CheckpointError for a position that is not one of this directory, and StorageError.
     """
@@ -67,11 +67,13 @@ class Board:
             self._file.add(custom_scalars(charts(gradient_tags, metrics)))
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Write a scalar per tag, in one record: a step is there as a whole or not at all."""
+        """Write a scalar per tag, in one record: a step is written as a whole or not at all."""
         scalars = [scalar(tag, value).value[0] for tag, value in values.items()]
         self._file.add(Summary(value=scalars), step)
 
-    def write_figures(self, step: int, split: tags.Split, figures: Sequence[ResultFigure]) -> None:
+    def write_figures(
+        self, step: int, split: tags.Split, figures: Sequence[EvaluationFigure]
+    ) -> None:
         """Write a split's pictures and tables under `<split>/<name>`."""
         for each in figures:
             tag = tags.split_tag(split, each.name)
@@ -81,11 +83,11 @@ class Board:
                 self._file.add(text(tag, as_markdown(each.rows)), step)
 
     def write_text(self, step: int, tag: str, written: str) -> None:
-        """Write a text unchanged: indented lines are code to Markdown."""
+        """Write a text unchanged, indented so that Markdown shows it as code."""
         self._file.add(text(tag, indent(written, " " * 4, lambda line: True)), step)
 
     def position(self) -> dict[str, int]:
-        """Return each event file's size, where a resumed run continues; the disk holds it."""
+        """Return each event file's size, where a resumed run continues, synced to the disk."""
         self._file.position()
         return self._sizes()
 
@@ -117,7 +119,7 @@ def charts(gradient_tags: Sequence[str], metrics: Sequence[str]) -> dict[str, di
 
 
 def as_markdown(rows: Sequence[Sequence[str]]) -> str:
-    """Return rows as a Markdown table, the first one its heading."""
+    """Return rows as a Markdown table, the first one its header."""
     escaped = [[cell.replace("\\", "\\\\").replace("|", "\\|") for cell in row] for row in rows]
     lines = [f"| {' | '.join(row)} |" for row in escaped]
     return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]])

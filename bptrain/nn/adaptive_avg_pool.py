@@ -7,7 +7,7 @@ from bptrain.ops.adaptive_avg_pool import adaptive_avg_pool1d, adaptive_avg_pool
 
 
 class AdaptiveAvgPool1d(torch.nn.AdaptiveAvgPool1d):
-    """The means of as many windows as outputs are wanted, along the last axis."""
+    """The mean of each window along the last axis, for a given output size."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the means of input [N, C, W] or [C, W]."""
@@ -15,7 +15,7 @@ class AdaptiveAvgPool1d(torch.nn.AdaptiveAvgPool1d):
 
 
 class AdaptiveAvgPool2d(torch.nn.AdaptiveAvgPool2d):
-    """The means of as many windows as outputs are wanted, in a plane."""
+    """The mean of each window of a plane, for a given output size."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the means of input [N, C, H, W] or [C, H, W]."""

@@ -12,7 +12,7 @@ from bptrain.ops.linear import linear
 
 
 class MultiheadAttention(torch.nn.MultiheadAttention):
-    """A heads, each with its own projections, look at the same sequence side by side.
+    """A heads in parallel, each with its own projections of the same sequence.
 
     Two differences from torch, both where torch's answer depends on `need_weights`: a query that
     may look at no key gives zeros and weights of zero with it too, where torch gives NaN; and a

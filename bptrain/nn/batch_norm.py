@@ -8,26 +8,26 @@ from bptrain.ops.batch_norm import batch_norm
 
 
 class BatchNorm1d(torch.nn.BatchNorm1d):
-    """Batch normalisation of input [N, C] or [N, C, L]."""
+    """Batch normalization of input [N, C] or [N, C, L]."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """Return the normalised input; in training move the running statistics."""
+        """Return the normalized input; in training update the running statistics."""
         return _normalized(self, input, (2, 3))
 
 
 class BatchNorm2d(torch.nn.BatchNorm2d):
-    """Batch normalisation of input [N, C, H, W]."""
+    """Batch normalization of input [N, C, H, W]."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """Return the normalised input; in training move the running statistics."""
+        """Return the normalized input; in training update the running statistics."""
         return _normalized(self, input, (4,))
 
 
 class BatchNorm3d(torch.nn.BatchNorm3d):
-    """Batch normalisation of input [N, C, D, H, W]."""
+    """Batch normalization of input [N, C, D, H, W]."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """Return the normalised input; in training move the running statistics."""
+        """Return the normalized input; in training update the running statistics."""
         return _normalized(self, input, (5,))
 
 
@@ -44,17 +44,17 @@ def _normalized(module: _BatchNorm, input: Tensor, axes: tuple[int, ...]) -> Ten
         if module.momentum is None:
             return _averaged_over_all(module, input, mean, variance)
     by_batch = module.training or mean is None
-    share = 0.0 if module.momentum is None else module.momentum
+    momentum = 0.0 if module.momentum is None else module.momentum
     return batch_norm(
-        input, mean, variance, module.weight, module.bias, by_batch, share, module.eps
+        input, mean, variance, module.weight, module.bias, by_batch, momentum, module.eps
     )
 
 
 def _averaged_over_all(module: _BatchNorm, input: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
-    """Return the normalised input; make the running statistics the mean of all batches' own."""
-    own = mean.clone(), variance.clone()  # with a momentum of 1 these become the batch's
+    """Return the normalized input; update the running statistics to the mean over all batches."""
+    own = mean.clone(), variance.clone()  # with a momentum of 1 they become this batch's
     y = batch_norm(input, *own, module.weight, module.bias, True, 1.0, module.eps)
-    # the mean of n moves by 1/n of the way; a tensor, because a number would cost a sync
+    # cumulative mean: weight 1/n; a tensor, because a Python number would cost a sync
     part = module.num_batches_tracked.to(mean.dtype).reciprocal()  # type: ignore[union-attr]
     mean.lerp_(own[0], part)
     variance.lerp_(own[1], part)

@@ -15,7 +15,7 @@ class Conv1d(torch.nn.Conv1d):
     """Convolution of [N, in_channels, length]; N may be missing."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """Return y [N, out_channels, places]."""
+        """Return y [N, out_channels, length_out]."""
         input, padding = _framed(self, input)
         rest = (self.stride, padding, self.dilation, self.groups)
         return conv1d(input, self.weight, self.bias, *rest)
@@ -42,7 +42,7 @@ class Conv3d(torch.nn.Conv3d):
 
 
 def _framed(module: Conv, input: Tensor) -> tuple[Tensor, str | tuple[int, ...]]:
-    """Return input in its frame and the padding that is left to do: zeros need no copy of it."""
+    """Return the padded input and the remaining padding: zero padding needs no copy here."""
     frame = module._reversed_padding_repeated_twice  # torch's own, 'same' worked out
     if module.padding_mode == "zeros" or not any(frame):
         return input, module.padding

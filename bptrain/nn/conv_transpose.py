@@ -35,9 +35,9 @@ def _options(
 ) -> Options:
     """Return stride, padding, output_padding, groups and dilation for an output of that size."""
     stride, dilation = module.stride, module.dilation
-    padding = cast("tuple[int, ...]", module.padding)  # a name fails in torch's call as well
+    padding = cast("tuple[int, ...]", module.padding)  # a padding mode string fails in torch too
     sizes = None if output_size is None else list(output_size)
-    walk = (list(stride), list(padding), list(module.kernel_size))
+    geometry = (list(stride), list(padding), list(module.kernel_size))
     # torch's own arithmetic, with its ValueError where no output_padding reaches the size
-    extra = module._output_padding(input, sizes, *walk, axes, list(dilation))
+    extra = module._output_padding(input, sizes, *geometry, axes, list(dilation))
     return stride, padding, extra, module.groups, dilation

@@ -11,7 +11,7 @@ from bptrain.ops.reduction import Reduction
 
 
 class CosineEmbeddingLoss(torch.nn.CosineEmbeddingLoss):
-    """Turns similar pairs of vectors the same way, and others apart by a margin."""
+    """Aligns similar pairs of vectors, and separates others by a margin."""
 
     def __init__(
         self,

@@ -7,8 +7,8 @@ from bptrain.ops.flatten import flatten
 
 
 class Flatten(torch.nn.Flatten):
-    """Several axes made one, by default all but the first."""
+    """Flatten several axes into one, by default all but the first."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """Return input with the axes start_dim to end_dim made one."""
+        """Return input with the axes start_dim to end_dim flattened into one."""
         return flatten(input, self.start_dim, self.end_dim)

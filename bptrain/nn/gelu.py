@@ -9,7 +9,7 @@ from bptrain.ops.gelu import Approximation, gelu
 
 
 class GELU(torch.nn.GELU):
-    """x times the normal distribution at x; `approximate` is 'none' or 'tanh'."""
+    """x times the normal distribution function at x; `approximate` is 'none' or 'tanh'."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Return gelu(input)."""

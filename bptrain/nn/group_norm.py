@@ -7,8 +7,8 @@ from bptrain.ops.group_norm import group_norm
 
 
 class GroupNorm(torch.nn.GroupNorm):
-    """Group normalisation of input [N, C, ...]."""
+    """Group normalization of input [N, C, ...]."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """Return the normalised input, in its own shape."""
+        """Return the normalized input, in its own shape."""
         return group_norm(input, self.num_groups, self.weight, self.bias, self.eps)

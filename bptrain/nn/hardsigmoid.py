@@ -8,7 +8,7 @@ from bptrain.ops.hardsigmoid import hardsigmoid
 
 
 class Hardsigmoid(torch.nn.Hardsigmoid):
-    """A straight line from 0 at -3 to 1 at 3, level beyond."""
+    """Linear from 0 at -3 to 1 at 3, constant beyond."""
 
     def __init__(self, inplace: bool = False) -> None:
         refuse_inplace(inplace)

@@ -11,7 +11,7 @@ from bptrain.ops.reduction import Reduction
 
 
 class HingeEmbeddingLoss(torch.nn.HingeEmbeddingLoss):
-    """Shrinks the distances of similar pairs and grows others to a margin."""
+    """Decreases the distances of similar pairs, and increases others up to a margin."""
 
     def __init__(
         self,

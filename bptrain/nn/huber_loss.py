@@ -11,7 +11,7 @@ from bptrain.ops.reduction import Reduction
 
 
 class HuberLoss(torch.nn.HuberLoss):
-    """Squared for errors below delta, absolute beyond."""
+    """Squared error below delta, linear beyond."""
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """Return the loss: a scalar, or the shape of input for reduction 'none'."""
@@ -19,7 +19,7 @@ class HuberLoss(torch.nn.HuberLoss):
 
 
 class SmoothL1Loss(torch.nn.SmoothL1Loss):
-    """Absolute error, rounded off by a parabola below beta."""
+    """Absolute error, quadratic below beta."""
 
     def __init__(
         self,

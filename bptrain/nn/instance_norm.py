@@ -10,26 +10,26 @@ from bptrain.ops.instance_norm import instance_norm
 
 
 class InstanceNorm1d(torch.nn.InstanceNorm1d):
-    """Instance normalisation of input [N, C, L] or [C, L]."""
+    """Instance normalization of input [N, C, L] or [C, L]."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """Return the normalised input; in training move the running statistics, if there are."""
+        """Return the normalized input; in training update the running statistics, if any."""
         return _normalized(self, input, 1)
 
 
 class InstanceNorm2d(torch.nn.InstanceNorm2d):
-    """Instance normalisation of input [N, C, H, W] or [C, H, W]."""
+    """Instance normalization of input [N, C, H, W] or [C, H, W]."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """Return the normalised input; in training move the running statistics, if there are."""
+        """Return the normalized input; in training update the running statistics, if any."""
         return _normalized(self, input, 2)
 
 
 class InstanceNorm3d(torch.nn.InstanceNorm3d):
-    """Instance normalisation of input [N, C, D, H, W] or [C, D, H, W]."""
+    """Instance normalization of input [N, C, D, H, W] or [C, D, H, W]."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """Return the normalised input; in training move the running statistics, if there are."""
+        """Return the normalized input; in training update the running statistics, if any."""
         return _normalized(self, input, 3)
 
 

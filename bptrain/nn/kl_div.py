@@ -10,7 +10,7 @@ from bptrain.ops.kl_div import ReductionOrBatchmean, kl_div
 
 
 class KLDivLoss(torch.nn.KLDivLoss):
-    """Divergence of a target from a prediction that is given as its logarithm."""
+    """Kullback-Leibler divergence of target probabilities from predicted log-probabilities."""
 
     def __init__(
         self,

@@ -7,8 +7,8 @@ from bptrain.ops.layer_norm import layer_norm
 
 
 class LayerNorm(torch.nn.LayerNorm):
-    """Layer normalisation of input [..., *normalized_shape]."""
+    """Layer normalization of input [..., *normalized_shape]."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """Return the normalised input, in its own shape."""
+        """Return the normalized input, in its own shape."""
         return layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)

@@ -7,8 +7,8 @@ from bptrain.ops.local_response_norm import local_response_norm
 
 
 class LocalResponseNorm(torch.nn.LocalResponseNorm):
-    """Damping by the neighbour channels, of input [N, C, ...]."""
+    """Local response normalization over neighboring channels, of input [N, C, ...]."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """Return the normalised input, in its own shape."""
+        """Return the normalized input, in its own shape."""
         return local_response_norm(input, self.size, self.alpha, self.beta, self.k)

@@ -10,7 +10,7 @@ class MaxPool1d(torch.nn.MaxPool1d):
     """The largest value in each window along the last axis."""
 
     def forward(self, input: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        """Return the maxima of input [N, C, W] or [C, W], and their places if asked for."""
+        """Return the maxima of input [N, C, W] or [C, W], and their indices if asked for."""
         return max_pool1d(
             input,
             self.kernel_size,
@@ -26,7 +26,7 @@ class MaxPool2d(torch.nn.MaxPool2d):
     """The largest value in each window of a plane."""
 
     def forward(self, input: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        """Return the maxima of input [N, C, H, W] or [C, H, W], and their places if asked for."""
+        """Return the maxima of input [N, C, H, W] or [C, H, W], and their indices if asked for."""
         return max_pool2d(
             input,
             self.kernel_size,
@@ -39,8 +39,8 @@ class MaxPool2d(torch.nn.MaxPool2d):
 
 
 class AdaptiveMaxPool2d(torch.nn.AdaptiveMaxPool2d):
-    """The largest value in each of as many windows as outputs are wanted."""
+    """The largest value in each window of a plane, for a given output size."""
 
     def forward(self, input: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        """Return the maxima of input [N, C, H, W] or [C, H, W], and their places if asked for."""
+        """Return the maxima of input [N, C, H, W] or [C, H, W], and their indices if asked for."""
         return adaptive_max_pool2d(input, self.output_size, self.return_indices)

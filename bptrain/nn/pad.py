@@ -7,7 +7,7 @@ from bptrain.ops.pad import pad
 
 
 class ZeroPad2d(torch.nn.ZeroPad2d):
-    """Zeros around the last two axes, (left, right, top, bottom); negative numbers cut off."""
+    """Pad the last two axes with zeros, (left, right, top, bottom); negative sizes crop."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the padded input."""

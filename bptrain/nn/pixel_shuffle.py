@@ -7,7 +7,7 @@ from bptrain.ops.pixel_shuffle import pixel_shuffle
 
 
 class PixelShuffle(torch.nn.PixelShuffle):
-    """r^2 channels made the r x r pixels of one."""
+    """Rearrange r^2 channels into r x r pixels of one channel."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Return input [..., C r^2, H, W] as [..., C, H r, W r]."""

@@ -1,4 +1,4 @@
-"""What RNN, LSTM and GRU share: parameters, options, unbatched and packed input.
+"""Base class of RNN, LSTM and GRU: parameters, options, unbatched and packed input.
 
 These modules own their parameters, because torch.compile refuses to trace subclasses of
 torch.nn.RNN, LSTM and GRU. Everything else is torch's: names, arguments, parameters and their
@@ -24,7 +24,7 @@ Arguments = tuple[list[Tensor], bool, int, float, bool, bool, bool, Tensor | Non
 class RNNBase(torch.nn.Module):
     """Layers of a recurrent network, in one direction or two."""
 
-    gates: int  # how many W_ih holds; each module says it
+    gates: int  # number of gates in W_ih
 
     def __init__(
         self,
@@ -82,7 +82,7 @@ class RNNBase(torch.nn.Module):
             )
         if self.dropout > 0 and self.num_layers == 1:
             warnings.warn(
-                f"dropout={self.dropout} has no effect with num_layers=1: it stands between layers",
+                f"dropout={self.dropout} has no effect with num_layers=1: it acts between layers",
                 stacklevel=4,
             )
 
@@ -107,7 +107,7 @@ class RNNBase(torch.nn.Module):
         return names
 
     def reset_parameters(self) -> None:
-        """Draw every parameter again, uniform up to 1 / sqrt(hidden_size) on either side of 0."""
+        """Draw every parameter again, uniform within 1 / sqrt(hidden_size) of 0."""
         limit = 1 / math.sqrt(self.hidden_size)
         for parameter in self.parameters():
             torch.nn.init.uniform_(parameter, -limit, limit)
@@ -118,24 +118,24 @@ class RNNBase(torch.nn.Module):
         return [[getattr(self, name) for name in names] for names in self._all_weights]
 
     def flatten_parameters(self) -> None:
-        """Do nothing: torch's cuDNN needs its parameters side by side, the scan does not."""
+        """Do nothing: torch's cuDNN needs contiguous parameters, the scan does not."""
 
     def extra_repr(self) -> str:
         """Return the options that differ from their defaults, as torch does."""
-        shown = [str(self.input_size), str(self.hidden_size)]
+        options = [str(self.input_size), str(self.hidden_size)]
         defaults = {
             "proj_size": 0, "num_layers": 1, "bias": True, "batch_first": False, "dropout": 0,
             "bidirectional": False,
         }  # fmt: skip
         for name, default in defaults.items():
             if getattr(self, name) != default:
-                shown.append(f"{name}={getattr(self, name)}")
-        return ", ".join(shown)
+                options.append(f"{name}={getattr(self, name)}")
+        return ", ".join(options)
 
     def _operation(
         self, input: Tensor, hx: State | None, batch_sizes: Tensor | None
     ) -> tuple[Tensor, State]:
-        """Return the output and the last states; each module names its own operation."""
+        """Return the output and the last states; each module calls its own operation."""
         raise NotImplementedError
 
     def _arguments(self, batch_sizes: Tensor | None) -> Arguments:

@@ -7,8 +7,8 @@ from bptrain.ops.rms_norm import rms_norm
 
 
 class RMSNorm(torch.nn.RMSNorm):
-    """Root-mean-square normalisation of input [..., *normalized_shape]."""
+    """Root-mean-square normalization of input [..., *normalized_shape]."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the normalised input, in its own shape."""
+        """Return the normalized input, in its own shape."""
         return rms_norm(x, self.normalized_shape, self.weight, self.eps)

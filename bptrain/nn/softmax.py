@@ -7,7 +7,7 @@ from bptrain.ops.softmax import softmax
 
 
 class Softmax(torch.nn.Softmax):
-    """Scores made positive and of sum 1 along `dim`; None chooses it as torch does."""
+    """Softmax along `dim`; None chooses it as torch does."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Return softmax(input)."""

@@ -33,12 +33,12 @@ WITHOUT_COUNTERPART = {"Add": TorchAdd, "Concat": TorchConcat}  # torch.nn has n
 
 
 def is_ours(module: torch.nn.Module) -> bool:
-    """Tell whether a module is a layer of bptrain.nn."""
+    """Return whether a module is a layer of bptrain.nn."""
     return type(module).__module__.startswith(OURS)
 
 
 def torch_class(kind: type[torch.nn.Module]) -> type[torch.nn.Module]:
-    """Return the class that torch, or this file, has in place of one of bptrain.nn."""
+    """Return the torch.nn counterpart of a bptrain.nn class, or this file's."""
     name = kind.__name__
     return WITHOUT_COUNTERPART.get(name) or getattr(torch.nn, name)
 
@@ -63,10 +63,10 @@ def _replaced(module: torch.nn.Module) -> torch.nn.Module:
 def _counterpart(module: torch.nn.Module) -> torch.nn.Module:
     kind = torch_class(type(module))
     if isinstance(module, kind):
-        module.__class__ = kind  # ours differs from its base in `forward` alone
+        module.__class__ = kind  # ours differs from its base in `forward` only
         return module
-    # The recurrent layers are no subclasses of torch's. Their constructor's arguments are there
-    # as attributes, under the same names, as in torch.
+    # The recurrent layers are not subclasses of torch's. As in torch, their constructor's arguments
+    # are attributes of the same names.
     names = inspect.signature(type(module)).parameters
     options = {name: getattr(module, name) for name in names if hasattr(module, name)}
     counterpart = kind(**options)

@@ -11,7 +11,7 @@ from bptrain.ops.triplet_margin_loss import triplet_margin_loss
 
 
 class TripletMarginLoss(torch.nn.TripletMarginLoss):
-    """Draws an anchor nearer to the positive than to the negative, by a margin."""
+    """Moves an anchor closer to the positive than to the negative, by a margin."""
 
     def __init__(
         self,

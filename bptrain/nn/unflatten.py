@@ -1,7 +1,7 @@
-"""torch.nn.Unflatten: splitting an axis moves no number: there is nothing to derive."""
+"""torch.nn.Unflatten itself: a view, so there is no backward pass to write."""
 
 import torch
 
 
 class Unflatten(torch.nn.Unflatten):
-    """One axis made several: always a view, in the graph torch's own node of a view."""
+    """Split one axis into several: always a view, whose backward node is torch's."""

@@ -7,7 +7,7 @@ from bptrain.ops.upsample import checked_mode, interpolate
 
 
 class Upsample(torch.nn.Upsample):
-    """Resizing along the last one, two or three axes."""
+    """Resize input along its last one, two or three axes."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""The board of a run that is killed and resumed: as if it had never stopped."""
+"""The TensorBoard files of a killed and resumed run are those of an uninterrupted one."""
 
 import subprocess
 import sys
@@ -33,14 +33,14 @@ def write_steps(board: Board, steps: range) -> None:
 
 
 def run(directory: Path, steps: range, position: Position | None = None) -> Position:
-    """Write the steps and return the position behind them."""
+    """Write the steps and return the position after them."""
     with opened(directory, position, steps.start - 1) as board:
         write_steps(board, steps)
         return board.position()
 
 
 def read(directory: Path) -> dict[str, Any]:
-    """Return all that the board holds, by tag: values by step, in their order."""
+    """Return everything on the board by tag: values by step, in order."""
     board = EventAccumulator(str(directory), ALL)
     board.Reload()
     return contents(board)
@@ -61,7 +61,7 @@ def contents(board: EventAccumulator) -> dict[str, Any]:
 
 @pytest.fixture
 def whole(tmp_path: Path) -> dict[str, Any]:
-    """Return what a board holds that was never interrupted."""
+    """Return the contents of a board that was never interrupted."""
     run(tmp_path / "whole", range(1, 13))
     held = read(tmp_path / "whole")
     assert [step for step, _ in held["train/loss"]] == list(range(1, 13))
@@ -70,12 +70,12 @@ def whole(tmp_path: Path) -> dict[str, Any]:
     return held
 
 
-def test_a_chain_of_resumes_leaves_no_trace(tmp_path: Path, whole: dict[str, Any]) -> None:
+def test_repeated_resumes_leave_no_difference(tmp_path: Path, whole: dict[str, Any]) -> None:
     directory = tmp_path / "board"
     position = run(directory, range(1, 5))
     for first in (5, 7, 9):
-        run(directory, range(first, first + 4), position)  # killed behind a checkpoint
-        run(directory, range(first, first + 1), position)  # and again, sooner
+        run(directory, range(first, first + 4), position)  # killed after a checkpoint
+        run(directory, range(first, first + 1), position)  # and again, earlier
         position = run(directory, range(first, first + 2), position)
     run(directory, range(11, 13), position)
     assert read(directory) == whole
@@ -94,13 +94,13 @@ def test_a_kill_in_mid_write_leaves_no_torn_record(tmp_path: Path, whole: dict[s
     # what the checkpoint does not count may be torn in any way; what it counts was on the disk
     (first,) = position
     run(tmp_path / "again", range(1, 5))
-    (sound,) = (tmp_path / "again").iterdir()
-    (directory / first).write_bytes(sound.read_bytes() + b"torn")
+    (valid,) = (tmp_path / "again").iterdir()
+    (directory / first).write_bytes(valid.read_bytes() + b"torn")
     run(directory, range(5, 13), position)
     assert read(directory) == whole
 
 
-def test_a_tensorboard_that_has_read_what_was_lost_forgets_it(
+def test_a_running_tensorboard_drops_the_removed_events(
     tmp_path: Path, whole: dict[str, Any]
 ) -> None:
     directory = tmp_path / "board"
@@ -127,7 +127,7 @@ def test_a_position_counts_what_is_written_and_all_files(tmp_path: Path) -> None
     assert first.items() < second.items()
 
 
-def test_files_are_read_in_the_order_they_were_written_in_though_the_clock_goes_back(
+def test_files_are_read_in_the_order_they_were_written_in_even_if_the_clock_is_set_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: dict[str, Any]
 ) -> None:
     directory, position = tmp_path / "board", None
@@ -139,7 +139,7 @@ def test_files_are_read_in_the_order_they_were_written_in_though_the_clock_goes_
 
 
 @pytest.mark.parametrize("lost", [7, 10**6])
-def test_what_the_files_lack_is_said_and_the_rest_is_read(tmp_path: Path, lost: int) -> None:
+def test_missing_bytes_are_reported_and_the_rest_is_read(tmp_path: Path, lost: int) -> None:
     directory = tmp_path / "board"
     position = run(directory, range(1, 5))
     (path,) = directory.iterdir()
@@ -152,7 +152,7 @@ def test_what_the_files_lack_is_said_and_the_rest_is_read(tmp_path: Path, lost: 
     assert steps == ([1, 2, 3, 4, 5, 6] if lost == 7 else [5, 6])
 
 
-def test_a_directory_that_was_emptied_is_begun_anew(tmp_path: Path) -> None:
+def test_an_emptied_directory_is_started_again(tmp_path: Path) -> None:
     directory = tmp_path / "board"
     position = run(directory, range(1, 5))
     for path in directory.iterdir():
@@ -195,7 +195,7 @@ def test_a_link_out_of_the_directory_is_not_followed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [-1, 1.5, "7", None, True])
-def test_a_size_that_is_none_is_refused(tmp_path: Path, size: Any) -> None:
+def test_an_invalid_size_is_refused(tmp_path: Path, size: Any) -> None:
     directory = tmp_path / "board"
     (name,) = run(directory, range(1, 5))
     with pytest.raises(CheckpointError, match="size of"):
@@ -203,7 +203,7 @@ def test_a_size_that_is_none_is_refused(tmp_path: Path, size: Any) -> None:
     assert len(read(directory)["train/loss"]) == 4
 
 
-def test_other_files_in_the_directory_stay(tmp_path: Path) -> None:
+def test_other_files_in_the_directory_are_left_alone(tmp_path: Path) -> None:
     directory = tmp_path / "board"
     position = run(directory, range(1, 5))
     (directory / "mine.txt").write_text("of the user")
@@ -229,11 +229,11 @@ except StorageError as error:
 """
 
 
-def test_a_full_disk_ends_in_a_storage_error_and_nothing_else(tmp_path: Path) -> None:
+def test_a_full_disk_ends_in_a_storage_error_only(tmp_path: Path) -> None:
     words = [sys.executable, "-c", FULL, str(tmp_path / "board")]
     ended = subprocess.run(words, capture_output=True, text=True, timeout=300, check=False)
     assert ended.returncode == 5
-    assert len(ended.stderr.splitlines()) == 3  # no thread's traceback beside it
+    assert len(ended.stderr.splitlines()) == 3  # without a traceback from another thread
     assert "cannot be written" in ended.stderr
     failed = int(ended.stderr.split()[0])
     steps = [step for step, _ in read(tmp_path / "board")["train/loss"]]

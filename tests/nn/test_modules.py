@@ -33,54 +33,56 @@ def outputs_of(case: ModuleCase, module: torch.nn.Module, inputs: Tensors) -> Te
 
 
 @every_case
-def test_initialisation_repr_and_state_dict_are_torchs(case: ModuleCase) -> None:
-    ours, twin = pair(case)
-    assert repr(ours) == repr(twin)
-    assert list(ours.state_dict()) == list(twin.state_dict())
-    for mine, theirs in zip(ours.state_dict().values(), twin.state_dict().values(), strict=True):
+def test_initialization_repr_and_state_dict_are_torchs(case: ModuleCase) -> None:
+    ours, reference = pair(case)
+    assert repr(ours) == repr(reference)
+    assert list(ours.state_dict()) == list(reference.state_dict())
+    for mine, theirs in zip(
+        ours.state_dict().values(), reference.state_dict().values(), strict=True
+    ):
         assert mine.equal(theirs)
 
 
 @every_case
 def test_state_dicts_load_both_ways(case: ModuleCase) -> None:
-    ours, twin = pair(case)
+    ours, reference = pair(case)
     with torch.no_grad():
         for parameter in ours.parameters():
             parameter.add_(1)
-    twin.load_state_dict(ours.state_dict())
-    ours.load_state_dict(twin.state_dict())
-    for mine, theirs in zip(ours.parameters(), twin.parameters(), strict=True):
+    reference.load_state_dict(ours.state_dict())
+    ours.load_state_dict(reference.state_dict())
+    for mine, theirs in zip(ours.parameters(), reference.parameters(), strict=True):
         assert mine.equal(theirs)
 
 
 @every_case
-def test_a_module_used_twice_in_a_graph_gathers_both_gradients(case: ModuleCase) -> None:
+def test_a_module_used_twice_in_a_graph_accumulates_both_gradients(case: ModuleCase) -> None:
     first = inputs_of(case)
     second = {k: v * 0.5 if v.is_floating_point() else v for k, v in first.items()}
-    gathered = []
+    accumulated = []
     for module in pair(case):
         outputs = named("", [outputs_of(case, module, each) for each in (first, second)])
         outputs = differentiable(outputs)
         if not outputs:
-            return  # without parameters nothing is gathered
+            return  # without parameters nothing is accumulated
         torch.autograd.backward(list(outputs.values()), list(upstream(outputs, 1).values()))
-        gathered.append([parameter.grad for parameter in module.parameters()])
-    for mine, theirs in zip(*gathered, strict=True):
+        accumulated.append([parameter.grad for parameter in module.parameters()])
+    for mine, theirs in zip(*accumulated, strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-9, atol=1e-12)
 
 
 @every_case
-def test_a_deep_copy_is_whole_and_apart(case: ModuleCase) -> None:
+def test_a_deep_copy_is_complete_and_independent(case: ModuleCase) -> None:
     module, _ = pair(case)
     before = {name: each.clone() for name, each in module.state_dict().items()}
-    twin = copy.deepcopy(module)
+    reference = copy.deepcopy(module)
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.add_(1)
-    assert repr(twin) == repr(module)
-    for name, each in twin.state_dict().items():
+    assert repr(reference) == repr(module)
+    for name, each in reference.state_dict().items():
         assert each.equal(before[name])
-    assert outputs_of(case, twin, inputs_of(case))
+    assert outputs_of(case, reference, inputs_of(case))
 
 
 def differentiated_inputs(case: ModuleCase) -> list[str]:
@@ -110,9 +112,9 @@ def test_hooks_see_the_pass_forward_and_backward(case: ModuleCase) -> None:
     "case", [c for c in MODULES if torch.float16 in c.dtypes], ids=lambda case: case.label
 )
 def test_half_converts_the_whole_module(case: ModuleCase) -> None:
-    ours, twin = (module.half() for module in pair(case))
+    ours, reference = (module.half() for module in pair(case))
     inputs = inputs_of(case, torch.float16)
-    mine, theirs = (outputs_of(case, module, inputs) for module in (ours, twin))
+    mine, theirs = (outputs_of(case, module, inputs) for module in (ours, reference))
     assert {k: v.dtype for k, v in mine.items()} == {k: v.dtype for k, v in theirs.items()}
 
 
@@ -137,9 +139,11 @@ def pass_of(case: ModuleCase, module: torch.nn.Module, run: torch.nn.Module) -> 
     names = differentiated_inputs(case)
     leaves = {k: v.requires_grad_(k in names) for k, v in inputs_of(case).items()}
     outputs = outputs_of(case, run, leaves)
-    pulled = differentiable(outputs)
+    differentiable_outputs = differentiable(outputs)
     module.zero_grad()
-    torch.autograd.backward(list(pulled.values()), list(upstream(pulled, 1).values()))
+    torch.autograd.backward(
+        list(differentiable_outputs.values()), list(upstream(differentiable_outputs, 1).values())
+    )
     leaves |= {PARAMETER + name: each for name, each in module.named_parameters()}
     gradients = {GRADIENT + k: v.grad for k, v in leaves.items() if v.grad is not None}
     return {name: each.detach() for name, each in outputs.items()} | gradients
@@ -157,7 +161,7 @@ def test_the_whole_pass_is_one_graph_to_the_compiler(case: ModuleCase) -> None:
 
 @pytest.mark.slow
 @every_compiled_case
-def test_code_that_the_compiler_generates_gives_the_same(case: ModuleCase) -> None:
+def test_compiled_code_gives_the_same_gradients(case: ModuleCase) -> None:
     # by default the compiler draws its random numbers from a stream of its own
     with inductor.patch(fallback_random=True):
         compiled_equals_eager(case, "inductor")
@@ -165,11 +169,11 @@ def test_code_that_the_compiler_generates_gives_the_same(case: ModuleCase) -> No
 
 @pytest.mark.parametrize("name", nn.__all__)
 def test_constructors_take_torchs_arguments(name: str) -> None:
-    twin = getattr(torch.nn, name, None)
-    if twin is None:
+    reference = getattr(torch.nn, name, None)
+    if reference is None:
         assert name in WITHOUT_TWIN
         return
-    mine, theirs = (parameters_of(kind) for kind in (getattr(nn, name), twin))
+    mine, theirs = (parameters_of(kind) for kind in (getattr(nn, name), reference))
     assert list(mine) == list(theirs)
     for ours, torchs in zip(mine.values(), theirs.values(), strict=True):
         assert ours.default == torchs.default

@@ -26,8 +26,8 @@ def batches(*shape: int) -> list[torch.Tensor]:
     ]
 
 
-def assert_same_buffers(ours: torch.nn.Module, twin: torch.nn.Module) -> None:
-    mine, theirs = dict(ours.named_buffers()), dict(twin.named_buffers())
+def assert_same_buffers(ours: torch.nn.Module, reference: torch.nn.Module) -> None:
+    mine, theirs = dict(ours.named_buffers()), dict(reference.named_buffers())
     assert mine.keys() == theirs.keys()
     for name, buffer in theirs.items():
         torch.testing.assert_close(mine[name], buffer, rtol=1e-12, atol=1e-12)
@@ -37,14 +37,14 @@ def assert_same_buffers(ours: torch.nn.Module, twin: torch.nn.Module) -> None:
 def test_after_each_of_three_batches_they_are_torchs(
     name: str, options: dict[str, Any], shape: tuple[int, ...]
 ) -> None:
-    ours, twin = (getattr(kind, name)(3, **options).double() for kind in (nn, torch.nn))
+    ours, reference = (getattr(kind, name)(3, **options).double() for kind in (nn, torch.nn))
     for batch in batches(*shape):
         ours(batch)
-        twin(batch)
-        assert_same_buffers(ours, twin)
+        reference(batch)
+        assert_same_buffers(ours, reference)
     probe = batches(*shape)[0]
-    torch.testing.assert_close(ours.eval()(probe), twin.eval()(probe), rtol=1e-12, atol=1e-12)
-    assert_same_buffers(ours, twin)
+    torch.testing.assert_close(ours.eval()(probe), reference.eval()(probe), rtol=1e-12, atol=1e-12)
+    assert_same_buffers(ours, reference)
 
 
 @every_kind
@@ -63,8 +63,8 @@ def test_compiled_they_are_the_same(
 
 @pytest.mark.parametrize(
     ("name", "options", "shape"), [kind for kind in KINDS if kind[0].startswith("BatchNorm")]
-)  # torch's instance norm goes on moving them
-def test_statistics_that_are_no_longer_tracked_stay(
+)  # torch's instance norm continues to update them
+def test_statistics_that_are_no_longer_tracked_do_not_change(
     name: str, options: dict[str, Any], shape: tuple[int, ...]
 ) -> None:
     module = getattr(nn, name)(3, **options).double()
@@ -74,12 +74,12 @@ def test_statistics_that_are_no_longer_tracked_stay(
     assert all(each.equal(before[key]) for key, each in module.named_buffers())
 
 
-def test_16_bit_modules_move_their_16_bit_statistics_as_torch() -> None:
-    ours, twin = (kind.BatchNorm1d(3).bfloat16() for kind in (nn, torch.nn))
+def test_16_bit_modules_update_their_16_bit_statistics_as_torch() -> None:
+    ours, reference = (kind.BatchNorm1d(3).bfloat16() for kind in (nn, torch.nn))
     for batch in batches(64, 3):
         ours(batch.bfloat16())
-        twin(batch.bfloat16())
-    for mine, theirs in zip(ours.buffers(), twin.buffers(), strict=True):
+        reference(batch.bfloat16())
+    for mine, theirs in zip(ours.buffers(), reference.buffers(), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=0.02, atol=0.02)
 
 
@@ -96,7 +96,7 @@ def test_more_or_fewer_axes_are_refused() -> None:
             module(torch.zeros(shape))
 
 
-def test_channels_that_nothing_uses_are_warned_of_as_in_torch() -> None:
+def test_unused_num_features_gives_a_warning_as_in_torch() -> None:
     for kind in (nn, torch.nn):
         with pytest.warns(UserWarning, match="num_features"):
             kind.InstanceNorm1d(4)(torch.randn(2, 3, 5))

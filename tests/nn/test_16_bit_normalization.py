@@ -1,4 +1,4 @@
-"""Normalisations in 16 bits under the compiler, whose own idea of a dtype may differ."""
+"""Normalizations in 16 bits under the compiler, which may infer other dtypes."""
 
 import pytest
 import torch
@@ -22,11 +22,11 @@ def test_compiled_it_has_the_same_16_bit_gradients(module: torch.nn.Module) -> N
     torch._dynamo.reset()
     module = module.bfloat16()
     compiled = torch.compile(module, fullgraph=True, backend="aot_eager")
-    x, pull = torch.randn(2, 4, 3).bfloat16(), torch.randn(2, 4, 3).bfloat16()
+    x, grad_y = torch.randn(2, 4, 3).bfloat16(), torch.randn(2, 4, 3).bfloat16()
     found = []
     for each in (module, compiled):
         leaf = x.clone().requires_grad_()
-        found.append(torch.autograd.grad(each(leaf), [leaf, *module.parameters()], pull))
+        found.append(torch.autograd.grad(each(leaf), [leaf, *module.parameters()], grad_y))
     for mine, theirs in zip(*found, strict=True):
         assert mine.dtype == theirs.dtype == torch.bfloat16
         torch.testing.assert_close(mine, theirs)
