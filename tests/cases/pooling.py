@@ -137,7 +137,7 @@ MAXIMA = [
     ),
     _adaptive_max("None", "as many as the input has", 1, 2, 4, 3, output_size=(None, 2)),
     _adaptive_max("one", "the whole plane", 2, 2, 3, 4, output_size=1),
-    _adaptive_max("indices", "kept", 1, 2, 5, 4, output_size=2, return_indices=True),
+    _adaptive_max("indices", "saved", 1, 2, 5, 4, output_size=2, return_indices=True),
     _adaptive_max("unbatched", "no N", 2, 5, 4, output_size=2),
     _adaptive_max("empty", "an empty batch", 0, 2, 4, 4, output_size=2),
     OpCase(
