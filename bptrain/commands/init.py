@@ -11,7 +11,8 @@ from bptrain.models.sequential import SequentialConfig
 SCHEMA_FILE = "bptrain.schema.json"
 FOR_EDITORS = f"""\
 # yaml-language-server: $schema={SCHEMA_FILE}
-# Editors complete and check the keys by this file: bptrain validate --schema > {SCHEMA_FILE}
+# For completion and checks in editors, write this file:
+# bptrain validate --schema > {SCHEMA_FILE}
 
 """
 STARTING_LAYERS = [

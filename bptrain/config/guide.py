@@ -1,4 +1,4 @@
-"""What a config class allows, in words: its JSON Schema read aloud, and the errors against it."""
+"""Describe a config class from its JSON Schema: the allowed values, and error messages."""
 
 from difflib import get_close_matches
 from typing import Any, Final, TypeAlias
@@ -22,17 +22,17 @@ _ABSENT: Final = object()
 
 
 class Guide:
-    """The JSON Schema of a config class, put into words."""
+    """Descriptions of the values that the JSON Schema of a config class allows."""
 
     def __init__(self, schema: Node) -> None:
         self.root = schema
         self._definitions: Node = schema.get("$defs", {})
 
     def locate(self, error: ErrorDetails) -> tuple[KeyPath, Node]:
-        """Return the user's key path of an error, and the schema of what may stand there.
+        """Return the user's key path of an error, and the schema of the values allowed there.
 
-        Pydantic names the member of a union on the way, which is no key: a tag is skipped, and
-        below a union without tags nothing can be said of one member.
+        Pydantic's path includes the member of a union, which is not a key: a tag is skipped, and
+        the path ends at a union without tags, whose member is not known.
         """
         path: KeyPath = ()
         node, section = self.root, self.root
@@ -51,7 +51,7 @@ class Guide:
         return path, node
 
     def explain(self, error: ErrorDetails, line: int, root: Plain) -> Problem:
-        """Return what was given instead of what is allowed, and the nearest that is."""
+        """Return the error: the given value, the allowed values and the most similar of them."""
         path, node = self.locate(error)
         if error["type"] == "extra_forbidden":
             keys = _keys(node)
@@ -59,10 +59,10 @@ class Guide:
             return Problem(path, line, "an unknown key", ", ".join(keys), meant=meant)
         value = _value(root, path)
         given = "nothing" if value is _ABSENT else shorten(write(value), GIVEN_WIDTH)
-        words = error.get("ctx", {})
-        if reason := words.get("error"):  # a validator's own words
+        context = error.get("ctx", {})
+        if reason := context.get("error"):  # the message of a validator
             given = "" if isinstance(value, dict) else given
-            return Problem(path, line, given, why=str(reason), meant=words.get("meant", ""))
+            return Problem(path, line, given, why=str(reason), meant=context.get("meant", ""))
         return Problem(path, line, given, self.describe(node), meant=self._meant(value, node))
 
     def kinds(self, node: Node) -> list[str]:
@@ -70,7 +70,7 @@ class Guide:
         return list(self._followed(node).get("discriminator", {}).get("mapping", {}))
 
     def describe(self, node: Node) -> str:
-        """Say in words which values a schema allows."""
+        """Describe the values that a schema allows."""
         if "$ref" in node:
             return self.describe(self._definitions[definition(node["$ref"])])
         if "anyOf" in node:
@@ -105,29 +105,29 @@ class Guide:
         return f"a list{size}, {each}"
 
     def _followed(self, node: Node) -> Node:
-        """Follow references, and the one way in which an optional value is not null."""
+        """Follow references, and the member of an optional value's union that is not null."""
         if "$ref" in node:
             return self._followed(self._definitions[definition(node["$ref"])])
-        ways = [way for way in node.get("anyOf", []) if way.get("type") != "null"]
-        return self._followed(ways[0]) if len(ways) == 1 else node
+        members = [each for each in node.get("anyOf", []) if each.get("type") != "null"]
+        return self._followed(members[0]) if len(members) == 1 else node
 
     def _elsewhere(self, path: KeyPath) -> str:
-        """Return where else, at the top or in a section, the last key of `path` is known.
+        """Return the key path, at the top or in a section, where the last key of `path` is allowed.
 
-        A key of another kind of the same section is no slip of the place: "" then.
+        "" if that is another kind of the same section: then the key is in the right section.
         """
         key = str(path[-1])
         known = {"": _keys(self.root)}
         for name, node in self.root["properties"].items():
             section = self._followed(node)
-            ways = section.get("discriminator", {}).get("mapping", {}).values()
-            members = [self._definitions[definition(way)] for way in ways]
+            references = section.get("discriminator", {}).get("mapping", {}).values()
+            members = [self._definitions[definition(each)] for each in references]
             known[f"{name}."] = [each for member in [section, *members] for each in _keys(member)]
         found = [f"{section}{key}" for section, keys in known.items() if key in keys]
         return "" if ".".join(map(str, path)) in found else next(iter(found), "")
 
     def _meant(self, value: object, node: Node) -> str:
-        """Return what a value that looks almost right was probably meant to be."""
+        """Return the allowed value that was probably meant, or ""."""
         node = self._followed(node)
         type_ = node.get("type")
         if type_ == "integer" and isinstance(value, float) and value.is_integer():
@@ -148,7 +148,7 @@ def definition(reference: str) -> str:
 
 
 def kind_first(entries: dict[str, Any]) -> dict[str, Any]:
-    """Return the entries of a section in their order, but `kind` in front, as people write it."""
+    """Return the entries of a section in order, but with `kind` first."""
     return dict(sorted(entries.items(), key=lambda entry: entry[0] != "kind"))
 
 
@@ -183,7 +183,7 @@ def _nearest(word: str, choices: list[str]) -> str:
 def _describe_number(noun: str, node: Node) -> str:
     if "minimum" in node and "maximum" in node:
         return f"{noun} from {write(node['minimum'])} to {write(node['maximum'])}"
-    bounds = [f"{words} {write(node[key])}" for key, words in _BOUNDS.items() if key in node]
+    bounds = [f"{bound} {write(node[key])}" for key, bound in _BOUNDS.items() if key in node]
     return ", ".join(filter(None, [noun, " and ".join(bounds)]))
 
 
