@@ -129,7 +129,7 @@ CPU = "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't 
 REFUSALS = {
     "torch on the CPU": (RuntimeError(f"{CPU}you tried to allocate 4000000 bytes."), "4.0 MB"),
     "C++": (RuntimeError("std::bad_alloc"), "bad_alloc"),
-    "Python": (MemoryError(), "no more"),
+    "Python": (MemoryError(), "no free memory"),
     "numpy": (MemoryError("Unable to allocate 6.68 MiB for an array"), "6.68 MiB"),
     "CUDA": (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB."), "CUDA"),
     "the system": (OSError(errno.ENOMEM, "Cannot allocate memory"), "Cannot allocate"),
