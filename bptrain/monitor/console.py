@@ -42,7 +42,7 @@ LINE_TAGS = [
     tags.GRAD_TOTAL,
 ]
 
-NUMBER = re.compile(r"\.|-?[0-9.,]+(e[-+]?[0-9]+)?")  # a single dot stands for zero
+NUMBER = re.compile(r"\.|-?[0-9.,]+(e[-+]?[0-9]+)?")  # a single dot means zero
 
 
 class TrainingConsole:

@@ -18,5 +18,5 @@ class Concat(torch.nn.Module):
         return cat(tensors, self.dim)
 
     def extra_repr(self) -> str:
-        """Return what stands between the brackets."""
+        """Return the arguments that the repr shows."""
         return f"dim={self.dim}"

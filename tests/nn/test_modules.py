@@ -171,7 +171,7 @@ def test_compiled_code_gives_the_same_gradients(case: ModuleCase) -> None:
 def test_constructors_take_torchs_arguments(name: str) -> None:
     reference = getattr(torch.nn, name, None)
     if reference is None:
-        assert name in WITHOUT_TWIN
+        assert name in WITHOUT_COUNTERPART
         return
     mine, theirs = (parameters_of(kind) for kind in (getattr(nn, name), reference))
     assert list(mine) == list(theirs)
@@ -187,7 +187,7 @@ def parameters_of(kind: type) -> dict[str, inspect.Parameter]:
     return parameters
 
 
-WITHOUT_TWIN = {"Add", "Concat"}  # torch.nn has no module for x + y and torch.cat
+WITHOUT_COUNTERPART = {"Add", "Concat"}  # torch.nn has no module for x + y and torch.cat
 
 
 @pytest.mark.parametrize("refusal", REFUSED, ids=lambda each: f"{each.module}: {each.option}")
