@@ -138,7 +138,7 @@ def test_a_chosen_run_directory_is_never_written_over(bptrain: Callable, tmp_pat
 def test_dry_run_shows_the_model_and_leaves_nothing(bptrain: Callable, tmp_path: Path) -> None:
     result = bptrain("fit", DIGITS, "--dry-run")
     assert result.exit_code == 0
-    for shown in ("linear1", "64 x 256", "16,640", "50,826", "1,294 train", "kept"):
+    for shown in ("linear1", "64 x 256", "16,640", "50,826", "1,294 train", "saved for backward"):
         assert shown in result.stdout
     assert list(tmp_path.iterdir()) == []
 
