@@ -219,8 +219,9 @@ def test_check_gives_json_and_junit(bptrain: Callable, tmp_path: Path) -> None:
 def test_check_of_a_wrong_gradient_exits_11_and_names_it(
     bptrain: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    module = __import__("bptrain.ops.relu", fromlist=["backward"])
-    monkeypatch.setattr(module, "backward", lambda grad_y, saved: grad_y)
+    relu = import_module("bptrain.ops.relu")
+    wrong = Passes(relu.forward, lambda grad_y, saved: grad_y)
+    monkeypatch.setattr(relu.relu_function, "fused", wrong)
     words = ["model.hidden=[8]", "--junit", "check.xml"]
     shown = bptrain("check", CONFIGS / "digits_mlp.yaml", *words)
     assert shown.exit_code == 11
