@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from checkpoints import state_at
-from malicious_checkpoints import HARMS
+from malicious_checkpoints import ATTACKS
 
 from bptrain.errors import CheckpointError
 from bptrain.rundir.checkpoint import read_checkpoint, write_checkpoint
@@ -18,7 +18,7 @@ from bptrain.rundir.manifest import read_manifest
 READER = Path(__file__).parent / "read_under_audit.py"
 
 
-@pytest.mark.parametrize("harm", HARMS.values(), ids=HARMS)
+@pytest.mark.parametrize("harm", ATTACKS.values(), ids=ATTACKS)
 def test_a_malicious_checkpoint_is_an_error_of_few_lines(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, harm: Callable[[Path], object]
 ) -> None:
@@ -34,7 +34,7 @@ def test_a_malicious_checkpoint_is_an_error_of_few_lines(
 
 def test_reading_malicious_checkpoints_does_nothing_but_read(tmp_path: Path) -> None:
     folders = []
-    for number, harm in enumerate(HARMS.values()):
+    for number, harm in enumerate(ATTACKS.values()):
         directory = tmp_path / str(number) / "checkpoints"
         write_checkpoint(directory, state_at(1, 0.5))
         harm(write_checkpoint(directory, state_at(2, 0.1)))
@@ -54,8 +54,8 @@ def test_reading_malicious_checkpoints_does_nothing_but_read(tmp_path: Path) -> 
     assert ran.returncode == 0, ran.stderr
     report = json.loads(ran.stdout)
     assert {"import", "os.system"} <= set(report.pop("seen"))
-    assert len(report) == len(HARMS) >= 20
-    for name, (newest, best, errors, events) in zip(HARMS, report.values(), strict=True):
+    assert len(report) == len(ATTACKS) >= 20
+    for name, (newest, best, errors, events) in zip(ATTACKS, report.values(), strict=True):
         assert (newest, best, len(errors)) == ("step-000001", "step-000001", 1), name
         assert events == [], name
     assert not (tmp_path / "bptrain-was-here").exists()
