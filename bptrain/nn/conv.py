@@ -16,7 +16,7 @@ class Conv1d(torch.nn.Conv1d):
 
     def forward(self, input: Tensor) -> Tensor:
         """Return y [N, out_channels, length_out]."""
-        input, padding = _framed(self, input)
+        input, padding = _padded(self, input)
         rest = (self.stride, padding, self.dilation, self.groups)
         return conv1d(input, self.weight, self.bias, *rest)
 
@@ -26,7 +26,7 @@ class Conv2d(torch.nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """Return y [N, out_channels, rows, columns]."""
-        input, padding = _framed(self, input)
+        input, padding = _padded(self, input)
         rest = (self.stride, padding, self.dilation, self.groups)
         return conv2d(input, self.weight, self.bias, *rest)
 
@@ -36,14 +36,14 @@ class Conv3d(torch.nn.Conv3d):
 
     def forward(self, input: Tensor) -> Tensor:
         """Return y [N, out_channels, slices, rows, columns]."""
-        input, padding = _framed(self, input)
+        input, padding = _padded(self, input)
         rest = (self.stride, padding, self.dilation, self.groups)
         return conv3d(input, self.weight, self.bias, *rest)
 
 
-def _framed(module: Conv, input: Tensor) -> tuple[Tensor, str | tuple[int, ...]]:
+def _padded(module: Conv, input: Tensor) -> tuple[Tensor, str | tuple[int, ...]]:
     """Return the padded input and the remaining padding: zero padding needs no copy here."""
-    frame = module._reversed_padding_repeated_twice  # torch's own, 'same' worked out
-    if module.padding_mode == "zeros" or not any(frame):
+    widths = module._reversed_padding_repeated_twice  # torch's own, 'same' worked out
+    if module.padding_mode == "zeros" or not any(widths):
         return input, module.padding
-    return pad(input, frame, cast("Mode", module.padding_mode)), "valid"
+    return pad(input, widths, cast("Mode", module.padding_mode)), "valid"

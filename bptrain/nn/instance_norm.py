@@ -33,20 +33,21 @@ class InstanceNorm3d(torch.nn.InstanceNorm3d):
         return _normalized(self, input, 3)
 
 
-def _normalized(module: _InstanceNorm, input: Tensor, places: int) -> Tensor:
-    if input.dim() not in (places + 1, places + 2):
+def _normalized(module: _InstanceNorm, input: Tensor, axes: int) -> Tensor:
+    """Return the normalized input, which has `axes` spatial axes."""
+    if input.dim() not in (axes + 1, axes + 2):
         raise ValueError(
-            f"input has shape {list(input.shape)}, expected {places + 2} axes, or {places + 1} "
+            f"input has shape {list(input.shape)}, expected {axes + 2} axes, or {axes + 1} "
             "for one sample"
         )
-    channels = input.shape[-places - 1]
+    channels = input.shape[-axes - 1]
     if channels != module.num_features and module.running_mean is None and not module.affine:
         warnings.warn(
             f"input has {channels} channels and num_features is {module.num_features}, which "
             "nothing uses as affine is False",
             stacklevel=3,
         )
-    is_one_sample = input.dim() == places + 1
+    is_one_sample = input.dim() == axes + 1
     y = instance_norm(
         input.unsqueeze(0) if is_one_sample else input,
         module.running_mean,

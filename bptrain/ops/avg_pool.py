@@ -100,10 +100,10 @@ def fused_backward(grad_y: Tensor, saved: Saved) -> Tensor:
 
 def _outputs(length: int, size: int, stride: int, padding: int, ceil_mode: bool) -> int:
     """Return how many windows fit along an axis; with ceil_mode the last may stick out."""
-    room = length + 2 * padding - size
+    slack = length + 2 * padding - size
     if not ceil_mode:
-        return room // stride + 1
-    outputs = -(-room // stride) + 1
+        return slack // stride + 1
+    outputs = -(-slack // stride) + 1
     # torch's rule: a window that would begin in the padding behind x is left out
     return outputs - 1 if (outputs - 1) * stride >= length + padding else outputs
 

@@ -6,7 +6,7 @@ Shapes     x, y [N, C, ...]   w, b, m, v, r [C]
 Forward    m   = sum_n x_n / M             v = sum_n (x_n - m)^2 / M
            r   = (v + e)^(-1/2)            h_n = r (x_n - m)
            y_n = w h_n + b
-           in evaluation m and v are not the batch's but constants, the running statistics
+           in evaluation m and v are constants, the running statistics: batch_norm_by_running.py
 Backward   writing x' for dL/dx, given y'
     b'   = sum_n y'_n                 because dy_n/db = 1
     w'   = sum_n y'_n h_n             because dy_n/dw = h_n
@@ -27,10 +27,7 @@ Backward   writing x' for dL/dx, given y'
                                       v' (2/M) (x_n - m) = -r h_n mean(h' h)
   which is h' without its part along 1 and its part along h: shifting or scaling a channel
   does not change y, so the gradient has no part in these directions.
-  In evaluation only the first term is left:
-    x' = w r y'                     because m and r do not depend on x
-Saves      x, m, r (only if x' or w' is needed), w (only if x' is needed); in evaluation x' alone
-           needs no more than w r; not h or y
+Saves      x, m, r (only if x' or w' is needed), w (only if x' is needed); not h or y
 Cost       about 8NCHW flops forward, 10NCHW backward: two passes over memory each
 Source     derived here; Ioffe and Szegedy 2015, "Batch Normalization", section 3, whose gradients
            are not collapsed; the running variance is over M - 1, as in torch
@@ -42,30 +39,27 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from bptrain.ops.batch_norm_by_running import batch_norm_by_running_function
 from bptrain.ops.operation import operation
 from bptrain.ops.statistics import (
+    Gradients,
+    Needs,
+    along_channels,
     as_parameter,
     as_parameters,
     checked_by_channel,
+    fused_parameter_gradients,
     layout_of,
+    sum_by_channel,
     wide_dtype,
 )
 
 aten = torch.ops.aten
-Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]
 Outputs = tuple[Tensor, Tensor | None, Tensor | None]  # y, and m and v as they become
 
 
-class Needs(NamedTuple):
-    """Which gradients are needed."""
-
-    x: bool
-    w: bool
-    b: bool
-
-
 class Saved(NamedTuple):
-    """What the backward pass of training reads."""
+    """What the backward pass reads."""
 
     x: Tensor | None  # [N, C, ...]
     w: Tensor | None  # [C]
@@ -78,16 +72,6 @@ class Saved(NamedTuple):
         if not (needs.x or needs.w):
             return cls(None, None, None, None)
         return cls(x, w if needs.x else None, m, r)
-
-
-class SavedByRunning(NamedTuple):
-    """What the backward pass of evaluation reads: `scale` for x', the others for w'."""
-
-    x: Tensor | None  # [N, C, ...]
-    m: Tensor | None  # [C]
-    r: Tensor | None  # [C]
-    scale: Tensor | None  # w r [C]
-    layout: torch.memory_format  # of x
 
 
 class Options(NamedTuple):
@@ -113,8 +97,8 @@ def forward(
     v = _mean((wide - m).square())
     r = (v + e).rsqrt()
     h = r * (wide - m)
-    y = h if w is None else _along(w, x) * h
-    y = y if b is None else y + _along(b, x)
+    y = h if w is None else along_channels(w, x) * h
+    y = y if b is None else y + along_channels(b, x)
     y = y.to(x.dtype).contiguous(memory_format=layout_of(x))
     m, v, r = m.flatten(), v.flatten(), r.flatten()
     saved = Saved.of(x, as_parameters(x, w, b, m.shape)[0], m, r, needs)
@@ -130,13 +114,13 @@ def backward(grad_y: Tensor, saved: Saved, needs: Needs) -> Gradients:
     """Return x' [N, C, ...], w' and b' [C], each None if it is not needed."""
     x, w, m, r = saved
     grad_x = grad_w = None
-    grad_b = _sum_by_channel(grad_y) if needs.b else None
+    grad_b = sum_by_channel(grad_y) if needs.b else None
     if x is not None and m is not None and r is not None:
-        r = _along(r, x)
-        h = r * (x - _along(m, x))
-        grad_w = _sum_by_channel(grad_y * h) if needs.w else None
+        r = along_channels(r, x)
+        h = r * (x - along_channels(m, x))
+        grad_w = sum_by_channel(grad_y * h) if needs.w else None
         if needs.x:
-            grad_h = grad_y if w is None else _along(w, x) * grad_y
+            grad_h = grad_y if w is None else along_channels(w, x) * grad_y
             grad_x = r * (grad_h - _mean(grad_h) - h * _mean(grad_h * h))
             grad_x = grad_x.to(x.dtype).contiguous(memory_format=layout_of(x))
     return grad_x, grad_w, grad_b
@@ -169,117 +153,18 @@ def fused_backward(grad_y: Tensor, saved: Saved, needs: Needs) -> Gradients:
     """Return the gradients from one kernel, which passes twice over memory."""
     x, w, m, r = saved
     if x is None or m is None or r is None:
-        return None, None, _sum_by_channel(grad_y) if needs.b else None
+        return None, None, sum_by_channel(grad_y) if needs.b else None
     if not needs.x:
-        return None, *_sums(grad_y, x, m, r, needs)
+        return None, *fused_parameter_gradients(grad_y, x, m, r, needs)
     grads: Gradients = aten.native_batch_norm_backward(
         grad_y, x, w, None, None, m, r, True, 0.0, list(needs)
     )
     return grads
 
 
-def forward_by_running(
-    x: Tensor, w: Tensor | None, b: Tensor | None, m: Tensor, v: Tensor, e: float, needs: Needs
-) -> tuple[Tensor, SavedByRunning]:
-    """Return y [N, C, ...] for constant m and v."""
-    w, b = as_parameter(x, w), as_parameter(x, b)
-    m, v = as_parameter(x, m), as_parameter(x, v)
-    r = (v.to(wide_dtype(v)) + e).rsqrt()
-    h = _along(r, x) * (x.to(r.dtype) - _along(m, x))
-    y = h if w is None else _along(w, x) * h
-    y = y if b is None else y + _along(b, x)
-    y = y.to(x.dtype).contiguous(memory_format=layout_of(x))
-    return y, _saved_by_running(x, w, m, r, needs)
-
-
-def backward_by_running(grad_y: Tensor, saved: SavedByRunning, needs: Needs) -> Gradients:
-    """Return x' [N, C, ...], w' and b' [C] for constant m and v, None if not needed."""
-    x, m, r, scale, layout = saved
-    grad_x = grad_w = None
-    if scale is not None:
-        grad_x = (_along(scale, grad_y) * grad_y).to(grad_y.dtype)
-        grad_x = grad_x.contiguous(memory_format=layout)
-    if x is not None and m is not None and r is not None:
-        h = _along(r, x) * (x - _along(m, x))
-        grad_w = _sum_by_channel(grad_y * h)
-    grad_b = _sum_by_channel(grad_y) if needs.b else None
-    return grad_x, grad_w, grad_b
-
-
-def fused_forward_by_running(
-    x: Tensor, w: Tensor | None, b: Tensor | None, m: Tensor, v: Tensor, e: float, needs: Needs
-) -> tuple[Tensor, SavedByRunning]:
-    """Return y from one kernel."""
-    w, b = as_parameter(x, w), as_parameter(x, b)
-    m, v = as_parameter(x, m), as_parameter(x, v)
-    r = (v.to(wide_dtype(v)) + e).rsqrt_()
-    saved = _saved_by_running(x, w, m, r, needs)
-    if x.numel() == 0:  # the kernel refuses it
-        return x.clone(), saved
-    return aten.native_batch_norm(x, w, b, m, v, False, 0.0, e)[0], saved
-
-
-def fused_backward_by_running(grad_y: Tensor, saved: SavedByRunning, needs: Needs) -> Gradients:
-    """Return the gradients from kernels."""
-    x, m, r, scale, layout = saved
-    grad_y = grad_y.contiguous(memory_format=layout)
-    grad_x = None if scale is None else _times(grad_y, scale)
-    if x is None or m is None or r is None:
-        return grad_x, None, _sum_by_channel(grad_y) if needs.b else None
-    return grad_x, *_sums(grad_y, x, m, r, needs)
-
-
-def _saved_by_running(
-    x: Tensor, w: Tensor | None, m: Tensor, r: Tensor, needs: Needs
-) -> SavedByRunning:
-    """Return what the needed gradients read."""
-    scale = (r if w is None else w * r) if needs.x else None
-    if not needs.w:
-        return SavedByRunning(None, None, None, scale, layout_of(x))
-    return SavedByRunning(x, m.to(r.dtype), r, scale, layout_of(x))
-
-
-def _sums(
-    grad_y: Tensor, x: Tensor, m: Tensor, r: Tensor, needs: Needs
-) -> tuple[Tensor | None, Tensor | None]:
-    """Return w' = sum y' h and b' = sum y', in one pass over memory."""
-    if x.numel() == 0:  # the kernel fails on it
-        return m.new_zeros(m.shape), m.new_zeros(m.shape) if needs.b else None
-    like_w = torch.empty_like(
-        m
-    )  # gives the kernel the shape and dtype of w'; no number of it is read
-    _, grad_w, grad_b = aten.native_batch_norm_backward(
-        grad_y, x, like_w, None, None, m, r, True, 0.0, [False, needs.w, needs.b]
-    )
-    return grad_w, grad_b
-
-
-def _times(grad_y: Tensor, slope: Tensor) -> Tensor:
-    """Return x' = w r y' [N, C, ...] in the dtype of y'.
-
-    As the forward kernel's w h + b with m = 0, v = 1 and b = 0: on the CPU in half the time of
-    a broadcast product, and 16-bit y' times float32 slope needs no float32 copy.
-    """
-    if grad_y.numel() == 0:  # the kernel refuses it
-        return grad_y.clone()
-    zero, one = torch.zeros_like(slope), torch.ones_like(slope)
-    grad_x: Tensor = aten.native_batch_norm(grad_y, slope, None, zero, one, False, 0.0, 0.0)[0]
-    return grad_x
-
-
-def _along(values: Tensor, x: Tensor) -> Tensor:
-    """Return values [C] with an axis for each further axis of x."""
-    return values.view(-1, *[1] * (x.dim() - 2))
-
-
 def _mean(values: Tensor) -> Tensor:
     """Return the mean of each channel [1, C, 1, ...]."""
     return values.mean([0, *range(2, values.dim())], keepdim=True)
-
-
-def _sum_by_channel(values: Tensor) -> Tensor:
-    """Return the sum of each channel [C]."""
-    return values.sum([0, *range(2, values.dim())])
 
 
 batch_norm_function = operation(
@@ -288,12 +173,6 @@ batch_norm_function = operation(
     fused_forward=fused_forward,
     fused_backward=fused_backward,
     non_differentiable=(1, 2),
-)
-batch_norm_by_running_function = operation(
-    forward_by_running,
-    backward_by_running,
-    fused_forward=fused_forward_by_running,
-    fused_backward=fused_backward_by_running,
 )
 
 

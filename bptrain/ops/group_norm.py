@@ -36,23 +36,18 @@ from torch import Tensor
 from bptrain.ops.operation import operation
 from bptrain.ops.precision import float32_on
 from bptrain.ops.statistics import (
+    Gradients,
+    Needs,
+    along_channels,
     as_parameters,
     checked_by_channel,
     layout_of,
     placeholder,
+    sum_by_channel,
     wide_dtype,
 )
 
 aten = torch.ops.aten
-Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]
-
-
-class Needs(NamedTuple):
-    """Which gradients are needed."""
-
-    x: bool
-    w: bool
-    b: bool
 
 
 class Saved(NamedTuple):
@@ -84,8 +79,8 @@ def forward(
     v = (grouped - m).square().mean(2, keepdim=True)
     r = (v + eps).rsqrt()
     h = (r * (grouped - m)).view(x.shape)
-    y = h if w is None else _along(w, x) * h
-    y = y if b is None else y + _along(b, x)
+    y = h if w is None else along_channels(w, x) * h
+    y = y if b is None else y + along_channels(b, x)
     y = y.to(x.dtype).contiguous(memory_format=_layout(x))
     w = as_parameters(x, w, b, (x.shape[1],))[0]
     return y, Saved.of(x, w, m.squeeze(2), r.squeeze(2), groups, needs)
@@ -95,14 +90,14 @@ def backward(grad_y: Tensor, saved: Saved, needs: Needs) -> Gradients:
     """Return x' [N, C, ...], w' and b' [C], each None if it is not needed."""
     x, w, m, r, groups = saved
     grad_x = grad_w = None
-    grad_b = _sum_by_channel(grad_y) if needs.b else None
+    grad_b = sum_by_channel(grad_y) if needs.b else None
     if x is not None and m is not None and r is not None:
         by_group = _by_group(x, groups)
         m, r = m.unsqueeze(2), r.unsqueeze(2)
         h = r * (x.reshape(by_group) - m)
-        grad_w = _sum_by_channel(grad_y * h.view(x.shape)) if needs.w else None
+        grad_w = sum_by_channel(grad_y * h.view(x.shape)) if needs.w else None
         if needs.x:
-            grad_h = (grad_y if w is None else _along(w, x) * grad_y).reshape(by_group)
+            grad_h = (grad_y if w is None else along_channels(w, x) * grad_y).reshape(by_group)
             mean_h, mean_hh = (each.mean(2, keepdim=True) for each in (grad_h, grad_h * h))
             grad_x = (r * (grad_h - mean_h - h * mean_hh)).view(x.shape).to(x.dtype)
             grad_x = grad_x.contiguous(memory_format=_layout(x))
@@ -123,7 +118,7 @@ def fused_backward(grad_y: Tensor, saved: Saved, needs: Needs) -> Gradients:
     """Return the gradients from one kernel, which passes twice over memory."""
     x, w, m, r, groups = saved
     if x is None or m is None or r is None:
-        return None, None, _sum_by_channel(grad_y) if needs.b else None
+        return None, None, sum_by_channel(grad_y) if needs.b else None
     if not needs.x:  # the kernel gives w' the shape and dtype of the w that it is given
         w = placeholder(x, (x.shape[1],))
     grad_y = grad_y.contiguous(memory_format=_layout(x))
@@ -147,16 +142,6 @@ def _by_group(x: Tensor, groups: int) -> tuple[int, int, int]:
 def _layout(x: Tensor) -> torch.memory_format:
     """Return the layout to compute in: CUDA's kernel has only the contiguous one."""
     return layout_of(x) if x.device.type == "cpu" else torch.contiguous_format
-
-
-def _along(values: Tensor, x: Tensor) -> Tensor:
-    """Return values [C] with an axis for each further axis of x."""
-    return values.view(-1, *[1] * (x.dim() - 2))
-
-
-def _sum_by_channel(values: Tensor) -> Tensor:
-    """Return the sum of each channel [C]."""
-    return values.sum([0, *range(2, values.dim())])
 
 
 group_norm_function = operation(

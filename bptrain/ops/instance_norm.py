@@ -17,7 +17,7 @@ Backward   writing x' for dL/dx, given y'
     B'   = sum_i y'_nci                       because it is that channel's bias
     b'_c = sum_n B'_nc                        because dB_nc/db_c = 1
   In evaluation with running statistics m and v are constants of a channel, the same for every
-  sample: that is exactly batch normalization in evaluation.
+  sample: that is exactly batch_norm_by_running.py.
 Saves      x, m, r (only if x' or w' is needed), W (only if x' is needed); not h or y
 Cost       about 8NCHW flops forward, 10NCHW backward: two passes over memory each
 Source     derived here; Ulyanov, Vedaldi and Lempitsky 2016, "Instance Normalization", equation 4.
@@ -30,8 +30,6 @@ from typing import NamedTuple
 from torch import Tensor
 
 from bptrain.ops.batch_norm import (
-    Gradients,
-    Needs,
     Options,
     Outputs,
     batch_norm,
@@ -44,7 +42,7 @@ from bptrain.ops.batch_norm import forward as batch_forward
 from bptrain.ops.batch_norm import fused_backward as batch_fused_backward
 from bptrain.ops.batch_norm import fused_forward as batch_fused_forward
 from bptrain.ops.operation import operation
-from bptrain.ops.statistics import checked_by_channel
+from bptrain.ops.statistics import Gradients, Needs, checked_by_channel
 
 
 class Saved(NamedTuple):

@@ -35,6 +35,8 @@ from torch import Tensor
 from bptrain.ops.operation import operation
 from bptrain.ops.precision import float32_on
 from bptrain.ops.statistics import (
+    Gradients,
+    Needs,
     as_parameters,
     checked_normalized_shape,
     placeholder,
@@ -42,15 +44,6 @@ from bptrain.ops.statistics import (
 )
 
 aten = torch.ops.aten
-Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]
-
-
-class Needs(NamedTuple):
-    """Which gradients are needed."""
-
-    x: bool
-    w: bool
-    b: bool
 
 
 class Saved(NamedTuple):

@@ -10,9 +10,9 @@ Backward   writing x' for dL/dx, given y'
     x'_h = sum_i y'_i [h = k(i)]   because dy_i/dx_h is 1 at the winner and 0 elsewhere: a small
                                    move of a loser changes nothing. Windows that overlap may have
                                    the same winner, therefore the sum
-Saves      k; not x, which torch keeps too, for its shape alone. A byte for each k would do, counted
-           from the window's corner, but k comes from the kernel and goes into the kernel as int64:
-           narrowing and widening it made the pair of passes 5 to 25 % slower on a CPU
+Saves      k; not x, which torch saves too, for its shape alone. One byte a k would be enough,
+           counted from the window's corner, but the kernels give and take k as int64: narrowing and
+           widening it made the pair of passes 5 to 25 % slower on a CPU
 Cost       R S comparisons an output forward, one addition an output backward
 Source     Zhou and Chellappa 1988, "Computation of optical flow using a neural network"; the
            derivation here

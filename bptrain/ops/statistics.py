@@ -1,12 +1,21 @@
-"""What the normalizations share: the dtype of their statistics, layouts, and checks of shapes."""
+"""What the normalizations share: dtypes of statistics, sums by channel, layouts and checks."""
 
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
 Parameter = TypeVar("Parameter", bound=Tensor | None)
+Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]
 NARROW = (torch.bfloat16, torch.float16)
+
+
+class Needs(NamedTuple):
+    """Which gradients are needed."""
+
+    x: bool
+    w: bool
+    b: bool
 
 
 def as_parameter(x: Tensor, parameter: Parameter) -> Parameter:
@@ -42,6 +51,30 @@ def layout_of(x: Tensor) -> torch.memory_format:
             if x.dim() == axes and x.is_contiguous(memory_format=layout):
                 return layout
     return torch.contiguous_format
+
+
+def along_channels(values: Tensor, x: Tensor) -> Tensor:
+    """Return values [C] with an axis for each further axis of x [N, C, ...]."""
+    return values.view(-1, *[1] * (x.dim() - 2))
+
+
+def sum_by_channel(values: Tensor) -> Tensor:
+    """Return the sum of each channel [C] of values [N, C, ...]."""
+    return values.sum([0, *range(2, values.dim())])
+
+
+def fused_parameter_gradients(
+    grad_y: Tensor, x: Tensor, m: Tensor, r: Tensor, needs: Needs
+) -> tuple[Tensor | None, Tensor | None]:
+    """Return w' = sum y' h and b' = sum y' [C] of a batch, in one pass over memory."""
+    if x.numel() == 0:  # the kernel fails on it
+        return m.new_zeros(m.shape), m.new_zeros(m.shape) if needs.b else None
+    # gives the kernel the shape and dtype of w'; no number of it is read
+    like_w = torch.empty_like(m)
+    _, grad_w, grad_b = torch.ops.aten.native_batch_norm_backward(
+        grad_y, x, like_w, None, None, m, r, True, 0.0, [False, needs.w, needs.b]
+    )
+    return grad_w, grad_b
 
 
 def _is_narrow_on_cpu(x: Tensor) -> bool:

@@ -57,7 +57,7 @@ def checked_window(
         if pad > extent // 2:
             raise ValueError(
                 f"padding is {list(window.padding)}, expected at most half of the window, "
-                f"whose extent is {list(_extents(window))}: else some would see padding alone"
+                f"whose extent is {list(_extents(window))}: else a window may hold padding alone"
             )
     return window
 
@@ -70,8 +70,8 @@ def check_pooled(name: str, input: Tensor, window: Window) -> None:
     for length, extent, stride, pad in zip(
         lengths, _extents(window), window.stride, window.padding, strict=True
     ):
-        room = length + 2 * pad - extent + (stride - 1 if window.ceil_mode else 0)
-        if room < 0:
+        slack = length + 2 * pad - extent + (stride - 1 if window.ceil_mode else 0)
+        if slack < 0:
             raise ValueError(
                 f"{name} of input {list(input.shape)} with a window of extent "
                 f"{list(_extents(window))} and padding {list(window.padding)} has no output: "
@@ -93,7 +93,7 @@ def checked_output_size(output_size: OutputLengths, lengths: Sequence[int]) -> t
     """Return the number of outputs along each axis, where None stands for the input's length."""
     asked = _per_axis("output_size", output_size, len(lengths))
     full = tuple(
-        length if wanted is None else wanted for wanted, length in zip(asked, lengths, strict=True)
+        length if each is None else each for each, length in zip(asked, lengths, strict=True)
     )
     if min(full) < 1:
         raise ValueError(f"output_size is {list(full)}, expected at least 1 along each axis")

@@ -51,7 +51,7 @@ def _mean(name: str, why: str, arguments: Callable[[Inputs], Tensors], **options
 
 OPS = [
     _case("sequences", "the usual shape", _table(2, 3)),
-    _case("repeated", "a row read thrice gathers three gradients", _repeated),
+    _case("repeated", "a row read three times accumulates three gradients", _repeated),
     _mean("padding", "its row is read but gets no gradient", _repeated, padding_idx=2),
     _mean("padding 0", "a row like any other", _table(2, 3), padding_idx=0),
     _mean("padding from the end", "-3 is row 1", _repeated, padding_idx=-3),

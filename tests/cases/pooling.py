@@ -68,10 +68,10 @@ MAXIMA = [
     _max1("padded", "the window begins before the line", 2, 2, 5, kernel_size=3, padding=1),
     _max1("dilated", "the window has holes", 2, 2, 9, kernel_size=2, stride=1, dilation=3),
     _max1("ceil", "the last window is cut off", 2, 2, 6, kernel_size=4, stride=3, ceil_mode=True),
-    _max1("indices", "their place along W", 2, 2, 6, kernel_size=2, return_indices=True),
+    _max1("indices", "their position along W", 2, 2, 6, kernel_size=2, return_indices=True),
     _max1("unbatched", "no N", 3, 6, kernel_size=2),
     _max1("empty", "an empty batch", 0, 3, 6, kernel_size=2),
-    _max2("pairs", "windows that neither overlap nor miss a place", 2, 2, 4, 4, kernel_size=2),
+    _max2("pairs", "windows that neither overlap nor miss a position", 2, 2, 4, 4, kernel_size=2),
     _max2(
         "overlap",
         "an element may be the maximum of four windows",
@@ -108,10 +108,10 @@ MAXIMA = [
         padding=1,
         ceil_mode=True,
     ),
-    _max2("gaps", "places between windows get no gradient", 2, 1, 5, 5, kernel_size=1, stride=2),
+    _max2("gaps", "positions between windows get no gradient", 2, 1, 5, 5, kernel_size=1, stride=2),
     _max2("one window", "one maximum of the whole plane", 2, 3, 3, 3, kernel_size=3),
     _max2("one column", "an axis of size 1", 2, 2, 6, 1, kernel_size=(2, 1)),
-    _max2("indices", "the place in the plane", 1, 2, 5, 4, kernel_size=2, return_indices=True),
+    _max2("indices", "the position in the plane", 1, 2, 5, 4, kernel_size=2, return_indices=True),
     _max2("unbatched", "no N", 2, 4, 4, kernel_size=2),
     _max2("empty", "an empty batch", 0, 2, 4, 4, kernel_size=2),
     OpCase("max_pool2d", "ties", "the first wins", _ties, {"kernel_size": 2}, smooth=False),
@@ -124,7 +124,7 @@ MAXIMA = [
         smooth=False,
     ),
     _adaptive_max("divides", "windows of one size, no overlap", 1, 2, 4, 6, output_size=(2, 3)),
-    _adaptive_max("overlap", "windows share a place", 1, 2, 5, 5, output_size=3),
+    _adaptive_max("overlap", "windows share a position", 1, 2, 5, 5, output_size=3),
     _adaptive_max("widest", "a window longer than the quotient", 1, 1, 7, 10, output_size=(3, 7)),
     _adaptive_max(
         "more than there is",
@@ -156,7 +156,7 @@ MEANS = [
     _avg1("padded", "padding counts", 2, 2, 5, kernel_size=3, padding=1),
     _avg1(
         "padded, not counted",
-        "windows at the rim divide by less",
+        "windows at the edge divide by less",
         *(2, 2, 5),
         kernel_size=3,
         padding=1,
@@ -165,7 +165,7 @@ MEANS = [
     _avg1("ceil", "the last window is cut off", 2, 2, 6, kernel_size=4, stride=3, ceil_mode=True),
     _avg1("unbatched", "no N", 3, 6, kernel_size=2),
     _avg1("empty", "an empty batch", 0, 3, 6, kernel_size=2),
-    _avg2("pairs", "windows that neither overlap nor miss a place", 2, 2, 4, 4, kernel_size=2),
+    _avg2("pairs", "windows that neither overlap nor miss a position", 2, 2, 4, 4, kernel_size=2),
     _avg2("overlap", "an element gets up to nine gradients", 1, 2, 5, 5, kernel_size=3, stride=1),
     _avg2(
         "everything differs",
@@ -177,7 +177,7 @@ MEANS = [
     ),
     _avg2(
         "ceil and padded",
-        "a window reaches beyond the padding, whose places never count",
+        "a window reaches beyond the padding, whose positions never count",
         *(1, 2, 5, 5),
         kernel_size=3,
         stride=3,
@@ -186,7 +186,7 @@ MEANS = [
     ),
     _avg2(
         "not counted",
-        "windows at the rim divide by less",
+        "windows at the edge divide by less",
         *(1, 2, 5, 5),
         kernel_size=3,
         stride=2,
@@ -196,7 +196,7 @@ MEANS = [
     ),
     _avg2(
         "divisor",
-        "the number of places plays no part",
+        "the number of positions has no effect",
         1,
         2,
         4,
@@ -209,19 +209,19 @@ MEANS = [
     _avg2("empty", "an empty batch", 0, 2, 4, 4, kernel_size=2),
     OpCase("avg_pool2d", "not finite", "NaN passes", _not_finite, {"kernel_size": 2}, smooth=False),
     _adaptive1("divides", "windows of one size", 2, 3, 6, output_size=3),
-    _adaptive1("overlap", "windows share a place", 2, 2, 7, output_size=[3]),
+    _adaptive1("overlap", "windows share a position", 2, 2, 7, output_size=[3]),
     _adaptive1("one", "the mean of the line", 2, 3, 5, output_size=1),
-    _adaptive1("more than there is", "places repeat", 2, 2, 3, output_size=5),
+    _adaptive1("more than there is", "positions repeat", 2, 2, 3, output_size=5),
     _adaptive1("unbatched", "no N", 3, 6, output_size=2),
     _adaptive1("empty", "an empty batch", 0, 3, 6, output_size=2),
     _adaptive2("divides", "windows of one size, no overlap", 1, 2, 4, 6, output_size=(2, 3)),
-    _adaptive2("overlap", "windows share a place", 1, 2, 5, 5, output_size=3),
+    _adaptive2("overlap", "windows share a position", 1, 2, 5, 5, output_size=3),
     _adaptive2(
         "one", "the mean of the plane, which has a path of its own", 2, 3, 3, 4, output_size=1
     ),
     _adaptive2("one row", "one along one axis alone", 2, 2, 3, 4, output_size=(1, 2)),
     _adaptive2("None", "as many as the input has", 1, 2, 4, 3, output_size=(None, 2)),
-    _adaptive2("more than there is", "places repeat", 1, 2, 2, 3, output_size=(4, 5)),
+    _adaptive2("more than there is", "positions repeat", 1, 2, 2, 3, output_size=(4, 5)),
     _adaptive2("one, unbatched", "no N", 3, 3, 4, output_size=(1, 1)),
     _adaptive2("unbatched", "no N", 2, 5, 4, output_size=2),
     _adaptive2("one, empty", "an empty batch", 0, 2, 4, 4, output_size=1),
@@ -251,7 +251,7 @@ MODULES = [
     _module("MaxPool2d", "defaults", _distinct(2, 2, 4, 4), kernel_size=2),
     _module("MaxPool2d", "every option", _distinct(1, 1, 7, 8), kernel_size=(3, 2), **EVERY_MAX),
     ModuleCase(
-        "MaxPool2d", "the mode plays no part", {"kernel_size": 2}, _distinct(1, 2, 4, 4), False
+        "MaxPool2d", "the mode has no effect", {"kernel_size": 2}, _distinct(1, 2, 4, 4), False
     ),
     _module("AvgPool1d", "defaults", _normal(2, 3, 6), kernel_size=2),
     _module("AvgPool1d", "every option", _normal(2, 2, 8), kernel_size=3, **EVERY_AVG),

@@ -1,4 +1,4 @@
-"""Modules that normalise by batch or instance, beyond the table: statistics over several calls."""
+"""Modules that normalize by batch or instance, beyond the table: statistics over several calls."""
 
 from typing import Any
 

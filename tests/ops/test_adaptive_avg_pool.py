@@ -21,7 +21,7 @@ def test_the_gradient_of_a_global_mean_is_one_number_a_plane() -> None:
     assert grad_x.untyped_storage().nbytes() == 2 * 3 * 4
 
 
-def test_none_keeps_the_length_of_a_line() -> None:
+def test_none_leaves_the_length_of_a_line() -> None:
     x = torch.randn(2, 3, 5)
     assert adaptive_avg_pool1d(x, None).equal(x)  # torch's own function refuses None
 

@@ -1,4 +1,4 @@
-"""What is true of batch normalisation beyond the table of cases."""
+"""What is true of batch normalization beyond the table of cases."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ import torch
 from bptrain.ops import batch_norm
 
 
-def test_blame_points_neither_along_a_shift_nor_along_a_stretch_of_a_channel() -> None:
+def test_the_input_gradient_is_orthogonal_to_a_shift_and_to_a_scaling_of_a_channel() -> None:
     x = torch.randn(8, 3, 5, dtype=torch.float64, requires_grad=True)
     batch_norm(x, None, None, training=True, eps=1e-12).backward(torch.randn_like(x))
     assert x.grad is not None
@@ -54,7 +54,7 @@ def test_16_bit_statistics_keep_the_digits_of_a_large_mean(dtype: torch.dtype) -
         assert (ours.double() - exact).abs().max() <= half_a_unit * exact.abs().max()
 
 
-def test_evaluation_of_frozen_parameters_keeps_one_number_per_channel() -> None:
+def test_evaluation_with_frozen_parameters_saves_one_number_per_channel() -> None:
     x = torch.randn(4, 3, 5, requires_grad=True)
     saved = []
 

@@ -20,7 +20,7 @@ def test_only_what_the_needed_gradients_read_is_saved() -> None:
     assert saved_by(bilinear(X, Z, W, torch.zeros(4, requires_grad=True))) == []
 
 
-def test_one_tensor_in_both_places_accumulates_both_gradients() -> None:
+def test_one_tensor_as_both_inputs_accumulates_both_gradients() -> None:
     x = torch.randn(5, 3, dtype=torch.float64, requires_grad=True)
     W = torch.randn(1, 3, 3, dtype=torch.float64)
     bilinear(x, x, W).sum().backward()

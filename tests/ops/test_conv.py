@@ -38,7 +38,7 @@ class Masks(TorchDispatchMode):
         ("b", []),
     ],
 )
-def test_the_kernel_computes_no_gradient_twice_or_in_vain(
+def test_the_kernel_computes_each_needed_gradient_once_and_no_other(
     needed: str, masks: list[tuple[bool, ...]]
 ) -> None:
     x, W, b = torch.randn(2, 3, 5, 5), torch.randn(4, 3, 2, 2), torch.randn(4)
@@ -74,7 +74,7 @@ def test_the_weight_gradient_is_the_correlation_of_x_with_y_prime() -> None:
     y = conv2d(x, W, stride=2, padding=1, dilation=1)
     grad_y = torch.randn_like(y)
     y.backward(grad_y)
-    # samples take the place of channels, stride and dilation trade places
+    # samples and channels are swapped, and so are stride and dilation
     grad_W = conv2d(x.transpose(0, 1), grad_y.transpose(0, 1), padding=1, dilation=2)
     torch.testing.assert_close(W.grad, grad_W.transpose(0, 1))
 
@@ -95,7 +95,7 @@ def test_channels_last_stays_through_the_backward_pass(needed: str) -> None:
     assert grad_x.is_contiguous(memory_format=CHANNELS_LAST)
 
 
-def test_an_even_frame_is_not_copied_around_the_input() -> None:
+def test_an_even_padding_makes_no_copy_of_the_input() -> None:
     x = torch.randn(1, 1, 6, 6)
     W = torch.randn(1, 1, 3, 5, requires_grad=True)
     y = conv2d(x, W, padding="same")

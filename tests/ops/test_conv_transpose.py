@@ -39,7 +39,7 @@ class Masks(TorchDispatchMode):
         ("b", []),
     ],
 )
-def test_the_kernel_computes_no_gradient_twice_or_in_vain(
+def test_the_kernel_computes_each_needed_gradient_once_and_no_other(
     needed: str, masks: list[tuple[bool, ...]]
 ) -> None:
     x, W, b = torch.randn(2, 3, 5, 5), torch.randn(3, 4, 2, 2), torch.randn(4)

@@ -7,7 +7,7 @@ from bptrain import nn
 from bptrain.ops import embedding
 
 
-def test_the_indices_alone_are_kept() -> None:
+def test_only_the_indices_are_saved() -> None:
     indices, weight = torch.tensor([1, 2]), torch.randn(4, 3, requires_grad=True)
     (saved,) = embedding(indices, weight).grad_fn.saved_tensors
     assert saved.data_ptr() == indices.data_ptr()
@@ -33,7 +33,7 @@ def test_max_norm_scales_the_rows_that_are_read_as_torch_does(norm_type: float) 
     assert not after[0].equal(before[0])
 
 
-def test_a_module_made_from_a_table_is_frozen_unless_told_otherwise() -> None:
+def test_a_module_made_from_a_table_is_frozen_by_default() -> None:
     table = torch.randn(4, 3)
     frozen = nn.Embedding.from_pretrained(table)
     assert type(frozen) is nn.Embedding

@@ -1,4 +1,4 @@
-"""What is true of group normalisation beyond the table of cases."""
+"""What is true of group normalization beyond the table of cases."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ import torch
 from bptrain.ops import group_norm
 
 
-def test_single_values_become_zero_and_bear_no_blame() -> None:
+def test_groups_of_one_value_become_zero_with_a_zero_gradient() -> None:
     x = torch.randn(2, 3, dtype=torch.float64, requires_grad=True)
     bias = torch.randn(3, dtype=torch.float64)
     y = group_norm(x, 3, bias=bias)

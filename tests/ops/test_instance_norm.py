@@ -1,4 +1,4 @@
-"""What is true of instance normalisation beyond the table of cases."""
+"""What is true of instance normalization beyond the table of cases."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ import torch
 from bptrain.ops import group_norm, instance_norm
 
 
-def test_it_is_group_normalisation_with_a_group_for_each_channel() -> None:
+def test_it_is_group_normalization_with_a_group_for_each_channel() -> None:
     x = torch.randn(2, 3, 4, 5, dtype=torch.float64, requires_grad=True)
     weight = torch.rand(3, dtype=torch.float64, requires_grad=True)
     grad = torch.randn_like(x)

@@ -1,4 +1,4 @@
-"""What is true of layer normalisation beyond the table of cases."""
+"""What is true of layer normalization beyond the table of cases."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ import torch
 from bptrain.ops import layer_norm
 
 
-def test_blame_points_neither_along_a_shift_nor_along_a_stretch_of_a_sample() -> None:
+def test_the_input_gradient_is_orthogonal_to_a_shift_and_to_a_scaling_of_a_sample() -> None:
     x = torch.randn(4, 9, dtype=torch.float64, requires_grad=True)
     weight = torch.rand(9, dtype=torch.float64)
     layer_norm(x, [9], weight, eps=1e-12).backward(torch.randn_like(x))

@@ -1,4 +1,4 @@
-"""What is true of local response normalisation beyond the table of cases."""
+"""What is true of local response normalization beyond the table of cases."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ import torch
 from bptrain.ops import local_response_norm
 
 
-def test_squares_that_overflow_fp16_do_not_silence_a_channel() -> None:
+def test_squares_that_overflow_fp16_do_not_zero_a_channel() -> None:
     x = torch.full((1, 3, 2), 300.0, dtype=torch.float16, requires_grad=True)
     y = local_response_norm(x, 3)
     exact = local_response_norm(x.detach().double(), 3)
@@ -16,7 +16,7 @@ def test_squares_that_overflow_fp16_do_not_silence_a_channel() -> None:
     assert x.grad.isfinite().all()
 
 
-def test_a_far_channel_damps_nothing() -> None:
+def test_a_channel_outside_the_window_has_no_effect() -> None:
     x = torch.randn(1, 6, 2)
     other = x.clone()
     other[:, 0] += 10
@@ -25,7 +25,7 @@ def test_a_far_channel_damps_nothing() -> None:
     assert not near[:, 1].equal(far[:, 1])
 
 
-def test_the_input_and_one_tensor_of_its_size_are_kept() -> None:
+def test_the_input_and_one_tensor_of_its_size_are_saved() -> None:
     x = torch.randn(2, 5, 3, requires_grad=True)
     saved = []
 

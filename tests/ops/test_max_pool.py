@@ -6,14 +6,14 @@ import torch
 from bptrain.ops import adaptive_max_pool2d, max_pool1d, max_pool2d
 
 
-def test_the_winners_are_kept_and_the_input_is_not() -> None:
+def test_the_indices_are_saved_and_the_input_is_not() -> None:
     x = torch.randn(2, 3, 4, 6, requires_grad=True)
     for y in (max_pool2d(x, 2), adaptive_max_pool2d(x, (2, 3))):
         (saved,) = y.grad_fn.saved_tensors
         assert (saved.shape, saved.dtype) == ((2, 3, 2, 3), torch.int64)
 
 
-def test_indices_that_are_returned_share_the_memory_of_those_kept() -> None:
+def test_indices_that_are_returned_share_the_memory_of_those_saved() -> None:
     x = torch.randn(1, 2, 4, 4, requires_grad=True)
     y, indices = max_pool2d(x, 2, return_indices=True)
     (saved,) = y.grad_fn.saved_tensors
@@ -58,7 +58,7 @@ def test_padding_may_be_half_of_a_dilated_window() -> None:
     assert max_pool2d(x, **options).equal(torch.nn.functional.max_pool2d(x, **options))
 
 
-def test_ceil_mode_finds_room_for_a_window_that_is_cut_off() -> None:
+def test_ceil_mode_adds_a_window_that_is_cut_off() -> None:
     x = torch.randn(1, 1, 4, 4)
     options = {"kernel_size": 5, "stride": 2, "ceil_mode": True}
     assert max_pool2d(x, **options).equal(torch.nn.functional.max_pool2d(x, **options))

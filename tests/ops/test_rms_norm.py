@@ -1,4 +1,4 @@
-"""What is true of root-mean-square normalisation beyond the table of cases."""
+"""What is true of root-mean-square normalization beyond the table of cases."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ def test_a_sample_has_a_mean_square_of_one() -> None:
     torch.testing.assert_close(y.square().mean(1), torch.ones(4, dtype=torch.float64))
 
 
-def test_blame_never_points_along_a_stretch_of_a_sample() -> None:
+def test_the_input_gradient_is_orthogonal_to_a_scaling_of_a_sample() -> None:
     x = torch.randn(4, 7, dtype=torch.float64, requires_grad=True)
     rms_norm(x, [7], eps=1e-12).backward(torch.randn_like(x))
     assert x.grad is not None
@@ -25,7 +25,7 @@ def test_without_eps_it_is_that_of_the_statistics_dtype(dtype: torch.dtype) -> N
     torch.testing.assert_close(rms_norm(x, [4]), torch.nn.functional.rms_norm(x, [4]))
 
 
-def test_only_the_input_and_a_number_per_sample_are_kept() -> None:
+def test_only_the_input_and_a_number_per_sample_are_saved() -> None:
     x = torch.randn(3, 8, requires_grad=True)
     saved = []
 
