@@ -59,7 +59,7 @@ class Row:
     def verdict(self) -> str:
         """The outcome in a word."""
         if not isfinite(self.tolerance):
-            return "no bound"  # an error that there is nothing to compare with
+            return "-"  # an error that there is nothing to compare with
         return "ok" if self.is_right else "WRONG"
 
     def as_json(self) -> dict[str, object]:
@@ -125,19 +125,22 @@ class Report:
         """Return the worst rows as a table, each with its worst element, under their layers."""
         made = Table(box=SIMPLE, padding=(0, 1, 0, 0))
         made.add_column("layer and tensor", no_wrap=True)
-        made.add_column("by", no_wrap=True)
         made.add_column("against", no_wrap=True)
-        for heading in ("index", "ours", "reference", "error", "verdict"):
-            made.add_column(heading, justify="right")
-        layer = ""
+        for name, width in (("index", 5), ("ours", 8), ("reference", 9), ("error", 7)):
+            made.add_column(name, justify="right", no_wrap=True, min_width=width)
+        made.add_column("verdict", justify="right")
+        both = {row.layer for row in self.rows if row.kernels == "fused"}
+        last = ("", "")
         for row in self.worst:
-            if row.layer != layer:
-                layer = row.layer
-                made.add_row(f"{layer} ({row.kind})" if row.kind else layer, style="bold")
+            # the kernels are named where a layer has them beside its formulas
+            heading = (_layer(row), row.kernels if row.layer in both else "")
+            if heading != last:
+                made.add_row(*heading, style="bold")
+            last = heading
             found = row.found
             numbers = [f"{found.ours:.3g}", f"{found.reference:.3g}", f"{found.relative_error:.1e}"]
             verdict = row.verdict + (f", {row.kinks} at a kink" if row.kinks else "")
-            cells = [f"  {row.tensor}", row.kernels, SHORT[row.oracle], _index(found)]
+            cells = [f"  {row.tensor}", SHORT[row.oracle], _index(found)]
             made.add_row(*cells, *numbers, verdict, style=None if row.is_right else "bold red")
         return made
 
@@ -166,6 +169,10 @@ class Report:
         if self.wrong:
             console.print(Report(self.wrong).table())
         return out.getvalue() + self.summary
+
+
+def _layer(row: Row) -> str:
+    return f"{row.layer} ({row.kind})" if row.kind else row.layer
 
 
 def _described(found: Comparison) -> str:
