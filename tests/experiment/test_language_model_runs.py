@@ -137,4 +137,7 @@ def test_an_option_that_does_not_apply_to_text_is_refused_with_its_line(
     (tmp_path / "text.yaml").write_text(CONFIG.replace("tied: true", "bidirectional: true"))
     result = bptrain("fit", "text.yaml")
     assert result.exit_code == 2
-    assert "text.yaml:2: model.bidirectional: a language model cannot be bidirectional" in result.stderr
+    assert (
+        "text.yaml:2: model.bidirectional: a language model cannot be bidirectional"
+        in result.stderr
+    )
