@@ -39,7 +39,7 @@ def refuse_steps(update: Update, reading: Reading, last_step: int) -> None:
             refuse_non_finite(f"the loss is {loss} at step {step}", causes)
         bad = [(n, norm) for n, norm in enumerate(layers) if not isfinite(norm)]
         if bad and update.precision.dtype != torch.float16:
-            # blame flows backwards: the layer nearest to the loss had it first
+            # gradients flow backward: the layer nearest to the loss had it first
             layer, norm = bad[-1]
             name = update.gradients.names[layer]
             refuse_non_finite(f"the gradient of {name} is {norm} at step {step}", causes)

@@ -55,7 +55,7 @@ def write_description(run_dir: Path, config_text: str, device: torch.device) -> 
     """Write `config.yaml` and `environment.json`."""
     described = json.dumps(environment(device), indent=2) + "\n"
     with storing(run_dir):
-        # durably: without its config no checkpoint of the run can be gone on with
+        # durably: without its config no checkpoint of the run can be resumed
         replace_file(run_dir / "environment.json", described.encode())
         replace_file(run_dir / "config.yaml", config_text.encode())
 
