@@ -126,12 +126,12 @@ def test_the_resolved_config_can_be_run_again(bptrain: Callable, tmp_path: Path)
     assert len(first) == 2  # step 20 and the epoch's end
 
 
-def test_a_chosen_run_directory_is_never_written_over(bptrain: Callable, tmp_path: Path) -> None:
+def test_a_chosen_run_directory_is_never_overwritten(bptrain: Callable, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("precious")
     result = bptrain("fit", DIGITS, *QUICK, "--run-dir", "mine")
     assert result.exit_code == 2
-    assert "never written over" in result.stderr
+    assert "never overwritten" in result.stderr
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["notes.txt"]
 
 

@@ -13,7 +13,7 @@ from bptrain.experiment.config import ExperimentConfig
 from bptrain.experiment.plan import Plan
 from bptrain.experiment.saved_run import CHECKPOINTS, read_config
 from bptrain.experiment.training import go_on
-from bptrain.rundir.checkpoint import newest_sound
+from bptrain.rundir.checkpoint import newest_valid
 from bptrain.rundir.manifest import read_regular
 from bptrain.rundir.prepared import refuse_other_data
 from bptrain.rundir.run_directory import environment
@@ -43,7 +43,7 @@ def resume(plan: Plan, chosen: Path | None, console: Console, stop: StopRequest)
     with locked(run_dir):
         before = read_config(run_dir)
         refuse_other_experiment(before, plan.config, run_dir)
-        path, state, damaged = newest_sound(run_dir / CHECKPOINTS)
+        path, state, damaged = newest_valid(run_dir / CHECKPOINTS)
         refuse_other_data(run_dir, plan.dataset.problem, plan.dataset.prepared)
         step = state.step
         notes = [f"passed over: {shorten(error.what)}" for error in damaged]

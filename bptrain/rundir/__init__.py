@@ -1,1 +1,1 @@
-"""The folder of a run on disk: everything durable, and nothing about learning."""
+"""The folder of a run on disk: checkpoints, metrics, event files and their locks."""

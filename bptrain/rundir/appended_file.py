@@ -1,4 +1,4 @@
-"""A file that is only appended to, and that a resumed run truncates to where its checkpoint was."""
+"""A file that is only appended to, and that a resumed run truncates to its checkpoint's size."""
 
 import os
 from collections.abc import Iterator
@@ -18,10 +18,10 @@ from bptrain.rundir.durable_files import (
 
 
 class AppendedFile:
-    """Holds the whole of each write when `write` returns, and nothing of it when it raises.
+    """Each `write` is stored as a whole when it returns, and not at all when it raises.
 
-    Nothing is buffered: a reader sees a write at once, a kill loses none, and `close` has nothing
-    left to store that a full disk could refuse. Raises StorageError.
+    Nothing is buffered: a reader sees a write at once, a kill loses none, and `close` cannot fail
+    because of a full disk. Raises StorageError.
     """
 
     def __init__(self, path: Path) -> None:
@@ -38,7 +38,7 @@ class AppendedFile:
             end = self._size()
             try:
                 write_all(self._descriptor, content)
-            except OSError:  # a disk that fills up takes a part
+            except OSError:  # a disk that fills up stores a part of it
                 os.ftruncate(self._descriptor, end)
                 raise
 
@@ -50,7 +50,7 @@ class AppendedFile:
 
     def _size(self) -> int:
         status = os.fstat(self._descriptor)
-        if status.st_nlink == 0:  # what is written now, nobody would ever see
+        if status.st_nlink == 0:  # removed: what is written now would be lost
             raise StorageError(
                 f"{self.path}: was removed while the run was writing it",
                 hint="use --resume if the run's checkpoints are still there",
@@ -63,7 +63,7 @@ class AppendedFile:
 
 
 def truncate(path: Path, size: int) -> int:
-    """Remove what lies behind the first `size` bytes; return how many of these are missing."""
+    """Truncate a file to `size` bytes; return how many bytes it is shorter than that."""
     try:
         with changing(path) as descriptor:
             found = os.fstat(descriptor).st_size
@@ -77,7 +77,7 @@ def truncate(path: Path, size: int) -> int:
 
 @contextmanager
 def changing(path: Path) -> Iterator[int]:
-    """Open a regular file of the run to be read and changed in place; raises FileNotFoundError."""
+    """Open a regular file for reading and changing in place; raises FileNotFoundError."""
     try:
         descriptor = os.open(path, CHANGE)
     except FileNotFoundError:

@@ -1,7 +1,7 @@
-"""JSON that is written in one form, and read in that form alone.
+"""Canonical JSON: every value has exactly one valid encoding.
 
-What was read is written again and compared. So nothing can change unseen, and whatever two readers
-could understand differently is refused: a name written twice, NaN, a number that no double holds.
+`decode` encodes the value again and compares. So every changed byte is found, and so is whatever
+two parsers could read differently: a repeated name, NaN, a number outside the range of a double.
 """
 
 import json
@@ -9,16 +9,16 @@ from typing import Any
 
 
 def encode(value: object) -> bytes:
-    """Return the value as JSON; raises ValueError for NaN or infinity, which JSON has not."""
+    """Return the value as JSON; raises ValueError for NaN and infinity."""
     return json.dumps(value, indent=2, allow_nan=False).encode()
 
 
 def decode(content: bytes) -> Any:
-    """Return the value that `encode` made this content of; raises ValueError for any other."""
+    """Return the value that `encode` wrote; raises ValueError for any other content."""
     try:
         value = json.loads(content.decode())
         if encode(value) != content:
-            raise ValueError("not in the form that it was written in")
+            raise ValueError("not the canonical encoding that bptrain writes")
     except RecursionError as error:
         raise ValueError("nested too deep") from error
     return value

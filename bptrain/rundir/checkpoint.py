@@ -4,15 +4,15 @@
         model.safetensors  optimizer.safetensors  state.json
         manifest.json       size and SHA-256 of each of the others, written last
 
-At whatever point a run is killed, every checkpoint that was there is still there and whole:
+Whenever a run is killed, every earlier checkpoint is still there and complete:
 
-    .unfinished-step-000500   being written; the name step-000500 comes last, by one rename
-    .replaced-step-000500     the older one of that step, while a newer one takes its name; without
-                              a step-000500 beside it, it still counts
+    .unfinished-step-000500   being written; renamed to step-000500 once complete
+    .replaced-step-000500     an older checkpoint of that step, while a newer one is renamed; if
+                              there is no step-000500, it is used as the checkpoint
     .removed-step-000400      being removed
 
-The next save clears up what a killed run left under such names. Neither format of the files can
-hold code, and reading trusts none of them: see `manifest`.
+The next save removes what a killed run left under such names. Neither file format can contain
+code, and everything is verified when it is read: see `manifest`.
 """
 
 import os
@@ -50,16 +50,16 @@ class Values(PlainState):
 
 
 def write_checkpoint(directory: Path, state: TrainingState) -> Path:
-    """Write `state` into a new folder of `directory` and return it; all of it or nothing.
+    """Write `state` into a new folder of `directory` and return it; complete or not at all.
 
-    An older checkpoint of the same step is replaced, and stays until the new one is complete.
+    An older checkpoint of the same step is replaced, but only once the new one is complete.
     """
     path = directory / name_of(state.step)
     plain, tensors = state.rest()
     values = encode({"step": state.step, "metrics": state.metrics, "states": plain})
     if len(values) > LARGEST_STATE:
-        raise ValueError(f"{len(values):,} bytes of values, at most {LARGEST_STATE:,} are read")
-    Values.read(decode(values))  # raises ValueError for what could not be read back
+        raise ValueError(f"{len(values):,} bytes of values, at most {LARGEST_STATE:,} are allowed")
+    Values.read(decode(values))  # raises ValueError for a state that could not be read back
     contents = _contents(state.model, tensors, values)
     with storing(path):
         make_directory(directory)
@@ -71,7 +71,7 @@ def write_checkpoint(directory: Path, state: TrainingState) -> Path:
             _give_name(unfinished, path)
         except BaseException:
             with suppress(OSError):
-                remove(unfinished)  # a full disk gets its space back
+                remove(unfinished)  # frees the space on a full disk
             raise
     return path
 
@@ -93,7 +93,7 @@ def read_checkpoint(path: Path) -> TrainingState:
 def read_values(path: Path) -> Values:
     """Return the verified `state.json` of a checkpoint folder, or raise CheckpointError.
 
-    Of the tensors only the sizes of their files are verified.
+    Of the tensor files only the sizes are verified.
     """
     file = path / FILES[2]
     content = read_verified(file, read_manifest(path, FILES)[FILES[2]], LARGEST_STATE)
@@ -103,12 +103,12 @@ def read_values(path: Path) -> Values:
         raise _not_of_a_checkpoint(file, error) from error
     name = name_of(values.step)
     if STEP.fullmatch(_own_name(path)) and name != _own_name(path):
-        raise CheckpointError(f"{path}: holds {name}, not what its own name says", hint=ANOTHER)
+        raise CheckpointError(f"{path}: holds {name}, which is not the folder's name", hint=ANOTHER)
     return values
 
 
 def list_checkpoints(directory: Path) -> list[Path]:
-    """Return the checkpoint folders, oldest step first, sound or not."""
+    """Return the checkpoint folders, oldest step first, valid or not."""
     try:
         there = {path.name: path for path in directory.iterdir()}
     except (FileNotFoundError, NotADirectoryError):
@@ -131,8 +131,8 @@ def last_first(directory: Path) -> list[Path]:
     return paths
 
 
-def newest_sound(directory: Path) -> tuple[Path, TrainingState, list[CheckpointError]]:
-    """Return the newest checkpoint that verifies, its state, and what is wrong with newer ones.
+def newest_valid(directory: Path) -> tuple[Path, TrainingState, list[CheckpointError]]:
+    """Return the newest valid checkpoint, its state, and the errors of newer ones.
 
     Raises CheckpointError if none verifies.
     """
@@ -142,13 +142,14 @@ def newest_sound(directory: Path) -> tuple[Path, TrainingState, list[CheckpointE
             return path, read_checkpoint(path), errors
         except CheckpointError as error:
             errors.append(error)
-    raise _none_sound(directory, errors)
+    raise _none_valid(directory, errors)
 
 
 def by_loss(directory: Path) -> tuple[list[Path], list[CheckpointError]]:
-    """Return the checkpoints by validation loss, the least first, and what is wrong with others.
+    """Return the checkpoints sorted by validation loss, smallest first, and the errors of others.
 
-    Those without a loss come last; of equals the newest is first. Only `state.json` is verified.
+    Those without a loss come last; of equal losses the newest is first. Only `state.json` is
+    verified.
     """
     errors: list[CheckpointError] = []
     losses: dict[Path, float] = {}
@@ -161,9 +162,9 @@ def by_loss(directory: Path) -> tuple[list[Path], list[CheckpointError]]:
 
 
 def best_checkpoint(directory: Path, written: Path | None = None) -> Path:
-    """Return the sound checkpoint of least validation loss, the newest if none was validated.
+    """Return the valid checkpoint with the smallest validation loss; without losses the newest.
 
-    written  one that is sound because this process has just written it: it is not read again
+    written  a checkpoint that this process has just written, and that is not verified again
 
     Raises CheckpointError if none verifies.
     """
@@ -176,36 +177,36 @@ def best_checkpoint(directory: Path, written: Path | None = None) -> Path:
             errors.append(error)
         else:
             return path
-    raise _none_sound(directory, errors)
+    raise _none_valid(directory, errors)
 
 
 def prune(directory: Path, keep_last: int, written: Path | None = None) -> None:
-    """Remove all checkpoints but the newest `keep_last` sound ones and the best one.
+    """Remove all checkpoints except the newest `keep_last` valid ones and the best one.
 
-    written  the one that this process has just written, which is thereby known to be sound
+    written  a checkpoint that this process has just written, and that is not verified again
 
-    A damaged one takes no sound one's place, and goes once it is older than all that stay. To hash
-    every file of every checkpoint at each save would cost more than the save. So the best one and
-    those newer than `written`, left by a run that was resumed before them, are read in full; of
-    older ones the manifest, the sizes and state.json are. What this leaves open is a bit that
-    turns on the disk in an older one: it may take the place of a sound one, never of `written`.
-    Without `written` all that count are read in full.
+    A damaged checkpoint does not count towards `keep_last`, and is removed once it is older than
+    all that do. To hash every file at each save would take longer than the save itself. So the
+    best checkpoint and those newer than `written` (a run may have been resumed from before them)
+    are verified in full; of older ones only the manifest, the sizes and state.json. A flipped bit
+    in a tensor file of an older one can therefore go unnoticed: that checkpoint then counts as a
+    valid one. Without `written`, all that count are verified in full.
     """
     _clear_up(directory)
-    kept = set() if written is None else {written}
-    sound, older = 0, False
+    retained = set() if written is None else {written}
+    valid, older = 0, False
     for path in last_first(directory):
-        if sound == keep_last:
+        if valid == keep_last:
             break
-        kept.add(path)
-        sound += path == written or _is_sound(path, in_full=not older)
+        retained.add(path)
+        valid += path == written or _is_valid(path, in_full=not older)
         older = older or path == written
-    outdated = [path for path in list_checkpoints(directory) if path not in kept]
+    outdated = [path for path in list_checkpoints(directory) if path not in retained]
     if not outdated:
         return
     best = best_checkpoint(directory, written)
     with storing(directory):
-        # renamed first: no killed run leaves half a checkpoint under a checkpoint's name
+        # renamed first, so that a kill leaves no half-removed checkpoint under a valid name
         removed = [
             path.rename(path.with_name(REMOVED + path.name)) for path in outdated if path != best
         ]
@@ -224,7 +225,7 @@ def _own_name(path: Path) -> str:
     return path.name.removeprefix(REPLACED)
 
 
-def _is_sound(path: Path, in_full: bool) -> bool:
+def _is_valid(path: Path, in_full: bool) -> bool:
     try:
         (read_checkpoint if in_full else read_values)(path)
     except CheckpointError:
@@ -232,19 +233,19 @@ def _is_sound(path: Path, in_full: bool) -> bool:
     return True
 
 
-def _none_sound(directory: Path, errors: list[CheckpointError]) -> CheckpointError:
+def _none_valid(directory: Path, errors: list[CheckpointError]) -> CheckpointError:
     newest = errors[0]
     return CheckpointError(
         f"{directory}: none of {len(errors)} checkpoints can be used",
         f"{newest.what}: {newest.why}" if newest.why else newest.what,
-        "restore the folder from a copy, or train the run anew",
+        "restore the folder from a copy, or start a new run",
     )
 
 
 def _contents(
     model: Mapping[str, Tensor], tensors: Mapping[str, Tensor], values: bytes
 ) -> Iterator[tuple[str, bytes]]:
-    """Yield each file's name and content, made when it is its turn: they are large."""
+    """Yield each file's name and content, one at a time because they are large."""
     yield FILES[0], content_of(model)
     yield FILES[1], content_of(tensors)
     yield FILES[2], values
@@ -258,11 +259,11 @@ def _tensors(path: Path, content: bytes) -> dict[str, Tensor]:
 
 
 def _not_of_a_checkpoint(path: Path, error: Exception) -> CheckpointError:
-    return CheckpointError(f"{path}: not of a checkpoint", shorten(str(error)), ANOTHER)
+    return CheckpointError(f"{path}: not a checkpoint file", shorten(str(error)), ANOTHER)
 
 
 def _give_name(finished: Path, path: Path) -> None:
-    """Rename a complete folder to a checkpoint's name; an older one of that name makes way."""
+    """Rename a complete folder to a checkpoint's name, replacing an older one of that name."""
     replaced = path.with_name(REPLACED + path.name)
     if os.path.lexists(path):
         path.rename(replaced)
@@ -272,7 +273,7 @@ def _give_name(finished: Path, path: Path) -> None:
 
 
 def _clear_up(directory: Path) -> None:
-    """Remove what is neither finished nor needed, as far as the file system lets it."""
+    """Remove unfinished and replaced folders, ignoring errors of the file system."""
     leftovers: list[Path] = []
     with suppress(OSError):
         leftovers += directory.glob(".*-step-*")

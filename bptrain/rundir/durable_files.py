@@ -1,8 +1,8 @@
-"""The one writer of a run's files: what it has written survives a kill and a power cut.
+"""Durable writing: files that survive a kill and a power cut once a call has returned.
 
-It writes through no link that somebody has put in the place of a file: new files are created with
-O_EXCL and O_NOFOLLOW, and an existing name is replaced by a rename. A folder may be a link, such as
-a `runs/` or `checkpoints/` that lies on another disk.
+Symbolic links in the place of a file are never followed: new files are created with O_EXCL and
+O_NOFOLLOW, and an existing file is replaced by a rename. A folder may be a link, such as `runs/`
+or `checkpoints/` on another disk.
 """
 
 import errno
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bptrain.errors import StorageError
 
-# O_BINARY: without it Windows writes \r\n for \n. O_NONBLOCK: a pipe is not waited for
+# O_BINARY: without it Windows writes \r\n for \n. O_NONBLOCK: opening a pipe does not block
 _SAFE = getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 READ = os.O_RDONLY | _SAFE
 CHANGE = os.O_RDWR | _SAFE
@@ -25,22 +25,22 @@ UNFINISHED = ".unfinished-"
 
 @contextmanager
 def storing(path: Path) -> Iterator[None]:
-    """Turn what the file system refuses inside the block into a StorageError about `path`.
+    """Turn an OSError inside the block into a StorageError about `path`.
 
-    The block holds the writing alone: an OSError of anything else is not about storage.
+    Put only file operations into the block: other OSErrors are not about storage.
     """
     try:
         yield
-    except BrokenPipeError:  # a reader of the terminal's lines went away, the disk is well
+    except BrokenPipeError:  # the reader of stdout ended; not a storage error
         raise
     except OSError as error:
-        if error.errno == errno.ENOMEM:  # of the host's memory, the disk is well
+        if error.errno == errno.ENOMEM:  # out of memory; not a storage error
             raise
         raise StorageError.refused(path, error) from error
 
 
 def write_new(path: Path, content: bytes) -> None:
-    """Write a file that is not there yet, and wait until the disk holds it."""
+    """Write a file that does not exist yet, and wait until it is on disk."""
     descriptor = os.open(path, CREATE, 0o666)
     try:
         write_all(descriptor, content)
@@ -50,7 +50,7 @@ def write_new(path: Path, content: bytes) -> None:
 
 
 def write_all(descriptor: int, content: bytes) -> None:
-    """Write all of the content: one call may take less than it is given."""
+    """Write all of the content: one `os.write` may write only a part."""
     left = memoryview(content)
     while left:
         left = left[os.write(descriptor, left) :]
@@ -61,7 +61,7 @@ def replace_file(path: Path, content: bytes) -> None:
     unfinished = path.with_name(UNFINISHED + path.name)
     try:
         write_new(unfinished, content)
-    except FileExistsError:  # left by a killed run, or put there by somebody
+    except FileExistsError:  # left by a killed run, or created by someone else
         remove(unfinished)
         write_new(unfinished, content)
     unfinished.replace(path)
@@ -69,14 +69,14 @@ def replace_file(path: Path, content: bytes) -> None:
 
 
 def sync_directory(path: Path) -> None:
-    """Wait until the disk holds the names in a directory."""
-    if os.name == "nt":  # NTFS keeps a journal of names, and no directory can be opened
+    """Wait until the entries of a directory are on disk."""
+    if os.name == "nt":  # NTFS journals names, and directories cannot be opened
         return
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     except OSError as error:
-        # some network file systems sync files alone; names are then as safe as they get there
+        # some network file systems can sync only files; nothing more can be done for names there
         if error.errno not in (errno.EINVAL, errno.ENOTSUP):
             raise
     finally:
@@ -84,7 +84,7 @@ def sync_directory(path: Path) -> None:
 
 
 def make_directory(path: Path) -> None:
-    """Create a directory and those above it where they are missing, to stay after a power cut."""
+    """Create a directory and its missing parents, so that they survive a power cut."""
     if not path.is_dir():
         make_directory(path.parent)
         path.mkdir(exist_ok=True)
@@ -92,16 +92,16 @@ def make_directory(path: Path) -> None:
 
 
 def make_own_directory(path: Path) -> None:
-    """Create a directory in which a run replaces and cuts files; a link in its place is refused."""
+    """Create a directory whose files the run may overwrite; raise StorageError for a link."""
     if path.is_symlink():
         raise StorageError(
-            f"{path}: a link", "what it leads to is not the run's to write", "move it away"
+            f"{path}: a link", "the run does not write outside its own folder", "move it away"
         )
     make_directory(path)
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a folder with all that is in it; of a link the link alone."""
+    """Remove a file, a folder with its contents, or a link (but not its target)."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:

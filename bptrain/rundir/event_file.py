@@ -1,8 +1,7 @@
 """TensorBoard's event files, written record by record, and truncated by a run that is resumed.
 
-torch's SummaryWriter leaves writing to a thread of its own: nobody can tell how far it has come,
-and what the disk refuses is printed as the thread's traceback. Here `add` returns when the record
-is stored.
+torch's SummaryWriter writes in a thread of its own: its position in the file is unknown, and a
+full disk is only printed as that thread's traceback. Here the record is stored when `add` returns.
 """
 
 import os
@@ -27,7 +26,7 @@ NAME = re.compile(re.escape(PREFIX) + r"(\d+)\.[^/\0]*")  # the second that it w
 class EventFile:
     """A new event file.
 
-    purge_step  a TensorBoard that is running forgets what it has read of this step and later ones
+    purge_step  a running TensorBoard discards what it has read of this step and later ones
     """
 
     def __init__(self, path: Path, purge_step: int | None = None) -> None:
@@ -41,7 +40,7 @@ class EventFile:
             self._write(Event(step=purge_step, session_log=start))
 
     def add(self, summary: Summary, step: int = 0) -> None:
-        """Append what is shown at a step."""
+        """Append a summary of a step."""
         self._write(Event(step=step, summary=summary))
 
     def _write(self, event: Event) -> None:
@@ -49,7 +48,7 @@ class EventFile:
         self._records.write(event.SerializeToString())
 
     def position(self) -> int:
-        """Return the size in bytes, once the disk holds them."""
+        """Return the size in bytes, once they are on disk."""
         return self._file.position()
 
     def close(self) -> None:
@@ -58,7 +57,7 @@ class EventFile:
 
 
 def event_files(directory: Path) -> dict[str, Path]:
-    """Return the event files of a directory by name, in TensorBoard's order; a link is none."""
+    """Return the event files of a directory by name, in TensorBoard's order; links are left out."""
     return {
         path.name: path
         for path in sorted(directory.glob("*"))
@@ -67,10 +66,10 @@ def event_files(directory: Path) -> dict[str, Path]:
 
 
 def next_path(directory: Path) -> Path:
-    """Return the path of a new event file, which TensorBoard reads after all that are there.
+    """Return the path of a new event file, which TensorBoard reads after the existing ones.
 
-    It reads by name, and goes on to later names only: neither two runs in one second nor a clock
-    that was put back may change the order.
+    TensorBoard reads files in the order of their names, and never returns to an earlier name. So
+    the order must not depend on two starts in one second or on a clock that was set back.
     """
     names = (NAME.fullmatch(name) for name in event_files(directory))
     second = max([int(time.time()), *(int(name[1]) + 1 for name in names if name)])
@@ -78,17 +77,17 @@ def next_path(directory: Path) -> Path:
 
 
 def truncate_events(directory: Path, position: Mapping[str, int]) -> int:
-    """Truncate the event files to their sizes in `position`, and those that it lacks to nothing.
+    """Truncate the event files to their sizes in `position`, and all others to 0 bytes.
 
-    They are not removed: a TensorBoard that is reading one would not go on to the next. Returns
-    how many bytes are missing. Raises CheckpointError, before anything is touched, for a position
-    that does not name files of this directory.
+    The others are not removed: a TensorBoard that is reading one would not continue with the next.
+    Returns how many bytes are missing. Raises CheckpointError, before anything is changed, for a
+    position that does not name files of this directory.
     """
     for name, size in position.items():
         if not NAME.fullmatch(name) or (directory / name).is_symlink():
             raise CheckpointError(f"{name!r} in the checkpoint names no event file of {directory}")
         if type(size) is not int or size < 0:
-            raise CheckpointError(f"the checkpoint's size of {name} is no number of bytes")
+            raise CheckpointError(f"the checkpoint's size of {name} is not a number of bytes")
     with storing(directory):
         make_own_directory(directory)
     for name, path in event_files(directory).items():

@@ -1,11 +1,10 @@
-"""A folder of files that cannot change unseen: a manifest holds the size and SHA-256 of each.
+"""A manifest of a folder: the size and SHA-256 of each file, verified when the file is read.
 
-The manifest is written last and in one form only. It is read if writing out what was read gives
-the same bytes again, so that no bit of the manifest itself can change unseen either.
+The manifest is written last, as canonical JSON: it is valid only if encoding what was read gives
+the same bytes again, so a changed bit in the manifest itself is found too.
 
-Reading trusts nothing. Sizes are compared before a file is opened, and no byte is interpreted
-before its checksum is verified. Links, pipes and devices are not opened: a pipe would wait for a
-writer for ever.
+Sizes are compared before a file is opened, and no byte is interpreted before its checksum is
+verified. Links, pipes and devices are not opened: reading a pipe would block.
 """
 
 import os
@@ -29,14 +28,14 @@ ANOTHER = "take another checkpoint of the run"
 
 
 class Entry(PlainState):
-    """What the manifest says of a file."""
+    """The manifest's entry of a file."""
 
     bytes: int = Field(ge=0)
     sha256: str
 
 
 def seal(folder: Path, files: Iterable[tuple[str, bytes]]) -> None:
-    """Write files and their manifest into an empty folder, and wait until the disk holds them."""
+    """Write files and their manifest into an empty folder, and wait until they are on disk."""
     manifest = {}
     for name, content in files:
         write_new(folder / name, content)
@@ -47,9 +46,9 @@ def seal(folder: Path, files: Iterable[tuple[str, bytes]]) -> None:
 
 
 def read_manifest(folder: Path, names: tuple[str, ...]) -> dict[str, Entry]:
-    """Return the entries of exactly `names`, each file being there in the size that is told.
+    """Return the entries of exactly `names`, after comparing the files' sizes with them.
 
-    The content of the files stays unread. Raises CheckpointError.
+    The files themselves are not read. Raises CheckpointError.
     """
     path = folder / MANIFEST
     if not S_ISDIR(_status(folder).st_mode):
@@ -65,7 +64,7 @@ def read_manifest(folder: Path, names: tuple[str, ...]) -> dict[str, Entry]:
 
 
 def read_verified(path: Path, entry: Entry, largest: int | None = None) -> bytes:
-    """Return the content of a file if it is the one that was sealed, or raise CheckpointError."""
+    """Return the content of a file if it matches its entry, or raise CheckpointError."""
     most = free_bytes() if largest is None else largest
     if entry.bytes > most:
         raise CheckpointError(
@@ -92,7 +91,7 @@ def read_regular(path: Path, most: int) -> bytes:
     if _regular_size(path) > most:
         raise CheckpointError(f"{path}: damaged", f"larger than {most:,} bytes", ANOTHER)
     try:
-        # against what may have taken the name since: no link is followed, no pipe waited for
+        # the file may have been replaced since: no link is followed, and a pipe does not block
         descriptor = os.open(path, READ)
         with os.fdopen(descriptor, "rb") as file:
             return file.read(min(most, os.fstat(descriptor).st_size))

@@ -1,4 +1,4 @@
-"""`metrics.jsonl`: one flat JSON object a line, the same numbers as the board."""
+"""`metrics.jsonl`: one flat JSON object per line, with the same numbers as TensorBoard."""
 
 import json
 import mmap
@@ -14,13 +14,13 @@ from bptrain.rundir.appended_file import AppendedFile, changing, truncate
 
 
 class MetricsFile:
-    """Appends a line per logged step, written at once so that a kill loses nothing logged.
+    """Appends a line per logged step, unbuffered so that a kill loses none.
 
-    offset         where a resumed run goes on, a `position` from before: the rest is removed
-    elapsed_s      the time that the run had taken until then
-    missing_bytes  what the file lacks of the offset: lines that are lost
+    offset         the checkpoint's `position`, where a resumed run continues: the rest is removed
+    elapsed_s      training time of the run until the checkpoint
+    missing_bytes  how much shorter than the offset the file is: lines that are lost
 
-    Raises CheckpointError for an offset that is no number of bytes, and StorageError.
+    Raises CheckpointError for an invalid offset, and StorageError.
     """
 
     def __init__(self, path: Path, offset: int | None = None, elapsed_s: float = 0.0) -> None:
@@ -30,20 +30,20 @@ class MetricsFile:
 
     @property
     def elapsed_s(self) -> float:
-        """Seconds that the run has taken, in all its parts."""
+        """Seconds that the run has taken, from its first start and over all resumes."""
         return time.perf_counter() - self._started_s
 
     def write(self, step: int, epoch: int, values: Mapping[str, float]) -> None:
         """Append the values of a step; `epoch` is counted from 0.
 
-        JSON has no word for NaN and infinity: they become null, which readers take for NaN.
+        JSON has no NaN and infinity: they become null, which table readers turn into NaN.
         """
         finite = {tag: value if isfinite(value) else None for tag, value in values.items()}
         record = {"step": step, "epoch": epoch, "time_s": round(self.elapsed_s, 3), **finite}
         self._file.write(json.dumps(record, allow_nan=False).encode() + b"\n")
 
     def position(self) -> int:
-        """Return the offset at which a run resumed from here goes on; the disk holds it."""
+        """Return the file's size for a checkpoint, once its lines are on disk."""
         return self._file.position()
 
     def __enter__(self) -> "MetricsFile":
@@ -61,16 +61,16 @@ class MetricsFile:
 def _truncate_to_a_line(path: Path, offset: int) -> int:
     """Truncate the file to the whole lines before `offset`, and return what is missing."""
     if type(offset) is not int or offset < 0:
-        raise CheckpointError(f"the checkpoint's position in {path.name} is no number of bytes")
+        raise CheckpointError(f"the checkpoint's position in {path.name} is not a number of bytes")
     size = _whole_lines(path, offset)
     truncate(path, size)
     return offset - size
 
 
 def _whole_lines(path: Path, offset: int) -> int:
-    """Return how many bytes before `offset` are whole lines: the next one must not join a torn one.
+    """Return how many bytes before `offset` are whole lines.
 
-    A file cut short by a crash of the machine ends anywhere.
+    After a crash of the machine the file may end within a line, which a new line must not extend.
     """
     try:
         with changing(path) as descriptor:

@@ -64,7 +64,7 @@ def refuse_other_data(run_dir: Path, problem: Problem, prepared: Mapping[str, An
         raise DataError(
             f"{run_dir}: the training data is not what it was when the run began",
             "its classes, its vocabulary or its means are others",
-            "restore the data, or train the run anew",
+            "restore the data, or start a new run",
         )
 
 
@@ -76,5 +76,5 @@ def checksum(content: Mapping[str, Any]) -> str:
 def refusal(path: Path, why: str) -> CheckpointError:
     """Return the error for a file that cannot be trusted."""
     return CheckpointError(
-        f"{path}: cannot be used", shorten(why), "restore the file, or train the run anew"
+        f"{path}: cannot be used", shorten(why), "restore the file, or start a new run"
     )

@@ -1,4 +1,4 @@
-"""The folder of a run: created anew each time, never written over."""
+"""The folder of a run: a new one for each run, never overwritten."""
 
 import json
 import platform
@@ -21,7 +21,7 @@ PACKAGES = ("bptrain", "torch", "torchvision", "numpy", "pydantic", "scikit-lear
 def create_run_directory(name: str, chosen: Path | None, root: Path = Path("runs")) -> Path:
     """Create and return the run's folder: `chosen`, else runs/<name>, <name>-2, ...
 
-    Raises UsageError if `chosen` is there already and not an empty folder.
+    Raises UsageError if `chosen` exists and is not an empty folder.
     """
     if chosen is not None:
         if chosen.exists() and not (chosen.is_dir() and not any(chosen.iterdir())):
@@ -61,7 +61,7 @@ def write_description(run_dir: Path, config_text: str, device: torch.device) -> 
 
 
 def environment(device: torch.device) -> dict[str, Any]:
-    """Return what a run's numbers depend on besides its config and data."""
+    """Return what a run's results depend on besides its config and data."""
     return {
         "command": sys.argv,
         "python": platform.python_version(),
@@ -77,7 +77,7 @@ def environment(device: torch.device) -> dict[str, Any]:
 def _exists_already(run_dir: Path) -> UsageError:
     return UsageError(
         f"--run-dir {run_dir} exists already",
-        "a run is never written over",
+        "a run is never overwritten",
         "choose another folder",
     )
 
@@ -90,18 +90,18 @@ def write_error_log(run_dir: Path, error: BaseException) -> None:
 
 
 def forget_error_log(run_dir: Path) -> None:
-    """Remove the traceback of a failure that a resumed run leaves behind it."""
+    """Remove the traceback of an earlier failure when the run is resumed."""
     with storing(run_dir):
         (run_dir / "error.log").unlink(missing_ok=True)
 
 
 def package_versions() -> dict[str, str]:
-    """Return the versions of the packages that decide a run's numbers."""
+    """Return the versions of the packages that a run's results depend on."""
     return {package: version(package) for package in PACKAGES}
 
 
 def device_name(device: torch.device) -> str:
-    """Return the device in a person's words."""
+    """Return the device and its hardware's name, such as "cuda:0 (NVIDIA H100)"."""
     if device.type == "cuda":
         return f"{device} ({torch.cuda.get_device_name(device)})"
     return f"{device} ({platform.processor() or platform.machine()})"

@@ -1,4 +1,4 @@
-"""One run directory, one process: a lock that the system releases however its owner ends."""
+"""A lock, so that one process trains in a run directory; the system releases it at its end."""
 
 import errno
 import json
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 LOCK = "lock"
 LARGEST_OWNER = 4096  # bytes
-UNNAMED = "the owner has not written its name"
+UNNAMED = "the lock file does not say which process it is"
 NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 
 
@@ -29,8 +29,8 @@ NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.E
 def locked(run_dir: Path) -> Iterator[None]:
     """Hold the run directory's lock inside the block, or raise RunInUseError naming the owner.
 
-    The file `lock` stays when the block ends: removed, it would let two processes hold locks on two
-    files of that name. A program that this process starts does not inherit the lock.
+    The file `lock` is not removed at the end: otherwise two processes could hold locks on two
+    files of that name. Child processes do not inherit the lock.
     """
     path = run_dir / LOCK
     lock = _acquire(path)
@@ -42,10 +42,10 @@ def locked(run_dir: Path) -> Iterator[None]:
 
 
 def _acquire(path: Path) -> "BaseFileLock":
-    from filelock import FileLock, Timeout  # here: a tenth of a second, for who trains alone
+    from filelock import FileLock, Timeout  # here: it takes 0.1 s to import, only `fit` needs it
 
     with storing(path):
-        path.parent.stat()  # or FileLock would make a folder that is not there
+        path.parent.stat()  # or FileLock would create a missing folder
     if os.path.lexists(path) and not S_ISREG(path.lstat().st_mode):
         raise StorageError(f"{path}: not a regular file", "it holds the run's lock", "remove it")
     lock = FileLock(path, timeout=0, mode=0o666, fallback_to_soft=False)
@@ -69,7 +69,7 @@ def _acquire(path: Path) -> "BaseFileLock":
 
 
 def _write_owner(path: Path) -> None:
-    """Write this process's line into the lock file, for the message of whoever comes second."""
+    """Write this process's line into the lock file, for the error message of a second process."""
     if os.name == "nt":  # a locked file can be neither read nor written there
         return
     with storing(path):
@@ -82,7 +82,7 @@ def _write_owner(path: Path) -> None:
 
 
 def _owner_of(path: Path) -> str:
-    """Return the process that holds a lock, as its own line in the file names it."""
+    """Return a description of the process that holds a lock, as the file gives it."""
     try:
         return _described(read_regular(path, LARGEST_OWNER))
     except CheckpointError:
@@ -100,7 +100,7 @@ def _owner() -> bytes:
 
 
 def _described(content: bytes) -> str:
-    """Return the owner in a person's words; whatever else the file holds is nobody's name."""
+    """Return a description of the owner; UNNAMED if the file holds anything else."""
     try:
         owner = json.loads(content)
         text = "process {pid} on {host}, since {started}: {command}".format_map(owner)

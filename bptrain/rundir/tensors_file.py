@@ -1,8 +1,8 @@
 """Tensors as the bytes of a safetensors file, and back.
 
-The library builds a file several times over in memory. Where that fails it panics: its message
-goes to the terminal, and no `except Exception` sees it. So there is asked for as much memory first,
-in one piece that is given back at once: what is refused is then a MemoryError.
+The library copies the tensors several times in memory. If that fails it panics: it prints to the
+terminal, and `except Exception` does not catch it. So as much memory is first allocated in one
+piece and freed again, which raises MemoryError where there is too little.
 """
 
 from collections.abc import Mapping
@@ -21,24 +21,24 @@ def content_of(tensors: Mapping[str, Tensor]) -> bytes:
 
 
 def read(content: bytes) -> dict[str, Tensor]:
-    """Return the tensors of a file's content; raises ValueError for what is no such file."""
+    """Return the tensors of a file's content; raises ValueError for an invalid one."""
     _ask_for(COPIES_READING * len(content))
     try:
         return load(content)
     except MemoryError:
         raise
-    except Exception as error:  # of bytes that anyone may have made: whatever a parser raises
+    except Exception as error:  # the parser may raise anything for malicious content
         raise ValueError(f"{type(error).__name__}: {error}") from error
 
 
 def _ask_for(size: int) -> None:
-    bytearray(size)  # the system lends zeros without touching them: this takes microseconds
+    bytearray(size)  # pages of zeros are mapped but not touched: this takes microseconds
 
 
 def _writable(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors as safetensors takes them: contiguous, none in the memory of another.
+    """Return the tensors as safetensors needs them: contiguous, none sharing memory.
 
-    A weight that two layers share is written twice, so that every name is there to be read.
+    A weight that two layers share is written twice, so that the file holds every name.
     """
     written: dict[str, Tensor] = {}
     taken: set[int] = set()

@@ -1,7 +1,7 @@
-"""All that a resume needs: a dict of named states, as they are written to a checkpoint and read.
+"""The state that a checkpoint holds, and its split into tensors and plain JSON.
 
-A state is a tree of dicts and lists. For writing, its tensors are taken out by their path, and
-what is left is plain JSON:
+A state is a tree of dicts and lists. To write it, its tensors are replaced by their paths, which
+leaves plain JSON:
 
     {"optimizer": {"0": {"step": 3, "exp_avg": tensor}}}
     {"optimizer": {"0": {"step": 3, "exp_avg": {"tensor": "optimizer/0/exp_avg"}}}}
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from bptrain.stateful import Tree
 
-MODEL = "model"  # the name of the state that has a file of its own
+MODEL = "model"  # the state that has its own file
 TENSOR = "tensor"
 
 
@@ -23,7 +23,7 @@ class TrainingState:
     """What a checkpoint holds.
 
     step     optimizer steps done
-    states   what each part of the run needs to continue, by name; of the model its state_dict
+    states   what each component of the run needs to continue, by name; the model's state_dict
     metrics  of the log line of that step, by tag
     """
 
@@ -38,7 +38,7 @@ class TrainingState:
         return model
 
     def rest(self) -> tuple[Tree, dict[str, Tensor]]:
-        """Return all states but the model's: the plain values, and the tensors by their path."""
+        """Return all states except the model's: the plain values, and the tensors by path."""
         tensors: dict[str, Tensor] = {}
         rest = {name: state for name, state in self.states.items() if name != MODEL}
         return take_apart(rest, "", tensors), tensors

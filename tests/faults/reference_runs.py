@@ -13,7 +13,7 @@ from launcher import Launcher
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
 from bptrain.errors import CheckpointError
-from bptrain.rundir.checkpoint import list_checkpoints, newest_sound
+from bptrain.rundir.checkpoint import list_checkpoints, newest_valid
 from bptrain.rundir.event_file import event_files
 from bptrain.verify.run_equality import compare_runs, is_measured
 
@@ -110,7 +110,7 @@ class Run:
         if not self.has_checkpoint:
             return self.problem_with_refusal()
         try:
-            newest_sound(self.checkpoints)
+            newest_valid(self.checkpoints)
         except CheckpointError as error:
             return f"no checkpoint is valid: {error}"
         code, stderr = self.go(resume=True)

@@ -19,7 +19,7 @@ from launcher import Launcher
 from reference_runs import ReferenceRuns, Run, fresh, operations_of
 
 from bptrain.errors import CheckpointError
-from bptrain.rundir.checkpoint import list_checkpoints, newest_sound
+from bptrain.rundir.checkpoint import list_checkpoints, newest_valid
 
 EVERY = pytest.mark.faults  # not by default
 SPREAD = 8  # operations that are tried by default
@@ -52,7 +52,7 @@ def lost_checkpoint(run: Run, step: int) -> str:
     if not list_checkpoints(run.checkpoints):
         return f"step {step} is gone" if step >= 0 else ""
     try:
-        path, state, damaged = newest_sound(run.checkpoints)
+        path, state, damaged = newest_valid(run.checkpoints)
     except CheckpointError as error:
         return str(error)
     if damaged:

@@ -64,7 +64,7 @@ FINISHING = {
 }
 RESUMING = {
     "data are read": ("bptrain.data.images.digits:read_digits", 1),
-    "the newest checkpoint is read": ("bptrain.experiment.resuming:newest_sound", 1),
+    "the newest checkpoint is read": ("bptrain.experiment.resuming:newest_valid", 1),
     "the config is written": ("bptrain.experiment.training:write_description", 1),
     "metrics.jsonl is truncated": ("bptrain.rundir.metrics_file:truncate", 1),
     "TensorBoard is truncated": ("bptrain.monitor.tensorboard:truncate_events", 1, True),

@@ -36,7 +36,7 @@ class FaultyDisk:
         self.fault, self.at = fault, at
         self.operations: list[str] = []
         self.dead = False
-        self.told = ""  # why, in the words of the StorageError that ended the block
+        self.reported = ""  # why, from the StorageError that ended the block
         self.paths: dict[int, Path] = {}  # by descriptor
         self.unsynced: set[Path] = set()
         self.renamed: list[tuple[Path, Path]] = []  # and the folder not yet synced
@@ -106,5 +106,5 @@ def faulty_disk(fault: Fault, at: int = 0) -> Iterator[FaultyDisk]:
         except Killed:
             assert disk.dead
         except StorageError as error:
-            disk.told = error.why
+            disk.reported = error.why
     disk.forget()

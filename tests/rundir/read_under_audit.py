@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from bptrain.errors import CheckpointError
-from bptrain.rundir.checkpoint import best_checkpoint, newest_sound, read_checkpoint
+from bptrain.rundir.checkpoint import best_checkpoint, newest_valid, read_checkpoint
 
 READING = {"os.listdir", "os.scandir", "builtins.id"}  # and "open", where it only reads
 FREE_MEMORY = ("/proc/meminfo", "/sys/fs/cgroup/memory.")
@@ -18,11 +18,11 @@ FREE_MEMORY = ("/proc/meminfo", "/sys/fs/cgroup/memory.")
 
 def main() -> None:
     """Watch every event of the interpreter while the folders are read."""
-    sound, *folders = json.load(sys.stdin)
-    newest_sound(Path(sound))  # what is imported at the first reading is imported now
-    best_checkpoint(Path(sound))
+    valid, *folders = json.load(sys.stdin)
+    newest_valid(Path(valid))  # what is imported at the first reading is imported now
+    best_checkpoint(Path(valid))
     with suppress(CheckpointError):
-        read_checkpoint(Path(sound) / "step-000009")
+        read_checkpoint(Path(valid) / "step-000009")
     events: list[str] = []
     inside = ""
 
@@ -43,7 +43,7 @@ def main() -> None:
     for folder in folders:
         events.clear()
         inside = folder
-        path, _, errors = newest_sound(Path(folder))
+        path, _, errors = newest_valid(Path(folder))
         best = best_checkpoint(Path(folder))
         inside = ""
         report[folder] = [path.name, best.name, [str(error) for error in errors], list(events)]

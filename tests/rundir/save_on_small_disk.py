@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from bptrain.errors import StorageError
-from bptrain.rundir.checkpoint import list_checkpoints, newest_sound, write_checkpoint
+from bptrain.rundir.checkpoint import list_checkpoints, newest_valid, write_checkpoint
 from bptrain.rundir.run_lock import locked
 from bptrain.rundir.training_state import TrainingState
 
@@ -40,7 +40,7 @@ def main(folder: Path) -> None:
         write_checkpoint(folder, state_of(step))
     assert free_bytes(folder) == room
     assert list_checkpoints(folder) == sorted(folder.iterdir())
-    path, state, errors = newest_sound(folder)
+    path, state, errors = newest_valid(folder)
     assert (state.step, errors) == (step - 1, [])
 
     subprocess.run(["mount", "-o", "remount,ro", folder], check=True)
@@ -48,7 +48,7 @@ def main(folder: Path) -> None:
         write_checkpoint(folder, TrainingState(step, {"model": {}}))
     with pytest.raises(StorageError, match="Read-only"), locked(folder):
         pass
-    assert newest_sound(folder)[0] == path
+    assert newest_valid(folder)[0] == path
 
 
 main(Path(sys.argv[1]))

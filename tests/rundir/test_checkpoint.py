@@ -1,4 +1,4 @@
-"""Checkpoints: whole or absent, verified, and the optimizer goes on as if never stopped."""
+"""Checkpoints: whole or absent, verified, and the optimizer continues as if never stopped."""
 
 import json
 import os
@@ -20,7 +20,7 @@ from bptrain.optim.sgd import SGDConfig
 from bptrain.rundir.checkpoint import (
     best_checkpoint,
     list_checkpoints,
-    newest_sound,
+    newest_valid,
     prune,
     read_checkpoint,
     write_checkpoint,
@@ -175,8 +175,8 @@ def test_pruning_keeps_the_newest_and_the_best(tmp_path: Path) -> None:
     for step, loss in ((1, 0.1), (2, 0.9), (3, 0.8), (4, 0.7)):
         write_checkpoint(tmp_path, state_at(step, loss))
     prune(tmp_path, keep_last=2)
-    kept = [path.name for path in list_checkpoints(tmp_path)]
-    assert kept == ["step-000001", "step-000003", "step-000004"]
+    names = [path.name for path in list_checkpoints(tmp_path)]
+    assert names == ["step-000001", "step-000003", "step-000004"]
 
 
 def test_no_checkpoint_is_an_error_and_not_a_crash(tmp_path: Path) -> None:
@@ -185,7 +185,7 @@ def test_no_checkpoint_is_an_error_and_not_a_crash(tmp_path: Path) -> None:
 
 
 def rot(directory: Path, *steps: int, name: str = "model.safetensors") -> None:
-    """Turn a bit in the middle of a file, its size kept."""
+    """Turn a bit in the middle of a file without changing its size."""
     for step in steps:
         path = directory / f"step-{step:06d}" / name
         content = bytearray(path.read_bytes())
@@ -204,11 +204,11 @@ def steps_in(directory: Path) -> list[int]:
     return [int(path.name[-6:]) for path in list_checkpoints(directory)]
 
 
-def test_the_newest_sound_one_is_found_behind_damaged_ones_which_are_told(tmp_path: Path) -> None:
+def test_the_newest_valid_one_is_found_and_newer_damaged_ones_are_reported(tmp_path: Path) -> None:
     save(tmp_path, 0.4, 0.3, 0.2, 0.1)
     rot(tmp_path, 4)
     (tmp_path / "step-000003" / "state.json").unlink()
-    path, state, errors = newest_sound(tmp_path)
+    path, state, errors = newest_valid(tmp_path)
     assert (path.name, state.step) == ("step-000002", 2)
     assert [error.what.split(": ")[0] for error in errors] == [
         str(tmp_path / "step-000004" / "model.safetensors"),
@@ -221,14 +221,14 @@ def test_when_none_verifies_the_error_counts_them_and_gives_the_newest_ones_reas
 ) -> None:
     save(tmp_path, 0.3, 0.2)
     rot(tmp_path, 1, 2)
-    for find in (newest_sound, best_checkpoint):
+    for find in (newest_valid, best_checkpoint):
         with pytest.raises(CheckpointError, match="none of 2 checkpoints") as refused:
             find(tmp_path)
         assert "step-000002" in refused.value.why
         assert "checksum" in refused.value.why
 
 
-def test_the_best_is_chosen_among_the_sound(tmp_path: Path) -> None:
+def test_the_best_is_chosen_among_the_valid(tmp_path: Path) -> None:
     save(tmp_path, 0.1, 0.3, 0.2, 0.4)
     rot(tmp_path, 1)
     assert best_checkpoint(tmp_path).name == "step-000003"
@@ -241,7 +241,7 @@ def test_of_equal_losses_the_newest_is_the_best(tmp_path: Path) -> None:
     assert best_checkpoint(tmp_path).name == "step-000003"
 
 
-def test_an_unvalidated_one_is_the_best_only_where_no_validated_one_is_sound(
+def test_an_unvalidated_one_is_the_best_only_where_no_validated_one_is_valid(
     tmp_path: Path,
 ) -> None:
     save(tmp_path, 0.2, 0.1)
@@ -252,7 +252,7 @@ def test_an_unvalidated_one_is_the_best_only_where_no_validated_one_is_sound(
     assert best_checkpoint(tmp_path).name == "step-000003"
 
 
-def test_a_damaged_checkpoint_takes_no_sound_ones_place(tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_does_not_count_towards_keep_last(tmp_path: Path) -> None:
     save(tmp_path, 0.1, 0.5, 0.4, 0.3, 0.2)
     rot(tmp_path, 4)
     prune(tmp_path, keep_last=2)
@@ -262,14 +262,14 @@ def test_a_damaged_checkpoint_takes_no_sound_ones_place(tmp_path: Path) -> None:
     assert steps_in(tmp_path) == [1, 6, 7]  # the damaged one's turn has come
 
 
-def test_damaged_ones_that_a_resumed_run_left_behind_do_not_push_out_its_own(
+def test_damaged_ones_from_before_a_resume_do_not_push_out_new_ones(
     tmp_path: Path,
 ) -> None:
     save(tmp_path, 0.5, 0.4, 0.3, 0.2)
     rot(tmp_path, 3, 4)
     prune(tmp_path, 1, write_checkpoint(tmp_path, state_at(2, 0.6)))  # resumed from step 1
-    assert {2, 1} <= set(steps_in(tmp_path))  # the newest sound one and the best sound one
-    assert newest_sound(tmp_path)[1].metrics["val/loss"] == 0.6
+    assert {2, 1} <= set(steps_in(tmp_path))  # the newest valid one and the best valid one
+    assert newest_valid(tmp_path)[1].metrics["val/loss"] == 0.6
 
 
 def test_pruning_after_a_save_trusts_what_was_just_written_and_looks_at_the_rest(
@@ -287,14 +287,14 @@ def test_what_was_just_written_stays_whatever_else_is_there(tmp_path: Path) -> N
     assert 2 in steps_in(tmp_path)
 
 
-def test_pruning_removes_nothing_while_too_few_are_sound(tmp_path: Path) -> None:
+def test_pruning_removes_nothing_while_too_few_are_valid(tmp_path: Path) -> None:
     save(tmp_path, 0.1, 0.2, 0.3)
     rot(tmp_path, 1, 2, 3)
     prune(tmp_path, keep_last=1)
     assert steps_in(tmp_path) == [1, 2, 3]
 
 
-def test_a_checkpoint_of_the_same_step_is_replaced_sound_or_not(tmp_path: Path) -> None:
+def test_a_checkpoint_of_the_same_step_is_replaced_valid_or_not(tmp_path: Path) -> None:
     save(tmp_path, 0.5)
     for loss in (0.4, 0.3):
         path = save(tmp_path, loss)
@@ -308,7 +308,7 @@ def test_one_whose_replacement_was_cut_off_still_counts_and_gets_its_name_back(
 ) -> None:
     save(tmp_path, 0.5, 0.4)
     (tmp_path / "step-000002").rename(tmp_path / ".replaced-step-000002")
-    assert newest_sound(tmp_path)[1].step == 2
+    assert newest_valid(tmp_path)[1].step == 2
     assert best_checkpoint(tmp_path).name == ".replaced-step-000002"
     save(tmp_path, 0.3, first=3)
     assert sorted(each.name for each in tmp_path.iterdir()) == [
@@ -327,7 +327,7 @@ def test_what_a_killed_run_left_is_removed_by_the_next_save(tmp_path: Path) -> N
     assert read_checkpoint(tmp_path / "step-000001").step == 1
 
 
-def test_other_names_in_the_folder_are_nobodys_checkpoint(tmp_path: Path) -> None:
+def test_other_names_in_the_folder_are_not_checkpoints(tmp_path: Path) -> None:
     save(tmp_path, 0.5)
     for name in ("step-12", "step-000002.bak", "step-latest", "mine"):
         (tmp_path / name).mkdir()

@@ -1,4 +1,4 @@
-"""Whatever happens to the disk or the process, at any operation, a sound checkpoint is there."""
+"""Whatever happens to the disk or the process, at any operation, a valid checkpoint is there."""
 
 import os
 import random
@@ -16,7 +16,7 @@ from faulty_disk import CHANGES, Fault, FaultyDisk, faulty_disk
 from bptrain.errors import CheckpointError, StorageError
 from bptrain.rundir.checkpoint import (
     list_checkpoints,
-    newest_sound,
+    newest_valid,
     prune,
     read_checkpoint,
     write_checkpoint,
@@ -44,20 +44,20 @@ def operations(folder: Path) -> int:
 
 
 def save_all_on(directory: Path, fault: Fault, at: int) -> FaultyDisk:
-    """Save until the fault; a full disk must be told, unless all that it refused was a removal."""
+    """Save until the fault; a full disk must be reported, unless it only refused a removal."""
     with faulty_disk(fault, at) as disk:
         save_all(directory)
     assert len(disk.operations) > at
     assert disk.dead == (fault != "full disk")
-    if not disk.dead and not disk.told:
+    if not disk.dead and not disk.reported:
         assert disk.operations[at] in ("unlink", "rmdir")
         assert len(disk.finished) == len(SAVES)
-    assert disk.told in ("", "No space left on device")
+    assert disk.reported in ("", "No space left on device")
     return disk
 
 
 @pytest.mark.parametrize("fault", ["full disk", "kill", "power cut"])
-def test_after_a_fault_at_any_operation_the_newest_finished_checkpoint_is_sound(
+def test_after_a_fault_at_any_operation_the_newest_finished_checkpoint_is_valid(
     tmp_path: Path, fault: Fault
 ) -> None:
     total = operations(tmp_path)
@@ -71,13 +71,13 @@ def test_after_a_fault_at_any_operation_the_newest_finished_checkpoint_is_sound(
             and expected
             and any(new.name == expected[-1] for _, new in disk.renamed)
         ):
-            expected.pop()  # its name was not waited for
+            expected.pop()  # its name was not synced
         if not expected:
             assert not [path for path in list_checkpoints(directory) if is_valid(path)]
             continue
-        _, state, errors = newest_sound(directory)
+        _, state, errors = newest_valid(directory)
         assert state.step == int(expected[-1][-6:]), at
-        assert errors == [], at  # no half checkpoint stands under a checkpoint's name
+        assert errors == [], at  # no incomplete checkpoint has a checkpoint's name
         assert all(is_valid(path) for path in list_checkpoints(directory)), at
         if fault == "full disk":
             assert not [name for name in names_in(directory) if name.startswith(".unfinished")], at
@@ -92,10 +92,10 @@ def test_after_a_fault_at_any_operation_the_next_saves_leave_nothing_of_it(
         save_all_on(directory, fault, at)
         with faulty_disk("none"):
             save_all(directory, ((6, 0.7), (7, 0.8)))
-        kept = names_in(directory)
-        assert kept[-2:] == ["step-000006", "step-000007"], at
-        assert len(kept) <= 3, at
-        assert [path.name for path in list_checkpoints(directory)] == kept
+        names = names_in(directory)
+        assert names[-2:] == ["step-000006", "step-000007"], at
+        assert len(names) <= 3, at
+        assert [path.name for path in list_checkpoints(directory)] == names
 
 
 def test_what_is_removed_is_older_than_a_finished_name_that_the_disk_holds(
@@ -116,10 +116,10 @@ def test_what_is_removed_is_older_than_a_finished_name_that_the_disk_holds(
 
 @contextmanager
 def changed(path: Path, content: bytes) -> Iterator[None]:
-    sound = path.read_bytes()
+    valid = path.read_bytes()
     path.write_bytes(content)
     yield
-    path.write_bytes(sound)
+    path.write_bytes(valid)
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -173,7 +173,7 @@ def test_a_file_size_limit_is_a_storage_error_and_no_signal(tmp_path: Path, size
     with largest_file(size), pytest.raises(StorageError, match="File too large"):
         write_checkpoint(tmp_path, state_at(2))
     assert names_in(tmp_path) == ["step-000001"]
-    assert newest_sound(tmp_path)[1].step == 1
+    assert newest_valid(tmp_path)[1].step == 1
 
 
 def test_a_full_or_read_only_file_system_is_a_storage_error(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def write_steps(path: Path, steps: range, **resumed: Any) -> int:
         return metrics.position()
 
 
-def test_lines_behind_the_checkpoint_are_written_again(tmp_path: Path) -> None:
+def test_lines_after_the_checkpoint_are_written_again(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     offset = write_steps(path, range(1, 4))
     assert offset == path.stat().st_size
@@ -56,7 +56,7 @@ def test_a_line_can_be_read_before_anything_is_closed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("lost", [1, 30, 10_000])
-def test_what_a_file_lacks_is_said_and_a_torn_line_does_not_stay(tmp_path: Path, lost: int) -> None:
+def test_missing_bytes_are_counted_and_a_partial_line_is_removed(tmp_path: Path, lost: int) -> None:
     path = tmp_path / "metrics.jsonl"
     offset = write_steps(path, range(1, 4))
     whole = path.read_bytes().splitlines(keepends=True)
@@ -68,7 +68,7 @@ def test_what_a_file_lacks_is_said_and_a_torn_line_does_not_stay(tmp_path: Path,
     assert [line["step"] for line in lines_of(path)] == [*range(1, left + 1), 4]
 
 
-def test_a_missing_file_lacks_all_of_it(tmp_path: Path) -> None:
+def test_all_bytes_of_a_missing_file_are_missing(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     with MetricsFile(path, 120) as metrics:
         assert metrics.missing_bytes == 120
@@ -77,7 +77,7 @@ def test_a_missing_file_lacks_all_of_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("offset", [-1, 2.5, "3", True])
-def test_an_offset_that_is_no_number_of_bytes_touches_nothing(tmp_path: Path, offset: Any) -> None:
+def test_an_invalid_offset_changes_nothing(tmp_path: Path, offset: Any) -> None:
     path = tmp_path / "metrics.jsonl"
     write_steps(path, range(1, 4))
     with pytest.raises(CheckpointError, match=r"position in metrics\.jsonl"):
@@ -93,7 +93,7 @@ def test_numbers_that_json_does_not_know_become_null(tmp_path: Path) -> None:
     assert {name: line[name] for name in "abcd"} == {"a": None, "b": None, "c": None, "d": 2.0}
 
 
-def test_the_clock_goes_on_from_the_time_before(tmp_path: Path) -> None:
+def test_the_clock_continues_from_the_saved_time(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     with MetricsFile(path) as metrics:
         first = metrics.elapsed_s
@@ -125,7 +125,7 @@ def test_a_full_disk_ends_in_a_storage_error_and_in_whole_lines(tmp_path: Path) 
     assert len(steps) > 3
 
 
-def test_a_file_that_is_removed_while_it_is_written_is_told(tmp_path: Path) -> None:
+def test_a_file_that_is_removed_while_it_is_written_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     with MetricsFile(path) as metrics:
         metrics.write(1, 0, {"train/loss": 1.0})

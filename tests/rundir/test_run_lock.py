@@ -39,7 +39,7 @@ def other_process(run_dir: Path) -> Iterator[subprocess.Popen[str]]:
         process.kill()
 
 
-def test_the_second_starter_is_told_who_is_there(tmp_path: Path) -> None:
+def test_the_second_starter_learns_who_holds_the_lock(tmp_path: Path) -> None:
     with other_process(tmp_path) as process:
         with pytest.raises(RunInUseError, match=str(tmp_path)) as refused, locked(tmp_path):
             pass
@@ -98,7 +98,7 @@ def test_whatever_the_file_holds_the_second_starter_is_refused(
         (tmp_path / "lock").write_bytes(content)
         with pytest.raises(RunInUseError, match="another process") as refused, locked(tmp_path):
             pass
-        assert "has not written its name" in refused.value.why
+        assert "does not say which process" in refused.value.why
 
 
 def test_an_owners_name_cannot_write_to_the_terminal(tmp_path: Path) -> None:

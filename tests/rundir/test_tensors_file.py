@@ -42,10 +42,10 @@ def test_what_is_read_is_what_was_written_bit_by_bit(tensors: dict[str, Tensor])
     assert set(found) == set(tensors)
     for name, tensor in tensors.items():
         assert (found[name].dtype, found[name].shape) == (tensor.dtype, tensor.shape)
-        bits, wanted = (
+        bits, expected = (
             each.contiguous().view(-1).view(torch.uint8) for each in (found[name], tensor)
         )
-        assert bits.equal(wanted)
+        assert bits.equal(expected)
         found[name].fill_(1)  # it is nobody else's memory, and not read-only
 
 
