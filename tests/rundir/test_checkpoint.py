@@ -348,7 +348,7 @@ def test_a_renamed_checkpoint_is_not_taken_for_another_step(tmp_path: Path) -> N
     ("values", "message"),
     [
         ({"metrics": {"val/loss": float("nan")}}, "JSON"),
-        ({"metrics": {1: 0, "1": 0}}, "form"),
+        ({"metrics": {1: 0, "1": 0}}, "canonical"),
         ({"metrics": {"val/loss": "0.1"}}, "metrics/val/loss"),
         ({"states": {"model": {}, "long": "x" * 2**24}}, "bytes"),
         ({"step": -1}, "step"),

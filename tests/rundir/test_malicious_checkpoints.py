@@ -39,11 +39,11 @@ def test_reading_malicious_checkpoints_does_nothing_but_read(tmp_path: Path) -> 
         write_checkpoint(directory, state_at(1, 0.5))
         harm(write_checkpoint(directory, state_at(2, 0.1)))
         folders.append(str(directory))
-    sound = tmp_path / "sound"
-    write_checkpoint(sound, state_at(1, 0.5))
+    valid = tmp_path / "valid"
+    write_checkpoint(valid, state_at(1, 0.5))
     ran = subprocess.run(
         [sys.executable, READER],
-        input=json.dumps([str(sound), *folders]),
+        input=json.dumps([str(valid), *folders]),
         capture_output=True,
         text=True,
         check=False,
