@@ -1,15 +1,6 @@
-"""The commands: words typed by a person, one call each. Importing this leaves torch out."""
+"""The commands and their options, one call each. Importing this does not import torch."""
 
-import json
-import os
-import signal
-import sys
-import tempfile
-import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
-from errno import EDQUOT, EFBIG, ENOMEM, ENOSPC
 from pathlib import Path
 from typing import Annotated
 
@@ -17,17 +8,10 @@ import typer
 from rich.console import Console
 
 from bptrain import __version__
-from bptrain.config import json_schema, load_config, naming_lines, starter
-from bptrain.errors import (
-    BptrainError,
-    CheckpointError,
-    GradientError,
-    MemoryExhaustedError,
-    StorageError,
-    UsageError,
-    exit_code_of,
-)
-from bptrain.train.signals import StopNow, StopRequest
+from bptrain.commands.exit_codes import errors_to_exit_codes, run_command_line
+from bptrain.config import load_config, naming_lines
+from bptrain.errors import UsageError
+from bptrain.train.signals import StopRequest
 
 app = typer.Typer(
     name="bptrain",
@@ -37,9 +21,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-SIGPIPE = getattr(signal, "SIGPIPE", 13)  # which Windows does not have
-WHERE_GRADIENTS_ARE = "the backward of that layer: the rows marked WRONG name element and values"
 
 ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="the experiment, a YAML file")]
 Overrides = Annotated[
@@ -129,30 +110,17 @@ def refuse_together(options: dict[str, bool], run_dir: Path | None) -> None:
         raise UsageError(f"{given[0]} leaves no run behind", hint="leave --run-dir out")
 
 
-@app.command()
-def evaluate(
+@app.command("evaluate")
+def evaluate_command(
     run: RunPath,
     checkpoint: Annotated[Checkpoint, typer.Option(help="which state")] = Checkpoint.best,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
 ) -> None:
     """Print a run's loss and metrics on the test split."""
     with errors_to_exit_codes():
-        from bptrain.commands.evaluate import evaluate_run
-        from bptrain.experiment.evaluation import save_pictures
-        from bptrain.monitor.console import lines_of
+        from bptrain.commands.evaluate import evaluate
 
-        evaluation = evaluate_run(run, checkpoint.value)
-        if as_json:
-            print(json.dumps({"checkpoint": evaluation.checkpoint, **evaluation.values}))
-        else:
-            rows = [[name, f"{value:.6g}"] for name, value in evaluation.values.items()]
-            print("\n".join(lines_of([["checkpoint", evaluation.checkpoint], *rows])))
-            for each in evaluation.figures:
-                if each.rows:
-                    print("\n".join(["", *lines_of(each.rows)]))
-        for path in save_pictures(run, evaluation):
-            if not as_json:
-                print(f"picture {path}")
+        evaluate(run, checkpoint.value, as_json)
 
 
 @app.command("predict")
@@ -174,20 +142,12 @@ def predict_command(
 ) -> None:
     """Print what a run's model says of each INPUT, or writes on from it."""
     with errors_to_exit_codes():
-        from bptrain.commands import predict as predicting
-        from bptrain.monitor.console import lines_of
+        from bptrain.commands.predict import predict, printing
         from bptrain.tasks.text_sampling import SamplingOptions
 
-        if as_json and as_csv:
-            raise UsageError("--json and --csv exclude each other")
+        show = printing(as_json, as_csv)
         options = SamplingOptions.of(length, temperature, seed)
-        predictions = predicting.predict(run, inputs, checkpoint.value, options)
-        if as_json:
-            print(json.dumps(predictions))
-        elif as_csv:
-            print(predicting.as_csv(predictions), end="")
-        else:
-            print("\n".join(lines_of(predicting.as_rows(predictions))))
+        show(predict(run, inputs, checkpoint.value, options))
 
 
 @app.command("check")
@@ -201,22 +161,11 @@ def check_command(
 ) -> None:
     """Prove every hand-written gradient of CONFIG's model."""
     with errors_to_exit_codes(), naming_lines(config, overrides or []):
-        from bptrain.commands.check import check_gradients
+        from bptrain.commands.check import check
         from bptrain.experiment.config import ExperimentConfig
-        from bptrain.rundir.durable_files import storing
 
-        report = check_gradients(load_config(ExperimentConfig, config, overrides or []))
-        if junit is not None:
-            with storing(junit):
-                junit.write_text(report.as_junit(), encoding="utf-8")
-        if as_json:
-            print(report.as_json())
-        else:
-            console = Output()
-            console.print(report.table())
-            print("\n".join([*report.notes, report.summary]))
-        if not report.ok:
-            raise GradientError(report.summary, hint=WHERE_GRADIENTS_ARE)
+        loaded = load_config(ExperimentConfig, config, overrides or [])
+        check(loaded, as_json, junit, Output())
 
 
 @app.command("verify-resume")
@@ -233,42 +182,27 @@ def verify_resume_command(
     with errors_to_exit_codes(), naming_lines(config, overrides or []), StopRequest():
         from bptrain.commands.verify_resume import verify_resume
         from bptrain.experiment.config import ExperimentConfig
-        from bptrain.monitor.console import lines_of
 
-        compared = verify_resume(
-            load_config(ExperimentConfig, config, overrides or []), steps, kills
-        )
-        if as_json:
-            print(json.dumps([each._asdict() for each in compared]))
-        else:
-            rows = [
-                [each.what, f"{each.compared:,}", each.difference or "same"] for each in compared
-            ]
-            print("\n".join(lines_of([["what", "compared", "result"], *rows])))
-        different = [each for each in compared if each.difference]
-        if different:
-            raise CheckpointError(
-                f"resume is not exact: {different[0].what}", different[0].difference
-            )
+        loaded = load_config(ExperimentConfig, config, overrides or [])
+        verify_resume(loaded, steps, kills, as_json)
 
 
-@app.command()
-def validate(
+@app.command("validate")
+def validate_command(
     config: Annotated[Path | None, typer.Argument(metavar="CONFIG")] = None,
     overrides: Overrides = None,
     schema: Annotated[bool, typer.Option("--schema", help="print the JSON Schema")] = False,
 ) -> None:
     """Check CONFIG and report every error in it; run nothing."""
     with errors_to_exit_codes():
-        from bptrain.experiment.config import ExperimentConfig
+        from bptrain.commands.validate import print_schema, validate
 
         if schema:
-            print(json.dumps(json_schema(ExperimentConfig), indent=2))
+            print_schema()
         elif config is None:
             raise UsageError("validate needs a CONFIG, or --schema")
         else:
-            load_config(ExperimentConfig, config, overrides or [])
-            print(f"{config}: valid")
+            validate(config, overrides or [])
 
 
 @app.command()
@@ -277,9 +211,9 @@ def init(
 ) -> None:
     """Print a commented starter config."""
     with errors_to_exit_codes():
-        from bptrain.commands.init import FOR_EDITORS, starter_config
+        from bptrain.commands.init import print_starter_config
 
-        print(FOR_EDITORS + starter(starter_config(kind.value)), end="")
+        print_starter_config(kind.value)
 
 
 @app.command()
@@ -303,78 +237,6 @@ def version(
         raise typer.Exit
 
 
-@contextmanager
-def errors_to_exit_codes() -> Iterator[None]:
-    """Print an error in at most six lines and end with its documented exit code."""
-    try:
-        yield
-    except BptrainError as error:
-        print(error, file=sys.stderr)
-        raise typer.Exit(exit_code_of(error)) from error
-    except KeyboardInterrupt as error:
-        number = error.signal_number if isinstance(error, StopNow) else signal.SIGINT
-        print("error: stopped; nothing was left to save", file=sys.stderr)
-        raise typer.Exit(128 + number) from error
-    except typer.Exit:
-        raise
-    except BrokenPipeError as error:  # the reader, such as `head`, has seen enough
-        _drop_output()
-        raise typer.Exit(128 + SIGPIPE) from error
-    except Exception as error:
-        told = _output_refused(error) or _memory_refused(error) or _bug_report(error)
-        print(told, file=sys.stderr)
-        raise typer.Exit(told.exit_code) from error
-
-
-def _drop_output() -> None:
-    """Let what is left to be printed go nowhere, or the flush at exit would fail once more."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _output_refused(error: Exception) -> BptrainError | None:
-    """Return the message for a disk that is full where the output is to go; else None."""
-    if not isinstance(error, OSError) or error.errno not in (ENOSPC, EDQUOT, EFBIG):
-        return None
-    _drop_output()
-    return StorageError(
-        "the output cannot be written",
-        error.strerror or str(error),
-        "free space or let it go elsewhere",
-    )
-
-
-def _memory_refused(error: Exception) -> BptrainError | None:
-    """Return the message for memory that is used up where nobody works with tensors; else None."""
-    is_memory = isinstance(error, MemoryError) or getattr(error, "errno", None) == ENOMEM
-    return MemoryExhaustedError.of(str(error)) if is_memory else None
-
-
-def _bug_report(error: Exception) -> BptrainError:
-    """Return the message for an error nobody foresaw, its traceback put into a file."""
-    with tempfile.NamedTemporaryFile(
-        "w", prefix="bptrain-", suffix=".log", delete=False, encoding="utf-8"
-    ) as file:
-        file.write("".join(traceback.format_exception(error)))
-    return BptrainError(
-        "a bug in bptrain",
-        f"{type(error).__name__}: {error}",
-        f"report it with the traceback in {file.name}",
-    )
-
-
 def main() -> None:
     """Run the command line."""
-    try:
-        try:
-            app()
-        finally:
-            sys.stdout.flush()  # or what its file refuses would be found when nobody can tell
-    except OSError as error:
-        told = _output_refused(error)
-        if told is not None:
-            print(told, file=sys.stderr)
-            sys.exit(told.exit_code)
-        if not isinstance(error, BrokenPipeError):
-            raise
-        _drop_output()
-        sys.exit(128 + SIGPIPE)
+    run_command_line(app)

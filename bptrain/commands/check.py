@@ -1,18 +1,25 @@
 """`check`: prove every gradient of a config's model and loss."""
 
+from pathlib import Path
+
+from rich.console import Console
 from torch import Tensor, nn
 
+from bptrain.errors import GradientError
 from bptrain.experiment.build import build
 from bptrain.experiment.config import ExperimentConfig
 from bptrain.experiment.plan import plan, serve
+from bptrain.rundir.durable_files import storing
 from bptrain.train.memory import allocating
-from bptrain.verify import Report, check
+from bptrain.verify import Report
+from bptrain.verify import check as check_module
 
+WHERE_GRADIENTS_ARE = "the backward of that layer: the rows marked WRONG name element and values"
 CHECKED_SAMPLES = 8  # more would slow finite differences and show no other error
 
 
 class TrainingStep(nn.Module):
-    """The model and the loss as one module, as `check` judges them."""
+    """The model and the loss as one module, that `check` is called on."""
 
     def __init__(self, model: nn.Module, loss: nn.Module, inputs: int) -> None:
         super().__init__()
@@ -25,6 +32,26 @@ class TrainingStep(nn.Module):
         return loss
 
 
+def check(config: ExperimentConfig, as_json: bool, junit: Path | None, console: Console) -> None:
+    """Prove every gradient of a config's model, and print the report.
+
+    junit  a file to write the comparisons to, as JUnit XML
+
+    Raises GradientError if a gradient is wrong.
+    """
+    report = check_gradients(config)
+    if junit is not None:
+        with storing(junit):
+            junit.write_text(report.as_junit(), encoding="utf-8")
+    if as_json:
+        print(report.as_json())
+    else:
+        console.print(report.table())
+        print("\n".join([*report.notes, report.summary]))
+    if not report.ok:
+        raise GradientError(report.summary, hint=WHERE_GRADIENTS_ARE)
+
+
 def check_gradients(config: ExperimentConfig) -> Report:
     """Prove every gradient of the config's model and loss on its first training samples."""
     with allocating():
@@ -35,4 +62,4 @@ def check_gradients(config: ExperimentConfig) -> Report:
         batch = next(serve(few, experiment.dataset.train, config.seed).epoch(0))
         step = TrainingStep(experiment.model, experiment.loss_function, len(batch.inputs))
         precision = experiment.update.precision.dtype
-        return check(step, (*batch.inputs, *batch.targets), precision=precision)
+        return check_module(step, (*batch.inputs, *batch.targets), precision=precision)

@@ -19,7 +19,7 @@ FAST_STEPS = 3  # at the second some things break that the first one leaves behi
 
 
 @dataclass(frozen=True)
-class Few:
+class FirstBatches:
     """The first batches of a split."""
 
     split: Split
@@ -34,7 +34,7 @@ class Few:
         """Memory that the split takes."""
         return self.split.bytes
 
-    def to(self, device: torch.device) -> "Few":
+    def to(self, device: torch.device) -> "FirstBatches":
         """Return the split on `device`."""
         return replace(self, split=self.split.to(device))
 
@@ -66,13 +66,13 @@ def fast_dev_run(plan: Plan, console: Console, stop: StopRequest) -> None:
     config, dataset = plan.config, plan.dataset
     accumulated = config.train.grad_accum_steps
     short = config.train.model_copy(update={"steps": FAST_STEPS})
-    few = replace(
+    shortened = replace(
         dataset,
-        train=Few(dataset.train, FAST_STEPS * accumulated),
-        validation=dataset.validation and Few(dataset.validation, 1),
-        test=dataset.test and Few(dataset.test, 1),
+        train=FirstBatches(dataset.train, FAST_STEPS * accumulated),
+        validation=dataset.validation and FirstBatches(dataset.validation, 1),
+        test=dataset.test and FirstBatches(dataset.test, 1),
     )
-    short_plan = replace(plan, config=config.model_copy(update={"train": short}), dataset=few)
+    short_plan = replace(plan, config=config.model_copy(update={"train": short}), dataset=shortened)
     with TemporaryDirectory(prefix="bptrain-") as folder:
         try:
             run(short_plan, Path(folder) / "run", console, stop)

@@ -1,5 +1,6 @@
 """`init`: a small config for a kind of model, ready to run without a download."""
 
+from bptrain.config import starter
 from bptrain.data.images.digits import DigitsConfig
 from bptrain.experiment.config import ExperimentConfig
 from bptrain.models import ModelConfig
@@ -25,6 +26,11 @@ STARTING_LAYERS = [
     "Flatten",
     {"Linear": 10},
 ]
+
+
+def print_starter_config(kind: str) -> None:
+    """Print a commented starter config, headed by the comment that gives editors its schema."""
+    print(FOR_EDITORS + starter(starter_config(kind)), end="")
 
 
 def starter_config(kind: str) -> ExperimentConfig:

@@ -19,7 +19,7 @@ from bptrain.train.signals import StopRequest
 DEFAULT_STEPS = 200  # where train.steps does not say
 
 
-OVERFITTED_SHARE = 0.1  # of the first loss, where there is no accuracy to judge by
+OVERFITTED_SHARE = 0.1  # of the first loss, where there is no accuracy to compare
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """`predict`: class, value or text for each input that is named, by the model of a run."""
 
 import csv
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from io import StringIO
 from pathlib import Path
 from typing import Any, cast
@@ -16,6 +17,7 @@ from bptrain.experiment.config import ExperimentConfig
 from bptrain.experiment.loss_choice import choose_loss
 from bptrain.experiment.plan import resolve_device
 from bptrain.experiment.saved_run import Choice, choose_checkpoint, load_model, read_config
+from bptrain.monitor.console import lines_of
 from bptrain.ops.kernels import use_kernels
 from bptrain.problem import Problem
 from bptrain.rundir.prepared import read_prepared
@@ -120,7 +122,18 @@ def predictions(
     yield from write(outputs, lengths, problem, choose_loss(config.loss, problem).probabilities)
 
 
-def as_rows(predictions: Sequence[Prediction]) -> list[list[str]]:
+def printing(as_json: bool, as_csv: bool) -> Callable[[Sequence[Prediction]], None]:
+    """Return what prints predictions in the chosen form, or raise UsageError for two at once."""
+    if as_json and as_csv:
+        raise UsageError("--json and --csv exclude each other")
+    if as_json:
+        return lambda predictions: print(json.dumps(predictions))
+    if as_csv:
+        return lambda predictions: print(to_csv(predictions), end="")
+    return lambda predictions: print("\n".join(lines_of(to_rows(predictions))))
+
+
+def to_rows(predictions: Sequence[Prediction]) -> list[list[str]]:
     """Return the predictions as rows of text, the first one their heading."""
     short = ({**each, "input": shorten(each["input"], INPUT_WIDTH)} for each in predictions)
     return [
@@ -140,7 +153,7 @@ def as_text(value: object) -> str:
     return str(value)
 
 
-def as_csv(predictions: Sequence[Prediction]) -> str:
+def to_csv(predictions: Sequence[Prediction]) -> str:
     """Return the predictions as CSV, every float in full."""
     text = StringIO()
     writer = csv.writer(text, lineterminator="\n")

@@ -1,9 +1,10 @@
-"""`verify-resume`: kill the run of a config again and again, and compare it with one left alone.
+"""`verify-resume`: kill the run of a config several times, and compare it with an undisturbed run.
 
-Each part of the killed run is a process of its own, as it is for a user: what a process remembers
-and a checkpoint does not hold is lost.
+Each part of the killed run is a process of its own, as for a user: state that no checkpoint holds
+is lost with the process.
 """
 
+import json
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ from bptrain.config import to_yaml
 from bptrain.errors import CheckpointError, shorten
 from bptrain.experiment.config import ExperimentConfig
 from bptrain.experiment.plan import plan
+from bptrain.monitor.console import lines_of
 from bptrain.rundir.checkpoint import list_checkpoints
 from bptrain.verify.run_equality import RunPart, compare_runs
 
@@ -24,8 +26,26 @@ PARTS = 8  # of which each ends in a checkpoint
 POLL_S = 0.005
 
 
-def verify_resume(config: ExperimentConfig, steps: int | None, kills: int) -> list[RunPart]:
-    """Return how a run that is killed `kills` times compares with one that is not."""
+def verify_resume(config: ExperimentConfig, steps: int | None, kills: int, as_json: bool) -> None:
+    """Print how a run that is killed `kills` times compares with one that is not.
+
+    Raises CheckpointError if they differ.
+    """
+    compared = compare_with_killed_run(config, steps, kills)
+    if as_json:
+        print(json.dumps([each._asdict() for each in compared]))
+    else:
+        rows = [[each.what, f"{each.compared:,}", each.difference or "same"] for each in compared]
+        print("\n".join(lines_of([["what", "compared", "result"], *rows])))
+    different = [each for each in compared if each.difference]
+    if different:
+        raise CheckpointError(f"resume is not exact: {different[0].what}", different[0].difference)
+
+
+def compare_with_killed_run(
+    config: ExperimentConfig, steps: int | None, kills: int
+) -> list[RunPart]:
+    """Run the config twice, one run killed `kills` times and resumed, and compare the runs."""
     planned = plan(config)
     steps = min(steps or STEPS, planned.total_steps)
     every = max(1, steps // max(PARTS, 2 * kills))
@@ -50,7 +70,7 @@ def verify_resume(config: ExperimentConfig, steps: int | None, kills: int) -> li
 
 
 def kill_after(config: Path, run_dir: Path, step: int) -> None:
-    """Begin the run or go on with it, and kill it once a checkpoint of `step` or later is there."""
+    """Start or resume the run, and kill it once it has a checkpoint of `step` or later."""
     with started(config, run_dir) as process:
         was_killed = False
         while process.poll() is None and last_step(run_dir) < step:
@@ -58,24 +78,24 @@ def kill_after(config: Path, run_dir: Path, step: int) -> None:
         if process.poll() is None:
             process.kill()
             was_killed = True
-        told = process.communicate()[1]
+        stderr = process.communicate()[1]
     if process.returncode != 0 and not was_killed:
-        refuse(told, process.returncode)
+        refuse(stderr, process.returncode)
 
 
 def finish(config: Path, run_dir: Path) -> None:
-    """Begin the run or go on with it, to its end."""
+    """Start or resume the run, and wait for its end."""
     with started(config, run_dir) as process:
-        told = process.communicate()[1]
+        stderr = process.communicate()[1]
     if process.returncode != 0:
-        refuse(told, process.returncode)
+        refuse(stderr, process.returncode)
 
 
 @contextmanager
 def started(config: Path, run_dir: Path) -> Iterator[subprocess.Popen[str]]:
     """Start the run in a process of its own, or resume it if it has a checkpoint.
 
-    No process is left behind the block, whatever ends it.
+    The process is killed when the block ends, however that happens.
     """
     words = [sys.executable, "-m", "bptrain", "fit", str(config), "--run-dir", str(run_dir)]
     words += ["--resume"] if last_step(run_dir) >= 0 else []
@@ -94,6 +114,6 @@ def last_step(run_dir: Path) -> int:
     return int(found[-1].name.removeprefix("step-")) if found else -1
 
 
-def refuse(told: str, exit_code: int) -> None:
+def refuse(stderr: str, exit_code: int) -> None:
     """Raise CheckpointError for a run that failed by itself."""
-    raise CheckpointError(f"the run ended with exit code {exit_code}", shorten(told.strip()))
+    raise CheckpointError(f"the run ended with exit code {exit_code}", shorten(stderr.strip()))

@@ -1,1 +1,1 @@
-"""An experiment: its config, its plan, what is built from it, and its run from start to end."""
+"""An experiment: its config, its plan, its model and data, and its run from start to end."""

@@ -1,4 +1,4 @@
-"""Build what is trained from its plan: data, model, loss, metrics and update on their device."""
+"""Build data, model, loss, metrics and update from a plan, on its device."""
 
 from dataclasses import dataclass
 
@@ -19,7 +19,7 @@ from bptrain.train.update import Update
 
 @dataclass(frozen=True)
 class Experiment:
-    """Everything that `fit` is handed, built from a plan and lying on its device."""
+    """Everything that `fit` needs, on its device."""
 
     config: ExperimentConfig
     device: torch.device
@@ -35,7 +35,7 @@ class Experiment:
 
 
 def build(plan: Plan) -> Experiment:
-    """Build the experiment, or raise before the model is allocated if it cannot fit."""
+    """Build the experiment, or raise UsageError before allocating a model that does not fit."""
     config, device = plan.config, plan.device
     refuse_if_too_large(plan.memory, device)
     dataset = plan.dataset.to(device)
@@ -59,7 +59,7 @@ def build(plan: Plan) -> Experiment:
 
 
 def update_of(plan: Plan, model: nn.Module) -> Update:
-    """Return how the config changes the weights of its model."""
+    """Return the update of the model's weights that the config describes."""
     config, train = plan.config, plan.config.train
     return Update(
         config.optimizer.build(model),

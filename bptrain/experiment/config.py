@@ -84,7 +84,7 @@ class MonitorConfig(StrictConfig):
 
 
 class CheckpointConfig(StrictConfig):
-    """When a checkpoint is written, and how many are kept."""
+    """When checkpoints are written, and how many are retained."""
 
     every_epochs: int = Field(
         default=1, ge=1, le=1_000_000, description="epochs between two checkpoints"
@@ -99,7 +99,7 @@ class CheckpointConfig(StrictConfig):
         ge=2,
         le=1_000_000,
         description="newest checkpoints to keep, at least two in case one is damaged; the best "
-        "one is always kept",
+        "one is never removed",
     )
 
 

@@ -1,4 +1,4 @@
-"""Evaluation of a trained state: loss, metrics, and figures."""
+"""Evaluation of a checkpoint: loss, metrics, tables and pictures."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ CAUSES = "the weights have grown too far or the data holds extreme values"
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A state's loss and metrics by tag, and its figures."""
+    """A checkpoint's loss and metrics by tag, with its tables and pictures (`figures`)."""
 
     checkpoint: str
     split: Literal["test", "val"]
@@ -36,15 +36,15 @@ class Evaluation:
 
     @property
     def summary(self) -> str:
-        """The metrics in a line."""
+        """The metrics on one line."""
         source = f"{self.checkpoint}, {self.samples:,} samples"
         return f"{'test ' * (self.split == 'test')}{format_values(self.values)}  ({source})"
 
 
 def evaluate_state(experiment: Experiment, checkpoint: Path) -> Evaluation | None:
-    """Load a state and evaluate it on the test split, on the validation split if there is none.
+    """Load a checkpoint and evaluate it on the test split, or else on the validation split.
 
-    Returns None where there is neither; the state is loaded all the same.
+    Returns None if there is neither; the checkpoint is loaded even then.
     """
     load_model(experiment.model, checkpoint)
     test, validation = experiment.dataset.test, experiment.dataset.validation
@@ -60,7 +60,7 @@ def evaluate_state(experiment: Experiment, checkpoint: Path) -> Evaluation | Non
 
 
 def save_pictures(run_dir: Path, evaluation: Evaluation) -> list[Path]:
-    """Write the pictures of an evaluated state into the run's folder and return their paths."""
+    """Write the pictures of an evaluation into the run's folder and return their paths."""
     folder = run_dir / PICTURES / evaluation.checkpoint
     pictures = {each.name: each.picture for each in evaluation.figures if each.picture is not None}
     for name, picture in pictures.items():
@@ -81,8 +81,8 @@ def evaluate_split(
 ) -> dict[str, float]:
     """Return the loss and metrics of the "val" or "test" split by tag; {} if it has no samples.
 
-    stop   ends it between two batches, by StopNow, once a signal has come
-    state  what is evaluated, as the NonFiniteError names it if its loss is not finite
+    stop   raises StopNow between two batches once a signal was received
+    state  names the evaluated weights in the NonFiniteError of a loss that is not finite
     """
     dataset, update = experiment.dataset, experiment.update
     split = dataset.validation if prefix == "val" else dataset.test
@@ -105,7 +105,7 @@ def evaluate_split(
 
 
 def refuse_non_finite(what: str, why: str = CAUSES) -> None:
-    """Raise NonFiniteError with what to try."""
+    """Raise NonFiniteError with a hint."""
     raise NonFiniteError(
         what,
         why,

@@ -1,4 +1,4 @@
-"""Which loss an experiment trains: the one of its config, or the task's default."""
+"""The loss that an experiment minimizes: its config's, or the task's default."""
 
 from bptrain.errors import UsageError
 from bptrain.losses import LOSSES, BaseLossConfig
@@ -7,7 +7,7 @@ from bptrain.tasks import task_of
 
 
 def choose_loss(chosen: BaseLossConfig | None, problem: Problem) -> BaseLossConfig:
-    """Return the chosen loss or the default one; raises UsageError for one that does not fit."""
+    """Return the chosen loss or the default one; raises UsageError if it does not fit the task."""
     fitting = task_of(problem).losses
     if chosen is None:
         return LOSSES[fitting[0]]()

@@ -1,10 +1,10 @@
-"""What no run goes on with, and no checkpoint holds: NaN and infinities in a step or a state.
+"""Find NaN and infinities in a training step or a state, and end the run with NonFiniteError.
 
-A step shows them in its loss or in a gradient, and both are recorded for every step. Some stay
-out of sight there: in an optimizer's running means, in the statistics that only evaluation reads,
-in an embedding's row whose token does not come again, in an average of the weights. A run resumed
-from such a state would fail later, or be wrong without failing, as an infinite mean square stops
-a weight for good. So the whole state is looked at before it is saved.
+Most appear in a step's loss or gradients, which are recorded for every step. Others do not: those
+in an optimizer's moments, in running statistics that only evaluation reads, in the embedding of a
+token that does not occur again, in an average of the weights. A run resumed from such a state
+would fail later, or silently train wrong: an infinite second moment stops a weight's updates for
+ever. So the whole state is checked before it is saved.
 """
 
 from collections.abc import Iterator
@@ -20,16 +20,16 @@ from bptrain.train.evaluate import Reading
 from bptrain.train.finite import not_finite
 from bptrain.train.update import Update
 
-AVERAGE = "average/tensors/"  # as `Session.state` lays them down
+AVERAGE = "average/tensors/"  # as in `Session.state`
 OPTIMIZER = "optimizer/"
-WINDOW = "window/"  # what steps showed: in fp16 the norms of a skipped one are no error
+WINDOW = "window/"  # the recorded steps: in fp16 the norms of a skipped step are no error
 
 
 def refuse_steps(update: Update, reading: Reading, last_step: int) -> None:
     """Raise NonFiniteError for the first step whose loss or gradient is not finite.
 
-    A gradient scaler skips a step whose gradients overflow; they are then no error, as long
-    as there is a scale left to try.
+    In fp16 the gradient scaler skips a step whose gradients overflow. That is no error as long as
+    the scale can still be halved.
     """
     causes = CAUSES
     first = last_step - len(reading.losses) + 1
@@ -50,8 +50,8 @@ def refuse_steps(update: Update, reading: Reading, last_step: int) -> None:
 def refuse_weights(experiment: Experiment, step: int) -> None:
     """Raise NonFiniteError if a weight or buffer, or an average of them, is not finite.
 
-    For a look before an evaluation: an infinite running variance makes a loss that is finite and
-    wrong, and a NaN one that does not say where it is from.
+    Call it before an evaluation: an infinite running variance gives a loss that is finite but
+    wrong, and a NaN gives one that does not show where it came from.
     """
     tensors = dict(experiment.model.state_dict())
     if experiment.update.average is not None:
@@ -85,19 +85,19 @@ def _refuse(experiment: Experiment, found: list[str], step: int) -> None:
     if found:
         more = f", nor are {len(found) - 1} others," if found[1:] else ""
         refuse_non_finite(
-            f"{_in_words(experiment, found[0])} is not finite{more} after step {step}"
+            f"{_describe(experiment, found[0])} is not finite{more} after step {step}"
         )
 
 
-def _in_words(experiment: Experiment, path: str) -> str:
-    """Return what a path of a state means to a user."""
+def _describe(experiment: Experiment, path: str) -> str:
+    """Describe a path of a state for an error message."""
     if path.startswith(AVERAGE):
         return f"the average of {path.removeprefix(AVERAGE)}"
     if not path.startswith(OPTIMIZER):
         return path
     number, _, entry = path.removeprefix(OPTIMIZER).partition("/")
     update = experiment.update
-    if update.searches:  # it remembers all parameters as one vector
+    if update.searches:  # its state treats all parameters as one vector
         return f"the optimizer's {entry}"
     parameters = [p for group in update.optimizer.param_groups for p in group["params"]]
     names = {parameter: name for name, parameter in experiment.model.named_parameters()}

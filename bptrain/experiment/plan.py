@@ -1,4 +1,4 @@
-"""Plan a run: what will be trained, known before any of the model is allocated."""
+"""The plan of a run: device, data, layers and memory, known before the model is allocated."""
 
 from dataclasses import dataclass, replace
 
@@ -32,7 +32,7 @@ def resolve_device(name: str) -> torch.device:
 
 @dataclass(frozen=True)
 class Plan:
-    """What will be trained, known before any of the model is allocated.
+    """What will be trained, known before the model is allocated.
 
     config  resolved: it names the loss
     """
@@ -47,7 +47,7 @@ class Plan:
     @property
     def steps_per_epoch(self) -> int:
         """Optimizer steps of an epoch."""
-        # shuffled, as it is trained with: a text that is only read is cut otherwise
+        # shuffled, as in training: a text is cut into other batches for evaluation
         batches = len(serve(self.config, self.dataset.train, self.config.seed))
         return -(-batches // self.config.train.grad_accum_steps)
 
@@ -64,7 +64,7 @@ def plan(config: ExperimentConfig) -> Plan:
     problem = dataset.problem
     loss = choose_loss(config.loss, problem)
     config = config.model_copy(update={"loss": loss})
-    serve(config, dataset.train)  # refuses a train.bptt that this data has no use for
+    serve(config, dataset.train)  # raises an error for train.bptt with data that is not sequential
     refuse_what_cannot_work(config, dataset)
     batch_size = min(config.data.batch_size, len(dataset.train))
     with torch.random.fork_rng(devices=[]):
@@ -72,7 +72,7 @@ def plan(config: ExperimentConfig) -> Plan:
         refuse_lone_sample(config, dataset, model)
         layers = summarize(model, as_served(problem, config.train), batch_size)
     parameters = sum(p.numel() * p.element_size() for p in model.parameters())
-    outputs = batch_size * problem.outputs * 4  # the loss keeps its input
+    outputs = batch_size * problem.outputs * 4  # the loss saves its input
     # the average, and the live weights while it is evaluated in their place
     averaged = 2 * (config.train.ema_decay is not None)
     memory = MemoryEstimate(
@@ -88,8 +88,9 @@ def plan(config: ExperimentConfig) -> Plan:
 def build_to_inspect(config: ExperimentConfig, problem: Problem, batch_size: int) -> nn.Module:
     """Return the model on the meta device, or a small perceptron on the CPU.
 
-    Nothing is allocated on the meta device. But for the shape rules of meta tensors torch imports
-    its compiler, 1.2 s and 100 MB (torch 2.14.1 on two CPU cores): more than a small model's pass.
+    Nothing is allocated on the meta device. But torch imports its compiler for the shape rules of
+    meta tensors, which takes 1.2 s and 100 MB (torch 2.14.1 on two CPU cores): more than a forward
+    pass of a small model.
     """
     model = config.model.build(problem, torch.device("meta"))
     parameters = sum(each.numel() for each in model.parameters())
@@ -116,7 +117,7 @@ def refuse_what_cannot_work(config: ExperimentConfig, dataset: Dataset) -> None:
 
 
 def refuse_what_no_search_can(config: ExperimentConfig, problem: Problem) -> None:
-    """Raise ConfigKeyError for what an optimizer that searches along its loss cannot be beside."""
+    """Raise ConfigKeyError for settings that an optimizer with a line search does not support."""
     refused = {
         "in fp16": (
             config.precision == "fp16",
@@ -125,18 +126,18 @@ def refuse_what_no_search_can(config: ExperimentConfig, problem: Problem) -> Non
         ),
         "with clipping": (
             config.train.clipping is not None,
-            "it searches along the loss's own gradients, and clipped ones are no longer its slope",
+            "its line search needs the gradient of the loss, and a clipped one is not that",
             "leave train.clip_grad_norm and its like out",
         ),
         "with train.l1": (
             config.train.l1 > 0,
-            "the penalty is no part of the loss that it searches along, and has a kink at 0",
+            "the penalty is not part of the loss of its line search, and not differentiable at 0",
             "another optimizer, or leave train.l1 out",
         ),
         "with a language model": (
             problem.output_kind.per == "carried step",
-            "it asks for the loss of a window several times, and the state that the model carries "
-            "would go on each time",
+            "it evaluates the loss of a window several times, and each time would advance the "
+            "state that the model carries",
             "optimizer.kind=adamw",
         ),
     }
@@ -146,7 +147,7 @@ def refuse_what_no_search_can(config: ExperimentConfig, problem: Problem) -> Non
 
 
 def refuse_lone_sample(config: ExperimentConfig, dataset: Dataset, model: nn.Module) -> None:
-    """Raise ConfigKeyError if a batch is a single sample, and the model cannot train on one."""
+    """Raise ConfigKeyError if a batch has a single sample, and the model cannot train on one."""
     samples, batch_size = len(dataset.train), config.data.batch_size
     last = samples % batch_size or min(samples, batch_size)
     if last != 1 or config.train.bptt is not None:
@@ -156,19 +157,19 @@ def refuse_lone_sample(config: ExperimentConfig, dataset: Dataset, model: nn.Mod
     except ValueError as error:
         raise ConfigKeyError(
             ("data", "batch_size"),
-            f"of {samples:,} samples in batches of {batch_size:,} the last is alone",
-            f"batch normalization measures a spread, and one sample has none: {error}",
-            "another batch_size, or a normalization of each sample by itself",
+            f"of {samples:,} samples in batches of {batch_size:,}, the last batch has one sample",
+            f"batch normalization needs the variance over a batch: {error}",
+            "another batch_size, or layer normalization",
         ) from error
 
 
 def as_served(problem: Problem, train: TrainConfig) -> Problem:
-    """Return the problem with the time steps that a batch has where train.bptt cuts sequences."""
+    """Return the problem with the time steps of a batch, which train.bptt may shorten."""
     if train.bptt is None or not problem.is_sequence:
         return problem
     return replace(problem, input_shape=(train.bptt, *problem.input_shape[1:]))
 
 
 def serve(config: ExperimentConfig, split: Split, seed: int | None = None) -> BatchSource:
-    """Return the batches of a split as the config cuts them, shuffled if a seed is given."""
+    """Return the batches of a split as the config describes them, shuffled if a seed is given."""
     return split.serve(config.data.batch_size, seed, config.train.bptt)

@@ -1,4 +1,4 @@
-"""Where a run stands, as a state of its own."""
+"""A run's progress, as a state that checkpoints save."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +11,7 @@ from bptrain.train.loop import BEGINNING, Position
 
 
 class SavedProgress(PlainState):
-    """What a checkpoint holds of it."""
+    """The progress in a checkpoint."""
 
     step: int = Field(ge=0)
     epoch: int = Field(ge=0)
@@ -22,13 +22,13 @@ class SavedProgress(PlainState):
 
 @dataclass
 class Progress:
-    """Where a run stands.
+    """How far a run has come.
 
-    samples     of the training split
-    batches     of an epoch
-    group       batches that make a step
+    samples     number of training samples
+    batches     number of batches in an epoch
+    group       number of batches in a step
     position    after the last step
-    is_settled  whether what was due after it is done: its log line, evaluation, checkpoint
+    is_settled  whether the log line, evaluation and checkpoint due after that step are done
     """
 
     samples: int
@@ -46,7 +46,7 @@ class Progress:
         }
 
     def restore(self, state: Tree) -> None:
-        """Continue from a `state`; raises DataError for one of other data, ValueError for none."""
+        """Continue from a `state`; raises DataError for other data, ValueError if it is invalid."""
         saved = SavedProgress.read(state)
         if saved.samples != self.samples:
             raise DataError(
@@ -55,7 +55,7 @@ class Progress:
                 "a run cannot be resumed with other data",
             )
         position = Position(saved.step, saved.epoch, saved.batch)
-        # of the batches that are trained with: a text that is only read is cut otherwise
+        # of training batches: a text is cut into other batches for evaluation
         steps = saved.epoch * -(-self.batches // self.group) + -(-saved.batch // self.group)
         if saved.batch > self.batches or saved.step != steps:
             raise ValueError(f"there is no step {saved.step} at batch {saved.batch} of its epoch")

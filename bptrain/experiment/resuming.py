@@ -1,4 +1,4 @@
-"""Going on with a run: which one, from which state, and what will not be exactly as it was."""
+"""Resume a run: find it and its newest valid checkpoint, and report what may differ."""
 
 import json
 import re
@@ -12,7 +12,7 @@ from bptrain.errors import CheckpointError, UsageError, shorten
 from bptrain.experiment.config import ExperimentConfig
 from bptrain.experiment.plan import Plan
 from bptrain.experiment.saved_run import CHECKPOINTS, read_config
-from bptrain.experiment.training import go_on
+from bptrain.experiment.training import resume_training
 from bptrain.rundir.checkpoint import newest_valid
 from bptrain.rundir.manifest import read_regular
 from bptrain.rundir.prepared import refuse_other_data
@@ -20,20 +20,20 @@ from bptrain.rundir.run_directory import environment
 from bptrain.rundir.run_lock import locked
 from bptrain.train.signals import StopRequest
 
-MAY_CHANGE = re.compile(  # without another meaning of what was saved
+MAY_CHANGE = re.compile(  # without making the saved state invalid
     r"name|device|monitor\..*|checkpoint\..*|schedule\..*|optimizer\.(lr|adamw_lr|weight_decay)"
     r"|train\.(epochs|steps|early_stopping|l1|clip_.*)(\..*)?"
     r"|data\.(root|path|workers|worker_timeout_s|memory_bytes)"
 )
 LARGEST_ENVIRONMENT = 2**20  # bytes
-SAME_NUMBERS = re.compile(r"name|checkpoint\..*|data\..*")  # of those that may
+SAME_NUMBERS = re.compile(r"name|checkpoint\..*|data\..*")  # of those: the results stay the same
 
 
 def resume(plan: Plan, chosen: Path | None, console: Console, stop: StopRequest) -> Path:
-    """Go on with the newest sound checkpoint of a run to its end, and return the run's folder.
+    """Resume a run from its newest valid checkpoint, and return the run's folder.
 
     Raises UsageError if the config is another experiment's, CheckpointError if no checkpoint
-    verifies, RunInUseError if the run is going on elsewhere.
+    is valid, RunInUseError if another process is training it.
     """
     run_dir = chosen or newest_run(plan.config.name)
     if not (run_dir / "config.yaml").is_file():
@@ -46,12 +46,12 @@ def resume(plan: Plan, chosen: Path | None, console: Console, stop: StopRequest)
         path, state, damaged = newest_valid(run_dir / CHECKPOINTS)
         refuse_other_data(run_dir, plan.dataset.problem, plan.dataset.prepared)
         step = state.step
-        notes = [f"passed over: {shorten(error.what)}" for error in damaged]
+        notes = [f"skipped: {shorten(error.what)}" for error in damaged]
         notes.append(f"resuming {run_dir} from {path.name}: step {step} of {plan.total_steps}")
-        notes += [f"not bit for bit: {each}" for each in inexact(before, plan, run_dir)]
+        notes += [f"results may differ: {each}" for each in inexact(before, plan, run_dir)]
         for note in notes:
             console.print(note, highlight=False, markup=False, soft_wrap=True)
-        go_on(plan, state, run_dir, console, stop)
+        resume_training(plan, state, run_dir, console, stop)
     return run_dir
 
 
@@ -67,18 +67,18 @@ def newest_run(name: str, root: Path = Path("runs")) -> Path:
 
 
 def refuse_other_experiment(before: ExperimentConfig, now: ExperimentConfig, run_dir: Path) -> None:
-    """Raise UsageError if the configs differ in what a saved state stands on."""
+    """Raise UsageError if the configs differ in keys that the saved state depends on."""
     keys = [key for key, _, _ in differences(before, now) if not MAY_CHANGE.fullmatch(key)]
     if keys:
         raise UsageError(
             f"{run_dir}: the run has another {', '.join(keys)}",
-            "its saved state stands on it",
+            "the saved state depends on it",
             f"bptrain fit {run_dir / 'config.yaml'} --resume --run-dir {run_dir}",
         )
 
 
 def inexact(before: ExperimentConfig, plan: Plan, run_dir: Path) -> Iterator[str]:
-    """Yield what keeps the run from ending as it would have without a stop."""
+    """Yield the reasons why the results may differ from those of an uninterrupted run."""
     for key, old, new in differences(before, plan.config):
         if not SAME_NUMBERS.fullmatch(key):
             yield f"{key} was {old}, is {new}"
@@ -92,7 +92,7 @@ def inexact(before: ExperimentConfig, plan: Plan, run_dir: Path) -> Iterator[str
         if was != now[what]:
             yield f"{what.replace('_', ' ')} was {was}, is {now[what]}"
     if plan.device.type == "cuda":
-        yield "some of a GPU's sums are taken in an order that is not fixed"
+        yield "the order of some sums on a GPU is not fixed"
 
 
 def differences(before: ExperimentConfig, now: ExperimentConfig) -> Iterator[tuple[str, Any, Any]]:

@@ -1,4 +1,4 @@
-"""A run read back from its folder: its config, and the state that was chosen."""
+"""Read a run from its folder: its config, and a checkpoint's weights."""
 
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -18,17 +18,16 @@ Choice: TypeAlias = Literal["best", "last"]
 
 
 def read_config(run_dir: Path) -> ExperimentConfig:
-    """Return the resolved config of a run, or raise UsageError if the folder is none."""
+    """Return the resolved config of a run, or raise UsageError if the folder holds no run."""
     if not (run_dir / "config.yaml").is_file():
         raise UsageError(f"{run_dir}: not a run directory", "it has no config.yaml")
     return load_config(ExperimentConfig, run_dir / "config.yaml", [])
 
 
 def choose_checkpoint(run_dir: Path, which: Choice) -> Path:
-    """Return the folder of a run's best or last state.
+    """Return the folder of a run's best or last checkpoint.
 
-    Raises CheckpointError if one of the states that it is chosen from is damaged: nobody should be
-    shown another in its place unsaid.
+    Raises CheckpointError if one of the candidates is damaged, instead of silently using another.
     """
     if which == "last":
         return last_first(run_dir / CHECKPOINTS)[0]
@@ -41,7 +40,7 @@ def choose_checkpoint(run_dir: Path, which: Choice) -> Path:
 def load_model(model: nn.Module, checkpoint: Path) -> None:
     """Load a checkpoint's weights, the averaged ones of a run that averages them.
 
-    Raises CheckpointError if they are another model's.
+    Raises CheckpointError if they do not fit the model.
     """
     state = read_checkpoint(checkpoint)
     try:

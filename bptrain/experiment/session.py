@@ -29,20 +29,20 @@ from bptrain.train.states import (
     OptimizerState,
 )
 
-MAY_BEGIN_NOW = ("schedule", "early_stopping")  # states that a resumed run may be the first to have
+MAY_BEGIN_NOW = ("schedule", "early_stopping")  # states that may be missing in the checkpoint
 
 
 @runtime_checkable
 class ObservesLoss(Protocol):
-    """What decides by the validation loss: a plateau schedule, early stopping."""
+    """Something that depends on the validation loss: a plateau schedule, early stopping."""
 
     def observe(self, loss: float) -> object:
-        """Take note of the loss of an evaluation."""
+        """Record the loss of an evaluation."""
         ...
 
 
 class Session:
-    """A run that is going on: its experiment, where it stands, and all its states by name."""
+    """A run in progress: its experiment, its position, and all its states by name."""
 
     def __init__(
         self, experiment: Experiment, checkpoints: Path, log: RunLog, stop: StopRequest
@@ -74,35 +74,35 @@ class Session:
             "carried": carried,
             "window": self.window,
             "generators": Generators(device),
-            "log": self.log,  # last: it removes what was logged after the checkpoint
+            "log": self.log,  # last: it removes log lines from after the checkpoint
         }
         return {name: part for name, part in parts.items() if isinstance(part, Stateful)}
 
     @property
     def position(self) -> Position:
-        """Where the run stands, after its last step."""
+        """The position after the last step."""
         return self.progress.position
 
     @property
     def is_finished(self) -> bool:
-        """Whether no step is left to take."""
+        """Whether no steps remain."""
         return self.stopped_early or self.position.step >= self.experiment.total_steps
 
     @property
     def stopped_early(self) -> bool:
-        """Whether the validation loss has ended the run."""
+        """Whether early stopping has ended the run."""
         return self.early_stopping is not None and self.early_stopping.is_over
 
     def run(self) -> None:
-        """Take the steps that are left, and settle after each what is due.
+        """Take the remaining steps; after each, do what is due (see `settle`).
 
-        What the session begins with is saved already, or restored from what is.
+        The state that the session begins with is saved already.
         """
         if self.stop.signal_number is not None:
             self.leave(self.stop.signal_number, is_saved=True)
         if not self.progress.is_settled:
             self.settle()
-        elif self.is_finished:  # no save comes that would end the pruning of a killed run
+        elif self.is_finished:  # no later save would finish the pruning of a killed run
             prune(self.checkpoints, self.experiment.config.checkpoint.keep_last)
         for report in self._steps():
             self.window.add(report)
@@ -126,10 +126,10 @@ class Session:
         )
 
     def settle(self) -> None:
-        """Do what is due after a step; leave if a signal asked for it.
+        """Log, evaluate and save if they are due after a step; stop if a signal was received.
 
-        A signal that came before is obeyed first: the step is saved as it is, and what is due
-        after it is done by the run that goes on from there.
+        If a signal came during the step, the step is saved at once, and the resumed run does
+        what is due after it.
         """
         config, (step, epoch, batch) = self.experiment.config, self.position
         if self.stop.signal_number is not None:
@@ -153,9 +153,9 @@ class Session:
             self.leave(self.stop.signal_number, is_saved=due or self.is_finished)
 
     def evaluate(self) -> dict[str, float]:
-        """Return what the validation split says, and tell it to those who decide by it.
+        """Return the validation metrics, and pass the loss to the schedule and early stopping.
 
-        A run that averages its weights is judged by the average, as it is tested later.
+        If the weights are averaged, the average is evaluated, as in the final test.
         """
         experiment, step = self.experiment, self.position.step
         average = experiment.update.average
@@ -183,7 +183,7 @@ class Session:
             norms[tags.GRAD_TOTAL_CLIPPED] = reading.clipped
         step = self.position.step
         values = {
-            **reading.figures,
+            **reading.means,
             tags.LEARNING_RATE: update.base_lrs[0] * update.schedule(step - 1),
             tags.EPOCH: step / self.experiment.steps_per_epoch,
             **{tag: norm for tag, norm in norms.items() if isfinite(norm)},
@@ -192,7 +192,7 @@ class Session:
         return values | self.read_scale()
 
     def read_scale(self) -> dict[str, float]:
-        """Return the scale of fp16's gradients by tag, or raise NonFiniteError if it is lost."""
+        """Return fp16's gradient scale by tag, or raise NonFiniteError if it is too small."""
         scale = self.experiment.update.precision.scale
         if scale is None:
             return {}
@@ -200,10 +200,10 @@ class Session:
         return {tags.LOSS_SCALE: float(scale)}
 
     def save(self, values: dict[str, float]) -> None:
-        """Write a checkpoint, and let go of the oldest; time that this takes is not training."""
+        """Write a checkpoint and remove old ones; this time does not count as training time."""
         if self.window.losses:
             refuse_steps(self.experiment.update, self.window.read(), self.position.step)
-        self.read_scale()  # a run that went on from a lost one would fail again, whatever it meets
+        self.read_scale()  # a run resumed from a scale that is too small would fail again
         state = self.state(values)
         refuse_state(self.experiment, state)
         written = write_checkpoint(self.checkpoints, state)
@@ -211,24 +211,24 @@ class Session:
         self.window.resume_clock()
 
     def leave(self, signal_number: int, is_saved: bool = False) -> NoReturn:
-        """Save if that is not done, and raise InterruptedRun."""
+        """Save unless that is done already, and raise InterruptedRun."""
         if not is_saved:
             self.save({})
         raise InterruptedRun(
             signal_number,
             f"stopped at step {self.position.step}",
-            f"go on with --resume: the state is in {self.checkpoints}",
+            f"continue with --resume: the state is in {self.checkpoints}",
         )
 
     def state(self, values: dict[str, float]) -> TrainingState:
-        """Return what a checkpoint holds: all that decides what the next steps will be."""
+        """Return the content of a checkpoint: all that the next steps depend on."""
         states = {name: each.state() for name, each in self.states.items()}
-        # JSON has no word for a metric that overflowed; it is no reason to lose the run
+        # JSON has no infinity, and a metric that overflowed must not end the run
         metrics = {tag: value for tag, value in values.items() if isfinite(value)}
         return TrainingState(self.position.step, states, metrics)
 
     def begin(self) -> None:
-        """Open the log of a new run and save its first state: a run killed at once has one."""
+        """Open the log of a new run and save its initial state, to resume it from the start."""
         self.log.begin()
         self.save({})
 
@@ -248,8 +248,8 @@ class Session:
             ) from error
 
     def _refuse_other_window(self) -> None:
-        """Raise ValueError for a log line that is begun and could not be read when it is due."""
+        """Raise ValueError if the saved window of steps has other layers than the model."""
         is_begun = self.window.losses or not self.progress.is_settled
         tags = self.experiment.update.gradients.tags
         if is_begun and len(self.window.read().norms[0]) != len(tags):
-            raise ValueError("the log line that is begun is of other layers")
+            raise ValueError("the unlogged steps are of other layers")

@@ -1,4 +1,4 @@
-"""A run from its folder to its verdict: begin or go on, train, and judge the best state."""
+"""Train an experiment, from a new run or a checkpoint, and evaluate its best state."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,7 +37,7 @@ def run(plan: Plan, chosen_dir: Path | None, console: Console, stop: StopRequest
     """Train the plan's experiment, test its best state, and return the run's folder."""
     with allocating():
         experiment = build(plan)
-        with stop.noted():  # or a folder might be left that no checkpoint lies in
+        with stop.noted():  # otherwise a folder without a checkpoint might be left
             run_dir = create_run_directory(plan.config.name, chosen_dir)
             with locked(run_dir):
                 refuse_if_begun(run_dir)
@@ -48,7 +48,7 @@ def run(plan: Plan, chosen_dir: Path | None, console: Console, stop: StopRequest
     return run_dir
 
 
-def go_on(
+def resume_training(
     plan: Plan, saved: TrainingState, run_dir: Path, console: Console, stop: StopRequest
 ) -> None:
     """Train a run's experiment from a saved state to its end, and test its best state."""
@@ -66,7 +66,7 @@ def train(
     stop: StopRequest,
     saved: TrainingState | None = None,
 ) -> None:
-    """Run the loop from its start or from a saved state, and judge the best state at the end."""
+    """Train from the start or from a saved state, and evaluate the best state at the end."""
     with log_of(experiment, run_dir, console) as log:
         session = Session(experiment, run_dir / CHECKPOINTS, log, stop)
         with stop.noted():
@@ -75,7 +75,7 @@ def train(
             else:
                 session.restore(saved)
             if session.is_finished and session.progress.is_settled:
-                log.console.print_line("the run is finished: no step is left to take")
+                log.console.print_line("the run is finished: no steps remain")
             session.run()
         if session.early_stopping is not None and session.early_stopping.is_over:
             log.console.print_line(f"stopped early: {session.early_stopping.reason}")
@@ -84,7 +84,7 @@ def train(
 
 
 def conclude(session: Session, run_dir: Path) -> None:
-    """Evaluate the best state of a run that has ended, and show the results."""
+    """Evaluate the best state of a finished run, and show the results."""
     experiment, log, (step, epoch, _) = session.experiment, session.log, session.position
     evaluation = evaluate_state(experiment, best_checkpoint(run_dir / CHECKPOINTS))
     if evaluation is not None:
@@ -103,7 +103,7 @@ def conclude(session: Session, run_dir: Path) -> None:
 
 
 def log_of(experiment: Experiment, run_dir: Path, console: Console) -> RunLog:
-    """Return the log of a run, not opened yet."""
+    """Return the log of a run; it is opened later."""
     return RunLog(
         run_dir,
         to_yaml(experiment.config),
@@ -115,7 +115,7 @@ def log_of(experiment: Experiment, run_dir: Path, console: Console) -> RunLog:
 
 @contextmanager
 def leaving_an_error_log(run_dir: Path) -> Iterator[None]:
-    """Put the traceback of what fails inside the block into the run's folder."""
+    """Write the traceback of an error inside the block into the run's folder."""
     try:
         yield
     except (InterruptedRun, KeyboardInterrupt):

@@ -1,4 +1,4 @@
-"""Loss and metrics, of whole splits and of the training steps between two log lines."""
+"""Loss and metrics of whole splits, and of the training steps between two log lines."""
 
 import time
 from collections.abc import Iterable, Sequence
@@ -18,15 +18,15 @@ CPU = torch.device("cpu")
 
 
 class Metric(Protocol):
-    """Measures of a task besides the loss, gathered batch by batch without leaving the device."""
+    """A task's metrics besides the loss, accumulated batch by batch on the device."""
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Name of each measure."""
+        """Name of each metric."""
         ...
 
     def sums(self, outputs: Tensor, targets: tuple[Tensor, ...]) -> Tensor:
-        """Return what adds up over batches [m], in float64."""
+        """Return a batch's sums [m] in float64, to be added up over batches."""
         ...
 
     def values(self, sums: list[float]) -> dict[str, float]:
@@ -35,10 +35,10 @@ class Metric(Protocol):
 
 
 class Watcher(Protocol):
-    """Whoever looks at every answer of an evaluation, to show some of them later."""
+    """Receives every prediction of an evaluation, for example to plot some of them."""
 
     def add(self, inputs: tuple[Any, ...], outputs: Tensor, targets: tuple[Tensor, ...]) -> None:
-        """Take in a batch, without waiting for the device."""
+        """Record a batch, without waiting for the device."""
         ...
 
 
@@ -51,7 +51,7 @@ def evaluate(
     precision: Precision,
     watchers: Sequence[Watcher] = (),
 ) -> dict[str, float]:
-    """Return the mean loss and the metrics over the batches; the model's mode is left as found."""
+    """Return the mean loss and the metrics over the batches; the model's mode is restored."""
     was_training = model.training
     model.eval()
     weight = 0
@@ -69,24 +69,25 @@ def evaluate(
                 watcher.add(batch.inputs, outputs, batch.targets)
     finally:
         model.train(was_training)
-    assert isinstance(totals, Tensor)  # a split holds a sample at least
+    assert isinstance(totals, Tensor)  # a split has at least one sample
     loss_sum, *rest = totals.tolist()  # the one host copy of an evaluation
     return {"loss": loss_sum / weight, **metric.values(rest)}
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What happened in a window of steps, on the host.
+    """The values of a window of steps, on the host.
 
-    losses, norms  of each step; norms are the total's and each layer's, before clipping
-    clipped        total norm of the last step's gradients after clipping
-    figures        means of the window by tag
+    losses   of each step
+    norms    of each step's gradients before clipping: the total, then each layer's
+    clipped  total norm of the last step's gradients after clipping
+    means    over the window, by tag
     """
 
     losses: list[float]
     norms: list[list[float]]
     clipped: float
-    figures: dict[str, float]
+    means: dict[str, float]
 
 
 @dataclass
@@ -108,7 +109,7 @@ class StepWindow:
     started_s: float = field(default_factory=time.perf_counter)
 
     def add(self, report: StepReport) -> None:
-        """Take in a step, without waiting for the device."""
+        """Record a step, without waiting for the device."""
         self.losses.append(report.loss)
         self.norms.append(report.change.norms)
         self.clipped = [report.change.clipped]
@@ -118,9 +119,9 @@ class StepWindow:
         self.timed_steps += 1
 
     def read(self) -> Reading:
-        """Return what happened since the last restart.
+        """Return the values since the last restart.
 
-        This is the one host copy, and on CUDA the one wait, of a log line.
+        This is the only host copy, and on CUDA the only wait, for a log line.
         """
         steps, layers = len(self.losses), len(self.norms[0])
         sums = torch.stack(self.sums).sum(0)
@@ -131,14 +132,14 @@ class StepWindow:
         norms = [rest[layers * step : layers * (step + 1)] for step in range(steps)]
         clipped, *sums_of_metric = rest[layers * steps :]
         metrics = self.metric.values(sums_of_metric)
-        figures = {
+        means = {
             tags.TRAIN_LOSS: sum(losses) / steps,
             **tags.of_split("train", metrics),
         }
         if self.timed_steps:  # none right after a resume
-            figures[tags.SAMPLES_PER_S] = self.timed_samples / elapsed_s
-            figures[tags.STEP_MS] = 1e3 * elapsed_s / self.timed_steps
-        return Reading(losses, norms, clipped, figures)
+            means[tags.SAMPLES_PER_S] = self.timed_samples / elapsed_s
+            means[tags.STEP_MS] = 1e3 * elapsed_s / self.timed_steps
+        return Reading(losses, norms, clipped, means)
 
     def restart(self) -> None:
         """Begin the next window now."""
@@ -146,28 +147,30 @@ class StepWindow:
         self.resume_clock()
 
     def resume_clock(self) -> None:
-        """Let time and samples count from now on, in the same window."""
+        """Restart the timing, but keep the recorded steps."""
         self.timed_steps, self.timed_samples = 0, 0
         self.started_s = time.perf_counter()
 
     def state(self) -> dict[str, Tensor]:
-        """Return the steps taken in so far, for a checkpoint between two log lines."""
+        """Return the recorded steps, for a checkpoint between two log lines."""
         return {name: torch.stack(steps) for name, steps in self._held().items() if steps}
 
     def restore(self, state: Tree) -> None:
-        """Continue with the steps of a checkpoint; raises ValueError for what are none."""
+        """Continue with the steps of a checkpoint; raises ValueError for invalid ones."""
         self.restart()
         saved = {name: tensor(each).to(self.device) for name, each in mapping(state).items()}
         for name, steps in self._held().items():
             steps.extend(saved[name].unbind() if name in saved else ())
             axes = 1 if name in ("norms", "sums") else 0  # of each step
             if any(each.dim() != axes or not each.is_floating_point() for each in steps):
-                raise ValueError(f"the {name} of a log line that is begun are {saved[name].shape}")
+                raise ValueError(
+                    f"the unlogged steps' {name} have the shape {tuple(saved[name].shape)}"
+                )
         counts = {name: len(steps) for name, steps in self._held().items()}
         taken = counts["losses"]
         expected = {"norms": taken, "clipped": min(taken, 1), "sums": counts["sums"]}
         if counts != {"losses": taken, **expected} or bool(taken) != bool(counts["sums"]):
-            raise ValueError(f"a log line is begun with {counts}")
+            raise ValueError(f"the unlogged steps do not fit together: {counts}")
 
     def _held(self) -> dict[str, list[Tensor]]:
         held = {"losses": self.losses, "norms": self.norms}

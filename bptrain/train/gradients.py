@@ -1,7 +1,7 @@
-"""The gradients of a model, grouped by layer: what is logged, clipped and diagnosed at every step.
+"""The gradients of a model, grouped by layer for logging, clipping and the search for NaN.
 
 A layer is a module with parameters of its own, its W and b together. A weight that two layers
-share goes by the first, and counts once in the total.
+share belongs to the first, and counts once in the total.
 """
 
 from collections.abc import Sequence

@@ -65,7 +65,7 @@ def numeric_slope(
             if error <= TOLERANCE * scale:
                 return Slope(slope)
             if error <= TOLERANCE * scale + rounding:
-                return Slope(ours)  # nothing can be told apart from the rounding of the loss
+                return Slope(ours)  # no difference is larger than the rounding of the loss
             if rounding > RESOLUTION * scale:
                 break
         h = STEP * SHRINKING[1] * max(1.0, abs(x))

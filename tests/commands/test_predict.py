@@ -19,7 +19,7 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 from bptrain.cli import app
-from bptrain.commands.predict import as_csv, as_rows, predictions
+from bptrain.commands.predict import predictions, to_csv, to_rows
 from bptrain.data.batches import Batch
 from bptrain.data.images.digits import DigitsConfig
 from bptrain.data.splits import Samples
@@ -193,14 +193,14 @@ def test_a_regression_predicts_a_value_for_each_column() -> None:
     found = predictions_for(problem, torch.tensor([[1.5, -2.0], [0.25, 4.0]]))
     assert found == [{"price": 1.5, "age": -2.0}, {"price": 0.25, "age": 4.0}]
     named = [{"input": "a.csv", **each} for each in found]
-    assert as_rows(named)[1:] == [["a.csv", "1.5", "-2"], ["a.csv", "0.25", "4"]]
-    assert as_csv(found) == "price,age\n1.5,-2.0\n0.25,4.0\n"
+    assert to_rows(named)[1:] == [["a.csv", "1.5", "-2"], ["a.csv", "0.25", "4"]]
+    assert to_csv(found) == "price,age\n1.5,-2.0\n0.25,4.0\n"
 
 
 def test_a_long_input_is_shortened_only_in_the_table() -> None:
     found = [{"input": "word\n" * 100, "class": "1"}]
-    assert len(as_rows(found)[1][0]) <= 60
-    assert as_csv(found).count("word") == 100
+    assert len(to_rows(found)[1][0]) <= 60
+    assert to_csv(found).count("word") == 100
 
 
 ONE_HOT = torch.eye(3)
@@ -214,7 +214,7 @@ def test_sequences_are_predicted_up_to_their_own_length() -> None:
         {"classes": ["A", "B", "C"]},
         {"classes": ["C", "B"]},
     ]
-    assert as_csv(predictions_for(tags, outputs, lengths)) == "classes\nA B C\nC B\n"
+    assert to_csv(predictions_for(tags, outputs, lengths)) == "classes\nA B C\nC B\n"
 
     speech = Problem("transcription", (4, 1), 3, varies=True, names=("", "a", "b"))
     assert predictions_for(speech, outputs, lengths) == [{"text": "ab"}, {"text": "ba"}]

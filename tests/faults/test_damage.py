@@ -139,7 +139,7 @@ def problem_with_fallback(victims: Victims, run: Run, reference: Path) -> str:
     stdout = (run.folder / "stdout.txt").read_text()
     if code:
         return f"resume: exit {code}: {stderr}"
-    if f"passed over: run/checkpoints/{newest}" not in stdout:
+    if f"skipped: run/checkpoints/{newest}" not in stdout:
         return f"it does not say what it skips: {stdout}"
     if unusual := victims.unusual(run, "resume", did):
         return f"resume: it did {unusual}"

@@ -104,9 +104,9 @@ def test_a_window_gives_each_loss_and_the_means() -> None:
     assert read.losses == losses
     assert read.norms == [pytest.approx([norm, norm]) for norm in norms]  # the total, the layer's
     assert read.clipped == read.norms[-1][0]
-    assert read.figures["train/loss"] == pytest.approx(sum(losses) / 4)
-    assert read.figures["train/accuracy"] == 1.0  # one output: its argmax is class 0
-    assert read.figures["perf/samples_per_s"] > 0
+    assert read.means["train/loss"] == pytest.approx(sum(losses) / 4)
+    assert read.means["train/accuracy"] == 1.0  # one output: its argmax is class 0
+    assert read.means["perf/samples_per_s"] > 0
     window.restart()
     assert window.state() == {}
 
@@ -122,7 +122,7 @@ def test_a_window_that_was_saved_and_restored_reads_the_same() -> None:
     assert second.read().losses == whole.read().losses
     assert second.read().norms == whole.read().norms
     tags = ("train/loss", "train/accuracy")
-    assert [second.read().figures[t] for t in tags] == [whole.read().figures[t] for t in tags]
+    assert [second.read().means[t] for t in tags] == [whole.read().means[t] for t in tags]
 
 
 def test_a_run_resumes_from_the_middle_of_an_epoch_and_from_its_end() -> None:
