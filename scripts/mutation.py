@@ -16,13 +16,14 @@ import argparse
 import ast
 import gc
 import json
+import re
 import sys
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from types import CodeType, FunctionType
 
@@ -36,6 +37,7 @@ from bptrain.verify.named_tensors import Tensors
 from bptrain.verify.parity import NOISE, outcomes, parity, same
 
 OPS = Path(ops.__file__).parent
+FILES = sorted(set(OPS.glob("*.py")) - {OPS / "operation.py"})  # which holds no formula
 EQUIVALENT = Path(__file__).parent / "equivalent_mutants.json"
 GOAL = 0.99
 KERNELS: tuple[Kernels, ...] = ("formula", "fused")
@@ -107,16 +109,27 @@ def plain_values(tree: ast.Module, function: ast.FunctionDef) -> Iterator[int]:
 
 
 def plain_fields(tree: ast.Module) -> set[str]:
-    """Return the fields of the module's NamedTuples that never hold a tensor."""
-    fields = [
-        each
-        for node in tree.body
-        if isinstance(node, ast.ClassDef)
-        for each in node.body
-        if isinstance(each, ast.AnnAssign)
-    ]
-    tensors = {ast.unparse(f.target) for f in fields if "Tensor" in ast.unparse(f.annotation)}
-    return {ast.unparse(field.target) for field in fields} - tensors
+    """Return the fields of NamedTuples that never hold a tensor: the module's, then the others'."""
+    own = dict(fields(tree))
+    return {name for name, is_tensor in {**every_field(), **own}.items() if not is_tensor}
+
+
+@cache
+def every_field() -> dict[str, bool]:
+    """Return the fields of all classes of `ops/`, and whether any of that name holds a tensor."""
+    found: dict[str, bool] = {}
+    for path in FILES:
+        for name, is_tensor in fields(ast.parse(path.read_text())):
+            found[name] = is_tensor or found.get(name, False)
+    return found
+
+
+def fields(tree: ast.Module) -> Iterator[tuple[str, bool]]:
+    """Yield the fields of the module's classes, and whether they may hold a tensor."""
+    for node in tree.body:
+        for each in node.body if isinstance(node, ast.ClassDef) else ():
+            if isinstance(each, ast.AnnAssign):
+                yield ast.unparse(each.target), "Tensor" in ast.unparse(each.annotation)
 
 
 def functions(tree: ast.AST, prefix: str = "") -> Iterator[tuple[str, ast.FunctionDef]]:
@@ -202,7 +215,7 @@ def zeros_for_arguments(node: ast.FunctionDef, plain: set[str]) -> Iterator[tupl
     names = [
         each.arg
         for each in node.args.args
-        if each.annotation and "Tensor" in ast.unparse(each.annotation)
+        if each.annotation and re.search("(?<!Callable\\[\\[)Tensor", ast.unparse(each.annotation))
     ]
     start = 1 if ast.get_docstring(node) else 0
     for name in names:
@@ -212,10 +225,11 @@ def zeros_for_arguments(node: ast.FunctionDef, plain: set[str]) -> Iterator[tupl
     for number, statement in enumerate(node.body):
         if not (isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Tuple)):
             continue
-        if ast.unparse(statement.value) not in ("saved", "kept", "ctx.saved_tensors"):
+        if ast.unparse(statement.value) != "saved":
             continue
         for element in statement.targets[0].elts:
-            if ast.unparse(element) in plain:
+            # a nested tuple holds options, and `_` is not read
+            if not isinstance(element, ast.Name) or element.id in {"_", *plain}:
                 continue
             changed = deepcopy(node)
             changed.body.insert(number + 1, zeros_statement(ast.unparse(element)))
@@ -319,7 +333,7 @@ def main() -> int:
     """Run the mutants and print a line per file, then the survivors."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("files", type=Path, nargs="*", help="files of bptrain/ops (default: all)")
-    files = [each.resolve() for each in parser.parse_args().files] or sorted(OPS.glob("*.py"))
+    files = [each.resolve() for each in parser.parse_args().files] or FILES
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     references: dict[str, Tensors] = {}

@@ -46,7 +46,7 @@ def step(a_x: Tensor, a_h: Tensor, before: State) -> tuple[State, Tensor]:
 
 
 def step_backward(
-    grads: State, gates: Tensor | None, h: Tensor, h_t: Tensor
+    grads: State, gates: Tensor | None, h: Tensor, h_t: object
 ) -> tuple[Tensor, Tensor, State]:
     """Return a_x' and a_h' [N, 3H], and the share h'_t z of h'_t-1, given h'_t."""
     assert gates is not None

@@ -25,7 +25,7 @@ KINDS = tuple(CONFIGS)
 MOMENTS = 100
 LONG = "train.epochs=12"  # long enough for ten kills
 KILLS = 10
-SPREAD = 12  # operations that are tried by default, and half as many of a resumed run
+SPREAD = 6  # operations that are tried by default, and half as many of a resumed run
 
 
 def killed_by_the_clock(run: Run, random: Random, reference: ReferenceRun) -> str:
@@ -48,9 +48,9 @@ def killed_inside(run: Run, random: Random, most: int) -> str:
 
 
 def moments() -> list[object]:
-    """Return the numbers of the random moments; eight of them are tried by default."""
+    """Return the numbers of the random moments; four of them are tried by default."""
     return [
-        pytest.param(number, marks=[] if number < 8 else EVERY, id=f"{number}")
+        pytest.param(number, marks=[] if number < 4 else EVERY, id=f"{number}")
         for number in range(MOMENTS)
     ]
 

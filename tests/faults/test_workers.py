@@ -171,8 +171,8 @@ def test_workers_end_with_a_run_that_is_killed(
     ("damage", "workers"),
     [
         ("garbage", 0),
-        ("cut", 0),
-        ("missing", 0),
+        pytest.param("cut", 0, marks=EVERY),
+        pytest.param("missing", 0, marks=EVERY),
         pytest.param("garbage", 2, marks=EVERY),
         pytest.param("cut", 2, marks=EVERY),
         pytest.param("missing", 2, marks=EVERY),

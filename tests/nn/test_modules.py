@@ -3,6 +3,8 @@
 import copy
 import inspect
 import typing
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -149,12 +151,26 @@ def pass_of(case: ModuleCase, module: torch.nn.Module, run: torch.nn.Module) -> 
     return {name: each.detach() for name, each in outputs.items()} | gradients
 
 
-every_compiled_case = pytest.mark.parametrize(
-    "case", [case for case in MODULES if not case.is_packed], ids=lambda case: case.label
-)
+COMPILED = [case for case in MODULES if not case.is_packed]
+# by default the first case of each of these: modules share how they meet the compiler
+COMPILED_BY_DEFAULT = {
+    *("Linear", "Conv2d", "MaxPool2d", "BatchNorm2d", "LayerNorm", "ReLU", "Dropout", "Embedding"),
+    *("LSTM", "GRUCell", "MultiheadAttention", "CrossEntropyLoss", "CTCLoss"),
+}
+every_compiled_case = pytest.mark.parametrize("case", COMPILED, ids=lambda case: case.label)
 
 
-@every_compiled_case
+def some_compiled_cases() -> Iterator[Any]:
+    """Yield the cases as parameters, all slow but the first of COMPILED_BY_DEFAULT."""
+    left = set(COMPILED_BY_DEFAULT)
+    for case in COMPILED:
+        is_slow = case.module not in left
+        left.discard(case.module)
+        yield pytest.param(case, id=case.label, marks=pytest.mark.slow if is_slow else ())
+    assert not left
+
+
+@pytest.mark.parametrize("case", list(some_compiled_cases()))
 def test_the_whole_pass_is_one_graph_to_the_compiler(case: ModuleCase) -> None:
     compiled_equals_eager(case, "aot_eager")
 

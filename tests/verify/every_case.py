@@ -1,9 +1,16 @@
-"""What the tests of every case share: the table as parameters, the devices there are."""
+"""What the tests of every case share: the table as parameters, the devices there are.
+
+A module computes what its operation does: by default, the slower tests run over every case of an
+operation and the first case of each module. `scripts/sweep` runs them over all.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import pytest
 import torch
 from cases import CASES
-from cases.case import Case
+from cases.case import Case, ModuleCase
 
 DEVICES = [
     "cpu",
@@ -17,5 +24,16 @@ def every_case(cases: list[Case]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("case", cases, ids=lambda case: case.label)
 
 
+def sparing_modules(cases: Iterable[Any]) -> Iterator[Any]:
+    """Yield cases as parameters: of a module's cases all but the first are slow."""
+    seen: set[str] = set()
+    for case in cases:
+        is_slow = isinstance(case, ModuleCase) and case.module in seen
+        if isinstance(case, ModuleCase):
+            seen.add(case.module)
+        yield pytest.param(case, id=case.label, marks=pytest.mark.slow if is_slow else ())
+
+
 ALL = every_case(CASES)
-SMOOTH = every_case([case for case in CASES if case.smooth])
+MOST = pytest.mark.parametrize("case", list(sparing_modules(CASES)))
+SMOOTH = pytest.mark.parametrize("case", list(sparing_modules(c for c in CASES if c.smooth)))

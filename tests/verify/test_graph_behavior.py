@@ -6,7 +6,7 @@ import pytest
 import torch
 from cases import CASES
 from cases.case import Case, differentiated
-from every_case import ALL, SMOOTH, every_case, every_device
+from every_case import MOST, SMOOTH, every_case, every_device
 from graphs import VIEWS, foreign_nodes, nodes_behind
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -29,7 +29,7 @@ def names_drawn(case: Case) -> list[str]:
     return differentiated(case, case.draw(torch.float64, "cpu"))
 
 
-@ALL
+@MOST
 def test_inputs_are_never_modified(case: Case) -> None:
     tensors = case.draw(torch.float64, "cpu")
     before = {name: tensor.clone() for name, tensor in tensors.items()}
@@ -38,7 +38,7 @@ def test_inputs_are_never_modified(case: Case) -> None:
         torch.testing.assert_close(tensor, before[name], rtol=0, atol=0, equal_nan=True)
 
 
-@ALL
+@MOST
 def test_any_subset_of_gradients_equals_the_whole(case: Case) -> None:
     tensors = case.draw(torch.float64, "cpu")
     whole = run(case, tensors)
@@ -100,7 +100,7 @@ class Counting(TorchDispatchMode):
         return result
 
 
-@ALL
+@MOST
 def test_every_node_of_the_graph_is_ours_or_a_view(case: Case) -> None:
     tensors = case.draw(torch.float64, "cpu")
     names = differentiated(case, tensors)
@@ -181,7 +181,7 @@ def gradients_differ(found: Tensors, whole: Tensors) -> bool:
     )
 
 
-@ALL
+@MOST
 def test_strided_inputs_give_the_same(case: Case) -> None:
     tensors = case.draw(torch.float64, "cpu")
     apart = {
@@ -194,7 +194,7 @@ def test_strided_inputs_give_the_same(case: Case) -> None:
         same(tensor, run(case, tensors)[name])
 
 
-@ALL
+@MOST
 def test_expanded_inputs_give_the_same(case: Case) -> None:
     tensors = case.draw(torch.float64, "cpu")
     shared = {
@@ -230,7 +230,7 @@ def test_channels_last_stays_where_torch_keeps_it(case: Case, device: str) -> No
             assert ours[name].is_contiguous(memory_format=torch.channels_last), name
 
 
-@ALL
+@MOST
 def test_second_derivatives_are_refused_clearly(case: Case) -> None:
     tensors = case.draw(torch.float64, "cpu")
     name = differentiated(case, tensors)[0]

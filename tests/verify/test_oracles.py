@@ -8,7 +8,7 @@ import pytest
 import torch
 from cases import CASES
 from cases.case import Case, differentiated
-from every_case import ALL, SMOOTH, every_case, every_device
+from every_case import ALL, SMOOTH, every_device, sparing_modules
 
 from bptrain.ops.kernels import use_kernels
 from bptrain.verify.finite_differences import TOLERANCE, gradcheck
@@ -16,7 +16,11 @@ from bptrain.verify.kernels_used import kernels_used
 from bptrain.verify.named_tensors import Tensors
 from bptrain.verify.parity import GRADIENT, NOISE, SAME, outcomes, parity, same
 
-NARROW = [(case, dtype) for case in CASES for dtype in case.dtypes]
+NARROW = [
+    pytest.param(*most.values, dtype, id=f"{most.id} {str(dtype)[6:]}", marks=most.marks)
+    for most in sparing_modules(CASES)
+    for dtype in most.values[0].dtypes
+]
 MORE_DRAWS = 24
 
 
@@ -64,9 +68,7 @@ def test_formulas_agree_with_torch(case: Case, device: str) -> None:
 
 
 @every_device
-@pytest.mark.parametrize(
-    ("case", "dtype"), NARROW, ids=[f"{case.label} {str(dtype)[6:]}" for case, dtype in NARROW]
-)
+@pytest.mark.parametrize(("case", "dtype"), NARROW)
 def test_narrow_dtypes_err_no_more_than_torch(case: Case, dtype: torch.dtype, device: str) -> None:
     tensors = case.draw(dtype, device)
     names = differentiated(case, tensors)
@@ -85,7 +87,9 @@ def test_narrow_dtypes_err_no_more_than_torch(case: Case, dtype: torch.dtype, de
 
 
 @every_device
-@every_case([case for case in CASES if torch.bfloat16 in case.dtypes])
+@pytest.mark.parametrize(
+    "case", list(sparing_modules(case for case in CASES if torch.bfloat16 in case.dtypes))
+)
 def test_autocast_gives_torchs_dtypes_and_errs_no_more(case: Case, device: str) -> None:
     if case.random and device != "cpu":
         pytest.skip("torch's CUDA kernels draw their masks in another order")
