@@ -215,7 +215,7 @@ def zeros_for_arguments(node: ast.FunctionDef, plain: set[str]) -> Iterator[tupl
     names = [
         each.arg
         for each in node.args.args
-        if each.annotation and re.search("(?<!Callable\\[\\[)Tensor", ast.unparse(each.annotation))
+        if each.annotation and re.match("(?!Callable).*Tensor", ast.unparse(each.annotation))
     ]
     start = 1 if ast.get_docstring(node) else 0
     for name in names:
