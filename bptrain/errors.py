@@ -4,8 +4,17 @@ An error says what and where, why, and what to try, in at most six lines; the tr
 the run's `error.log` alone. `docs/exit-codes.md` lists the codes.
 """
 
-from typing import ClassVar
+import errno
+from typing import ClassVar, Final
 
+_REMEDIES: Final = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "free space, or "),
+    **dict.fromkeys((errno.EACCES, errno.EPERM), "change its permissions, or "),
+    **dict.fromkeys(
+        (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ELOOP, errno.ENXIO),
+        "move away what is there, or ",
+    ),
+}
 WIDTH = 200  # characters a quoted piece of user input may take in a message
 
 
@@ -69,10 +78,11 @@ class StorageError(BptrainError):
     @classmethod
     def refused(cls, place: object, error: OSError) -> "StorageError":
         """Return the error for an operation that the file system refused."""
+        remedy = _REMEDIES.get(error.errno or 0, "")
         return cls(
             f"{place}: cannot be written",
             error.strerror or str(error),
-            "free space or choose another folder with --run-dir",
+            f"{remedy}choose another folder with --run-dir",
         )
 
 

@@ -11,6 +11,7 @@ from bptrain.rundir.durable_files import (
     APPEND,
     CHANGE,
     make_directory,
+    replace_file,
     storing,
     sync_directory,
     write_all,
@@ -21,14 +22,18 @@ class AppendedFile:
     """Each `write` is stored as a whole when it returns, and not at all when it raises.
 
     Nothing is buffered: a reader sees a write at once, a kill loses none, and `close` cannot fail
-    because of a full disk. Raises StorageError.
+    because of a full disk.
+
+    is_new  whether the file must not exist yet
+
+    Raises StorageError.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, is_new: bool) -> None:
         self.path = path
         with storing(path):
             make_directory(path.parent)
-            self._descriptor = os.open(path, APPEND, 0o666)
+            self._descriptor = os.open(path, APPEND | (os.O_EXCL if is_new else 0), 0o666)
             refuse_unless_regular(self._descriptor, path)
             sync_directory(path.parent)
 
@@ -63,11 +68,19 @@ class AppendedFile:
 
 
 def truncate(path: Path, size: int) -> int:
-    """Truncate a file to `size` bytes; return how many bytes it is shorter than that."""
+    """Truncate a file to `size` bytes; return how many bytes it is shorter than that.
+
+    A file with a second name (a hard link, such as `cp -al` makes for a backup) is replaced by a
+    copy: what is written to the run's file from now on must not change the other one.
+    """
     try:
         with changing(path) as descriptor:
-            found = os.fstat(descriptor).st_size
-            if found > size:
+            status = os.fstat(descriptor)
+            found = status.st_size
+            if status.st_nlink > 1:
+                with open(descriptor, "rb", closefd=False) as file:
+                    replace_file(path, file.read(size))
+            elif found > size:
                 os.ftruncate(descriptor, size)
                 os.fsync(descriptor)
             return max(0, size - found)

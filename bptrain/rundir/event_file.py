@@ -10,6 +10,7 @@ import socket
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from stat import S_ISREG
 
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
@@ -20,7 +21,7 @@ from bptrain.rundir.appended_file import AppendedFile, truncate
 from bptrain.rundir.durable_files import make_own_directory, storing
 
 PREFIX = "events.out.tfevents."
-NAME = re.compile(re.escape(PREFIX) + r"(\d+)\.[^/\0]*")  # the second that it was opened in
+NAME = re.compile(re.escape(PREFIX) + r"(\d{1,18})\.[^/\0]*")  # the second that it was opened in
 
 
 class EventFile:
@@ -32,7 +33,7 @@ class EventFile:
     def __init__(self, path: Path, purge_step: int | None = None) -> None:
         with storing(path.parent):
             make_own_directory(path.parent)
-        self._file = AppendedFile(path)
+        self._file = AppendedFile(path, is_new=True)
         self._records = RecordWriter(self._file)
         self._write(Event(file_version="brain.Event:2"))
         if purge_step is not None:
@@ -57,11 +58,14 @@ class EventFile:
 
 
 def event_files(directory: Path) -> dict[str, Path]:
-    """Return the event files of a directory by name, in TensorBoard's order; links are left out."""
+    """Return the event files of a directory by name, in TensorBoard's order.
+
+    Links, folders and pipes with such a name are left out.
+    """
     return {
         path.name: path
         for path in sorted(directory.glob("*"))
-        if NAME.fullmatch(path.name) and not path.is_symlink()
+        if NAME.fullmatch(path.name) and S_ISREG(path.lstat().st_mode)
     }
 
 
@@ -69,9 +73,10 @@ def next_path(directory: Path) -> Path:
     """Return the path of a new event file, which TensorBoard reads after the existing ones.
 
     TensorBoard reads files in the order of their names, and never returns to an earlier name. So
-    the order must not depend on two starts in one second or on a clock that was set back.
+    the order must not depend on two starts in one second or on a clock that was set back. Links
+    and folders with such a name count too: the new name is never one that is taken.
     """
-    names = (NAME.fullmatch(name) for name in event_files(directory))
+    names = (NAME.fullmatch(path.name) for path in directory.glob("*"))
     second = max([int(time.time()), *(int(name[1]) + 1 for name in names if name)])
     return directory / f"{PREFIX}{second:010d}.{socket.gethostname()}.{os.getpid()}"
 

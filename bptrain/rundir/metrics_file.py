@@ -16,7 +16,8 @@ from bptrain.rundir.appended_file import AppendedFile, changing, truncate
 class MetricsFile:
     """Appends a line per logged step, unbuffered so that a kill loses none.
 
-    offset         the checkpoint's `position`, where a resumed run continues: the rest is removed
+    offset         the checkpoint's `position`, where a resumed run continues: the rest is removed;
+                   None for a new run, whose file must not exist yet
     elapsed_s      training time of the run until the checkpoint
     missing_bytes  how much shorter than the offset the file is: lines that are lost
 
@@ -25,7 +26,7 @@ class MetricsFile:
 
     def __init__(self, path: Path, offset: int | None = None, elapsed_s: float = 0.0) -> None:
         self.missing_bytes = 0 if offset is None else _truncate_to_a_line(path, offset)
-        self._file = AppendedFile(path)
+        self._file = AppendedFile(path, is_new=offset is None)
         self._started_s = time.perf_counter() - elapsed_s
 
     @property

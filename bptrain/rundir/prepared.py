@@ -27,7 +27,7 @@ def write_prepared(run_dir: Path, problem: Problem, prepared: Mapping[str, Any])
     content = {"problem": asdict(problem), "prepared": dict(prepared)}
     signed = {**content, "sha256": checksum(content)}
     text = json.dumps(signed, indent=2) + "\n"
-    with storing(run_dir):
+    with storing(run_dir / PREPARED):
         replace_file(run_dir / PREPARED, text.encode())
 
 

@@ -54,10 +54,10 @@ def refuse_if_begun(run_dir: Path) -> None:
 def write_description(run_dir: Path, config_text: str, device: torch.device) -> None:
     """Write `config.yaml` and `environment.json`."""
     described = json.dumps(environment(device), indent=2) + "\n"
-    with storing(run_dir):
-        # durably: without its config no checkpoint of the run can be resumed
-        replace_file(run_dir / "environment.json", described.encode())
-        replace_file(run_dir / "config.yaml", config_text.encode())
+    # durably: without its config no checkpoint of the run can be resumed
+    for name, text in (("environment.json", described), ("config.yaml", config_text)):
+        with storing(run_dir / name):
+            replace_file(run_dir / name, text.encode())
 
 
 def environment(device: torch.device) -> dict[str, Any]:
@@ -91,8 +91,9 @@ def write_error_log(run_dir: Path, error: BaseException) -> None:
 
 def forget_error_log(run_dir: Path) -> None:
     """Remove the traceback of an earlier failure when the run is resumed."""
-    with storing(run_dir):
-        (run_dir / "error.log").unlink(missing_ok=True)
+    path = run_dir / "error.log"
+    with storing(path):
+        path.unlink(missing_ok=True)
 
 
 def package_versions() -> dict[str, str]:

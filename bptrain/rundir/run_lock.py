@@ -75,6 +75,8 @@ def _write_owner(path: Path) -> None:
     with storing(path):
         descriptor = os.open(path, CHANGE)
         try:
+            if os.fstat(descriptor).st_nlink > 1:  # it is also a file of another name, a backup's
+                return
             os.ftruncate(descriptor, 0)
             write_all(descriptor, _owner())
         finally:

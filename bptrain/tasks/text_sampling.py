@@ -109,7 +109,7 @@ def write_sample(
     opening = LINE_END if data.unit == "byte" or LINE_END in symbols else symbols[1]
     tokens = data.vocabulary(prepared).encode(opening).long().unsqueeze(0)
     text = continue_tokens(data, model, tokens, prepared, SamplingOptions(seed=seed))
-    with storing(run_dir):
+    with storing(run_dir / SAMPLE):
         replace_file(run_dir / SAMPLE, text.encode())
     return text
 

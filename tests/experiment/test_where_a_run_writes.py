@@ -1,6 +1,10 @@
 """A run writes into its own folder: links to folders are followed, links to files never."""
 
+import json
+import os
 import shutil
+import socket
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,6 +15,7 @@ from typer.testing import Result
 from bptrain.data.batches import Batches
 from bptrain.errors import StorageError
 from bptrain.rundir.checkpoint import list_checkpoints
+from bptrain.rundir.event_file import PREFIX
 
 Bptrain = Callable[..., Result]
 SMALL = [
@@ -92,6 +97,59 @@ def test_no_folder_outside_is_written_through_a_link(bptrain: Bptrain, place: st
     assert "a link" in result.stderr
     after = {path: path.read_bytes() for path in Path("outside").rglob("*") if path.is_file()}
     assert after == before
+
+
+def planted(folder: Path, outside: Path, how: str) -> None:
+    """Take the names of the event files that a process could open now or in the next seconds."""
+    for second in range(int(time.time()), int(time.time()) + 5):
+        name = f"{PREFIX}{second:010d}.{socket.gethostname()}.{os.getpid()}"
+        PLANTED[how](folder / name, outside)
+
+
+PLANTED: dict[str, Callable[[Path, Path], object]] = {
+    "symlink": Path.symlink_to,
+    "hard link": Path.hardlink_to,
+    "pipe": lambda path, _: os.mkfifo(path),
+    "folder": lambda path, _: path.mkdir(),
+}
+
+
+@pytest.mark.parametrize("how", PLANTED)
+def test_an_event_file_is_never_one_that_is_there(bptrain: Bptrain, how: str) -> None:
+    succeed(bptrain("fit", *SHORT, "--run-dir", "run"))
+    outside = Path("outside").absolute()
+    outside.write_text("mine")
+    planted(Path("run/tensorboard"), outside, how)
+    result = bptrain("fit", *LONGER, "--run-dir", "run", "--resume")
+    assert outside.read_text() == "mine"
+    succeed(result)
+    newest = max(Path("run/tensorboard").iterdir())
+    assert newest.stat().st_nlink == 1
+    assert "train/loss" in newest.read_bytes().decode("latin1")
+
+
+def test_a_resumed_run_leaves_a_backup_of_hard_links_alone(bptrain: Bptrain) -> None:
+    succeed(bptrain("fit", *SHORT, "--run-dir", "run"))
+    shutil.copytree("run", "backup", copy_function=os.link)  # as cp -al does
+    before = {path: path.read_bytes() for path in Path("backup").rglob("*") if path.is_file()}
+    succeed(bptrain("fit", *LONGER, "--run-dir", "run", "--resume"))
+    assert {
+        path: path.read_bytes() for path in Path("backup").rglob("*") if path.is_file()
+    } == before
+    lines = [json.loads(line) for line in Path("run/metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [2, 4, 6, 6]
+
+
+@pytest.mark.parametrize("name", ["environment.json", "error.log", "metrics.jsonl"])
+def test_a_folder_in_place_of_a_file_is_named_with_what_to_do(bptrain: Bptrain, name: str) -> None:
+    succeed(bptrain("fit", *SHORT, "--run-dir", "run"))
+    Path("run", name).unlink(missing_ok=True)
+    Path("run", name).mkdir()
+    result = bptrain("fit", *LONGER, "--run-dir", "run", "--resume")
+    assert result.exit_code == StorageError.exit_code
+    assert f"run/{name}: cannot be written" in result.stderr
+    assert "move away what is there" in result.stderr
+    assert "free space" not in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -41,11 +41,12 @@ def test_lines_after_the_checkpoint_are_written_again(tmp_path: Path) -> None:
     assert [line["step"] for line in lines_of(path)] == [1, 2, 3, 4]
 
 
-def test_a_file_without_an_offset_is_appended_to(tmp_path: Path) -> None:
+def test_a_file_without_an_offset_is_new_and_an_existing_one_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     write_steps(path, range(1, 3))
-    write_steps(path, range(3, 4))
-    assert [line["step"] for line in lines_of(path)] == [1, 2, 3]
+    with pytest.raises(StorageError, match="cannot be written"):
+        MetricsFile(path)
+    assert [line["step"] for line in lines_of(path)] == [1, 2]
 
 
 def test_a_line_can_be_read_before_anything_is_closed(tmp_path: Path) -> None:
