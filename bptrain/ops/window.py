@@ -53,17 +53,21 @@ def checked_window(
     for (name, bound), lengths in zip(least.items(), window[:4], strict=True):
         if min(lengths) < bound:
             raise ValueError(f"{name} is {list(lengths)}, expected at least {bound} on each axis")
-    for extent, pad in zip(_extents(window), window.padding, strict=True):
-        if pad > extent // 2:
-            raise ValueError(
-                f"padding is {list(window.padding)}, expected at most half of the window, "
-                f"whose extent is {list(_extents(window))}: else a window may hold padding alone"
-            )
+    if any(pad > length // 2 for length, pad in zip(window.size, window.padding, strict=True)):
+        raise ValueError(
+            f"padding is {list(window.padding)}, expected at most half of kernel_size, "
+            f"{list(window.size)}: else a window may read padding alone"
+        )
     return window
 
 
 def check_pooled(name: str, input: Tensor, window: Window) -> None:
-    """Raise ValueError unless the window fits at least once into input [(N,) C, ...]."""
+    """Raise ValueError unless the window fits at least once and always reads input [(N,) C, ...].
+
+    Symptom: a crash much later. Cause: where every position of a window lies in the padding,
+    torch's maximum has no winner; its position is -1, and the backward pass adds to the memory
+    before the gradient. Remedy: such a window is refused.
+    """
     axes = len(window.size)
     check_planes(name, input, axes)
     lengths = input.shape[-axes:]
@@ -77,6 +81,32 @@ def check_pooled(name: str, input: Tensor, window: Window) -> None:
                 f"{list(_extents(window))} and padding {list(window.padding)} has no output: "
                 "expected a window no larger than the padded input"
             )
+    for axis, length in enumerate(lengths):
+        start = _start_of_window_without_input(window, axis, length)
+        if start is not None:
+            raise ValueError(
+                f"{name} of input {list(input.shape)} with kernel_size {list(window.size)}, padding "
+                f"{list(window.padding)} and dilation {list(window.dilation)} has a window from "
+                f"position {start} on that reads padding alone: expected less dilation or padding"
+            )
+
+
+def _start_of_window_without_input(window: Window, axis: int, length: int) -> int | None:
+    """Return where a window begins that reads no position 0 <= h < length; None if none does.
+
+    A window that begins inside the input reads its first position, and none begins behind it; one
+    without gaps that begins in the padding ends beyond it, as the padding is at most half of it.
+    """
+    size, stride, padding, dilation = (option[axis] for option in window[:4])
+    if padding == 0 or dilation == 1:
+        return None
+    slack = length + 2 * padding - (size - 1) * dilation - 1
+    last = -(-slack // stride) if window.ceil_mode else slack // stride
+    for start in range(-padding, min(0, last * stride - padding + 1), stride):
+        first_inside = start % dilation  # the first position that is not negative
+        if first_inside >= length or first_inside > start + (size - 1) * dilation:
+            return start
+    return None
 
 
 def check_planes(name: str, input: Tensor, axes: int) -> None:

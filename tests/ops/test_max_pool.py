@@ -1,8 +1,11 @@
 """What is true of the maxima over windows beyond the table of cases."""
 
+from itertools import product
+
 import pytest
 import torch
 
+from bptrain.nn import MaxPool1d, MaxPool2d
 from bptrain.ops import adaptive_max_pool2d, max_pool1d, max_pool2d
 
 
@@ -42,6 +45,7 @@ def test_a_winner_of_two_windows_gets_both_gradients() -> None:
         ({"kernel_size": 2, "padding": -1}, r"padding is \[-1, -1\], expected at least 0"),
         ({"kernel_size": 2, "dilation": 0}, r"dilation is \[0, 0\], expected at least 1"),
         ({"kernel_size": 3, "padding": 2}, r"padding is \[2, 2\], expected at most half"),
+        ({"kernel_size": 3, "padding": 2, "dilation": 2}, "expected at most half of kernel_size"),
         ({"kernel_size": 2, "dilation": 4}, r"extent \[5, 5\].* has no output"),
         ({"kernel_size": (5, 1), "ceil_mode": True, "stride": 1}, "has no output"),
     ],
@@ -56,6 +60,39 @@ def test_padding_may_be_half_of_a_dilated_window() -> None:
     options = {"kernel_size": 2, "padding": 1, "dilation": 2}
     # extent 3, half of it 1: torch accepts the same
     assert max_pool2d(x, **options).equal(torch.nn.functional.max_pool2d(x, **options))
+
+
+@pytest.mark.parametrize(
+    ("module", "shape"),
+    [
+        # torch's kernels take both; the second write to memory that is not theirs
+        (MaxPool1d(2, 1, 1, 2), (1, 1, 1)),
+        (MaxPool2d(3, 6, 1, 2, ceil_mode=True), (1, 1, 1, 9)),
+        (MaxPool2d((1, 3), (1, 6), (0, 1), (1, 2), ceil_mode=True), (2, 3, 4, 1)),
+    ],
+    ids=str,
+)
+def test_a_window_that_reads_padding_alone_is_refused(
+    module: torch.nn.Module, shape: tuple[int, ...]
+) -> None:
+    with pytest.raises(ValueError, match="position -1 on that reads padding alone"):
+        module(torch.zeros(shape))
+
+
+def test_every_window_that_is_not_refused_reads_the_input() -> None:
+    lengths = range(1, 5)
+    for length, size, stride, dilation in product(lengths, lengths, lengths, lengths):
+        for padding, ceil_mode in product(range(size // 2 + 1), (False, True)):
+            try:
+                _, k = max_pool1d(
+                    torch.zeros(1, 1, length), size, stride, padding, dilation, ceil_mode, True
+                )
+            except ValueError as error:
+                is_empty = "padding alone" in str(error)
+                has_no_output = length + 2 * padding <= (size - 1) * dilation
+                assert is_empty or has_no_output
+            else:
+                assert 0 <= k.min() and k.max() < length, (length, size, stride, padding, dilation)
 
 
 def test_ceil_mode_adds_a_window_that_is_cut_off() -> None:
