@@ -10,6 +10,7 @@ from bptrain.experiment.build import build
 from bptrain.experiment.config import ExperimentConfig
 from bptrain.experiment.plan import plan, serve
 from bptrain.rundir.durable_files import storing
+from bptrain.train.accumulation import first_that_counts
 from bptrain.train.memory import allocating
 from bptrain.verify import Report
 from bptrain.verify import check as check_module
@@ -53,13 +54,13 @@ def check(config: ExperimentConfig, as_json: bool, junit: Path | None, console: 
 
 
 def check_gradients(config: ExperimentConfig) -> Report:
-    """Prove every gradient of the config's model and loss on its first training samples."""
+    """Prove every gradient of the config's model and loss on its first training samples that count."""
     with allocating():
         experiment = build(plan(config))
         few = config.model_copy(
             update={"data": config.data.model_copy(update={"batch_size": CHECKED_SAMPLES})}
         )
-        batch = next(serve(few, experiment.dataset.train, config.seed).epoch(0))
+        batch = first_that_counts(serve(few, experiment.dataset.train, config.seed).epoch(0))
         step = TrainingStep(experiment.model, experiment.loss_function, len(batch.inputs))
         precision = experiment.update.precision.dtype
         return check_module(step, (*batch.inputs, *batch.targets), precision=precision)

@@ -13,6 +13,7 @@ from bptrain.experiment.evaluation import refuse_non_finite
 from bptrain.experiment.plan import Plan
 from bptrain.monitor.console import format_values
 from bptrain.train.loop import fit
+from bptrain.train.accumulation import first_that_counts
 from bptrain.train.memory import allocating
 from bptrain.train.signals import StopRequest
 
@@ -49,7 +50,7 @@ def overfit_one_batch(plan: Plan, console: Console, stop: StopRequest) -> None:
     with allocating():
         experiment = build(replace(plan, config=plan.config.model_copy(update={"train": train})))
         experiment.update.batches = 1
-        batch = next(iter(experiment.batches.epoch(0)))
+        batch = first_that_counts(experiment.batches.epoch(0))
         metric = experiment.training_metric
         model, loss_function = experiment.model, experiment.loss_function
         first = last = float("nan")

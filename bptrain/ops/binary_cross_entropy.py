@@ -28,6 +28,7 @@ from bptrain.ops.reduction import (
     checked_shapes,
     grad_of_elements,
     reduced,
+    weighted,
     widened,
 )
 
@@ -59,9 +60,7 @@ def forward(
     x, t = widened(x, t)
     log_x, log_rest = _logarithms(x)
     losses = log_rest.mul_(t - 1).sub_(log_x.mul_(t))
-    if w is not None:
-        losses = losses * w
-    return reduced(losses, reduction, losses.numel()), saved
+    return reduced(weighted(losses, w), reduction, losses.numel()), saved
 
 
 def _logarithms(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -74,16 +73,14 @@ def backward(grad_loss: Tensor, saved: Saved, needs: Needs) -> tuple[Tensor | No
     """Return x' and t', each None if it is not needed."""
     x, t, w, reduction = saved
     grad_losses = grad_of_elements(grad_loss, reduction, x.numel())
-    if w is not None:
-        grad_losses = grad_losses * w
     grad_x = grad_t = None
     if needs.x and t is not None:
         wide, t = widened(x, t)
         denominator = (1 - wide).mul_(wide).clamp_min_(LEAST_DENOMINATOR)
-        grad_x = (wide - t).div_(denominator).mul_(grad_losses)
+        grad_x = weighted((wide - t).div_(denominator).mul_(grad_losses), w)
     if needs.t:
         log_x, log_rest = _logarithms(*widened(x))
-        grad_t = (log_rest - log_x).mul_(grad_losses)
+        grad_t = weighted((log_rest - log_x).mul_(grad_losses), w)
     return grad_x, grad_t
 
 

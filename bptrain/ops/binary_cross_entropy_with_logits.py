@@ -32,6 +32,7 @@ from bptrain.ops.reduction import (
     checked_shapes,
     grad_of_elements,
     reduced,
+    weighted,
     widened,
 )
 
@@ -86,9 +87,17 @@ def _loss(
     if q is not None:
         log_p = log_p * (1 + (q - 1) * t)
     losses = torch.addcmul(x, x, t, value=-1).sub_(log_p)
-    if w is not None:
-        losses = losses * w
-    return reduced(losses, reduction, losses.numel())
+    if q is not None:
+        losses.masked_fill_(_without_weight(t, q), 0)
+    return reduced(weighted(losses, w), reduction, losses.numel())
+
+
+def _without_weight(t: Tensor, q: Tensor) -> Tensor:
+    """Return which elements do not count: those whose label is 1 where it has the weight q = 0.
+
+    They are set to 0, as a product of 0 with an infinite x would be NaN.
+    """
+    return (q == 0) & (t == 1)
 
 
 def _log_sigmoid(x: Tensor) -> Tensor:
@@ -118,18 +127,18 @@ def _gradients(
     """Return the two gradients of the docstring."""
     x, t, w, q, reduction = saved
     grad_losses = grad_of_elements(grad_loss, reduction, x.numel())
-    if w is not None:
-        grad_losses = grad_losses * w
     grad_x = grad_t = None
     if needs.x and t is not None:
         wide, t = widened(x, t)
         p = wide.sigmoid()
         slope = p.sub_(t) if q is None else p * (1 + (q - 1) * t) - q * t
-        grad_x = slope.mul_(grad_losses)
+        grad_x = weighted(slope.mul_(grad_losses), w)
+        if q is not None:
+            grad_x.masked_fill_(_without_weight(t, q), 0)
     if needs.t:
         (wide,) = widened(x)
         slope = -wide if q is None else (1 - q) * log_sigmoid(wide) - wide
-        grad_t = slope * grad_losses
+        grad_t = weighted(slope * grad_losses, w)
     return grad_x, grad_t
 
 

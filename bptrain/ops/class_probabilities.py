@@ -12,7 +12,7 @@ would lose digits.
 import torch
 from torch import Tensor
 
-from bptrain.ops.reduction import wide_dtype
+from bptrain.ops.reduction import weighted, wide_dtype
 
 
 def softmax(x: Tensor) -> Tensor:
@@ -44,7 +44,8 @@ def fused_log_softmax(x: Tensor) -> Tensor:
 
 
 def by_class(values: Tensor, w: Tensor | None) -> Tensor:
-    """Return w_k times values [N, K or 1, ...], or the values where there are no class weights."""
-    if w is None:
-        return values
-    return values * w.view(1, -1, *[1] * (values.dim() - 2))
+    """Return w_k times values [N, K or 1, ...], or the values where there are no class weights.
+
+    0 where w_k is 0: the logarithm of a class that is ruled out is -infinity.
+    """
+    return weighted(values, None if w is None else w.view(1, -1, *[1] * (values.dim() - 2)))

@@ -79,12 +79,13 @@ def _loss(
     """Return L = -sum c log p, reduced."""
     ignore_index, reduction, e = options
     index, counts, w_n = index_and_weights(t, w, ignore_index, log_p.dtype)
-    losses = -w_n * log_p.gather(1, index)
+    # where, not a product with 0: of a sample that does not count log p may be infinite or NaN
+    c_true = (1 - e) * w_n
+    losses = torch.where(c_true != 0, -c_true * log_p.gather(1, index), 0)
     if e:
         at_each = by_class(log_p, w).sum(1, keepdim=True)
-        losses = (1 - e) * losses - (e / x.shape[1]) * at_each
-    losses = torch.where(counts, losses, 0).squeeze(1)
-    loss = reduced(losses, reduction, w_n)
+        losses = torch.where(counts, losses - (e / x.shape[1]) * at_each, 0)
+    loss = reduced(losses.squeeze(1), reduction, w_n)
     # With e = 1 every class is equally true: of t counts who is ignored, and the weights in A.
     needs_t = e < 1 or (w is not None and reduction == "mean")
     return loss, Saved(x, t if needs_t else None, None if needs_t else counts, w, options)
@@ -114,13 +115,14 @@ def _gradient(softmax: Callable[[Tensor], Tensor], grad_loss: Tensor, saved: Sav
         grad_losses = grad_losses.unsqueeze(1)
 
     # c l' has two parts, at the true class and at each. Symptom: NaN gradients from a batch whose
-    # samples are all ignored. Cause: A = 0. Remedy: an ignored sample's part is set to 0, not
-    # multiplied by 0.
-    c_true = torch.where(counts, (1 - e) * w_n * grad_losses, 0)  # [N, 1, ...]
+    # samples are all ignored. Cause: A = 0. Remedy: the part of a sample that does not count
+    # is set to 0, not multiplied by 0.
+    c_true = torch.where(w_n != 0, (1 - e) * w_n * grad_losses, 0)  # [N, 1, ...]
     c_each = torch.where(counts, (e / K) * grad_losses, 0)
     C = c_true + c_each * (K if w is None else w.sum()) if e else c_true
 
-    grad_x = softmax(x).mul_(C)
+    # likewise p, which is NaN where a logit is infinite or NaN
+    grad_x = softmax(x).mul_(C).masked_fill_(C == 0, 0)
     if index is not None:
         grad_x.scatter_add_(1, index, -c_true)
     if e:

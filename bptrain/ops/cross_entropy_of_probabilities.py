@@ -32,7 +32,7 @@ from bptrain.ops.class_probabilities import (
 )
 from bptrain.ops.operation import operation
 from bptrain.ops.precision import float32_loss
-from bptrain.ops.reduction import Reduction, grad_of_elements, reduced, wide_dtype
+from bptrain.ops.reduction import Reduction, grad_of_elements, reduced, weighted, wide_dtype
 
 Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]
 
@@ -74,7 +74,7 @@ def fused_forward(
 def _loss(log_p: Tensor, t: Tensor, w: Tensor | None, reduction: Reduction, e: float) -> Tensor:
     """Return L = -sum c log p, reduced."""
     c = by_class(_smoothed(t, e), w)
-    losses = log_p.mul_(c).sum(1).neg_()
+    losses = weighted(log_p, c).sum(1).neg_()
     return reduced(losses, reduction, losses.numel())
 
 
@@ -112,14 +112,14 @@ def _gradients(
     if needs.x and t is not None:
         c = by_class(_smoothed(t, e), w)
         C = c.sum(1, keepdim=True)
-        grad_x = softmax(x).mul_(C).sub_(c).mul_(grad_losses)
+        grad_x = weighted(softmax(x), C).sub_(c).mul_(grad_losses)
     if needs.t or needs.w:
         grad_c = -log_softmax(x).mul_(grad_losses)
         if needs.t:
             grad_t = by_class((1 - e) * grad_c, w)
         if needs.w and t is not None:
             over_samples = [axis for axis in range(x.dim()) if axis != 1]
-            grad_w = (_smoothed(t, e) * grad_c).sum(over_samples)
+            grad_w = weighted(grad_c, _smoothed(t, e)).sum(over_samples)
     return grad_x, grad_t, grad_w
 
 

@@ -33,6 +33,7 @@ from bptrain.ops.reduction import (
     checked_shapes,
     grad_of_elements,
     reduced,
+    weighted,
     widened,
 )
 
@@ -92,7 +93,7 @@ def _loss(
     """Return L = w e, scaled and reduced."""
     if options.scale != 1:
         e.mul_(options.scale)
-    loss = reduced(e if w is None else e * w, options.reduction, e.numel())
+    loss = reduced(weighted(e, w), options.reduction, e.numel())
     saved_w, saved_e = None if c is None else w, e if needs.w else None
     return loss, Saved(c, saved_w, saved_e, e.numel(), options)
 
@@ -106,10 +107,8 @@ def backward(
     grad_x = grad_t = grad_w = None
     if c is not None:
         scaled = grad_losses * options.scale
-        if w is not None:
-            scaled = scaled * w
-        grad_x = c * scaled if needs.x else None
-        grad_t = c * -scaled if needs.t else None
+        grad_x = weighted(c * scaled, w) if needs.x else None
+        grad_t = weighted(c * -scaled, w) if needs.t else None
     if e is not None:
         grad_w = e * grad_losses
     return grad_x, grad_t, grad_w

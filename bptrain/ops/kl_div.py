@@ -1,7 +1,7 @@
 """Kullback-Leibler divergence of a target from a prediction that is given as its logarithm.
 
 Shapes     x log of the prediction, t target: the same shape, M elements
-Forward    l_m = t_m (log t_m - x_m)           0 where t = 0, the limit of t log t
+Forward    l_m = t_m (log t_m - x_m)           0 where t = 0, the limit of t log t, whatever x is
            l_m = e^t_m (t_m - x_m)             with log_target: t is given as its logarithm, too
            L   = l  (none)   sum_m l_m  (sum)   sum_m l_m / A  (A = M for 'mean', N for 'batchmean')
 Backward   writing x' for dL/dx, given L'; l' is L', or L' / A for a mean
@@ -27,6 +27,7 @@ from bptrain.ops.reduction import (
     checked_shapes,
     grad_of_elements,
     reduced,
+    weighted,
     widened,
 )
 
@@ -56,7 +57,8 @@ def forward(
     """Return L in float32 or wider."""
     saved = Saved(t, x if needs.t else None, log_target, reduction, A)
     x, t = widened(x, t)
-    losses = t.exp().mul_(t - x) if log_target else torch.xlogy(t, t).addcmul_(t, x, value=-1)
+    # what has the probability 0 counts 0, whatever the prediction: 0 times infinity would be NaN
+    losses = weighted(t - x, t.exp()) if log_target else torch.xlogy(t, t) - weighted(x, t)
     return reduced(losses, reduction, A), saved
 
 
@@ -70,7 +72,7 @@ def backward(grad_loss: Tensor, saved: Saved, needs: Needs) -> tuple[Tensor | No
     if needs.x:
         grad_x = probability * -grad_losses
     if x is not None:
-        slope = (t + 1 - x).mul_(probability) if log_target else t.log().add_(1) - x
+        slope = weighted(t + 1 - x, probability) if log_target else t.log().add_(1) - x
         grad_t = slope * grad_losses
     return grad_x, grad_t
 

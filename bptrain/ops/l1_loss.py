@@ -28,6 +28,7 @@ from bptrain.ops.reduction import (
     checked_shapes,
     grad_of_elements,
     reduced,
+    weighted,
     widened,
 )
 
@@ -63,7 +64,7 @@ def forward(
         L = reduced(e, reduction, e.numel())
         return L, Saved(s, None, None, e.numel(), None, reduction)
     A = w.sum(dtype=e.dtype) if reduction == "mean" else None
-    L = reduced(e * w, reduction, w if A is None else A)
+    L = reduced(weighted(e, w), reduction, w if A is None else A)
     return L, Saved(
         s,
         None if s is None else w,
@@ -87,7 +88,7 @@ def backward(
     grad_losses = grad_of_elements(grad_loss, reduction, 1 if A is None else A)
     grad_x = grad_t = grad_w = None
     if s is not None:
-        grad_e = grad_losses if w is None else w * grad_losses
+        grad_e = weighted(grad_losses, w)  # 0 where w is, even if A = 0 makes l' infinite
         grad_x = s * grad_e if needs.x else None
         grad_t = s * -grad_e if needs.t else None
     if e is not None:

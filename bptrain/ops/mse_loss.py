@@ -27,6 +27,7 @@ from bptrain.ops.reduction import (
     checked_shapes,
     grad_of_elements,
     reduced,
+    weighted,
     widened,
 )
 
@@ -59,7 +60,7 @@ def forward(
     if w is None:
         return reduced(losses, reduction, d.numel()), Saved(d, None, d.numel(), None, reduction)
     A = w.sum(dtype=d.dtype) if reduction == "mean" else None
-    L = reduced(losses * w, reduction, w if A is None else A)
+    L = reduced(weighted(losses, w), reduction, w if A is None else A)
     saved_w = w if needs.x or needs.t else None
     return L, Saved(d, saved_w, A, None if A is None or not needs.w else L, reduction)
 
@@ -72,7 +73,7 @@ def backward(
     grad_losses = grad_of_elements(grad_loss, reduction, d.numel() if A is None else A)
     grad_x = grad_t = grad_w = None
     if needs.x or needs.t:
-        grad_d = d * (2 * grad_losses if w is None else 2 * w * grad_losses)
+        grad_d = weighted(d * (2 * grad_losses), w)
         grad_x = grad_d if needs.x else None
         grad_t = -grad_d if needs.t else None
     if needs.w:

@@ -44,9 +44,9 @@ def forward(
     x: Tensor, t: Tensor, w: Tensor | None, ignore_index: int, reduction: Reduction
 ) -> tuple[Tensor, Saved]:
     """Return L in float32 or wider."""
-    index, counts, w_n = index_and_weights(t, w, ignore_index, wide_dtype(x))
-    # where, not a product with 0: an ignored sample may hold infinities
-    losses = torch.where(counts, -w_n * x.gather(1, index), 0).squeeze(1)
+    index, _, w_n = index_and_weights(t, w, ignore_index, wide_dtype(x))
+    # where, not a product with 0: a sample that does not count may hold infinities
+    losses = torch.where(w_n != 0, -w_n * x.gather(1, index), 0).squeeze(1)
     loss = reduced(losses, reduction, w_n)
     return loss, Saved(t, w, ignore_index, reduction, x.shape, x.dtype)
 
@@ -54,12 +54,12 @@ def forward(
 def backward(grad_loss: Tensor, saved: Saved) -> Tensor:
     """Return x' in the shape [N, K, ...] and dtype of x."""
     t, w, ignore_index, reduction, shape, dtype = saved
-    index, counts, w_n = index_and_weights(t, w, ignore_index, wide_dtype(grad_loss))
+    index, _, w_n = index_and_weights(t, w, ignore_index, wide_dtype(grad_loss))
     grad_losses = grad_of_elements(grad_loss, reduction, w_n)
     if reduction == "none":
         grad_losses = grad_losses.unsqueeze(1)
-    # where, not a product with 0: where all are ignored, l' = L' / 0 is infinite
-    grad_at_class = torch.where(counts, -w_n * grad_losses, 0)
+    # where, not a product with 0: where none counts, l' = L' / 0 is infinite
+    grad_at_class = torch.where(w_n != 0, -w_n * grad_losses, 0)
     grad_x = grad_at_class.new_zeros(shape, dtype=dtype)
     return grad_x.scatter_(1, index, grad_at_class.to(dtype))
 

@@ -38,6 +38,15 @@ def grad_of_elements(grad_loss: Tensor, reduction: Reduction, weights: Tensor | 
     return grad_losses / _divisor(weights) if reduction == "mean" else grad_losses
 
 
+def weighted(values: Tensor, w: Tensor | None) -> Tensor:
+    """Return w times the values, 0 where w is 0 whatever the value is.
+
+    Symptom: a NaN loss, or NaN gradients, from an element that has no weight. Cause: 0 times
+    infinity or NaN, such as the error of a missing target. Remedy: what does not count is set to 0.
+    """
+    return values if w is None else (values * w).masked_fill_(w == 0, 0)
+
+
 def _divisor(weights: Tensor | int) -> Tensor | int:
     return weights.sum() if isinstance(weights, Tensor) else weights
 

@@ -85,9 +85,9 @@ def check_pooled(name: str, input: Tensor, window: Window) -> None:
         start = _start_of_window_without_input(window, axis, length)
         if start is not None:
             raise ValueError(
-                f"{name} of input {list(input.shape)} with kernel_size {list(window.size)}, padding "
-                f"{list(window.padding)} and dilation {list(window.dilation)} has a window from "
-                f"position {start} on that reads padding alone: expected less dilation or padding"
+                f"{name} of input {list(input.shape)} with kernel_size {list(window.size)}, "
+                f"padding {list(window.padding)} and dilation {list(window.dilation)} has a window "
+                f"from position {start} on that reads padding alone: expected less dilation or padding"
             )
 
 

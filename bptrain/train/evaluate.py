@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from bptrain import tags
 from bptrain.stateful import Tree, mapping
+from bptrain.train.accumulation import part_of_loss
 from bptrain.train.loop import Batch, StepReport
 from bptrain.train.precision import Precision
 from bptrain.train.states import tensor
@@ -51,7 +52,10 @@ def evaluate(
     precision: Precision,
     watchers: Sequence[Watcher] = (),
 ) -> dict[str, float]:
-    """Return the mean loss and the metrics over the batches; the model's mode is restored."""
+    """Return the mean loss and the metrics over the batches; the model's mode is restored.
+
+    A batch whose targets are all ignored counts 0; if all of them are, the loss is 0.
+    """
     was_training = model.training
     model.eval()
     weight = 0
@@ -62,7 +66,8 @@ def evaluate(
                 outputs = model(*batch.inputs)
                 loss = loss_function(outputs, *batch.targets)
             # float64: a sum over a large split in float32 would round off the last samples
-            sums = [loss.double().view(1) * batch.weight, metric.sums(outputs, batch.targets)]
+            part = part_of_loss(loss.double().view(1), batch.weight)
+            sums = [part, metric.sums(outputs, batch.targets)]
             totals = totals + torch.cat(sums)
             weight += batch.weight
             for watcher in watchers:
@@ -71,7 +76,7 @@ def evaluate(
         model.train(was_training)
     assert isinstance(totals, Tensor)  # a split has at least one sample
     loss_sum, *rest = totals.tolist()  # the one host copy of an evaluation
-    return {"loss": loss_sum / weight, **metric.values(rest)}
+    return {"loss": loss_sum / weight if weight else 0.0, **metric.values(rest)}
 
 
 @dataclass(frozen=True)

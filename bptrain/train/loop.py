@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor, nn
 
-from bptrain.train.accumulation import groups, shares
+from bptrain.train.accumulation import groups, part_of_loss, shares
 from bptrain.train.update import Change, Update
 
 
@@ -101,8 +101,9 @@ def fit(
 
             # 3. backward: the gradient of the loss by every weight
             # (given a gradient, `backward` would import sympy to check its shape: 0.4 s)
-            update.precision.scaled(loss * share).backward()
-            passes.append(Pass(batch, outputs.detach(), loss.detach() * share))
+            part = part_of_loss(loss, share)
+            update.precision.scaled(part).backward()
+            passes.append(Pass(batch, outputs.detach(), part.detach()))
 
         # 4. update: move each weight against its gradient
         change = update(position.step - 1)
@@ -147,8 +148,9 @@ def search_step(
             with update.precision.computing():
                 outputs = model(*batch.inputs)
                 loss = loss_function(outputs, *batch.targets)
-            (loss * share).backward()
-            passes.append(Pass(batch, outputs.detach(), loss.detach() * share))
+            part = part_of_loss(loss, share)
+            part.backward()
+            passes.append(Pass(batch, outputs.detach(), part.detach()))
         return passes
 
     passes = backpropagate()

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bptrain.train.accumulation import groups, shares
+from bptrain.train.accumulation import first_that_counts, groups, part_of_loss, shares
 
 
 @dataclass(frozen=True)
@@ -52,3 +52,25 @@ def test_batches_of_unequal_size_give_the_gradient_of_one_large_batch() -> None:
     model.zero_grad()
     model(torch.cat([batch.x for batch in group])).square().mean().backward()
     torch.testing.assert_close(accumulated, [p.grad for p in model.parameters()])
+
+
+def test_a_batch_that_counts_nothing_has_no_share() -> None:
+    assert shares(batches([2, 0, 6])) == [0.25, 0, 0.75]
+    assert shares(batches([0, 0])) == [0, 0]
+
+
+def test_the_mean_of_nothing_counts_0_with_the_gradient_0() -> None:
+    x = torch.randn(0, 3, requires_grad=True)
+    weight = torch.randn(3, requires_grad=True)
+    mean = (x @ weight).mean()
+    assert mean.isnan()
+    part = part_of_loss(mean, 0.0)
+    assert part == 0
+    part.backward()
+    assert weight.grad.tolist() == [0, 0, 0]
+
+
+def test_the_first_batch_that_counts_is_found() -> None:
+    served = batches([0, 0, 3, 2])
+    assert first_that_counts(served) is served[2]
+    assert first_that_counts(served[:2]) is served[0]

@@ -1,14 +1,17 @@
 """The four steps, on toys small enough to follow by hand."""
 
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
+import bptrain.nn
 from bptrain.data.batches import Batch
 from bptrain.tasks.accuracy import Accuracy
+from bptrain.tasks.task import IGNORED
 from bptrain.train.evaluate import StepWindow, evaluate
 from bptrain.train.gradients import LayerGradients
 from bptrain.train.loop import Position, fit
@@ -91,6 +94,61 @@ def test_evaluation_weighs_batches_by_their_size_and_leaves_the_mode() -> None:
     assert measured["loss"] == pytest.approx((3 * right + wrong) / 4, abs=1e-4)
     assert model.training
     assert model[0].weight.grad is None
+
+
+class Tags:
+    """Batches of one sequence of two steps; the targets of all but the last are ignored."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        for number in range(start, self.count):
+            counts = number == self.count - 1
+            targets = torch.tensor([0, 1] if counts else [IGNORED, IGNORED])
+            yield Batch((torch.eye(2),), (targets,), 2 * counts)
+
+
+@pytest.mark.parametrize("loss", [nn.CrossEntropyLoss(), bptrain.nn.CrossEntropyLoss()])
+@pytest.mark.parametrize("optimizer", [torch.optim.SGD, torch.optim.LBFGS])
+def test_a_batch_of_ignored_targets_counts_0_in_training(
+    loss: nn.Module, optimizer: type[torch.optim.Optimizer]
+) -> None:
+    model = nn.Linear(2, 2)
+    before = model.weight.detach().clone()
+    update = plain_update(model, searches=optimizer is torch.optim.LBFGS)
+    update.optimizer = optimizer(model.parameters(), lr=0.1)
+    first, second = fit(model, loss, Tags(2), update, total_steps=2)
+    assert (first.loss, first.change.norms[0]) == (0, 0)
+    assert second.loss > 0
+    assert model.weight.isfinite().all()
+    assert not model.weight.equal(before)
+
+
+@pytest.mark.parametrize("loss", [nn.CrossEntropyLoss(), bptrain.nn.CrossEntropyLoss()])
+def test_a_batch_of_ignored_targets_counts_0_in_accumulation(loss: nn.Module) -> None:
+    model = nn.Linear(2, 2)
+    reports = [
+        next(iter(fit(deepcopy(model), loss, Tags(count), plain_update(model, batches=count), 1)))
+        for count in (3, 1)
+    ]
+    assert reports[0].loss == reports[1].loss > 0
+    assert reports[0].change.norms.equal(reports[1].change.norms)
+
+
+@pytest.mark.parametrize("loss", [nn.CrossEntropyLoss(), bptrain.nn.CrossEntropyLoss()])
+def test_a_batch_of_ignored_targets_counts_0_in_evaluation(loss: nn.Module) -> None:
+    model, precision = nn.Linear(2, 2), Precision.of("fp32", torch.device("cpu"))
+    every, last = (
+        evaluate(model, loss, Accuracy(), Tags(count).epoch(0), precision) for count in (3, 1)
+    )
+    assert every == last
+    assert every["loss"] > 0
+    ignored = list(Tags(3).epoch(0))[:2]
+    assert evaluate(model, loss, Accuracy(), ignored, precision) == {"loss": 0, "accuracy": 0}
 
 
 def test_a_window_gives_each_loss_and_the_means() -> None:
