@@ -12,8 +12,8 @@ from bptrain.experiment.build import build
 from bptrain.experiment.evaluation import refuse_non_finite
 from bptrain.experiment.plan import Plan
 from bptrain.monitor.console import format_values
-from bptrain.train.loop import fit
 from bptrain.train.accumulation import first_that_counts
+from bptrain.train.loop import fit
 from bptrain.train.memory import allocating
 from bptrain.train.signals import StopRequest
 

@@ -87,7 +87,7 @@ def check_pooled(name: str, input: Tensor, window: Window) -> None:
             raise ValueError(
                 f"{name} of input {list(input.shape)} with kernel_size {list(window.size)}, "
                 f"padding {list(window.padding)} and dilation {list(window.dilation)} has a window "
-                f"from position {start} on that reads padding alone: expected less dilation or padding"
+                f"from position {start} on that reads padding alone: expected less dilation"
             )
 
 
