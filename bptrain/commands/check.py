@@ -54,7 +54,7 @@ def check(config: ExperimentConfig, as_json: bool, junit: Path | None, console: 
 
 
 def check_gradients(config: ExperimentConfig) -> Report:
-    """Prove every gradient of the config's model and loss on its first training samples that count."""
+    """Prove every gradient of the config's model and loss on the first samples that count."""
     with allocating():
         experiment = build(plan(config))
         few = config.model_copy(
