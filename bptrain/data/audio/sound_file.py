@@ -60,7 +60,7 @@ def decode_sound(content: bytes, place: str) -> Sound:
                     "one channel is read, or the mean of two",
                     f"{CONVERT} with -ac 1",
                 )
-            samples = _read_blocks(file, place)
+            samples = _read_mono(file, place)
             rate = file.samplerate
             _refuse_cut_off(file, samples, content, place)
     except soundfile.SoundFileError as error:
@@ -70,21 +70,24 @@ def decode_sound(content: bytes, place: str) -> Sound:
         _compare_with_header(len(samples), *declared, place)
     if len(samples) == 0:
         raise DataError(f"{place}: no sound", "it holds no sample", AGAIN)
-    _refuse_not_finite(samples, rate, place)
-    return Sound(rate, torch.from_numpy(samples).mean(1))
+    return Sound(rate, torch.from_numpy(samples))
 
 
 def _is_mpeg(content: bytes) -> bool:
     return len(content) >= 2 and int.from_bytes(content[:2], "big") & MPEG_SYNC == MPEG_SYNC
 
 
-def _read_blocks(file: Any, place: str) -> Any:
-    """Return all samples [S, C] as float32."""
-    blocks: list[Any] = []
-    while sum(block.size for block in blocks) <= MOST_SAMPLES:
-        blocks.append(file.read(BLOCK, dtype="float32", always_2d=True))
-        if len(blocks[-1]) < BLOCK:
-            return np.concatenate(blocks)
+def _read_mono(file: Any, place: str) -> Any:
+    """Return the mean of all channels [S] as float32, held once however long it is."""
+    mono = np.empty(0, np.float32)
+    while mono.size * file.channels <= MOST_SAMPLES:
+        block = file.read(BLOCK, dtype="float32", always_2d=True)
+        start = mono.size
+        _refuse_not_finite(block, start, file.samplerate, place)
+        mono.resize(start + len(block), refcheck=False)
+        mono[start:] = torch.from_numpy(block).mean(1)
+        if len(block) < BLOCK:
+            return mono
     raise DataError(
         f"{place}: too large: more than {MOST_SAMPLES:,} samples",
         f"{MOST_SAMPLES / file.channels / file.samplerate / 60:,.0f} minutes of sound",
@@ -147,11 +150,13 @@ def _compare_with_header(frames: int, size: int, frame: int, place: str) -> None
         )
 
 
-def _refuse_not_finite(samples: Any, rate: int, place: str) -> None:
-    usable = np.abs(samples) <= LOUDEST  # false for NaN
+def _refuse_not_finite(block: Any, start: int, rate: int, place: str) -> None:
+    """Raise DataError for samples [S, C], the first of them number `start`, that are no sound."""
+    usable = np.abs(block) <= LOUDEST  # false for NaN
     if not usable.all():
         first = int(np.argmin(usable.all(1)))
-        value = samples[first][~usable[first]][0]
+        value = block[first][~usable[first]][0]
+        after_s = (start + first) / rate
         raise DataError(
-            f"{place}: a sample of {value} after {first / rate:.4f} s", "full scale is 1", AGAIN
+            f"{place}: a sample of {value} after {after_s:.4f} s", "full scale is 1", AGAIN
         )

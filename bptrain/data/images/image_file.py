@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bptrain.data.images.image_limits import refuse_a_bomb, refuse_missing_pixels, too_large
 from bptrain.data.splits import Samples, rescale
 from bptrain.errors import DataError
 
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
 
 # no format that starts another program (EPS) or contains other files
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
-LARGEST_PIXELS = 2**26  # 8192 x 8192: more is a mistake, or a decompression bomb
+STRIP_PIXELS = 2**22  # converted at a time: a copy of the whole image would double the memory
+ORIENTATION, UPRIGHT = 0x0112, 1  # a tag of EXIF data and its usual value
 WIDE_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 BRIGHT = 128  # of 255
 
@@ -52,11 +54,12 @@ class ImageShape:
 
 
 def verify_image(path: FilePath) -> None:
-    """Check the header, the size and, where the format has them, the checksums of a file.
+    """Check a file: its header and size, the checksums that the format has, no pixels missing.
 
     Raises DataError. A truncated photo shows only when it is decoded, by `read_image`.
     """
     with _opened(path) as image:
+        refuse_missing_pixels(Path(path), image)
         image.verify()
 
 
@@ -65,8 +68,10 @@ def read_image(path: FilePath, shape: ImageShape) -> Tensor:
     from PIL import Image, ImageOps
 
     with _opened(path) as image:
-        upright = ImageOps.exif_transpose(image)
-        plain = _plain(path, upright, "L" if shape.channels == 1 else "RGB")
+        image.load()  # a PNG's EXIF data may follow its pixels
+        if image.getexif().get(ORIENTATION, UPRIGHT) != UPRIGHT:
+            ImageOps.exif_transpose(image, in_place=True)
+        plain = _plain(path, image, "L" if shape.channels == 1 else "RGB")
         size = (shape.width, shape.height)
         fitted = (
             plain if plain.size == size else ImageOps.fit(plain, size, Image.Resampling.BILINEAR)
@@ -89,6 +94,8 @@ def prepare_images(
                    four corners is ink on paper, and is inverted
     largest        the largest pixel value of the training images
     """
+    for word in words:
+        verify_image(word)
     pixels = torch.stack([read_image(word, shape) for word in words])
     if invert_bright:
         paper = pixels[:, :, [0, 0, -1, -1], [0, -1, 0, -1]].amin((1, 2)) >= BRIGHT
@@ -109,12 +116,12 @@ def _opened(path: FilePath) -> Iterator["Image.Image"]:
         with warnings.catch_warnings(), path.open("rb") as file:
             warnings.simplefilter("ignore")  # about metadata; damaged pixels raise errors
             with Image.open(file, formats=FORMATS) as image:
-                _refuse_a_bomb(path, image.size)
+                refuse_a_bomb(path, image)
                 yield image
     except (DataError, MemoryError):
         raise
     except Image.DecompressionBombError as error:
-        raise _too_large(path, "its header declares more pixels than any real image has") from error
+        raise too_large(path, "its header declares more pixels than any real image has") from error
     except UnidentifiedImageError as error:
         found = "the file is empty" if path.stat().st_size == 0 else "its content is none of these"
         raise DataError(
@@ -133,24 +140,26 @@ def _refuse_special(path: Path) -> None:
         raise DataError(f"{path}: not a regular file")
 
 
-def _refuse_a_bomb(path: Path, size: tuple[int, int]) -> None:
-    width, height = size
-    if width * height > LARGEST_PIXELS:
-        raise _too_large(path, f"its header declares {width:,} x {height:,} pixels")
-    if width * height == 0:
-        raise DataError(f"{path}: no image", f"its header declares {width} x {height} pixels")
-
-
-def _too_large(path: Path, why: str) -> DataError:
-    return DataError(f"{path}: image too large", f"{why}, {LARGEST_PIXELS:,} are read at most")
-
-
 def _plain(path: FilePath, image: "Image.Image", mode: Literal["L", "RGB"]) -> "Image.Image":
     """Return the first frame in `mode`: 8 bits, no palette, no transparency."""
     from PIL import Image
 
     if image.mode == "F":
         raise DataError(f"{path}: pixels of 32-bit floating point have no fixed range")
+    width, height = image.size
+    if width * height <= STRIP_PIXELS:
+        return _converted(path, image, mode)
+    plain = Image.new(mode, image.size)
+    rows = max(1, STRIP_PIXELS // width)
+    for top in range(0, height, rows):
+        strip = image.crop((0, top, width, min(top + rows, height)))
+        plain.paste(_converted(path, strip, mode), (0, top))
+    return plain
+
+
+def _converted(path: FilePath, image: "Image.Image", mode: Literal["L", "RGB"]) -> "Image.Image":
+    from PIL import Image
+
     if image.mode in WIDE_MODES:
         return _upper_bits(path, image).convert(mode)
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:

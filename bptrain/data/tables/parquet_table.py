@@ -16,6 +16,7 @@ import numpy as np
 
 from bptrain.data.tables.csv_table import LONGEST_CELL, SPACE
 from bptrain.data.tables.table import Table, checked_names, listed, quoted, refuse_if_huge
+from bptrain.data.text.text_file import refuse_what_does_not_fit
 from bptrain.errors import DataError, UsageError, shorten
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".parquet", ".pq")
 BATCH_BYTES = 2**26  # of the rows that are unpacked at once
+MEMORY = 36  # bytes held at most for each cell, besides the texts
 CELL_BYTES = 16  # of a cell in them; a text is a place in its dictionary
 MOST_TEXT = 2**32  # bytes of texts in all, one that is repeated in a batch counted once
 AT_MOST = f"a cell is at most {LONGEST_CELL:,} bytes long"
@@ -71,6 +73,7 @@ class _Reader:
         with self.parquet.ParquetFile(self.path) as file:
             rows, schema = file.metadata.num_rows, file.schema_arrow
         refuse_if_huge(self.path, rows, max(1, len(schema)))
+        refuse_what_does_not_fit(self.path, rows * len(schema) * MEMORY)
         names = checked_names(self.path, schema.names)
         for field in schema:
             self._refuse_what_is_no_cell(field.name, field.type)

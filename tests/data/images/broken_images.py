@@ -40,6 +40,32 @@ def png(width: int, height: int, halved: bool = False) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunks
 
 
+def incomplete_png(interlaced: bool = False) -> bytes:
+    """Return a PNG of 100 rows whose data end in good order after the tenth."""
+    header = struct.pack(">IIBBBBB", 100, 100, 8, 2, 0, 0, interlaced)
+    body = zlib.compress(b"\0" * 10 * 301)
+    chunks = chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + chunks
+
+
+def incomplete_tiff() -> bytes:
+    """Return a TIFF of 100 rows whose only strip declares ten."""
+    content = bytearray(encoded("TIFF", picture(0, 0, (100, 100))))
+    start = struct.unpack_from("<I", content, 4)[0]
+    for entry in range(struct.unpack_from("<H", content, start)[0]):
+        at = start + 2 + 12 * entry
+        if struct.unpack_from("<H", content, at)[0] == 278:  # rows of a strip
+            struct.pack_into("<I", content, at + 8, 10)
+    return bytes(content)
+
+
+def many_scans() -> bytes:
+    """Return a JPEG of 8,000 x 8,000 pixels with a scan repeated 40 times."""
+    content = encoded("JPEG", Image.new("L", (8_000, 8_000)))
+    scan = content.index(b"\xff\xda")
+    return content[:-2] + content[scan : scan + 10] * 40 + content[-2:]
+
+
 def flipped(content: bytes, at: int) -> bytes:
     """Return the content with one byte changed."""
     return content[:at] + bytes([content[at] ^ 0xFF]) + content[at + 1 :]
@@ -113,6 +139,15 @@ FOLDERS: dict[str, tuple[Harm, str]] = {
     "a PPM cut short": (put("x.ppm", b"P6\n10 10\n255\n" + bytes(30)), "x.ppm: damaged image"),
     "a bomb": (put("x.png", png(60_000, 60_000)), "x.png: image too large"),
     "a bomb below PIL's own limit": (put("x.png", png(8_200, 8_200)), "8,200 x 8,200 pixels"),
+    "a PNG of ten rows": (put("x.png", incomplete_png()), "holds 10% of the pixels"),
+    "an interlaced PNG of ten rows": (
+        put("x.png", incomplete_png(True)),
+        "holds 10% of the pixels",
+    ),
+    "a TIFF of ten rows": (put("x.tif", incomplete_tiff()), "holds 10% of the pixels"),
+    "a high bomb": (put("x.png", png(1, 2**26)), "1 x 67,108,864 pixels"),
+    "a wide bomb": (put("x.png", png(2**26, 1)), "67,108,864 x 1 pixels"),
+    "a JPEG of many scans": (put("x.jpg", many_scans()), "41 scans"),
     "a BMP bomb": (
         put(
             "x.bmp",

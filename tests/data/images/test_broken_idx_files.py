@@ -120,6 +120,18 @@ def test_a_gzip_bomb_is_never_unpacked(
     assert_refused(bptrain("fit", MNIST, f"data.root={root}"), root, "the file holds more")
 
 
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_a_size_that_the_file_cannot_hold_is_refused_before_it_is_allocated(
+    bptrain: Callable, tmp_path: Path, mnist_files: dict, suffix: str
+) -> None:
+    root = write_mnist(tmp_path / "root", mnist_files, zipped=bool(suffix))
+    bomb = header(IDX3, 10**6, 28, 28) + bytes(10**6)
+    path = root / "MNIST" / "raw" / f"{IMAGES}{suffix}"
+    path.write_bytes(gzip.compress(bomb) if suffix else bomb)
+    expected = "784,000,000 elements are declared, the file has"
+    assert_refused(bptrain("fit", MNIST, f"data.root={root}"), root, expected)
+
+
 @pytest.mark.parametrize("error", [OSError("no network"), RuntimeError("File not found")])
 def test_a_download_that_fails_says_where_the_files_belong(
     bptrain: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bptrain.data.images.digits import DigitsConfig
 from bptrain.data.images.image_file import ImageShape, prepare_images, read_image, verify_image
+from bptrain.data.images.image_limits import PASSES, png_sizes
 from bptrain.data.images.mnist import FashionMNISTConfig, MNISTConfig
 
 RGB, GRAY = ImageShape(4, 4, 3), ImageShape(4, 4, 1)
@@ -164,3 +165,35 @@ def test_a_digit_saved_as_an_image_equals_its_training_input(tmp_path: Path) -> 
     prepared = DigitsConfig().prepare([str(tmp_path / "digit.png")], dataset.prepared)
     torch.testing.assert_close(prepared.inputs[0], row, atol=0.01, rtol=0)
     assert prepared.targets.tolist() == [0]
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "RGB", "RGBA", "P", "I;16"])
+@pytest.mark.parametrize("size", [(1, 1), (3, 7), (9, 2)])
+def test_a_whole_png_holds_what_it_declares(
+    tmp_path: Path, mode: str, size: tuple[int, int]
+) -> None:
+    path = tmp_path / "x.png"
+    Image.new(mode, size).save(path)
+    declared, found = png_sizes(path)
+    assert declared == found > 0
+
+
+@pytest.mark.parametrize("size", [(1, 1), (5, 3), (8, 8), (9, 17)])
+def test_the_passes_of_an_interlaced_png_hold_each_pixel_once(size: tuple[int, int]) -> None:
+    seen = np.zeros(size[::-1], int)
+    for x, y, across, down in PASSES:
+        seen[y::down, x::across] += 1
+    assert (seen == 1).all()
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "RGB", "L", "I;16"])
+def test_an_image_converted_in_strips_is_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (50, 40, 4), dtype=np.uint8)
+    image = Image.fromarray(pixels.view(np.uint16)[..., 0]) if mode == "I;16" else None
+    path = tmp_path / "x.png"
+    (image or Image.fromarray(pixels, "RGBA").convert(mode)).save(path)
+    whole = read_image(path, ImageShape(20, 20, 3))
+    monkeypatch.setattr("bptrain.data.images.image_file.STRIP_PIXELS", 7 * 40)
+    assert torch.equal(read_image(path, ImageShape(20, 20, 3)), whole)

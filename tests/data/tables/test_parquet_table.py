@@ -212,6 +212,15 @@ def test_all_texts_together_are_bounded(tmp_path: Path, monkeypatch: pytest.Monk
         read_table(Path(path))
 
 
+def test_a_table_larger_than_the_free_memory_is_refused_before_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write({"c": pyarrow.nulls(10**6, pyarrow.string())}, tmp_path / "t.parquet")
+    monkeypatch.setattr("bptrain.data.text.text_file.free_bytes", lambda: 10**7)
+    with pytest.raises(DataError, match="too large"):
+        read_table(Path(path))
+
+
 @pytest.mark.parametrize("options", [{}, {"compression": "zstd", "write_page_checksum": True}])
 def test_a_parquet_file_with_random_damage_is_read_or_refused(
     tmp_path: Path, options: dict[str, Any]
