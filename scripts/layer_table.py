@@ -3,6 +3,7 @@
 scripts/layers
 """
 
+import textwrap
 from pathlib import Path
 
 import torch
@@ -10,6 +11,7 @@ from cases import CASES, REFUSED
 
 from bptrain import nn
 from bptrain.bench.saved_bytes import LAYERS, Layer
+from bptrain.nn import from_torch
 
 PAGE = Path(__file__).parent.parent / "docs" / "layers.md"
 HEAD = """# Layers
@@ -27,6 +29,12 @@ anyway (ReLU's output) counts here all the same.
 
 | layer | input | bptrain | torch.nn | share |
 |---|---|---|---|---|
+"""
+FROM_TORCH = """
+## torch.nn's own
+
+So that `import bptrain.nn as nn` can replace `import torch.nn as nn`, these are there as in torch.nn,
+differentiated by torch:{names}.
 """
 MIDDLE = """
 ## Not offered
@@ -52,8 +60,12 @@ def main() -> None:
     assert not missing, f"no size is given for {missing}"
     runs = sum(1 + len(case.dtypes) for case in CASES)
     head = HEAD.format(cases=len(CASES), runs=runs, version=torch.__version__.split("+")[0])
+    names = textwrap.fill(", ".join(f"`{name}`" for name in from_torch.__all__), 100)
+    torchs = FROM_TORCH.format(names="\n" + names)
     refused = [f"| `{r.module}` | `{r.option}` | {r.why} |" for r in REFUSED]
-    PAGE.write_text(head + "\n".join(map(row, LAYERS)) + "\n" + MIDDLE + "\n".join(refused) + "\n")
+    PAGE.write_text(
+        head + "\n".join(map(row, LAYERS)) + "\n" + torchs + MIDDLE + "\n".join(refused) + "\n"
+    )
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
 Names, constructor arguments, defaults, parameter names, initialization, repr and state_dict keys
 are torch.nn's, so that state_dicts load both ways. An option that is not offered raises
-NotImplementedError in the constructor, naming it.
+NotImplementedError in the constructor, naming it. `__all__` lists the modules written out here;
+the rest of torch.nn is torch's own, see from_torch.py.
 """
 
 from bptrain.nn.adaptive_avg_pool import AdaptiveAvgPool1d, AdaptiveAvgPool2d
@@ -20,10 +21,12 @@ from bptrain.nn.conv_transpose import ConvTranspose1d, ConvTranspose2d
 from bptrain.nn.cosine_embedding_loss import CosineEmbeddingLoss
 from bptrain.nn.cross_entropy import CrossEntropyLoss
 from bptrain.nn.ctc_loss import CTCLoss
+from bptrain.nn.derivations import with_derivations
 from bptrain.nn.dropout import Dropout, Dropout1d, Dropout2d
 from bptrain.nn.elu import CELU, ELU, SELU
 from bptrain.nn.embedding import Embedding
 from bptrain.nn.flatten import Flatten
+from bptrain.nn.from_torch import *  # noqa: F403
 from bptrain.nn.gaussian_nll_loss import GaussianNLLLoss
 from bptrain.nn.gelu import GELU
 from bptrain.nn.glu import GLU
@@ -148,3 +151,5 @@ __all__ = [
     "Upsample",
     "ZeroPad2d",
 ]
+
+with_derivations(globals()[name] for name in __all__)

@@ -7,7 +7,7 @@ from bptrain.nn.recurrent import RNNBase, Sequences, State
 from bptrain.ops.gru import gru, gru_cell
 
 
-class GRU(RNNBase):
+class GRU(RNNBase, torch.nn.GRU):
     """Gated recurrent units over time; input and output as torch.nn.GRU's."""
 
     gates = 3
@@ -25,8 +25,8 @@ class GRU(RNNBase):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__(
-            "GRU", input_size, hidden_size, num_layers, bias, batch_first, dropout,
-            bidirectional, device=device, dtype=dtype,
+            input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional,
+            device=device, dtype=dtype,
         )  # fmt: skip
 
     def forward(self, input: Sequences, hx: Tensor | None = None) -> tuple[Sequences, Tensor]:

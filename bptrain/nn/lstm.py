@@ -7,7 +7,7 @@ from bptrain.nn.recurrent import RNNBase, Sequences, State
 from bptrain.ops.lstm import lstm, lstm_cell
 
 
-class LSTM(RNNBase):
+class LSTM(RNNBase, torch.nn.LSTM):
     """Long short-term memory over time; input and output as torch.nn.LSTM's."""
 
     gates = 4
@@ -26,8 +26,8 @@ class LSTM(RNNBase):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__(
-            "LSTM", input_size, hidden_size, num_layers, bias, batch_first, dropout,
-            bidirectional, proj_size, device, dtype,
+            input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional,
+            proj_size, device, dtype,
         )  # fmt: skip
 
     def forward(

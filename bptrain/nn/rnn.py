@@ -13,7 +13,7 @@ def _checked(nonlinearity: str) -> str:
     return nonlinearity
 
 
-class RNN(RNNBase):
+class RNN(RNNBase, torch.nn.RNN):
     """Elman's network over time; input and output as torch.nn.RNN's."""
 
     gates = 1
@@ -31,12 +31,10 @@ class RNN(RNNBase):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        mode = f"RNN_{_checked(nonlinearity).upper()}"
         super().__init__(
-            mode, input_size, hidden_size, num_layers, bias, batch_first, dropout,
-            bidirectional, device=device, dtype=dtype,
+            input_size, hidden_size, num_layers, _checked(nonlinearity), bias, batch_first,
+            dropout, bidirectional, device=device, dtype=dtype,
         )  # fmt: skip
-        self.nonlinearity = nonlinearity
 
     def forward(self, input: Sequences, hx: Tensor | None = None) -> tuple[Sequences, Tensor]:
         """Return the output of every time step, and the last h.

@@ -65,13 +65,5 @@ def _counterpart(module: torch.nn.Module) -> torch.nn.Module:
     if isinstance(module, kind):
         module.__class__ = kind  # ours differs from its base in `forward` only
         return module
-    # The recurrent layers are not subclasses of torch's. As in torch, their constructor's arguments
-    # are attributes of the same names.
     names = inspect.signature(type(module)).parameters
-    options = {name: getattr(module, name) for name in names if hasattr(module, name)}
-    counterpart = kind(**options)
-    counterpart.load_state_dict(module.state_dict())
-    example = next(iter(module.parameters()), None)
-    if example is not None:
-        counterpart = counterpart.to(example.device, example.dtype)
-    return counterpart.train(module.training)
+    return kind(**{name: getattr(module, name) for name in names}).train(module.training)

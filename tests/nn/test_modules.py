@@ -10,6 +10,7 @@ import pytest
 import torch
 from cases import MODULES, REFUSED
 from cases.case import ModuleCase, Refusal
+from torch._dynamo import config as dynamo
 from torch._inductor import config as inductor
 
 from bptrain import nn
@@ -120,6 +121,7 @@ def test_half_converts_the_whole_module(case: ModuleCase) -> None:
     assert {k: v.dtype for k, v in mine.items()} == {k: v.dtype for k, v in theirs.items()}
 
 
+@dynamo.patch(allow_rnn=True)  # as torch's own recurrent modules need it
 def compiled_equals_eager(case: ModuleCase, backend: str) -> None:
     """Compile the module's pass as one graph, forward and backward, and compare the numbers."""
     torch._dynamo.reset()
