@@ -33,7 +33,7 @@ anyway (ReLU's output) counts here all the same.
 FROM_TORCH = """
 ## torch.nn's own
 
-So that `import bptrain.nn as nn` can replace `import torch.nn as nn`, these are there as in torch.nn,
+So that `import bptrain.nn as nn` can replace `import torch.nn as nn`, these are as in torch.nn,
 differentiated by torch:{names}.
 """
 MIDDLE = """

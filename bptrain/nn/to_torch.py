@@ -65,5 +65,5 @@ def _counterpart(module: torch.nn.Module) -> torch.nn.Module:
     if isinstance(module, kind):
         module.__class__ = kind  # ours differs from its base in `forward` only
         return module
-    names = inspect.signature(type(module)).parameters
+    names = inspect.signature(type(module).__init__).parameters.keys() - {"self", "args", "kwargs"}
     return kind(**{name: getattr(module, name) for name in names}).train(module.training)
