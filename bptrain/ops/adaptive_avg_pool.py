@@ -20,8 +20,9 @@ import torch
 from torch import Tensor
 
 from bptrain.ops.operation import operation
+from bptrain.ops.precision import widened_for_sums
 from bptrain.ops.shape_and_layout import ShapeAndLayout, shape_and_layout
-from bptrain.ops.window import OutputLengths, check_planes, checked_output_size
+from bptrain.ops.window import OutputLengths, check_planes, checked_output_size, windows_overlap
 
 
 class Saved(NamedTuple):
@@ -49,13 +50,14 @@ def backward(grad_y: Tensor, saved: Saved) -> Tensor:
     if saved.size == (1, 1):
         H, W = saved.x.shape[-2:]
         return (grad_y / (H * W)).expand(saved.x.shape)  # one number a plane, never written out
+    dtype, grad_y = grad_y.dtype, widened_for_sums(grad_y)
     grad_x = saved.x.empty(grad_y).zero_()
     rows, columns = map(_windows, saved.x.shape[-2:], saved.size)
     for i, h in enumerate(rows):
         for j, w in enumerate(columns):
             a = (h.stop - h.start) * (w.stop - w.start)
             grad_x[..., h, w] += grad_y[..., i : i + 1, j : j + 1] / a
-    return grad_x
+    return grad_x.to(dtype)
 
 
 def fused_forward(x: Tensor, size: tuple[int, ...]) -> tuple[Tensor, Saved]:
@@ -70,9 +72,12 @@ def fused_backward(grad_y: Tensor, saved: Saved) -> Tensor:
     """Return x' from one kernel, which reads only the shape and layout of x."""
     if saved.size == (1, 1):
         return backward(grad_y, saved)
+    dtype = grad_y.dtype
+    if windows_overlap(saved.x.shape[-2:], saved.size):
+        grad_y = widened_for_sums(grad_y)
     x = saved.x.placeholder(grad_y)
     grad_x: Tensor = torch.ops.aten._adaptive_avg_pool2d_backward(grad_y, x)
-    return grad_x
+    return grad_x.to(dtype)
 
 
 def _windows(length: int, outputs: int) -> list[slice]:

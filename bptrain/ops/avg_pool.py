@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from bptrain.ops.operation import operation
+from bptrain.ops.precision import widened_for_sums
 from bptrain.ops.shape_and_layout import ShapeAndLayout, shape_and_layout
 from bptrain.ops.window import Lengths, Window, check_pooled, checked_window
 
@@ -43,6 +44,11 @@ class Averaging(NamedTuple):
         size, stride, padding, _, ceil_mode = window
         return cls(size, stride, padding, ceil_mode, count_include_pad, divisor)
 
+    @property
+    def overlaps(self) -> bool:
+        """Whether an input may be in several windows, so that its gradient is a sum."""
+        return any(size > stride for size, stride in zip(self.size, self.stride, strict=True))
+
 
 class Saved(NamedTuple):
     """What the backward pass reads."""
@@ -59,12 +65,13 @@ def forward(x: Tensor, averaging: Averaging) -> tuple[Tensor, Saved]:
         [_window(i, axis, averaging, x.shape) for i in range(length)]
         for axis, length in zip((-2, -1), lengths, strict=True)
     )
+    wide = widened_for_sums(x)  # float16 overflows at a sum of 65,504
     means = [
-        x[..., h, w].sum((-2, -1)) / (averaging.divisor or a_h * a_w)
+        wide[..., h, w].sum((-2, -1)) / (averaging.divisor or a_h * a_w)
         for h, a_h in rows
         for w, a_w in columns
     ]
-    y = torch.stack(means, -1).unflatten(-1, lengths)
+    y = torch.stack(means, -1).unflatten(-1, lengths).to(x.dtype)
     layout = shape_and_layout(x)
     if layout.is_channels_last:
         y = y.contiguous(memory_format=torch.channels_last)
@@ -74,6 +81,7 @@ def forward(x: Tensor, averaging: Averaging) -> tuple[Tensor, Saved]:
 def backward(grad_y: Tensor, saved: Saved) -> Tensor:
     """Return x' [N, C, H, W]: each window adds its share to the positions that it covers."""
     averaging, (shape, _) = saved
+    dtype, grad_y = grad_y.dtype, widened_for_sums(grad_y)
     grad_x = saved.x.empty(grad_y).zero_()
     for i in range(grad_y.shape[-2]):
         rows, a_rows = _window(i, -2, averaging, shape)
@@ -81,7 +89,7 @@ def backward(grad_y: Tensor, saved: Saved) -> Tensor:
             columns, a_columns = _window(j, -1, averaging, shape)
             a = averaging.divisor or a_rows * a_columns
             grad_x[..., rows, columns] += grad_y[..., i : i + 1, j : j + 1] / a
-    return grad_x
+    return grad_x.to(dtype)
 
 
 def fused_forward(x: Tensor, averaging: Averaging) -> tuple[Tensor, Saved]:
@@ -92,10 +100,13 @@ def fused_forward(x: Tensor, averaging: Averaging) -> tuple[Tensor, Saved]:
 
 def fused_backward(grad_y: Tensor, saved: Saved) -> Tensor:
     """Return x' from one kernel, in the layout of x."""
+    dtype = grad_y.dtype
+    if saved.averaging.overlaps and grad_y.device.type == "cpu":
+        grad_y = widened_for_sums(grad_y)
     grad_x = saved.x.empty(grad_y)
     write = torch.ops.aten.avg_pool2d_backward.grad_input
     write(grad_y, grad_x, *saved.averaging, grad_input=grad_x)
-    return grad_x
+    return grad_x.to(dtype)
 
 
 def _outputs(length: int, size: int, stride: int, padding: int, ceil_mode: bool) -> int:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from bptrain.ops.operation import operation
+from bptrain.ops.precision import widened_for_sums
 
 
 class Options(NamedTuple):
@@ -50,6 +51,7 @@ def forward(t: Tensor, W: Tensor, options: Options, needs: Needs) -> tuple[Tenso
 def backward(grad_y: Tensor, saved: Saved, needs: Needs) -> tuple[Tensor]:
     """Return W' [V, E]."""
     t, options = saved.t.flatten(), saved.options
+    dtype, grad_y = grad_y.dtype, widened_for_sums(grad_y)
     E = grad_y.shape[-1]
     grad_W = grad_y.new_zeros(options.rows, E).index_add(0, t, grad_y.reshape(-1, E))
     if options.by_frequency:
@@ -57,15 +59,16 @@ def backward(grad_y: Tensor, saved: Saved, needs: Needs) -> tuple[Tensor]:
         grad_W = grad_W / times_read.unsqueeze(1)
     if options.padding >= 0:
         grad_W[options.padding] = 0
-    return (grad_W,)
+    return (grad_W.to(dtype),)
 
 
 def fused_backward(grad_y: Tensor, saved: Saved, needs: Needs) -> tuple[Tensor]:
     """Return W' [V, E] from one kernel."""
     # On a CPU this kernel adds up 8192 rows of 64 ten times faster than index_add_; on CUDA it
     # sorts the indices first, so that the sum is the same in every run.
-    grad_W: Tensor = torch.ops.aten.embedding_dense_backward(grad_y, saved.t, *saved.options)
-    return (grad_W,)
+    wide = widened_for_sums(grad_y)
+    grad_W: Tensor = torch.ops.aten.embedding_dense_backward(wide, saved.t, *saved.options)
+    return (grad_W.to(grad_y.dtype),)
 
 
 embedding_function = operation(forward, backward, fused_backward=fused_backward)

@@ -33,7 +33,7 @@ import torch
 from torch import Tensor
 
 from bptrain.ops.operation import operation
-from bptrain.ops.precision import float32_on
+from bptrain.ops.precision import float32_on, widened_for_sums
 from bptrain.ops.statistics import (
     Gradients,
     Needs,
@@ -122,10 +122,13 @@ def fused_backward(grad_y: Tensor, saved: Saved, needs: Needs) -> Gradients:
         return None, None, grad_y.sum_to_size(shape) if needs.b else None
     # The kernel gives w' and b' the shape and dtype of the w and b that it is given.
     like = placeholder(x, shape) if needs.w or needs.b else None
-    grads: Gradients = aten.native_layer_norm_backward(
-        grad_y, x, shape, m, r, w if needs.x else like, like if needs.b else None, list(needs)
+    wide_x, wide_y = x, grad_y
+    if x.device.type == "cpu" and like is not None:  # there it sums w' and b' in the dtype of x
+        wide_x, wide_y = widened_for_sums(x), widened_for_sums(grad_y)
+    grad_x, grad_w, grad_b = aten.native_layer_norm_backward(
+        wide_y, wide_x, shape, m, r, w if needs.x else like, like if needs.b else None, list(needs)
     )
-    return grads
+    return None if grad_x is None else grad_x.to(x.dtype), grad_w, grad_b
 
 
 layer_norm_function = operation(

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from bptrain.ops.operation import operation
+from bptrain.ops.precision import widened_for_sums
 from bptrain.ops.shape_and_layout import ShapeAndLayout, shape_and_layout
 from bptrain.ops.window import (
     Lengths,
@@ -33,6 +34,7 @@ from bptrain.ops.window import (
     check_pooled,
     checked_output_size,
     checked_window,
+    windows_overlap,
 )
 
 
@@ -63,14 +65,18 @@ def forward(x: Tensor, window: Window | Adaptive) -> tuple[tuple[Tensor, Tensor]
 def backward(grad_y: Tensor, saved: Saved) -> Tensor:
     """Return x' [N, C, H, W]; once k is known the windows no longer matter."""
     k, _, (shape, is_channels_last) = saved
-    planes = grad_y.new_zeros(shape).flatten(-2)  # [N, C, H W], whose last axis k counts
-    grad_x = planes.scatter_add(-1, k.flatten(-2), grad_y.flatten(-2)).view(shape)
+    wide = widened_for_sums(grad_y)
+    planes = wide.new_zeros(shape).flatten(-2)  # [N, C, H W], whose last axis k counts
+    grad_x = planes.scatter_add(-1, k.flatten(-2), wide.flatten(-2)).view(shape).to(grad_y.dtype)
     return grad_x.contiguous(memory_format=torch.channels_last) if is_channels_last else grad_x
 
 
 def fused_backward(grad_y: Tensor, saved: Saved) -> Tensor:
     """Return x' from one kernel, in the layout of x."""
     k, window, x = saved
+    dtype = grad_y.dtype
+    if _adds_in(grad_y, window, x):
+        grad_y = widened_for_sums(grad_y)
     grad_x = x.empty(grad_y)
     # the kernels are named in full: to find the one that writes to grad_x costs torch 10 us a call
     aten = torch.ops.aten
@@ -79,7 +85,15 @@ def fused_backward(grad_y: Tensor, saved: Saved) -> Tensor:
     else:
         scatter = aten.max_pool2d_with_indices_backward.grad_input
         scatter(grad_y, grad_x, *window, k, grad_input=grad_x)
-    return grad_x
+    return grad_x.to(dtype)
+
+
+def _adds_in(grad_y: Tensor, window: Window | Adaptive, x: ShapeAndLayout) -> bool:
+    """Tell whether the kernel adds up gradients in the dtype of y', where windows overlap."""
+    if isinstance(window, Adaptive):
+        return windows_overlap(x.shape[-2:], window.size)
+    is_cpu = grad_y.device.type == "cpu"  # on CUDA that one adds in float32
+    return is_cpu and any(n > step for n, step in zip(window.size, window.stride, strict=True))
 
 
 max_pool_function = operation(

@@ -27,6 +27,7 @@ import torch
 from torch import Tensor
 
 from bptrain.ops.operation import operation
+from bptrain.ops.precision import widened_for_sums
 
 Mode = Literal["constant", "reflect", "replicate", "circular"]
 
@@ -54,12 +55,12 @@ def backward(grad_y: Tensor, saved: Saved) -> Tensor:
     """Return x': each y'_j added at its source."""
     if saved.mode == "constant":
         return torch.constant_pad_nd(grad_y, [-each for each in saved.pad])
-    grad_x, shape = grad_y, list(grad_y.shape)
+    grad_x, shape = widened_for_sums(grad_y), list(grad_y.shape)
     for axis, p, q in _padded_axes(saved.pad):
         shape[axis] -= p + q
         s = sources(saved.mode, p, shape[axis], q, grad_y.device)
-        grad_x = grad_y.new_zeros(shape).index_add(axis, s, grad_x)
-    return grad_x
+        grad_x = grad_x.new_zeros(shape).index_add(axis, s, grad_x)
+    return grad_x.to(grad_y.dtype)
 
 
 def sources(mode: Mode, p: int, H: int, q: int, device: torch.device) -> Tensor:
@@ -82,7 +83,9 @@ def fused_backward(grad_y: Tensor, saved: Saved) -> Tensor:
     """Return x' in the layout of x, from one copy of y' and one addition for each side."""
     if saved.mode == "constant":
         return backward(grad_y, saved)
-    return folded(grad_y, list(_padded_axes(saved.pad)), saved.mode, saved.layout)
+    wide = widened_for_sums(grad_y)
+    axes = list(_padded_axes(saved.pad))
+    return folded(wide, axes, saved.mode, saved.layout).to(grad_y.dtype)
 
 
 def circular(x: Tensor, pad: Sequence[int]) -> Tensor:

@@ -30,6 +30,7 @@ import torch
 from torch import Tensor
 
 from bptrain.ops.operation import operation
+from bptrain.ops.precision import widened_for_sums
 
 KERNELS = {  # by mode and number of axes; torch's names
     ("nearest", 1): "upsample_nearest1d",
@@ -95,8 +96,10 @@ def fused_backward(grad_y: Tensor, saved: Saved) -> Tensor:
     """Return x' from one kernel, likewise."""
     (kernel, size, corners, scales), shape = saved
     transposed = getattr(torch.ops.aten, f"{kernel}_backward")
-    grad_x: Tensor = transposed(grad_y, size, shape, *corners, *scales)
-    return grad_x
+    # on CUDA all but the nearest ones add with atomic operations in the dtype of y'
+    wide = grad_y if "nearest" in kernel else widened_for_sums(grad_y)
+    grad_x: Tensor = transposed(wide, size, shape, *corners, *scales)
+    return grad_x.to(grad_y.dtype)
 
 
 def weights(resizing: Resizing, axis: int, H: int) -> Tensor:

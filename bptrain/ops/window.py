@@ -130,6 +130,11 @@ def checked_output_size(output_size: OutputLengths, lengths: Sequence[int]) -> t
     return full
 
 
+def windows_overlap(lengths: Sequence[int], outputs: Sequence[int]) -> bool:
+    """Tell whether `outputs` windows share positions of an input of these lengths."""
+    return any(length % count for length, count in zip(lengths, outputs, strict=True))
+
+
 def _per_axis(name: str, given: Length | Sequence[Length], axes: int) -> tuple[Length, ...]:
     """Return one length for each axis; a single one serves every axis."""
     if not isinstance(given, Sequence):

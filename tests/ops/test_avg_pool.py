@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from bptrain.ops import avg_pool1d, avg_pool2d
+from bptrain.ops.kernels import Kernels, use_kernels
 
 
 def test_nothing_is_saved() -> None:
@@ -29,3 +30,10 @@ def test_windows_that_do_not_fit_are_refused() -> None:
         avg_pool1d(torch.zeros(1, 1, 4), 5)
     with pytest.raises(ValueError, match=r"expected \[N, C, W\] or \[C, W\]"):
         avg_pool1d(torch.zeros(1, 1, 4, 4), 2)
+
+
+@pytest.mark.parametrize("kernels", ["fused", "formula"])
+def test_the_mean_of_a_window_whose_sum_overflows_float16(kernels: Kernels) -> None:
+    x = torch.full((1, 1, 2000), 50, dtype=torch.float16)
+    with use_kernels(kernels):
+        assert avg_pool1d(x, 2000).item() == 50
