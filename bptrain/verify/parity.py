@@ -68,6 +68,18 @@ def parity(
     return [compare(name, ours[name], tensor, smallest) for name, tensor in reference.items()]
 
 
+def aligned(
+    ours: dict[str, Tensor], reference: dict[str, Tensor]
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Return both outcomes with zeros for a gradient that only the other has: a missing one is 0."""
+
+    def missing(here: dict[str, Tensor], there: dict[str, Tensor]) -> dict[str, Tensor]:
+        names = [name for name in there if name not in here and name.startswith(GRADIENT)]
+        return {name: torch.zeros_like(there[name]) for name in names}
+
+    return ours | missing(ours, reference), reference | missing(reference, ours)
+
+
 def same(reference: Mapping[str, Tensor]) -> float:
     """Return the relative error up to which two ways of rounding one formula agree.
 

@@ -17,11 +17,14 @@ from bptrain.verify.comparison import Comparison
 from bptrain.verify.named_tensors import PARAMETER
 from bptrain.verify.parity import GRADIENT
 
-Oracle = Literal["finite differences", "torch autograd", "float32", "bfloat16", "float16"]
-EXACT = ("finite differences", "torch autograd")
+Oracle = Literal[
+    "finite differences", "torch autograd", "the second time", "float32", "bfloat16", "float16"
+]
+EXACT = ("finite differences", "torch autograd", "the second time")
 SHORT: dict[Oracle, str] = {
     "finite differences": "numeric",
     "torch autograd": "torch",
+    "the second time": "again",
     "float32": "float32",
     "bfloat16": "bfloat16",
     "float16": "float16",
@@ -30,15 +33,28 @@ SHORT: dict[Oracle, str] = {
 
 @dataclass(frozen=True)
 class Row:
-    """One tensor's gradient, or an output, against one oracle."""
+    """One tensor's gradient, or an output, against one oracle.
+
+    kernels    what computed it: fused kernels, or the formulas alone
+    kinks      elements skipped, at a kink, where no derivative exists
+    told       what is to be said of it; an error that is told, at kinks alone, does not fail
+    is_judged  False where nothing could be compared; `told` says why
+    """
 
     layer: str
     kind: str  # the layer's class
-    kernels: Kernels  # what computed it: fused kernels, or the formulas alone
+    kernels: Kernels
     oracle: Oracle
     found: Comparison
     tolerance: float
-    kinks: int = 0  # elements at a kink, where no derivative exists and none is compared
+    kinks: int = 0
+    told: str = ""
+    is_judged: bool = True
+
+    @property
+    def heading(self) -> str:
+        """The layer and its class."""
+        return f"{self.layer} ({self.kind})" if self.kind else self.layer
 
     @property
     def tensor(self) -> str:
@@ -47,17 +63,28 @@ class Row:
 
     @property
     def share(self) -> float:
-        """The error as a share of the tolerance."""
+        """The error as a share of the tolerance; 0 where nothing could be compared."""
+        if not self.is_judged:
+            return 0.0
         return self.found.relative_error / self.tolerance
 
     @property
+    def rank(self) -> tuple[bool, bool, float]:
+        """What the table shows first: what is wrong, what is told, the largest error."""
+        return not self.is_right, bool(self.told), self.share
+
+    @property
     def is_right(self) -> bool:
-        """Whether the error is within the tolerance."""
-        return self.found.relative_error <= self.tolerance
+        """Whether the error is within the tolerance, or there is none to judge."""
+        return bool(self.told) or self.found.relative_error <= self.tolerance
 
     @property
     def verdict(self) -> str:
         """The outcome in a word."""
+        if not self.is_judged:
+            return "not judged"
+        if self.told:
+            return "at kinks"
         if not isfinite(self.tolerance):
             return "-"  # an error that there is nothing to compare with
         return "ok" if self.is_right else "WRONG"
@@ -77,6 +104,7 @@ class Row:
             "relative_error": _plain(found.relative_error),
             "tolerance": _plain(self.tolerance),
             "kinks": self.kinks,
+            "told": self.told,
             "verdict": self.verdict.lower(),
         }
 
@@ -104,11 +132,19 @@ class Report:
         return list(dict.fromkeys(row.layer for row in self.wrong))
 
     @property
+    def kinks(self) -> int:
+        """The elements skipped, in all rows."""
+        return sum(row.kinks for row in self.rows)
+
+    @property
     def summary(self) -> str:
         """The outcome in a sentence."""
-        compared = f"{len(self.rows)} comparisons"
+        judged = sum(row.is_judged for row in self.rows)
+        compared = f"{judged} comparisons"
+        rest = len(self.rows) - judged
         if self.ok:
-            return f"every gradient is right ({compared})"
+            out_of = f", {rest} not judged" if rest else ""
+            return f"every gradient is right ({compared}{out_of})"
         return f"wrong: {', '.join(self.wrong_layers)} ({len(self.wrong)} of {compared})"
 
     @property
@@ -117,7 +153,7 @@ class Report:
         nearest: dict[tuple[str, str, Kernels, bool], Row] = {}
         for row in self.rows:
             key = (row.layer, row.tensor, row.kernels, row.oracle in EXACT)
-            if key not in nearest or row.share > nearest[key].share:
+            if key not in nearest or row.rank > nearest[key].rank:
                 nearest[key] = row
         return list(nearest.values())
 
@@ -133,13 +169,13 @@ class Report:
         last = ("", "")
         for row in self.worst:
             # the kernels are named where a layer has them beside its formulas
-            heading = (_layer(row), row.kernels if row.layer in both else "")
+            heading = (row.heading, row.kernels if row.layer in both else "")
             if heading != last:
                 made.add_row(*heading, style="bold")
             last = heading
             found = row.found
             numbers = [f"{found.ours:.3g}", f"{found.reference:.3g}", f"{found.relative_error:.1e}"]
-            verdict = row.verdict + (f", {row.kinks} at a kink" if row.kinks else "")
+            verdict = row.verdict + (f", {row.kinks} skipped" if row.kinks else "")
             cells = [f"  {row.tensor}", SHORT[row.oracle], _index(found)]
             made.add_row(*cells, *numbers, verdict, style=None if row.is_right else "bold red")
         return made
@@ -148,6 +184,7 @@ class Report:
         """Return the report as one JSON object."""
         rows = [row.as_json() for row in self.rows]
         whole = {"ok": self.ok, "wrong_layers": self.wrong_layers, "notes": list(self.notes)}
+        whole["skipped_at_kinks"] = self.kinks
         return json.dumps({**whole, "rows": rows}, indent=2, allow_nan=False)
 
     def as_junit(self) -> str:
@@ -169,10 +206,6 @@ class Report:
         if self.wrong:
             console.print(Report(self.wrong).table())
         return out.getvalue() + self.summary
-
-
-def _layer(row: Row) -> str:
-    return f"{row.layer} ({row.kind})" if row.kind else row.layer
 
 
 def _described(found: Comparison) -> str:
