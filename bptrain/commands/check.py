@@ -1,8 +1,12 @@
 """`check`: prove every gradient of a config's model and loss."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from torch import Tensor, nn
 
 from bptrain.errors import GradientError
@@ -40,7 +44,8 @@ def check(config: ExperimentConfig, as_json: bool, junit: Path | None, console: 
 
     Raises GradientError if a gradient is wrong.
     """
-    report = check_gradients(config)
+    with progress_bar() as progress:
+        report = check_gradients(config, progress)
     if junit is not None:
         with storing(junit):
             junit.write_text(report.as_junit(), encoding="utf-8")
@@ -53,7 +58,25 @@ def check(config: ExperimentConfig, as_json: bool, junit: Path | None, console: 
         raise GradientError(report.summary, hint=WHERE_GRADIENTS_ARE)
 
 
-def check_gradients(config: ExperimentConfig) -> Report:
+@contextmanager
+def progress_bar() -> Iterator[Callable[[str, float], None]]:
+    """Show the layer and the part of all that is done, on stderr and on a terminal alone."""
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("check"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[layer]}"),
+    )
+    shown = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    with shown:
+        task = shown.add_task("", total=1.0, layer="")
+        yield lambda layer, done: shown.update(task, completed=done, layer=escape(layer))
+
+
+def check_gradients(
+    config: ExperimentConfig, progress: Callable[[str, float], None] | None = None
+) -> Report:
     """Prove every gradient of the config's model and loss on the first samples that count."""
     with allocating():
         experiment = build(plan(config))
@@ -63,4 +86,5 @@ def check_gradients(config: ExperimentConfig) -> Report:
         batch = first_that_counts(serve(few, experiment.dataset.train, config.seed).epoch(0))
         step = TrainingStep(experiment.model, experiment.loss_function, len(batch.inputs))
         precision = experiment.update.precision.dtype
-        return check_module(step, (*batch.inputs, *batch.targets), precision=precision)
+        arguments = (*batch.inputs, *batch.targets)
+        return check_module(step, arguments, precision=precision, progress=progress)

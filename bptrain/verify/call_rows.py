@@ -11,7 +11,7 @@ from bptrain.ops.kernels import Kernels, use_kernels
 from bptrain.verify.comparison import SMALLEST, Comparison
 from bptrain.verify.degenerate import too_few_values
 from bptrain.verify.finite_differences import TOLERANCE, Sampling, differences
-from bptrain.verify.given_values import compared_as_given
+from bptrain.verify.given_values import compared_as_given, is_by_hand
 from bptrain.verify.kernels_used import kernels_used
 from bptrain.verify.layer_calls import LayerCall
 from bptrain.verify.named_tensors import PARAMETER, Tensors
@@ -38,16 +38,30 @@ LOST = "nothing is left of it but rounding"
 ON_PURPOSE = "not the slope of the forward pass at some elements, but torch's gradient is the same"
 
 
-def rows_of(call: LayerCall, precision: torch.dtype, sampling: Sampling) -> list[Row]:
-    """Return the rows of a call against each oracle, for the kernels and for the formulas."""
+def rows_of(
+    call: LayerCall,
+    precision: torch.dtype,
+    sampling: Sampling,
+    progress: Callable[[float], None],
+    on_purpose: set[str],
+) -> list[Row]:
+    """Return the rows of a call against each oracle, for the kernels and for the formulas.
+
+    progress    is called with the fraction of the call's tensors that are done
+    on_purpose  tensors whose gradient is not the slope, such as an embedding with padding
+    """
     if not call.differentiable:
         return []
     point = call.point_of(SEED)
     choices = kernels_used(call.as_function(call.module), point, call.differentiable)
     found = []
-    for kernels in choices:
+    for number, kernels in enumerate(choices):
+
+        def share(part: float, before: int = number) -> None:
+            progress((before + part) / len(choices))
+
         with use_kernels(kernels):
-            found += _Oracles(call, kernels, point, sampling).rows(precision)
+            found += _Oracles(call, kernels, point, sampling, share, on_purpose).rows(precision)
     return found
 
 
@@ -59,6 +73,8 @@ class _Oracles:
     kernels: Kernels
     point: Tensors
     sampling: Sampling
+    progress: Callable[[float], None]
+    on_purpose: set[str]
 
     def rows(self, precision: torch.dtype) -> list[Row]:
         """Return the rows against every oracle."""
@@ -66,8 +82,10 @@ class _Oracles:
         if rows:
             return rows  # there is no one gradient to compare
         torch_rows = [*self._against_torch()]
-        agreed = {row.tensor for row in torch_rows if row.is_judged and row.is_right}
-        rows = [*self._numeric(agreed), *torch_rows]
+        agreed: set[str] = set()
+        if self.call.reference is not None and not self._is_by_hand(self.call.reference):
+            agreed = {row.tensor for row in torch_rows if row.is_judged and row.is_right}
+        rows = [*self._numeric(agreed | self.on_purpose), *torch_rows]
         if all(row.is_right for row in rows):
             rows += self._as_given()
         unjudged = self._too_few_values()
@@ -84,6 +102,10 @@ class _Oracles:
     def _ours(self) -> Callable[[Tensors], Tensors]:
         return self.call.as_function(self.call.module)
 
+    def _is_by_hand(self, reference: torch.nn.Module) -> bool:
+        """Tell whether the reference has backward passes that are not torch's own."""
+        return is_by_hand(self.call.as_function(reference), self.point, self.call.differentiable)
+
     def _second_time(self) -> list[Row]:
         """Return a row for what the call answers otherwise the second time."""
         again = repeated(self._ours, self.point, self.call.differentiable, SEED)
@@ -99,11 +121,12 @@ class _Oracles:
     def _numeric(self, agreed: set[str]) -> Iterator[Row]:
         """Yield rows against finite differences.
 
-        agreed  tensors whose gradient is torch's: what is not the slope there is so on purpose,
-                such as the gradient of an embedding's padding
+        agreed  tensors whose gradient is torch's: what is not the slope there is so on purpose
         """
         names = self.call.differentiable
-        for each in differences(self._ours, self.point, names, SEED, self.sampling):
+        compared = differences(self._ours, self.point, names, SEED, self.sampling)
+        for number, each in enumerate(compared, start=1):
+            self.progress(number / len(names))
             nothing = Comparison(each.name, None, 0.0, 0.0, 0.0)
             row = partial(self._row, "finite differences", each.found or nothing, TOLERANCE)
             if each.outside is not None and each.name.removeprefix(PARAMETER) not in agreed:

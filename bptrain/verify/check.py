@@ -18,13 +18,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bptrain.verify.call_rows import rows_of
+from bptrain.verify.call_rows import ON_PURPOSE, rows_of
 from bptrain.verify.finite_differences import Sampling
 from bptrain.verify.layer_calls import Calls, Function, LayerCall, layer_calls
 from bptrain.verify.report import Report, Row
 from bptrain.verify.report_notes import notes_on
 
-Progress = Callable[[str, int, int], None]
+Progress = Callable[[str, float], None]
+WITH_LAYERS = 0.5  # of the time goes by with the layers, about
 UNCHECKED = "the whole model is not checked while a layer is wrong"
 
 
@@ -46,7 +47,7 @@ def check(
                differences alone where it is not given
     precision  torch.float32, or bfloat16 or float16 for training under autocast
     sampling   how many elements of each tensor are moved
-    progress   is called before each layer with its name, the layers done and the number of all
+    progress   is called with the name of the layer and the fraction of all that is done
 
     Raises ValueError if the module has no floating-point tensor to differentiate.
     """
@@ -65,22 +66,22 @@ class _Check:
         self, calls: Calls, precision: torch.dtype, sampling: Sampling, progress: Progress | None
     ) -> None:
         self.calls, self.precision, self.sampling = calls, precision, sampling
-        self.progress = progress or (lambda _name, _done, _all: None)
+        self.progress = progress or (lambda _name, _done: None)
+        self.done = 0.0
+        self.on_purpose: set[str] = set()  # parameters by their names in the whole model
 
     def report(self) -> Report:
         """Return the rows of every layer, and of the whole if no layer is wrong."""
         whole, layers = self.calls.whole, self.calls.layers
         notes: list[str] = []
         rows: list[Row] = []
-        for done, call in enumerate(layers):
-            self.progress(call.name, done, len(layers) + 1)
-            rows += self._rows(call, self.sampling)
+        for call in layers:
+            rows += self._rows(call, self.sampling, WITH_LAYERS / len(layers))
         if layers and not all(row.is_right for row in rows):
             notes.append(UNCHECKED)
         else:
-            self.progress(whole.name, len(layers), len(layers) + 1)
             few = self.sampling.of_a_whole_model() if layers else self.sampling
-            of_whole = self._rows(whole, few)
+            of_whole = self._rows(whole, few, 1 - self.done)
             if layers and not all(row.is_right for row in of_whole):
                 of_whole = self._in_a_block(of_whole, notes)
             rows += of_whole
@@ -95,7 +96,7 @@ class _Check:
             around = [row.layer for row in rows]
             if any(name.startswith(f"{block.name}.") for name in around):
                 continue  # what is wrong is inside a smaller block
-            of_block = self._rows(block, self.sampling.of_a_whole_model())
+            of_block = self._rows(block, self.sampling.of_a_whole_model(), 0.0)
             if not all(row.is_right for row in of_block):
                 rows += of_block
                 notes.append(f"{block.name} ({block.kind}): {OWN_CODE}")
@@ -104,8 +105,24 @@ class _Check:
             notes.append(f"{root.name} ({root.kind}): {OWN_CODE}")
         return rows or of_whole
 
-    def _rows(self, call: LayerCall, sampling: Sampling) -> list[Row]:
-        return rows_of(call, self.precision, sampling)
+    def _on_purpose_in(self, call: LayerCall) -> set[str]:
+        """Return the parameters of a call whose gradient is not the slope, by its own names."""
+        within = "" if call is self.calls.whole else f"{call.name}."
+        return {name.removeprefix(within) for name in self.on_purpose if name.startswith(within)}
+
+    def _rows(self, call: LayerCall, sampling: Sampling, share: float) -> list[Row]:
+        """Return the rows of a call, which is a share of all that is to be done."""
+        self.progress(call.name, self.done)
+        rows = rows_of(
+            call,
+            self.precision,
+            sampling,
+            lambda part: self.progress(call.name, self.done + part * share),
+            self._on_purpose_in(call),
+        )
+        self.on_purpose |= {f"{call.name}.{row.tensor}" for row in rows if row.told == ON_PURPOSE}
+        self.done += share
+        return rows
 
 
 OWN_CODE = "the error is in the code of its own forward, outside of its layers, which are right"

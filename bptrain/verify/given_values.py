@@ -30,7 +30,7 @@ def compared_as_given(
         for found in parity(mine, expected, noise(expected)):
             if not found.relative_error <= same:
                 yield found
-    elif _is_by_hand(ours, call.given, names):
+    elif is_by_hand(ours, call.given, names):
         for each in differences(ours, call.given, names, seed, LOOKED_AT):
             if each.outside is not None:
                 yield each.outside
@@ -38,7 +38,7 @@ def compared_as_given(
                 yield each.found
 
 
-def _is_by_hand(function: Function, tensors: Tensors, names: list[str]) -> bool:
+def is_by_hand(function: Function, tensors: Tensors, names: list[str]) -> bool:
     """Tell whether a torch.autograd.Function takes part."""
     leaves = {name: each.detach().requires_grad_(name in names) for name, each in tensors.items()}
     waiting = [output.grad_fn for output in function(leaves).values()]

@@ -71,7 +71,7 @@ def parity(
 def aligned(
     ours: dict[str, Tensor], reference: dict[str, Tensor]
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Return both outcomes with zeros for a gradient that only the other has: a missing one is 0."""
+    """Return both outcomes with zeros for a gradient that only the other has."""
 
     def missing(here: dict[str, Tensor], there: dict[str, Tensor]) -> dict[str, Tensor]:
         names = [name for name in there if name not in here and name.startswith(GRADIENT)]

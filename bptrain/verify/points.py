@@ -13,6 +13,7 @@ from bptrain.verify.named_tensors import Tensors
 
 JITTER = 0.05  # of a tensor's own standard deviation
 NEARBY = 1e-3  # of it: a point where what is wrong is wrong again, unless it is so at a kink alone
+ZERO = 1e-12  # what normalizing equal values leaves is no size to move by
 CONSTANT = 1e-3  # a standard deviation below this, relative to the values, is no size to move by
 Signs = Callable[[Tensor], Tensor]
 SIGNS: tuple[Signs, ...] = (lambda moves: moves, torch.abs, lambda moves: -moves.abs())
@@ -74,8 +75,8 @@ def moved(
         return values
     low, high = finite.min(), finite.max()
     largest, spread = float(finite.abs().max()), float(finite.std(correction=0))
-    if spread <= CONSTANT * largest:  # equal values
-        return values + sign(share * (largest or 1.0) * drawn)
+    if spread <= CONSTANT * largest or largest <= ZERO:  # equal values
+        return values + sign(share * (largest if largest > ZERO else 1.0) * drawn)
     there = values + share * spread * drawn
     there = torch.where(there > high, 2 * high - there, there)
     return torch.where(there < low, 2 * low - there, there)

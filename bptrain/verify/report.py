@@ -132,6 +132,12 @@ class Report:
         return list(dict.fromkeys(row.layer for row in self.wrong))
 
     @property
+    def at_kinks(self) -> list[str]:
+        """The layers whose gradient is wrong, or another than torch's, at kinks alone."""
+        told = [row.layer for row in self.rows if row.is_judged and row.told]
+        return list(dict.fromkeys(told))
+
+    @property
     def kinks(self) -> int:
         """The elements skipped, in all rows."""
         return sum(row.kinks for row in self.rows)
@@ -141,10 +147,11 @@ class Report:
         """The outcome in a sentence."""
         judged = sum(row.is_judged for row in self.rows)
         compared = f"{judged} comparisons"
-        rest = len(self.rows) - judged
+        if judged < len(self.rows):
+            compared += f", {len(self.rows) - judged} not judged"
         if self.ok:
-            out_of = f", {rest} not judged" if rest else ""
-            return f"every gradient is right ({compared}{out_of})"
+            but = f" except at kinks in {', '.join(self.at_kinks)}" if self.at_kinks else ""
+            return f"every gradient is right{but} ({compared})"
         return f"wrong: {', '.join(self.wrong_layers)} ({len(self.wrong)} of {compared})"
 
     @property
@@ -160,11 +167,11 @@ class Report:
     def table(self) -> Table:
         """Return the worst rows as a table, each with its worst element, under their layers."""
         made = Table(box=SIMPLE, padding=(0, 1, 0, 0))
-        made.add_column("layer and tensor", no_wrap=True)
+        made.add_column("layer and tensor", overflow="fold")  # the one that gives way
         made.add_column("against", no_wrap=True)
         for name, width in (("index", 5), ("ours", 8), ("reference", 9), ("error", 7)):
             made.add_column(name, justify="right", no_wrap=True, min_width=width)
-        made.add_column("verdict", justify="right")
+        made.add_column("verdict", justify="right", no_wrap=True)
         both = {row.layer for row in self.rows if row.kernels == "fused"}
         last = ("", "")
         for row in self.worst:
@@ -176,6 +183,8 @@ class Report:
             found = row.found
             numbers = [f"{found.ours:.3g}", f"{found.reference:.3g}", f"{found.relative_error:.1e}"]
             verdict = row.verdict + (f", {row.kinks} skipped" if row.kinks else "")
+            if not row.is_judged:
+                numbers = ["", "", ""]
             cells = [f"  {row.tensor}", SHORT[row.oracle], _index(found)]
             made.add_row(*cells, *numbers, verdict, style=None if row.is_right else "bold red")
         return made
@@ -184,7 +193,7 @@ class Report:
         """Return the report as one JSON object."""
         rows = [row.as_json() for row in self.rows]
         whole = {"ok": self.ok, "wrong_layers": self.wrong_layers, "notes": list(self.notes)}
-        whole["skipped_at_kinks"] = self.kinks
+        whole |= {"skipped_at_kinks": self.kinks, "wrong_at_kinks": self.at_kinks}
         return json.dumps({**whole, "rows": rows}, indent=2, allow_nan=False)
 
     def as_junit(self) -> str:
@@ -192,12 +201,20 @@ class Report:
         suite = XML.Element(
             "testsuite", name="bptrain check", tests=str(len(self.rows)),
             failures=str(len(self.wrong)), errors="0",
+            skipped=str(sum(not row.is_judged for row in self.rows)),
         )  # fmt: skip
         for row in self.rows:
             name = f"{row.tensor} by {row.kernels} against {row.oracle}"
             case = XML.SubElement(suite, "testcase", classname=row.layer, name=name)
-            if not row.is_right:
+            if not row.is_judged:
+                XML.SubElement(case, "skipped", message=row.told)
+            elif not row.is_right:
                 XML.SubElement(case, "failure", message=_described(row.found))
+            lines = [row.told] * bool(row.told)
+            lines += [f"elements skipped at kinks: {row.kinks}"] * bool(row.kinks)
+            if lines:
+                XML.SubElement(case, "system-out").text = "\n".join(lines)
+        XML.SubElement(suite, "system-out").text = "\n".join([*self.notes, self.summary])
         return XML.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
 
     def __str__(self) -> str:
@@ -205,7 +222,7 @@ class Report:
         console = Console(file=out, width=140)
         if self.wrong:
             console.print(Report(self.wrong).table())
-        return out.getvalue() + self.summary
+        return out.getvalue() + "\n".join([*self.notes, self.summary])
 
 
 def _described(found: Comparison) -> str:
