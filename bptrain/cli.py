@@ -113,14 +113,22 @@ def refuse_together(options: dict[str, bool], run_dir: Path | None) -> None:
 @app.command("evaluate")
 def evaluate_command(
     run: RunPath,
+    files: Annotated[
+        Path | None,
+        typer.Argument(metavar="[DATA]", help="labelled data to evaluate, not the test split"),
+    ] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="where the data lies now, such as root=DIR"),
+    ] = None,
     checkpoint: Annotated[Checkpoint, typer.Option(help="which state")] = Checkpoint.best,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
 ) -> None:
-    """Print a run's loss and metrics on the test split."""
+    """Print a run's loss and metrics on its test split, or on new labelled DATA."""
     with errors_to_exit_codes():
         from bptrain.commands.evaluate import evaluate
 
-        evaluate(run, checkpoint.value, as_json)
+        evaluate(run, files, data or [], checkpoint.value, as_json)
 
 
 @app.command("predict")

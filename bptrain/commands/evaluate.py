@@ -1,20 +1,36 @@
 """`evaluate`: loss and metrics of a saved run."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from bptrain.errors import UsageError
 from bptrain.experiment.build import build
-from bptrain.experiment.evaluation import Evaluation, evaluate_state, save_pictures
+from bptrain.experiment.evaluation import (
+    Evaluation,
+    evaluate_files,
+    evaluate_state,
+    save_pictures,
+)
 from bptrain.experiment.plan import plan
 from bptrain.experiment.saved_run import Choice, choose_checkpoint, read_config
+from bptrain.experiment.stored_data import refuse_other_data
 from bptrain.monitor.console import lines_of
 from bptrain.train.memory import allocating
 
+TEST_PATH = "test_path="
+CHANGED = "restore the data, or `bptrain evaluate RUN DATA` for new labelled files"
 
-def evaluate(run_dir: Path, which: Choice, as_json: bool) -> None:
-    """Print loss and metrics of a run's best or last checkpoint, and write its pictures."""
-    evaluation = evaluate_run(run_dir, which)
+
+def evaluate(
+    run_dir: Path, files: Path | None, places: Sequence[str], which: Choice, as_json: bool
+) -> None:
+    """Print loss and metrics of a run's best or last checkpoint, and write its pictures.
+
+    files   labelled data to evaluate in place of the test split
+    places  `key=value` words that say where the run's data lies now
+    """
+    evaluation = evaluate_run(run_dir, which, files, places)
     if as_json:
         print(json.dumps({"checkpoint": evaluation.checkpoint, **evaluation.values}))
     else:
@@ -23,17 +39,36 @@ def evaluate(run_dir: Path, which: Choice, as_json: bool) -> None:
         for each in evaluation.figures:
             if each.rows:
                 print("\n".join(["", *lines_of(each.rows)]))
-    for path in save_pictures(run_dir, evaluation):
+    # the pictures in the run's folder are those of its own data
+    for path in save_pictures(run_dir, evaluation) if is_of_run(files, places) else ():
         if not as_json:
             print(f"picture {path}")
 
 
-def evaluate_run(run_dir: Path, which: Choice) -> Evaluation:
-    """Evaluate the best or last state of a run."""
-    config = read_config(run_dir)
+def is_of_run(files: Path | None, places: Sequence[str]) -> bool:
+    """Tell whether the run's own data is evaluated, not other files."""
+    return files is None and not any(word.startswith(TEST_PATH) for word in places)
+
+
+def evaluate_run(
+    run_dir: Path, which: Choice, files: Path | None = None, places: Sequence[str] = ()
+) -> Evaluation:
+    """Evaluate the best or last state of a run on its test split, or on new labelled files.
+
+    Raises DataError if the run's data is not what it was trained on.
+    """
+    named = [Path(word.removeprefix(TEST_PATH)) for word in places if word.startswith(TEST_PATH)]
+    named += [files] if files is not None else []
+    if len(named) > 1:
+        raise UsageError("the files to evaluate are named twice", hint="DATA or --data test_path")
+    config = read_config(run_dir, [word for word in places if not word.startswith(TEST_PATH)])
     checkpoint = choose_checkpoint(run_dir, which)
     with allocating():
-        evaluation = evaluate_state(build(plan(config)), checkpoint)
+        if named:
+            return evaluate_files(run_dir, config, named[0], checkpoint)
+        planned = plan(config)
+        refuse_other_data(run_dir, planned.dataset, CHANGED)
+        evaluation = evaluate_state(build(planned), checkpoint)
     if evaluation is None:
         raise UsageError(f"{run_dir}: the run's data has neither test nor validation samples")
     return evaluation

@@ -16,7 +16,13 @@ from bptrain.errors import DataError, UsageError, shorten
 from bptrain.experiment.config import ExperimentConfig
 from bptrain.experiment.loss_choice import choose_loss
 from bptrain.experiment.plan import resolve_device
-from bptrain.experiment.saved_run import Choice, choose_checkpoint, load_model, read_config
+from bptrain.experiment.saved_run import (
+    Choice,
+    choose_checkpoint,
+    load_model,
+    read_config,
+    restore,
+)
 from bptrain.monitor.console import lines_of
 from bptrain.ops.kernels import use_kernels
 from bptrain.problem import Problem
@@ -24,7 +30,7 @@ from bptrain.rundir.prepared import read_prepared
 from bptrain.tasks import task_of
 from bptrain.tasks.task import Prediction
 from bptrain.tasks.text_sampling import SamplingOptions, TextData, continue_texts
-from bptrain.train.memory import MemoryEstimate, allocating, refuse_if_too_large
+from bptrain.train.memory import allocating
 
 INPUT_WIDTH = 60  # characters of an input that the table shows
 
@@ -50,7 +56,7 @@ def predict(
     device = resolve_device(config.device)
     with allocating():
         samples = prepare(config, words, prepared)
-        model = restore(config, problem, samples, device)
+        model = restore(config, problem, samples.bytes, device)
         load_model(model, checkpoint)
         if task.generates_text:
             data = cast("TextData", config.data)
@@ -73,16 +79,6 @@ def prepare(config: ExperimentConfig, words: Sequence[str], prepared: Mapping[st
         )
     samples: Samples = prepare_inputs(words, prepared)
     return samples
-
-
-def restore(
-    config: ExperimentConfig, problem: Problem, samples: Samples, device: torch.device
-) -> nn.Module:
-    """Return the model of the config, its weights still to be loaded, if it fits in memory."""
-    described = config.model.build(problem, torch.device("meta"))
-    weights = sum(each.nbytes for each in described.state_dict().values())
-    refuse_if_too_large(MemoryEstimate(weights, 0, 0, 0, samples.bytes), device)
-    return config.model.build(problem, torch.device("cpu")).to(device).eval()
 
 
 def names_of(

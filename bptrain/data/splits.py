@@ -135,6 +135,8 @@ class Dataset:
 
     prepared  what was computed from the training split (statistics, class names, vocabulary), as
               plain values: inputs for later predictions are prepared with the same ones
+    contents  what each split holds, by its name: see `contents.py`. Empty for generated samples,
+              which are a function of the config
     """
 
     problem: Problem
@@ -142,6 +144,7 @@ class Dataset:
     validation: Split | None
     test: Split | None
     prepared: Mapping[str, Any] = field(default_factory=dict)
+    contents: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def bytes(self) -> int:

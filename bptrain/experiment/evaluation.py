@@ -7,17 +7,21 @@ from pathlib import Path
 from typing import Literal
 
 from bptrain import tags
-from bptrain.data import Batch
+from bptrain.data import Batch, Split
 from bptrain.errors import NonFiniteError
 from bptrain.experiment.build import Experiment
-from bptrain.experiment.plan import serve
-from bptrain.experiment.saved_run import load_model
+from bptrain.experiment.config import ExperimentConfig
+from bptrain.experiment.loss_choice import choose_loss
+from bptrain.experiment.plan import resolve_device, serve
+from bptrain.experiment.saved_run import load_model, restore
 from bptrain.monitor.console import format_values
 from bptrain.rundir.durable_files import make_own_directory, replace_file, storing
+from bptrain.rundir.prepared import read_prepared
 from bptrain.tasks import task_of
 from bptrain.tasks.plots import png_bytes
 from bptrain.tasks.task import ResultFigure
 from bptrain.train.evaluate import Watcher, evaluate
+from bptrain.train.precision import Precision
 from bptrain.train.signals import StopRequest
 
 PICTURES = "pictures"
@@ -57,6 +61,32 @@ def evaluate_state(experiment: Experiment, checkpoint: Path) -> Evaluation | Non
     values = evaluate_split(experiment, split, builders, state=f" of {checkpoint.name}")
     figures = [figure for builder in builders if (figure := builder.build()) is not None]
     return Evaluation(checkpoint.name, split, len(samples), values, figures)
+
+
+def evaluate_files(run_dir: Path, config: ExperimentConfig, data: Path, state: Path) -> Evaluation:
+    """Evaluate a checkpoint of a run on labelled data that it has not seen, by what it stored.
+
+    data   a file or folder in the form of the training data, prepared as that was
+    state  the folder of the checkpoint
+    """
+    problem, prepared = read_prepared(run_dir)
+    device = resolve_device(config.device)
+    split: Split = config.data.labelled(data, problem, prepared)
+    model = restore(config, problem, split.bytes, device)
+    load_model(model, state)
+    task = task_of(problem)
+    builders = task.figures(problem)
+    values = evaluate(
+        model,
+        choose_loss(config.loss, problem).build(problem).to(device),
+        task.evaluation_metric(problem),
+        serve(config, split.to(device)).epoch(0),
+        Precision.of(config.precision, device, config.kernels),
+        builders,
+    )
+    refuse_infinite_loss(values["loss"], f"the test loss is {values['loss']} of {state.name}")
+    figures = [figure for builder in builders if (figure := builder.build()) is not None]
+    return Evaluation(state.name, "test", len(split), tags.of_split("test", values), figures)
 
 
 def save_pictures(run_dir: Path, evaluation: Evaluation) -> list[Path]:
@@ -99,9 +129,14 @@ def evaluate_split(
         update.precision,
         watchers,
     )
-    if not isfinite(found["loss"]):
-        refuse_non_finite(f"the {prefix} loss is {found['loss']}{state}")
+    refuse_infinite_loss(found["loss"], f"the {prefix} loss is {found['loss']}{state}")
     return tags.of_split(prefix, found)
+
+
+def refuse_infinite_loss(loss: float, what: str) -> None:
+    """Raise NonFiniteError for a loss that is not finite."""
+    if not isfinite(loss):
+        refuse_non_finite(what)
 
 
 def refuse_non_finite(what: str, why: str = CAUSES) -> None:

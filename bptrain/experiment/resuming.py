@@ -4,7 +4,6 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
@@ -12,19 +11,15 @@ from bptrain.errors import CheckpointError, UsageError, shorten
 from bptrain.experiment.config import ExperimentConfig
 from bptrain.experiment.plan import Plan
 from bptrain.experiment.saved_run import CHECKPOINTS, read_config
+from bptrain.experiment.stored_config import MAY_CHANGE, differences, plain
+from bptrain.experiment.stored_data import refuse_other_data
 from bptrain.experiment.training import resume_training
 from bptrain.rundir.checkpoint import newest_valid
 from bptrain.rundir.manifest import read_regular
-from bptrain.rundir.prepared import refuse_other_data
 from bptrain.rundir.run_directory import environment
 from bptrain.rundir.run_lock import locked
 from bptrain.train.signals import StopRequest
 
-MAY_CHANGE = re.compile(  # without making the saved state invalid
-    r"name|device|monitor\..*|checkpoint\..*|schedule\..*|optimizer\.(lr|adamw_lr|weight_decay)"
-    r"|train\.(epochs|steps|early_stopping|l1|clip_.*)(\..*)?"
-    r"|data\.(root|path|workers|worker_timeout_s|memory_bytes)"
-)
 LARGEST_ENVIRONMENT = 2**20  # bytes
 SAME_NUMBERS = re.compile(r"name|checkpoint\..*|data\..*")  # of those: the results stay the same
 
@@ -44,7 +39,7 @@ def resume(plan: Plan, chosen: Path | None, console: Console, stop: StopRequest)
         before = read_config(run_dir)
         refuse_other_experiment(before, plan.config, run_dir)
         path, state, damaged = newest_valid(run_dir / CHECKPOINTS)
-        refuse_other_data(run_dir, plan.dataset.problem, plan.dataset.prepared)
+        refuse_other_data(run_dir, plan.dataset)
         step = state.step
         notes = [f"skipped: {shorten(error.what)}" for error in damaged]
         notes.append(f"resuming {run_dir} from {path.name}: step {step} of {plan.total_steps}")
@@ -68,7 +63,9 @@ def newest_run(name: str, root: Path = Path("runs")) -> Path:
 
 def refuse_other_experiment(before: ExperimentConfig, now: ExperimentConfig, run_dir: Path) -> None:
     """Raise UsageError if the configs differ in keys that the saved state depends on."""
-    keys = [key for key, _, _ in differences(before, now) if not MAY_CHANGE.fullmatch(key)]
+    keys = [
+        key for key, _, _ in differences(plain(before), plain(now)) if not MAY_CHANGE.fullmatch(key)
+    ]
     if keys:
         raise UsageError(
             f"{run_dir}: the run has another {', '.join(keys)}",
@@ -79,7 +76,7 @@ def refuse_other_experiment(before: ExperimentConfig, now: ExperimentConfig, run
 
 def inexact(before: ExperimentConfig, plan: Plan, run_dir: Path) -> Iterator[str]:
     """Yield the reasons why the results may differ from those of an uninterrupted run."""
-    for key, old, new in differences(before, plan.config):
+    for key, old, new in differences(plain(before), plain(plan.config)):
         if not SAME_NUMBERS.fullmatch(key):
             yield f"{key} was {old}, is {new}"
     try:
@@ -93,22 +90,3 @@ def inexact(before: ExperimentConfig, plan: Plan, run_dir: Path) -> Iterator[str
             yield f"{what.replace('_', ' ')} was {was}, is {now[what]}"
     if plan.device.type == "cuda":
         yield "the order of some sums on a GPU is not fixed"
-
-
-def differences(before: ExperimentConfig, now: ExperimentConfig) -> Iterator[tuple[str, Any, Any]]:
-    """Yield the keys whose values differ, with both values."""
-    old, new = flat(before.model_dump()), flat(now.model_dump())
-    for key in sorted({*old, *new}):
-        if old.get(key) != new.get(key):
-            yield key, old.get(key), new.get(key)
-
-
-def flat(tree: Any, path: str = "") -> dict[str, Any]:
-    """Return the values of nested dicts by their keys, joined by dots; lists are values."""
-    if not isinstance(tree, dict):
-        return {path: tree}
-    return {
-        key: value
-        for name, each in tree.items()
-        for key, value in flat(each, f"{path}.{name}" if path else name).items()
-    }

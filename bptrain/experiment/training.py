@@ -8,16 +8,18 @@ from typing import cast
 from rich.console import Console
 
 from bptrain.config import to_yaml
+from bptrain.data import Dataset
 from bptrain.errors import InterruptedRun
 from bptrain.experiment.build import Experiment, build
 from bptrain.experiment.evaluation import evaluate_state, save_pictures
 from bptrain.experiment.plan import Plan
 from bptrain.experiment.saved_run import CHECKPOINTS
 from bptrain.experiment.session import Session
+from bptrain.experiment.stored_config import plain, signed_yaml
 from bptrain.monitor.console import TrainingConsole
 from bptrain.monitor.run_log import RunLog
 from bptrain.rundir.checkpoint import best_checkpoint
-from bptrain.rundir.prepared import write_prepared
+from bptrain.rundir.prepared import Stored, read_stored, write_prepared
 from bptrain.rundir.run_directory import (
     create_run_directory,
     forget_error_log,
@@ -42,8 +44,7 @@ def run(plan: Plan, chosen_dir: Path | None, console: Console, stop: StopRequest
             with locked(run_dir):
                 refuse_if_begun(run_dir)
                 with leaving_an_error_log(run_dir):
-                    write_description(run_dir, to_yaml(plan.config), plan.device)
-                    write_prepared(run_dir, plan.dataset.problem, plan.dataset.prepared)
+                    describe(run_dir, plan, plan.dataset)
                     train(experiment, run_dir, console, stop)
     return run_dir
 
@@ -55,8 +56,14 @@ def resume_training(
     with allocating(), leaving_an_error_log(run_dir):
         forget_error_log(run_dir)
         experiment = build(plan)
-        write_description(run_dir, to_yaml(plan.config), plan.device)
+        describe(run_dir, plan, read_stored(run_dir))
         train(experiment, run_dir, console, stop, saved)
+
+
+def describe(run_dir: Path, plan: Plan, data: Dataset | Stored) -> None:
+    """Write what a run stores of its data and config: first the copy, then config.yaml."""
+    write_prepared(run_dir, data.problem, data.prepared, data.contents, plain(plan.config))
+    write_description(run_dir, signed_yaml(plan.config), plan.device)
 
 
 def train(

@@ -1,7 +1,12 @@
-"""`prepared.json`: the problem of a run, and what its data set fitted on the training samples.
+"""`prepared.json`: what a run stores of its data and its config, under a checksum.
 
-With it an input can be predicted without the data set: it is prepared by the same constants,
-classes and vocabulary. Written before the first step, read back under a checksum.
+problem   what the data asks of a model
+prepared  what was fitted on the training samples: with it an input can be predicted without the
+          data set, by the same constants, classes and vocabulary
+contents  of each split, its number of samples and checksums of them
+config    the resolved config, as config.yaml has it
+
+Written before the first step. A resumed run replaces the config, some keys of which may change.
 """
 
 import json
@@ -9,22 +14,44 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
-from bptrain.errors import CheckpointError, DataError, shorten
+from bptrain.errors import CheckpointError, shorten
 from bptrain.problem import Problem
 from bptrain.rundir.durable_files import replace_file, storing
 from bptrain.rundir.manifest import read_regular
 
 PREPARED = "prepared.json"
 LARGEST = 64 * 2**20  # bytes
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
-def write_prepared(run_dir: Path, problem: Problem, prepared: Mapping[str, Any]) -> None:
+class Stored(NamedTuple):
+    """What a run stores of its data and its config."""
+
+    problem: Problem
+    prepared: dict[str, Any]
+    contents: dict[str, Any]
+    config: dict[str, Any]
+
+
+def write_prepared(
+    run_dir: Path,
+    problem: Problem,
+    prepared: Mapping[str, Any],
+    contents: Mapping[str, Any] = NOTHING,
+    config: Mapping[str, Any] = NOTHING,
+) -> None:
     """Write the file into the folder of a run."""
-    content = {"problem": asdict(problem), "prepared": dict(prepared)}
+    content = {
+        "problem": asdict(problem),
+        "prepared": dict(prepared),
+        "contents": dict(contents),
+        "config": dict(config),
+    }
     signed = {**content, "sha256": checksum(content)}
     text = json.dumps(signed, indent=2) + "\n"
     with storing(run_dir / PREPARED):
@@ -33,6 +60,12 @@ def write_prepared(run_dir: Path, problem: Problem, prepared: Mapping[str, Any])
 
 def read_prepared(run_dir: Path) -> tuple[Problem, dict[str, Any]]:
     """Return problem and fitted values of a run, or raise CheckpointError for a damaged file."""
+    stored = read_stored(run_dir)
+    return stored.problem, stored.prepared
+
+
+def read_stored(run_dir: Path) -> Stored:
+    """Return all that a run stores, or raise CheckpointError for a damaged file."""
     path = run_dir / PREPARED
     try:
         text = read_regular(path, LARGEST)
@@ -45,27 +78,12 @@ def read_prepared(run_dir: Path) -> tuple[Problem, dict[str, Any]]:
             raise refusal(path, "its content does not match its checksum")
         # json mode: a list of sizes becomes the tuple it was
         problem = TypeAdapter(Problem).validate_json(json.dumps(content["problem"]), strict=True)
-        prepared: dict[str, Any] = dict(content["prepared"])
+        rest = [dict(content[key]) for key in ("prepared", "contents", "config")]
     except ValidationError as error:
         raise refusal(path, error.errors()[0]["msg"]) from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise refusal(path, f"{type(error).__name__}: {error}") from error
-    return problem, prepared
-
-
-def refuse_other_data(run_dir: Path, problem: Problem, prepared: Mapping[str, Any]) -> None:
-    """Raise DataError if what is fitted on the training samples now is not what the run began with.
-
-    Means, classes and vocabularies are a fingerprint of the samples, though not a proof.
-    """
-    old_problem, old_prepared = read_prepared(run_dir)
-    before = {"problem": asdict(old_problem), "prepared": old_prepared}
-    if checksum(before) != checksum({"problem": asdict(problem), "prepared": dict(prepared)}):
-        raise DataError(
-            f"{run_dir}: the training data is not what it was when the run began",
-            "its classes, its vocabulary or its means are others",
-            "restore the data, or start a new run",
-        )
+    return Stored(problem, *rest)
 
 
 def checksum(content: Mapping[str, Any]) -> str:

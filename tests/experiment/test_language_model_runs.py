@@ -7,6 +7,13 @@ from pathlib import Path
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from bptrain.config import load_config
+from bptrain.experiment.build import build
+from bptrain.experiment.config import ExperimentConfig
+from bptrain.experiment.evaluation import evaluate_state
+from bptrain.experiment.plan import plan
+from bptrain.rundir.checkpoint import best_checkpoint
+
 VERSE = "round and round the rugged rock\n" * 40
 CONFIG = """\
 data: {kind: text, path: verse.txt, window: 16, batch_size: 4, test_fraction: 0.1}
@@ -101,18 +108,18 @@ def test_an_empty_prompt_is_exit_3(bptrain: Callable, trained: Callable[..., Pat
 
 
 def test_the_text_is_cut_as_bptt_says_and_evaluated_alike_for_every_bptt(
-    bptrain: Callable, trained: Callable[..., Path]
+    trained: Callable[..., Path],
 ) -> None:
     run = trained("run", "train.bptt=4", "train.epochs=1", "monitor.log_every=1")
     steps = len(values_of(run, "perf/step_ms"))
     assert steps > 3 * len(values_of(trained("long", "train.epochs=1", "monitor.log_every=1"),
                                      "perf/step_ms"))  # fmt: skip
-    config = run / "config.yaml"
     losses = []
     for window in (4, 16):
-        config.write_text(config.read_text().replace("bptt: 4", f"bptt: {window}"))
-        result = bptrain("evaluate", run, "--json")
-        losses.append(json.loads(result.stdout)["test/loss"])
+        cut = load_config(ExperimentConfig, run / "config.yaml", [f"train.bptt={window}"])
+        evaluated = evaluate_state(build(plan(cut)), best_checkpoint(run / "checkpoints"))
+        assert evaluated is not None
+        losses.append(evaluated.values["test/loss"])
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)  # the state is carried over
 
 

@@ -5,8 +5,9 @@ turns sound into features (with `sound_file` and `mel`), `transcripts` turns tex
 Features are computed once and held in memory.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from hashlib import sha256
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any, Literal
@@ -32,6 +33,7 @@ from bptrain.data.audio.sound_file import ENDINGS
 from bptrain.data.audio.spec_augment import SpecAugmentConfig
 from bptrain.data.audio.spectrograms import LONGEST_S, AudioPreprocessing, band_statistics
 from bptrain.data.audio.transcripts import encoded, refuse_too_short, symbols_of
+from bptrain.data.contents import SPLITS, Contents, as_bytes, checksum, content
 from bptrain.data.splits import Dataset, InMemoryConfig, Samples
 from bptrain.errors import DataError
 from bptrain.problem import Problem
@@ -124,14 +126,11 @@ class AudioFolderConfig(InMemoryConfig):
             train, validation, test = self.divided(files, seed)
             everyone = [*train, *validation, *test]
             names = self.names_of(train)
-            targets, target_lengths = self.targets(everyone, names)
-            sounds = (preprocessing.sound(files.read(each.name), each.place) for each in everyone)
-            features = preprocessing.spectrograms(sounds, len(everyone), self.path)
-        if target_lengths is not None:
-            refuse_too_short(everyone, [len(each) for each in features])
+            targets = self.targets(everyone, names)
+            features, read = self.features_of(everyone, files)
         statistics = band_statistics(features[: len(train)])
         inputs, lengths = preprocessing.inputs(features, **statistics)
-        whole = Samples(inputs, targets, lengths, target_lengths)
+        whole = Samples(inputs, targets[0], lengths, targets[1])
         problem = Problem(
             self.task,
             tuple(inputs.shape[1:]),
@@ -143,8 +142,40 @@ class AudioFolderConfig(InMemoryConfig):
         training, held_out, tested = _consecutive(whole, [len(train), len(validation), len(test)])
         assert training is not None
         prepared = {**statistics, self.names_key: names}
+        contents: dict[str, Contents] = {}
+        for name, part in zip(SPLITS, (train, validation, test), strict=True):
+            own, read = read[: len(part)], read[len(part) :]
+            labels = [as_bytes(each.label) for each in part]
+            contents |= {name: content(len(part), checksum(own), checksum(labels))} if part else {}
         training = replace(training, augment=self.augment)
-        return Dataset(problem, training, held_out, tested, prepared)
+        return Dataset(problem, training, held_out, tested, prepared, contents)
+
+    def labelled(self, path: Path, problem: Problem, prepared: Mapping[str, Any]) -> Samples:
+        """Return other recordings, in a folder or zip file, with labels known from training."""
+        with opened(path) as files:
+            found = self.recordings(files, str(path))
+            targets, target_lengths = self.targets(found, prepared[self.names_key])
+            features, _ = self.features_of(found, files)
+        preprocessing = self.preprocessing
+        inputs, lengths = preprocessing.inputs(features, prepared["mean"], prepared["std"])
+        return Samples(inputs, targets, lengths, target_lengths)
+
+    def features_of(
+        self, recordings: Sequence[Recording], files: Files
+    ) -> tuple[list[Tensor], list[bytes]]:
+        """Return the spectrograms of recordings, and the SHA-256 of each file."""
+        preprocessing, read = self.preprocessing, []
+
+        def sounds() -> Iterator[Tensor]:
+            for each in recordings:
+                held = files.read(each.name)
+                read.append(sha256(held).digest())
+                yield preprocessing.sound(held, each.place)
+
+        features = preprocessing.spectrograms(sounds(), len(recordings), self.path)
+        if self.task == "transcription":
+            refuse_too_short(recordings, [len(each) for each in features])
+        return features, read
 
     @property
     def preprocessing(self) -> AudioPreprocessing:
@@ -158,13 +189,16 @@ class AudioFolderConfig(InMemoryConfig):
 
     def divided(self, files: Files, seed: int) -> tuple[list[Recording], ...]:
         """Return the training, validation and test recordings."""
-        found = labelled(files, NamePattern(self.pattern), self.path)
-        if self.transcripts is not None:
-            found = transcribed(found, files, self.transcripts)
-        else:
-            found = spelled(found, self.spelling or {})
+        found = self.recordings(files, self.path)
         train, test = self.test.divide(found)
         return *split_by_label(train, self.validation_fraction, seed), test
+
+    def recordings(self, files: Files, root: str) -> list[Recording]:
+        """Return the recordings below `root`, each with its class or its spoken text."""
+        found = labelled(files, NamePattern(self.pattern), root)
+        if self.transcripts is not None:
+            return transcribed(found, files, self.transcripts)
+        return spelled(found, self.spelling or {})
 
     def names_of(self, train: Sequence[Recording]) -> list[str]:
         """Return the classes or symbols of the training recordings."""

@@ -7,6 +7,7 @@ same whatever the run's seed.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
@@ -73,6 +74,10 @@ class GeneratedConfig(InMemoryConfig):
             "",
             "bptrain evaluate, which uses the generated test samples",
         )
+
+    def labelled(self, path: Path, problem: Problem, prepared: Mapping[str, Any]) -> Samples:
+        """Raise UsageError: there is no file to evaluate."""
+        return self.prepare([str(path)], prepared)
 
     def _refuse_if_huge(self) -> None:
         """Raise UsageError, before anything is drawn, for samples that memory cannot hold."""

@@ -20,6 +20,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from bptrain.data.contents import contents_of
 from bptrain.data.images.cifar_pickle import read_pickled_dict
 from bptrain.data.images.image_file import ImageShape, prepare_images
 from bptrain.data.images.images_config import ImagesConfig
@@ -68,10 +69,12 @@ class CIFARConfig(ImagesConfig):
         folder = root / layout.folder
         train, test = (read_split(folder, layout, each, self.classes) for each in layout[1:3])
         train, validation = hold_out(train, self.validation_fraction, seed)
-        parts, prepared = standardize(Parts(train, validation, test), by_channel=True)
+        read = Parts(train, validation, test)
+        parts, prepared = standardize(read, by_channel=True)
         names = read_names(folder, layout, self.classes)
         problem = Problem("classification", SHAPE.chw, self.classes, names=names)
-        dataset = Dataset(problem, parts.train, parts.validation, parts.test, prepared)
+        splits = (parts.train, parts.validation, parts.test)
+        dataset = Dataset(problem, *splits, prepared, contents_of(read))
         return self.augmented(dataset)
 
     def prepare(self, words: Sequence[str], prepared: Mapping[str, Any]) -> Samples:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bptrain.data.contents import contents_of
 from bptrain.data.images.image_file import ImageShape, prepare_images
 from bptrain.data.images.images_config import ImagesConfig
 from bptrain.data.splits import Dataset, Parts, Samples, hold_out, standardize
@@ -35,9 +36,11 @@ class DigitsConfig(ImagesConfig):
         whole = Samples(images, classes)
         train, test = hold_out(whole, TEST_FRACTION, TEST_SEED)
         train, validation = hold_out(train, self.validation_fraction, seed)
-        parts, prepared = standardize(Parts(train, validation, test))
+        read = Parts(train, validation, test)
+        parts, prepared = standardize(read)
         problem = Problem("classification", SHAPE.chw, 10, names=tuple("0123456789"))
-        dataset = Dataset(problem, parts.train, parts.validation, parts.test, prepared)
+        splits = (parts.train, parts.validation, parts.test)
+        dataset = Dataset(problem, *splits, prepared, contents_of(read))
         return self.augmented(dataset, LARGEST)
 
     def prepare(self, words: Sequence[str], prepared: Mapping[str, Any]) -> Samples:

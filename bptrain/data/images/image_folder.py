@@ -3,7 +3,8 @@
 `folder_listing` finds the files, `image_file` decodes them, `image_splits` serves the batches.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from hashlib import file_digest
 from math import prod
 from pathlib import Path
 from typing import Any, Literal
@@ -12,8 +13,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from bptrain.data.contents import SPLITS, checksum, content, tensor_bytes
 from bptrain.data.images.decoding_workers import decoded
-from bptrain.data.images.folder_listing import ImageList, Listing, list_images
+from bptrain.data.images.folder_listing import ImageList, Listing, list_classes, list_images
 from bptrain.data.images.image_file import ImageShape, prepare_images
 from bptrain.data.images.image_splits import (
     ImagesInMemory,
@@ -23,7 +25,7 @@ from bptrain.data.images.image_splits import (
     channel_statistics,
 )
 from bptrain.data.images.images_config import ImagesConfig
-from bptrain.data.splits import Dataset, Samples, hold_out
+from bptrain.data.splits import Dataset, Samples, Split, hold_out
 from bptrain.errors import DataError
 from bptrain.problem import Problem
 
@@ -93,8 +95,7 @@ class ImageFolderConfig(ImagesConfig):
         listing = list_images(Path(self.root))
         train, validation, test = self.split_images(listing, seed)
         parts = [part for part in (train, validation, test) if part is not None]
-        images = sum(len(part.files) for part in parts)
-        in_memory = images * prod(self.shape.chw) <= self.memory_bytes
+        in_memory = self.fits_in_memory(sum(len(part.files) for part in parts))
         read = [self.read(part, in_memory) for part in parts]
         statistics = channel_statistics(read[0][1])
         scale = Standardization.of(**statistics)
@@ -108,8 +109,28 @@ class ImageFolderConfig(ImagesConfig):
             None if validation is None else next(splits),
             None if test is None else next(splits),
             {**statistics, "classes": list(names)},
+            {
+                name: content(
+                    len(part.files),
+                    checksum(files_in(part)),
+                    checksum([tensor_bytes(part.targets)]),
+                )
+                for name, part in zip(SPLITS, (train, validation, test), strict=True)
+                if part is not None
+            },
         )
         return self.augmented(dataset)
+
+    def labelled(self, path: Path, problem: Problem, prepared: Mapping[str, Any]) -> Split:
+        """Return the images of another folder with a subfolder for each class."""
+        _, images = list_classes(path, problem.names)
+        pixels, _ = self.read(images, self.fits_in_memory(len(images.files)))
+        scale = Standardization.of(prepared["mean"], prepared["std"])
+        return self.split(images, pixels, scale)
+
+    def fits_in_memory(self, images: int) -> bool:
+        """Tell whether that many images are kept in memory."""
+        return images * prod(self.shape.chw) <= self.memory_bytes
 
     def split_images(
         self, listing: Listing, seed: int
@@ -170,3 +191,10 @@ def _held_out(images: ImageList, fraction: float, seed: int) -> tuple[ImageList,
     first, second = hold_out(numbered, fraction, seed)
     rest = None if second is None else images.rows(second.inputs)
     return images.rows(first.inputs), rest
+
+
+def files_in(images: ImageList) -> Iterator[bytes]:
+    """Yield the SHA-256 of each image file."""
+    for path in images.files:
+        with Path(path).open("rb") as file:
+            yield file_digest(file, "sha256").digest()

@@ -1,7 +1,8 @@
 """The config fields that all image data sets share: augmentation of the training images."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from pydantic import Field
@@ -11,8 +12,10 @@ from bptrain.data.augment import Transform
 from bptrain.data.augment.transform_config import ImageInfo, TransformConfig
 from bptrain.data.batches import Batch
 from bptrain.data.hashed_random import Draws
-from bptrain.data.splits import Dataset, InMemoryConfig
+from bptrain.data.images.folder_listing import list_classes
+from bptrain.data.splits import Dataset, InMemoryConfig, Samples, Split
 from bptrain.errors import UsageError
+from bptrain.problem import Problem
 
 BRIGHTEST = 255.0  # byte
 
@@ -42,6 +45,16 @@ class ImagesConfig(InMemoryConfig):
         description="random transforms of the training images, applied in order and drawn anew for "
         "every image and epoch; [] for none",
     )
+
+    def prepare(self, words: Sequence[str], prepared: Mapping[str, Any]) -> Samples:
+        """Return image files as inputs: cropped and scaled as in training."""
+        raise NotImplementedError
+
+    def labelled(self, path: Path, problem: Problem, prepared: Mapping[str, Any]) -> Split:
+        """Return the images of a folder with a subfolder for each class, named as in training."""
+        known = problem.names or tuple(map(str, range(problem.outputs)))
+        _, images = list_classes(path, known)
+        return replace(self.prepare(images.files, prepared), targets=images.targets)
 
     def augmented(self, dataset: Dataset, white: float = BRIGHTEST) -> Dataset:
         """Return the data set with augmentation of its training batches.

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
+from bptrain.data.contents import contents_of
 from bptrain.data.images.idx_file import read_idx
 from bptrain.data.images.image_file import ImageShape, prepare_images
 from bptrain.data.images.images_config import ImagesConfig
@@ -51,9 +52,11 @@ class RawImagesConfig(ImagesConfig):
             self.download()
         train, test = (self.read(raw, *pair, classes=len(names)) for pair in files.values())
         train, validation = hold_out(train, self.validation_fraction, seed)
-        parts, prepared = standardize(Parts(train, validation, test))
+        read = Parts(train, validation, test)
+        parts, prepared = standardize(read)
         problem = Problem("classification", SHAPE.chw, len(names), names=names)
-        dataset = Dataset(problem, parts.train, parts.validation, parts.test, prepared)
+        splits = (parts.train, parts.validation, parts.test)
+        dataset = Dataset(problem, *splits, prepared, contents_of(read))
         return self.augmented(dataset)
 
     def files(self) -> dict[str, tuple[str, str]]:

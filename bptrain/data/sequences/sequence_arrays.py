@@ -32,13 +32,16 @@ class Sequences:
     outputs: int
 
 
-def read_sequences(path: Path, task: SequenceTask | None) -> Sequences:
-    """Return the sequences and targets of a file, or raise DataError naming what is wrong."""
+def read_sequences(path: Path, task: SequenceTask | None, fewest_classes: int = 2) -> Sequences:
+    """Return the sequences and targets of a file, or raise DataError naming what is wrong.
+
+    fewest_classes  that the targets must hold: 2 to train on, 1 to test on
+    """
     arrays = read_npz(path, WANTED)
     if "targets" not in arrays:
         raise DataError(f"{path}: no array 'targets'", *_found(path, "targets"))
     values, lengths = _flat(path, arrays)
-    task, targets = _targets(path, arrays, lengths, task)
+    task, targets = _targets(path, arrays, lengths, task, fewest_classes)
     outputs = targets.shape[1] if task == "regression" else int(targets.max()) + 1
     if task == "tagging":
         targets = _padded(path, targets, lengths, IGNORED)
@@ -119,7 +122,11 @@ def _numbers(path: Path, name: str, array: Array) -> Array:
 
 
 def _targets(
-    path: Path, arrays: dict[str, Array], lengths: Array, task: SequenceTask | None
+    path: Path,
+    arrays: dict[str, Array],
+    lengths: Array,
+    task: SequenceTask | None,
+    fewest_classes: int,
 ) -> tuple[SequenceTask, Array]:
     """Return the task, and classes [N], numbers [N, D] or a class for each step [sum T]."""
     targets, count = arrays["targets"], len(lengths)
@@ -145,7 +152,7 @@ def _targets(
             "number the classes from 0",
         )
     known = targets[targets >= 0]
-    if len(np.unique(known)) < 2:
+    if len(np.unique(known)) < fewest_classes:
         raise DataError(
             f"{path}: the targets have a single class", f"all {len(known):,} are the same"
         )

@@ -11,12 +11,13 @@ targets  [N] integer                   classification, classes from 0
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from bptrain.data.contents import contents_of
 from bptrain.data.sequences.sequence_arrays import (
     Sequences,
     SequenceTask,
@@ -81,10 +82,12 @@ class SequenceConfig(InMemoryConfig):
         train, validation = hold_out(train, self.validation_fraction, seed)
         longest, varies = whole.samples.inputs.shape[1], whole.samples.lengths is not None
         if self.test_path is not None:
-            other = read_sequences(Path(self.test_path), whole.task)
-            refuse_mismatch(Path(self.test_path), whole, other)
+            other = read_sequences(Path(self.test_path), whole.task, fewest_classes=1)
+            features = whole.samples.inputs.shape[2]
+            refuse_mismatch(Path(self.test_path), other, features, whole.outputs)
             test = fit_length(Path(self.test_path), other.samples, longest, varies)
         parts = Parts(train, validation, test)
+        contents = contents_of(parts)
         prepared: dict[str, Any] = {"length": longest, "varies": varies}
         if self.standardize:
             statistics = feature_statistics(train)
@@ -98,7 +101,14 @@ class SequenceConfig(InMemoryConfig):
             is_sequence=True,
             varies=varies,
         )
-        return Dataset(problem, parts.train, parts.validation, parts.test, prepared)
+        return Dataset(problem, parts.train, parts.validation, parts.test, prepared, contents)
+
+    def labelled(self, path: Path, problem: Problem, prepared: Mapping[str, Any]) -> Samples:
+        """Return the sequences of another file in the form of the training file."""
+        found = read_sequences(path, cast("SequenceTask", problem.task), fewest_classes=1)
+        refuse_mismatch(path, found, prepared["features"], problem.outputs)
+        samples = fit_length(path, found.samples, prepared["length"], prepared["varies"])
+        return scaled(samples, prepared["mean"], prepared["std"]) if "mean" in prepared else samples
 
     def prepare(self, words: Sequence[str], prepared: Mapping[str, Any]) -> Samples:
         """Return the sequences of .npz files, which need no targets."""
@@ -117,15 +127,18 @@ class SequenceConfig(InMemoryConfig):
         return whole
 
 
-def refuse_mismatch(path: Path, training: Sequences, test: Sequences) -> None:
-    """Raise DataError for test sequences that do not have the form of the training ones."""
-    features = [each.samples.inputs.shape[2] for each in (training, test)]
-    if features[0] != features[1]:
-        raise DataError(f"{path}: {features[1]} features, the training file has {features[0]}")
-    classes = training.task != "regression"
-    if test.outputs > training.outputs or (not classes and test.outputs != training.outputs):
+def refuse_mismatch(path: Path, test: Sequences, features: int, outputs: int) -> None:
+    """Raise DataError for test sequences that do not have the form of the training ones.
+
+    features, outputs  of the training sequences: outputs are classes, or target columns
+    """
+    found = test.samples.inputs.shape[2]
+    if found != features:
+        raise DataError(f"{path}: {found} features, the training file has {features}")
+    classes = test.task != "regression"
+    if test.outputs > outputs or (not classes and test.outputs != outputs):
         what = "classes" if classes else "target columns"
-        raise DataError(f"{path}: {test.outputs} {what}, the training file has {training.outputs}")
+        raise DataError(f"{path}: {test.outputs} {what}, the training file has {outputs}")
 
 
 def fit_length(path: Path, samples: Samples, length: int, varies: bool) -> Samples:

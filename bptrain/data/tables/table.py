@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,6 +52,12 @@ class Table:
     def select(self, rows: Sequence[int] | NDArray[np.int64]) -> "Table":
         """Return the table of these rows, counted from 0."""
         return Table(self.path, self.frame[rows], self.rows[rows], self.lines)
+
+    def cell_bytes(self, names: Sequence[str]) -> bytes:
+        """Return the cells of some columns as bytes, each of them quoted."""
+        content = BytesIO()
+        self.frame.select(names).write_csv(content, include_header=False, quote_style="always")
+        return content.getvalue()
 
     def column(self, name: str, key: str) -> "pl.Series":
         """Return the cells of a column, or raise DataError with the most similar name.

@@ -3,12 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from bptrain.data.contents import SPLITS, checksum, content
 from bptrain.data.splits import Dataset, InMemoryConfig, Parts, Samples, hold_out
 from bptrain.data.tables.column_encoding import (
     as_plain,
@@ -111,18 +112,13 @@ class TableConfig(InMemoryConfig):
         names = self._chosen(table)
         table = self._whole(table, names)
         target = self._target(table)
-        rows = self._split(target.of(table), seed)
-        columns = fit_columns(
-            table.select(rows.train.inputs.numpy()), table, names, self.categorical
-        )
-
-        def samples(table: Table) -> Samples:
-            return Samples(torch.from_numpy(encode(columns, table)), target.of(table))
-
-        parts = rows.map(lambda part: samples(table.select(part.inputs.numpy())))
-        if self.test_path is not None:
-            other = read_table(Path(self.test_path), self.delimiter)
-            parts = replace(parts, test=samples(self._whole(other, names)))
+        tables = self._split(table, target, names, seed)
+        columns = fit_columns(tables["train"], table, names, self.categorical)
+        samples = {
+            name: Samples(torch.from_numpy(encode(columns, part)), target.of(part))
+            for name, part in tables.items()
+        }
+        parts = Parts(samples["train"], samples.get("validation"), samples.get("test"))
         center, spread = 0.0, 1.0
         if self.scale_target:
             parts, center, spread = scale_targets(parts)
@@ -131,7 +127,22 @@ class TableConfig(InMemoryConfig):
             target.task, (width,), target.outputs, names=target.names, center=center, spread=spread
         )
         prepared = {"columns": as_plain(columns)}
-        return Dataset(problem, parts.train, parts.validation, parts.test, prepared)
+        contents = {
+            name: content(
+                len(part), *(checksum([part.cell_bytes(each)]) for each in (names, [self.target]))
+            )
+            for name, part in tables.items()
+        }
+        return Dataset(problem, parts.train, parts.validation, parts.test, prepared, contents)
+
+    def labelled(self, path: Path, problem: Problem, prepared: Mapping[str, Any]) -> Samples:
+        """Return the rows of another table with the training table's columns and its target."""
+        columns = from_plain(prepared["columns"])
+        table = read_table(path, self.delimiter)
+        table = self._whole(table, [column.name for column in columns])
+        target = Target(cast("TableTask", problem.task), self.target, problem.names)
+        samples = Samples(torch.from_numpy(encode(columns, table)), target.of(table))
+        return rescaled_targets(samples, problem.center, problem.spread)
 
     def prepare(self, words: Sequence[str], prepared: Mapping[str, Any]) -> Samples:
         """Return the rows of tables with the training table's columns; they need no target."""
@@ -188,15 +199,23 @@ class TableConfig(InMemoryConfig):
         refuse_constant_numbers(table, self.target)
         return Target(task, self.target, (self.target,))
 
-    def _split(self, targets: Tensor, seed: int) -> Parts:
-        """Return the numbers of the rows of each split, as its inputs."""
+    def _split(
+        self, table: Table, target: "Target", names: Sequence[str], seed: int
+    ) -> dict[str, Table]:
+        """Return the rows of each split, by its name; a split without rows is left out."""
+        targets = target.of(table)
         rows = Samples(torch.arange(len(targets)), targets)
         fraction = self.test_fraction
         if fraction is None:
             fraction = 0.0 if self.test_path is not None else TEST_FRACTION
         train, test = hold_out(rows, fraction, TEST_SEED)
         train, validation = hold_out(train, self.validation_fraction, seed)
-        return Parts(train, validation, test)
+        chosen = zip(SPLITS, (train, validation, test), strict=True)
+        tables = {name: table.select(part.inputs.numpy()) for name, part in chosen if part}
+        if self.test_path is not None:
+            other = read_table(Path(self.test_path), self.delimiter)
+            tables["test"] = self._whole(other, names)
+        return tables
 
 
 @dataclass(frozen=True)
@@ -225,8 +244,11 @@ def scale_targets(parts: Parts) -> tuple[Parts, float, float]:
     """Return the parts with training targets of mean 0 and std 1, the mean and the std."""
     numbers = parts.train.targets.double()
     mean, std = float(numbers.mean()), float(numbers.std(correction=0)) or 1.0
+    return parts.map(lambda samples: rescaled_targets(samples, mean, std)), mean, std
 
-    def scaled(samples: Samples) -> Samples:
-        return replace(samples, targets=((samples.targets.double() - mean) / std).float())
 
-    return parts.map(scaled), mean, std
+def rescaled_targets(samples: Samples, center: float, spread: float) -> Samples:
+    """Return the samples with (target - center) / spread; class targets stay as they are."""
+    if (center, spread) == (0.0, 1.0):
+        return samples
+    return replace(samples, targets=((samples.targets.double() - center) / spread).float())

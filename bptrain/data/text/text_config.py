@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from bptrain.config import StrictConfig
+from bptrain.data.contents import SPLITS, Contents, checksum, content, tensor_bytes
 from bptrain.data.splits import Dataset, Samples
 from bptrain.data.text.text_file import given_text, read_texts
 from bptrain.data.text.text_stream import TextStream
@@ -86,7 +87,16 @@ class TextConfig(StrictConfig):
             is_sequence=True,
             names=names,
         )
-        return Dataset(problem, train, validation, test, {"symbols": list(names)})
+        parts = zip(SPLITS, (train, validation, test), strict=True)
+        contents = {name: content_of_stream(part) for name, part in parts if part is not None}
+        return Dataset(problem, train, validation, test, {"symbols": list(names)}, contents)
+
+    def labelled(self, path: Path, problem: Problem, prepared: Mapping[str, Any]) -> TextStream:
+        """Return another text, a file or a folder of *.txt files, to be predicted as a whole."""
+        tokens = self.vocabulary(prepared).encode(read_texts(path))
+        stream = TextStream(tokens, self.window, str(path), self.unit)
+        stream.refuse_if_shorter(2, "the first one is given, a second is predicted", "more text")
+        return stream
 
     def vocabulary_of(self, text: str) -> Vocabulary:
         """Return the vocabulary of the training part of a text."""
@@ -145,3 +155,9 @@ class TextConfig(StrictConfig):
             if self.unit == "byte"
             else CharacterVocabulary(tuple(prepared["symbols"]))
         )
+
+
+def content_of_stream(part: TextStream) -> Contents:
+    """Return the content of a part of the text, whose targets are its own next tokens."""
+    tokens = checksum([tensor_bytes(part.tokens)])
+    return content(len(part), tokens, tokens)

@@ -19,6 +19,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from bptrain.data.contents import SPLITS, content_of_texts
 from bptrain.data.splits import Dataset, InMemoryConfig, Parts, Samples, hold_out
 from bptrain.data.tables.csv_columns import SUFFIXES, Row, read_columns
 from bptrain.data.text.text_file import given_text, names_file, refuse_what_does_not_fit
@@ -126,7 +127,16 @@ class TextTableConfig(InMemoryConfig):
             names=tuple(classes),
         )
         prepared = {"symbols": symbols, "classes": classes}
-        return Dataset(problem, parts.train, parts.validation, parts.test, prepared)
+        contents = {
+            name: content_of_texts(*map(list, zip(*(row.fields for row in rows), strict=True)))
+            for name, rows in zip(SPLITS, (train, validation, test), strict=True)
+            if rows
+        }
+        return Dataset(problem, parts.train, parts.validation, parts.test, prepared, contents)
+
+    def labelled(self, path: Path, problem: Problem, prepared: Mapping[str, Any]) -> Samples:
+        """Return the rows of another file, whose labels are among those of the training rows."""
+        return self.samples(self.rows(path), prepared["symbols"], prepared["classes"])
 
     def rows(self, path: Path) -> list[Row]:
         """Return the rows of a file, each a text and a label, neither of them empty."""
