@@ -33,6 +33,7 @@ from bptrain.tasks.text_sampling import SamplingOptions, TextData, continue_text
 from bptrain.train.memory import allocating
 
 INPUT_WIDTH = 60  # characters of an input that the table shows
+LARGE, LARGE_DIGITS = 1e6, 12  # from this number on six digits would hide what differs
 
 
 def predict(
@@ -141,7 +142,7 @@ def to_rows(predictions: Sequence[Prediction]) -> list[list[str]]:
 def as_text(value: object) -> str:
     """Return one value of a prediction."""
     if isinstance(value, float):
-        return f"{value:.6g}"
+        return f"{value:.{LARGE_DIGITS if abs(value) >= LARGE else 6}g}"
     if isinstance(value, list):
         return ", ".join(map(as_text, value))
     if isinstance(value, dict):

@@ -12,9 +12,10 @@ from torch import Tensor
 from bptrain.config import StrictConfig
 from bptrain.data.batches import Augment, Batches, BatchSource
 from bptrain.data.stratified import held_out_rows
-from bptrain.errors import UsageError
+from bptrain.errors import DataError, UsageError
 from bptrain.problem import Problem
 
+LARGEST_ROUNDING = 1e-2  # of targets to float32, as a part of their standard deviation
 IGNORED = -100  # the class of a time step that losses and metrics leave out
 
 
@@ -175,6 +176,24 @@ class Parts:
             None if part is None else change(part) for part in (self.validation, self.test)
         )
         return Parts(change(self.train), validation, test)
+
+
+def refuse_rounded_targets(targets: Tensor, source: str, hint: str) -> None:
+    """Raise DataError if float32 would round regression targets [N, D] by a part of their spread.
+
+    source, hint  what the message begins and ends with
+    """
+    rounded = (targets.float().double() - targets).abs().amax(0)  # [D]
+    spread = targets.double().std(0, correction=0)
+    lost = rounded > LARGEST_ROUNDING * spread
+    if bool((lost & (spread > 0)).any()):
+        worst = int((rounded / spread).argmax())
+        raise DataError(
+            f"{source}: its numbers are too far from 0 for what they differ by",
+            f"float32 rounds them by up to {float(rounded[worst]):.3g}, "
+            f"and their standard deviation is {float(spread[worst]):.3g}",
+            hint,
+        )
 
 
 def hold_out(samples: Samples, fraction: float, seed: int) -> tuple[Samples, Samples | None]:

@@ -19,6 +19,7 @@ Array = NDArray[Any]
 
 WANTED = ("inputs", "values", "lengths", "targets")
 MOST_CLASSES = 1_000_000
+EXACT_BYTES = 4  # of a float that float32 holds exactly
 LARGEST = 3.4e38  # float32 overflows beyond
 LARGEST_BYTES = 2**33  # of the padded sequences
 
@@ -107,7 +108,10 @@ def _lengths(path: Path, lengths: Array, most: int) -> Array:
 
 
 def _numbers(path: Path, name: str, array: Array) -> Array:
-    """Return an array [M, F] as float32, or raise DataError for a number that does not fit."""
+    """Return an array [M, F] in float32, or float64 if its numbers need that to be exact.
+
+    Raises DataError for a number that does not fit float32.
+    """
     if array.size == 0:
         raise DataError(f"{path}: {name} {list(array.shape)} hold no number")
     broken = ~(np.abs(array, dtype=np.float64) <= LARGEST)
@@ -118,7 +122,8 @@ def _numbers(path: Path, name: str, array: Array) -> Array:
             f"counted over all sequences; {int(broken.sum()):,} numbers are not finite",
             "fill in missing numbers, or leave out their sequences",
         )
-    return array.astype(np.float32)
+    is_exact = array.dtype.kind == "f" and array.dtype.itemsize <= EXACT_BYTES
+    return array.astype(np.float32 if is_exact else np.float64)
 
 
 def _targets(

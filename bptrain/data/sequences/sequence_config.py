@@ -24,7 +24,14 @@ from bptrain.data.sequences.sequence_arrays import (
     read_inputs,
     read_sequences,
 )
-from bptrain.data.splits import Dataset, InMemoryConfig, Parts, Samples, hold_out
+from bptrain.data.splits import (
+    Dataset,
+    InMemoryConfig,
+    Parts,
+    Samples,
+    hold_out,
+    refuse_rounded_targets,
+)
 from bptrain.errors import DataError
 from bptrain.problem import Problem
 
@@ -89,10 +96,12 @@ class SequenceConfig(InMemoryConfig):
         parts = Parts(train, validation, test)
         contents = contents_of(parts)
         prepared: dict[str, Any] = {"length": longest, "varies": varies}
+        if whole.task == "regression":
+            hint = "targets nearer to 0: subtract their mean"
+            refuse_rounded_targets(train.targets, f"{self.path}: targets", hint)
         if self.standardize:
-            statistics = feature_statistics(train)
-            parts = parts.map(lambda samples: scaled(samples, **statistics))
-            prepared |= statistics
+            prepared |= feature_statistics(train)
+        parts = parts.map(lambda samples: in_float32(samples, prepared))
         prepared["features"] = whole.samples.inputs.shape[2]
         problem = Problem(
             whole.task,
@@ -108,7 +117,7 @@ class SequenceConfig(InMemoryConfig):
         found = read_sequences(path, cast("SequenceTask", problem.task), fewest_classes=1)
         refuse_mismatch(path, found, prepared["features"], problem.outputs)
         samples = fit_length(path, found.samples, prepared["length"], prepared["varies"])
-        return scaled(samples, prepared["mean"], prepared["std"]) if "mean" in prepared else samples
+        return in_float32(samples, prepared)
 
     def prepare(self, words: Sequence[str], prepared: Mapping[str, Any]) -> Samples:
         """Return the sequences of .npz files, which need no targets."""
@@ -122,9 +131,7 @@ class SequenceConfig(InMemoryConfig):
                 )
             made.append(fit_length(Path(word), samples, prepared["length"], prepared["varies"]))
         whole = joined(made)
-        if "mean" in prepared:
-            whole = scaled(whole, prepared["mean"], prepared["std"])
-        return whole
+        return in_float32(whole, prepared)
 
 
 def refuse_mismatch(path: Path, test: Sequences, features: int, outputs: int) -> None:
@@ -188,6 +195,13 @@ def feature_statistics(training: Samples) -> dict[str, list[float]]:
     mean = torch.where(constant, values[0], values.mean(0))
     std = torch.where(constant, 1.0, values.std(0, correction=0))
     return {"mean": mean.tolist(), "std": std.tolist()}
+
+
+def in_float32(samples: Samples, prepared: Mapping[str, Any]) -> Samples:
+    """Return the samples in float32, their inputs scaled before if there are statistics."""
+    if "mean" in prepared:
+        samples = scaled(samples, prepared["mean"], prepared["std"])
+    return samples.map(lambda each: each.float() if each.is_floating_point() else each)
 
 
 def scaled(samples: Samples, mean: Sequence[float], std: Sequence[float]) -> Samples:

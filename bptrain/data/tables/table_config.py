@@ -10,7 +10,14 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from bptrain.data.contents import SPLITS, checksum, content
-from bptrain.data.splits import Dataset, InMemoryConfig, Parts, Samples, hold_out
+from bptrain.data.splits import (
+    Dataset,
+    InMemoryConfig,
+    Parts,
+    Samples,
+    hold_out,
+    refuse_rounded_targets,
+)
 from bptrain.data.tables.column_encoding import (
     as_plain,
     encode,
@@ -34,6 +41,7 @@ from bptrain.errors import DataError, UsageError
 from bptrain.problem import Problem
 
 TEST_FRACTION = 0.2
+SCALE = "data.scale_target: true, which scales before it rounds"
 TEST_SEED = 0  # fixed: every run, whatever its seed, is tested on the same rows
 
 Name = Annotated[str, Field(min_length=1)]
@@ -121,7 +129,12 @@ class TableConfig(InMemoryConfig):
         parts = Parts(samples["train"], samples.get("validation"), samples.get("test"))
         center, spread = 0.0, 1.0
         if self.scale_target:
-            parts, center, spread = scale_targets(parts)
+            center, spread = mean_and_std(parts.train.targets)
+        elif target.task == "regression":
+            refuse_rounded_targets(
+                parts.train.targets, f"{self.path}: column {self.target!r}", SCALE
+            )
+        parts = parts.map(lambda part: in_model_unit(part, center, spread))
         width = parts.train.inputs.shape[1]
         problem = Problem(
             target.task, (width,), target.outputs, names=target.names, center=center, spread=spread
@@ -142,7 +155,7 @@ class TableConfig(InMemoryConfig):
         table = self._whole(table, [column.name for column in columns])
         target = Target(cast("TableTask", problem.task), self.target, problem.names)
         samples = Samples(torch.from_numpy(encode(columns, table)), target.of(table))
-        return rescaled_targets(samples, problem.center, problem.spread)
+        return in_model_unit(samples, problem.center, problem.spread)
 
     def prepare(self, words: Sequence[str], prepared: Mapping[str, Any]) -> Samples:
         """Return the rows of tables with the training table's columns; they need no target."""
@@ -240,15 +253,16 @@ class Target:
         return number_targets(table, self.column)
 
 
-def scale_targets(parts: Parts) -> tuple[Parts, float, float]:
-    """Return the parts with training targets of mean 0 and std 1, the mean and the std."""
-    numbers = parts.train.targets.double()
-    mean, std = float(numbers.mean()), float(numbers.std(correction=0)) or 1.0
-    return parts.map(lambda samples: rescaled_targets(samples, mean, std)), mean, std
+def mean_and_std(targets: Tensor) -> tuple[float, float]:
+    """Return the mean and standard deviation of the targets; of constant ones 1."""
+    return float(targets.mean()), float(targets.std(correction=0)) or 1.0
 
 
-def rescaled_targets(samples: Samples, center: float, spread: float) -> Samples:
-    """Return the samples with (target - center) / spread; class targets stay as they are."""
-    if (center, spread) == (0.0, 1.0):
+def in_model_unit(samples: Samples, center: float, spread: float) -> Samples:
+    """Return the samples with targets (target - center) / spread in float32; classes unchanged.
+
+    In float64 until then: float32 rounds 1.7e9 + 1 to 1.7e9, and would leave nothing to scale.
+    """
+    if not samples.targets.is_floating_point():
         return samples
-    return replace(samples, targets=((samples.targets.double() - center) / spread).float())
+    return replace(samples, targets=((samples.targets - center) / spread).float())

@@ -1,6 +1,7 @@
 """The target column of a table: its task, its classes, its numbers."""
 
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -50,7 +51,12 @@ def labels_of(table: Table, target: str) -> "pl.Series":
             "data.task: regression, if the target is a quantity",
         )
     different = cells.unique()
-    return cells.replace_strict(different, [str(int(float(cell))) for cell in different])
+    return cells.replace_strict(different, [exact_integer(cell) for cell in different])
+
+
+def exact_integer(cell: str) -> str:
+    """Return the digits of a cell that is an integer: 3 for 3.0, and exact beyond 2^53."""
+    return str(int(Decimal(cell)))
 
 
 def classes_of(table: Table, target: str) -> tuple[str, ...]:
@@ -79,8 +85,8 @@ def class_targets(table: Table, target: str, classes: Sequence[str]) -> Tensor:
 
 
 def number_targets(table: Table, target: str) -> Tensor:
-    """Return the number of each row [N, 1], float32."""
-    return torch.from_numpy(numbers_of(table, target)).float().unsqueeze(1)
+    """Return the number of each row [N, 1] in float64: to be scaled, then rounded."""
+    return torch.from_numpy(numbers_of(table, target)).unsqueeze(1)
 
 
 def refuse_constant_numbers(table: Table, target: str) -> None:
