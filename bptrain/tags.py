@@ -3,7 +3,9 @@
 docs/tensorboard.md explains each of them.
 """
 
-from typing import Literal, TypeAlias
+from collections.abc import Mapping
+from math import inf
+from typing import Literal, NamedTuple, TypeAlias
 
 Split: TypeAlias = Literal["train", "val", "test"]
 
@@ -19,6 +21,27 @@ SAMPLES_PER_S = "perf/samples_per_s"
 STEP_MS = "perf/step_ms"
 MEMORY_MB = "perf/memory_mb"
 MEASURED = "perf/"  # begins what a clock or a meter decides
+
+
+class Ranking(NamedTuple):
+    """What decides which of two evaluations is better: a validation metric, and its direction."""
+
+    tag: str = VAL_LOSS
+    larger_is_better: bool = False
+
+    def cost(self, metrics: Mapping[str, float]) -> float:
+        """Return a number that is smaller for better metrics, and infinite without the metric."""
+        value = metrics.get(self.tag)
+        return inf if value is None else -value if self.larger_is_better else value
+
+    def is_better(self, one: float, other: float, by_more_than: float = 0.0) -> bool:
+        """Tell whether the first of two values is better."""
+        if self.larger_is_better:
+            return one > other + by_more_than
+        return one < other - by_more_than
+
+
+BY_LOSS = Ranking()
 
 
 def of_split(split: Split, metrics: dict[str, float]) -> dict[str, float]:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bptrain.errors import UsageError
+from bptrain.experiment.best_state import best_by
 from bptrain.experiment.build import build
 from bptrain.experiment.evaluation import (
     Evaluation,
@@ -16,6 +17,7 @@ from bptrain.experiment.plan import plan
 from bptrain.experiment.saved_run import Choice, choose_checkpoint, read_config
 from bptrain.experiment.stored_data import refuse_other_data
 from bptrain.monitor.console import lines_of
+from bptrain.rundir.prepared import read_prepared
 from bptrain.train.memory import allocating
 
 TEST_PATH = "test_path="
@@ -62,7 +64,7 @@ def evaluate_run(
     if len(named) > 1:
         raise UsageError("the files to evaluate are named twice", hint="DATA or --data test_path")
     config = read_config(run_dir, [word for word in places if not word.startswith(TEST_PATH)])
-    checkpoint = choose_checkpoint(run_dir, which)
+    checkpoint = choose_checkpoint(run_dir, which, best_by(config, read_prepared(run_dir)[0]))
     with allocating():
         if named:
             return evaluate_files(run_dir, config, named[0], checkpoint)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from bptrain.data import Batch
 from bptrain.data.splits import Samples
 from bptrain.errors import DataError, UsageError, shorten
+from bptrain.experiment.best_state import best_by
 from bptrain.experiment.config import ExperimentConfig
 from bptrain.experiment.loss_choice import choose_loss
 from bptrain.experiment.plan import resolve_device
@@ -53,7 +54,7 @@ def predict(
             f"--length, --temperature and --seed are for language models, this is {problem.task}",
             hint="leave them out",
         )
-    checkpoint = choose_checkpoint(run_dir, which)
+    checkpoint = choose_checkpoint(run_dir, which, best_by(config, problem))
     device = resolve_device(config.device)
     with allocating():
         samples = prepare(config, words, prepared)

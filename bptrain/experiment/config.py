@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from bptrain import tags
 from bptrain.config import StrictConfig
 from bptrain.data import DataConfig
 from bptrain.losses import LossConfig
@@ -62,7 +63,8 @@ class TrainConfig(StrictConfig):
     )
     early_stopping: EarlyStoppingConfig | None = Field(
         default=None,
-        description="stop once the validation loss has stopped improving; null trains to the end",
+        description="stop once the validation loss, or another validation metric, has stopped "
+        "improving; null trains to the end",
     )
 
     @property
@@ -100,6 +102,13 @@ class CheckpointConfig(StrictConfig):
         le=1_000_000,
         description="newest checkpoints to keep, at least two in case one is damaged; the best "
         "one is never removed",
+    )
+    best_by: str = Field(
+        default=tags.VAL_LOSS,
+        pattern=r"^val/[a-z0-9_]+$",
+        description="validation metric by which the best checkpoint is chosen, which is tested, "
+        "evaluated and used: val/loss, or another of the task, such as val/accuracy or "
+        "val/macro_f1; whether larger or smaller is better follows from the metric",
     )
 
 

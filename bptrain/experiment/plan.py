@@ -7,6 +7,7 @@ from torch import nn
 
 from bptrain.data import BatchSource, Dataset, Split
 from bptrain.errors import ConfigKeyError, UsageError
+from bptrain.experiment.best_state import refuse_unknown_metrics
 from bptrain.experiment.config import ExperimentConfig, TrainConfig
 from bptrain.experiment.loss_choice import choose_loss
 from bptrain.models import LayerSummary, summarize
@@ -112,6 +113,7 @@ def refuse_what_cannot_work(config: ExperimentConfig, dataset: Dataset) -> None:
                 "it watches the validation loss, and there are no validation samples",
                 hint="a data.validation_fraction above 0",
             )
+    refuse_unknown_metrics(config, dataset.problem, dataset.validation is not None)
     if config.optimizer.searches:
         refuse_what_no_search_can(config, dataset.problem)
 

@@ -21,7 +21,9 @@ from bptrain.rundir.run_lock import locked
 from bptrain.train.signals import StopRequest
 
 LARGEST_ENVIRONMENT = 2**20  # bytes
-SAME_NUMBERS = re.compile(r"name|checkpoint\..*|data\..*")  # of those: the results stay the same
+SAME_NUMBERS = re.compile(
+    r"name|checkpoint\.(every|keep).*|data\..*"
+)  # of those: the results stay the same
 
 
 def resume(plan: Plan, chosen: Path | None, console: Console, stop: StopRequest) -> Path:

@@ -12,9 +12,10 @@ from bptrain.errors import CheckpointError, UsageError, shorten
 from bptrain.experiment.config import ExperimentConfig
 from bptrain.experiment.stored_config import PLACE_OF_DATA, edited, refuse_edited_config
 from bptrain.problem import Problem
-from bptrain.rundir.checkpoint import by_loss, last_first, read_checkpoint
+from bptrain.rundir.checkpoint import by_metric, last_first, read_checkpoint
 from bptrain.rundir.prepared import read_stored
 from bptrain.stateful import mapping
+from bptrain.tags import BY_LOSS, Ranking
 from bptrain.train.memory import MemoryEstimate, refuse_if_too_large
 from bptrain.train.states import refuse_other_tensors
 
@@ -49,14 +50,16 @@ def read_config(run_dir: Path, data: Sequence[str] = ()) -> ExperimentConfig:
     return load_config(ExperimentConfig, path, [f"data.{word}" for word in data])
 
 
-def choose_checkpoint(run_dir: Path, which: Choice) -> Path:
+def choose_checkpoint(run_dir: Path, which: Choice, ranking: Ranking = BY_LOSS) -> Path:
     """Return the folder of a run's best or last checkpoint.
+
+    ranking  what the best one is the best by
 
     Raises CheckpointError if one of the candidates is damaged, instead of silently using another.
     """
     if which == "last":
         return last_first(run_dir / CHECKPOINTS)[0]
-    paths, damaged = by_loss(run_dir / CHECKPOINTS)
+    paths, damaged = by_metric(run_dir / CHECKPOINTS, ranking)
     if damaged:
         raise damaged[0]
     return paths[0]

@@ -8,6 +8,7 @@ from typing import NoReturn, Protocol, runtime_checkable
 
 from bptrain import tags
 from bptrain.errors import CheckpointError, InterruptedRun, shorten
+from bptrain.experiment.best_state import best_by, ranking_of
 from bptrain.experiment.build import Experiment
 from bptrain.experiment.evaluation import evaluate_split
 from bptrain.experiment.non_finite import refuse_state, refuse_steps, refuse_weights
@@ -34,7 +35,7 @@ MAY_BEGIN_NOW = ("schedule", "early_stopping")  # states that may be missing in 
 
 @runtime_checkable
 class ObservesLoss(Protocol):
-    """Something that depends on the validation loss: a plateau schedule, early stopping."""
+    """Something that depends on the validation loss: a plateau schedule."""
 
     def observe(self, loss: float) -> object:
         """Record the loss of an evaluation."""
@@ -49,7 +50,12 @@ class Session:
     ) -> None:
         self.experiment, self.checkpoints, self.log, self.stop = experiment, checkpoints, log, stop
         rule = experiment.config.train.early_stopping
-        self.early_stopping = rule.build() if rule else None
+        problem = experiment.dataset.problem
+        self.best_by = best_by(experiment.config, problem)
+        self.early_stopping = None
+        if rule is not None:
+            larger_is_better = ranking_of(rule.metric, problem).larger_is_better
+            self.early_stopping = rule.build(larger_is_better)
         self.window = StepWindow(experiment.training_metric, experiment.device)
         self.progress = Progress(
             len(experiment.dataset.train), len(experiment.batches), experiment.update.batches
@@ -103,7 +109,7 @@ class Session:
         if not self.progress.is_settled:
             self.settle()
         elif self.is_finished:  # no later save would finish the pruning of a killed run
-            prune(self.checkpoints, self.experiment.config.checkpoint.keep_last)
+            self.prune()
         for report in self._steps():
             self.window.add(report)
             self.progress.position, self.progress.is_settled = report.position, False
@@ -153,7 +159,7 @@ class Session:
             self.leave(self.stop.signal_number, is_saved=due or self.is_finished)
 
     def evaluate(self) -> dict[str, float]:
-        """Return the validation metrics, and pass the loss to the schedule and early stopping.
+        """Return the validation metrics, and pass them to the schedule and early stopping.
 
         If the weights are averaged, the average is evaluated, as in the final test.
         """
@@ -168,9 +174,11 @@ class Session:
         except StopNow as stopped:
             self.leave(stopped.signal_number)
         if values:
-            for each in (experiment.update.schedule, self.early_stopping):
-                if isinstance(each, ObservesLoss):
-                    each.observe(values[tags.VAL_LOSS])
+            schedule = experiment.update.schedule
+            if isinstance(schedule, ObservesLoss):
+                schedule.observe(values[tags.VAL_LOSS])
+            if self.early_stopping is not None:
+                self.early_stopping.observe(values[self.early_stopping.config.metric])
         return values
 
     def read_window(self) -> dict[str, float]:
@@ -207,8 +215,13 @@ class Session:
         state = self.state(values)
         refuse_state(self.experiment, state)
         written = write_checkpoint(self.checkpoints, state)
-        prune(self.checkpoints, self.experiment.config.checkpoint.keep_last, written)
+        self.prune(written)
         self.window.resume_clock()
+
+    def prune(self, written: Path | None = None) -> None:
+        """Remove old checkpoints; the one just `written` is not verified again."""
+        keep_last = self.experiment.config.checkpoint.keep_last
+        prune(self.checkpoints, keep_last, written, self.best_by)
 
     def leave(self, signal_number: int, is_saved: bool = False) -> NoReturn:
         """Save unless that is done already, and raise InterruptedRun."""

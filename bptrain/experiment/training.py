@@ -93,7 +93,8 @@ def train(
 def conclude(session: Session, run_dir: Path) -> None:
     """Evaluate the best state of a finished run, and show the results."""
     experiment, log, (step, epoch, _) = session.experiment, session.log, session.position
-    evaluation = evaluate_state(experiment, best_checkpoint(run_dir / CHECKPOINTS))
+    best = best_checkpoint(run_dir / CHECKPOINTS, ranking=session.best_by)
+    evaluation = evaluate_state(experiment, best)
     if evaluation is not None:
         if evaluation.split == "test":
             log.metrics.write(step, epoch, evaluation.values)

@@ -19,14 +19,12 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from math import inf
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 from torch import Tensor
 
-from bptrain import tags
 from bptrain.errors import CheckpointError, shorten
 from bptrain.rundir.canonical_json import decode, encode
 from bptrain.rundir.durable_files import make_directory, remove, storing, sync_directory
@@ -34,6 +32,7 @@ from bptrain.rundir.manifest import ANOTHER, read_manifest, read_verified, seal
 from bptrain.rundir.tensors_file import content_of, read
 from bptrain.rundir.training_state import MODEL, TrainingState, put_together
 from bptrain.stateful import PlainState
+from bptrain.tags import BY_LOSS, Ranking
 
 FILES = ("model.safetensors", "optimizer.safetensors", "state.json")
 UNFINISHED, REPLACED, REMOVED = ".unfinished-", ".replaced-", ".removed-"
@@ -145,30 +144,35 @@ def newest_valid(directory: Path) -> tuple[Path, TrainingState, list[CheckpointE
     raise _none_valid(directory, errors)
 
 
-def by_loss(directory: Path) -> tuple[list[Path], list[CheckpointError]]:
-    """Return the checkpoints sorted by validation loss, smallest first, and the errors of others.
+def by_metric(
+    directory: Path, ranking: Ranking = BY_LOSS
+) -> tuple[list[Path], list[CheckpointError]]:
+    """Return the checkpoints sorted by a validation metric, best first, and the errors of others.
 
-    Those without a loss come last; of equal losses the newest is first. Only `state.json` is
+    Those without the metric come last; of equal ones the newest is first. Only `state.json` is
     verified.
     """
     errors: list[CheckpointError] = []
-    losses: dict[Path, float] = {}
+    costs: dict[Path, float] = {}
     for path in last_first(directory):
         try:
-            losses[path] = read_values(path).metrics.get(tags.VAL_LOSS, inf)
+            costs[path] = ranking.cost(read_values(path).metrics)
         except CheckpointError as error:
             errors.append(error)
-    return sorted(losses, key=losses.__getitem__), errors
+    return sorted(costs, key=costs.__getitem__), errors
 
 
-def best_checkpoint(directory: Path, written: Path | None = None) -> Path:
-    """Return the valid checkpoint with the smallest validation loss; without losses the newest.
+def best_checkpoint(
+    directory: Path, written: Path | None = None, ranking: Ranking = BY_LOSS
+) -> Path:
+    """Return the valid checkpoint with the best validation metric; without metrics the newest.
 
     written  a checkpoint that this process has just written, and that is not verified again
+    ranking  the metric, by default the loss
 
     Raises CheckpointError if none verifies.
     """
-    paths, errors = by_loss(directory)
+    paths, errors = by_metric(directory, ranking)
     for path in paths:
         try:
             if path != written:
@@ -180,10 +184,13 @@ def best_checkpoint(directory: Path, written: Path | None = None) -> Path:
     raise _none_valid(directory, errors)
 
 
-def prune(directory: Path, keep_last: int, written: Path | None = None) -> None:
+def prune(
+    directory: Path, keep_last: int, written: Path | None = None, ranking: Ranking = BY_LOSS
+) -> None:
     """Remove all checkpoints except the newest `keep_last` valid ones and the best one.
 
     written  a checkpoint that this process has just written, and that is not verified again
+    ranking  what the best one is the best by
 
     A damaged checkpoint does not count towards `keep_last`, and is removed once it is older than
     all that do. To hash every file at each save would take longer than the save itself. So the
@@ -204,7 +211,7 @@ def prune(directory: Path, keep_last: int, written: Path | None = None) -> None:
     outdated = [path for path in list_checkpoints(directory) if path not in retained]
     if not outdated:
         return
-    best = best_checkpoint(directory, written)
+    best = best_checkpoint(directory, written, ranking)
     with storing(directory):
         # renamed first, so that a kill leaves no half-removed checkpoint under a valid name
         removed = [

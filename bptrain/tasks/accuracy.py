@@ -18,6 +18,7 @@ class Accuracy:
     """The share of samples, or time steps, whose largest output [..., K] is that of their class."""
 
     names = ("accuracy",)
+    larger_is_better = names
 
     def sums(self, outputs: Tensor, targets: tuple[Tensor, ...]) -> Tensor:
         """Return how many are right, and how many count."""

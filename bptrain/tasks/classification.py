@@ -27,6 +27,7 @@ class ClassificationMetric:
     def __init__(self, classes: int) -> None:
         self.classes = classes
         self.names = ("accuracy", *["top5"] * (classes > TOP), "macro_f1")
+        self.larger_is_better = self.names
 
     def sums(self, outputs: Tensor, targets: tuple[Tensor, ...]) -> Tensor:
         """Return of each class the right, the predicted and the true samples; then top-5 hits."""

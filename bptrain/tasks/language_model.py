@@ -14,6 +14,8 @@ HIGHEST_EXPONENT = 700.0  # of e; beyond it float64 overflows, and JSON has no i
 class NextToken:
     """How well outputs [N, T, K] predict the next tokens [N, T], whatever loss is trained."""
 
+    larger_is_better = ()
+
     def __init__(self, names: tuple[str, ...] = ("perplexity", "bits_per_character")) -> None:
         self.names = names
 

@@ -17,6 +17,7 @@ class AbsoluteError:
     """The mean distance of outputs [N, O] from their targets [N, O], times `scale`."""
 
     names = ("mae",)
+    larger_is_better = ()
 
     def __init__(self, scale: float = 1.0) -> None:
         self.scale = scale
@@ -39,6 +40,7 @@ class RegressionMetric:
     """
 
     names = ("mae", "rmse", "r2")
+    larger_is_better = ("r2",)
 
     def __init__(self, columns: int, scale: float = 1.0) -> None:
         self.columns, self.scale = columns, scale

@@ -26,6 +26,11 @@ class Metric(Protocol):
         """Name of each metric, the most important one first."""
         ...
 
+    @property
+    def larger_is_better(self) -> tuple[str, ...]:
+        """Names of the metrics of which a larger value is better; of the others a smaller one."""
+        ...
+
     def sums(self, outputs: Tensor, targets: tuple[Tensor, ...]) -> Tensor:
         """Return what adds up over batches [m], in float64."""
         ...
@@ -39,6 +44,7 @@ class NoMetric:
     """No metric besides the loss."""
 
     names = ()
+    larger_is_better = ()
 
     def sums(self, outputs: Tensor, targets: tuple[Tensor, ...]) -> Tensor:
         """Return no sums [0]."""

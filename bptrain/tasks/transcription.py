@@ -21,6 +21,7 @@ class TranscriptionMetric:
     """
 
     names = ("character_error_rate", "word_error_rate")
+    larger_is_better = ()
 
     def __init__(self, symbols: tuple[str, ...]) -> None:
         self.space = symbols.index(" ") if " " in symbols else None

@@ -1,10 +1,11 @@
-"""Early stopping: end the run when the validation loss has stopped improving."""
+"""Early stopping: end the run when a validation metric has stopped improving."""
 
 from math import isfinite
 from typing import Any
 
 from pydantic import Field
 
+from bptrain import tags
 from bptrain.config import StrictConfig
 from bptrain.stateful import PlainState, Tree
 
@@ -16,34 +17,42 @@ class EarlyStoppingConfig(StrictConfig):
         default=10,
         ge=1,
         le=1_000_000,
-        description="evaluations in a row without an improved validation loss after which the "
+        description="evaluations in a row without an improved validation metric after which the "
         "run stops",
     )
     min_delta: float = Field(
-        default=0.0, ge=0, description="smallest decrease of the loss that counts as an improvement"
+        default=0.0, ge=0, description="smallest change of the metric that counts as an improvement"
+    )
+    metric: str = Field(
+        default=tags.VAL_LOSS,
+        pattern=r"^val/[a-z0-9_]+$",
+        description="validation metric that is watched: val/loss, or another of the task, such as "
+        "val/accuracy or val/macro_f1; whether larger or smaller is better follows from the metric",
     )
 
-    def build(self) -> "EarlyStopping":
+    def build(self, larger_is_better: bool = False) -> "EarlyStopping":
         """Return early stopping in its initial state."""
-        return EarlyStopping(self)
+        return EarlyStopping(self, larger_is_better)
 
 
 class Waited(PlainState):
-    """The saved state: the smallest loss, and the number of evaluations since."""
+    """The saved state: the metric, its best value, and the number of evaluations since."""
 
+    metric: str
     best: float | None
     waited: int = Field(ge=0)
 
 
 class EarlyStopping:
-    """Early stopping; its state is the smallest loss and the number of evaluations since.
+    """Early stopping; its state is the best value and the number of evaluations since.
 
-    A loss is an improvement if it is below the smallest one by more than `min_delta`. A loss that
-    is not finite never is.
+    A value is an improvement if it is better than the best one by more than `min_delta`. A value
+    that is not finite never is.
     """
 
-    def __init__(self, config: EarlyStoppingConfig) -> None:
+    def __init__(self, config: EarlyStoppingConfig, larger_is_better: bool = False) -> None:
         self.config = config
+        self.ranking = tags.Ranking(config.metric, larger_is_better)
         self.best: float | None = None
         self.waited = 0
 
@@ -55,25 +64,35 @@ class EarlyStopping:
     @property
     def reason(self) -> str:
         """A sentence for the log that says why the run ends."""
-        smaller = f" by more than {self.config.min_delta:g}" if self.config.min_delta else ""
-        least = "none was finite" if self.best is None else f"the least was {self.best:.6g}"
+        larger = self.ranking.larger_is_better
+        margin = f" by more than {self.config.min_delta:g}" if self.config.min_delta else ""
+        best = "none was finite"
+        if self.best is not None:
+            best = f"the {'largest' if larger else 'least'} was {self.best:.6g}"
         times = f"{self.waited} evaluation{'s' * (self.waited > 1)}"
-        return f"no smaller validation loss{smaller} for {times}, {least}"
+        is_loss = self.config.metric == tags.VAL_LOSS
+        called = "validation loss" if is_loss else self.config.metric
+        return f"no {'larger' if larger else 'smaller'} {called}{margin} for {times}, {best}"
 
-    def observe(self, loss: float) -> bool:
-        """Record the validation loss of an evaluation; return whether to stop now."""
-        bound = float("inf") if self.best is None else self.best - self.config.min_delta
-        if isfinite(loss) and loss < bound:
-            self.best, self.waited = loss, 0
+    def observe(self, value: float) -> bool:
+        """Record the metric's value in an evaluation; return whether to stop now."""
+        margin = self.config.min_delta
+        best = self.best
+        if isfinite(value) and (best is None or self.ranking.is_better(value, best, margin)):
+            self.best, self.waited = value, 0
         else:
             self.waited += 1
         return self.is_over
 
     def state(self) -> dict[str, Any]:
         """Return the state as plain values."""
-        return {"best": self.best, "waited": self.waited}
+        return {"metric": self.config.metric, "best": self.best, "waited": self.waited}
 
     def restore(self, state: Tree) -> None:
-        """Continue from a `state`; raises ValueError if it is invalid."""
+        """Continue from a `state`, or begin anew if it is of another metric.
+
+        Raises ValueError if it is invalid.
+        """
         saved = Waited.read(state)
-        self.best, self.waited = saved.best, saved.waited
+        if saved.metric == self.config.metric:
+            self.best, self.waited = saved.best, saved.waited

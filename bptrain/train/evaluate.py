@@ -26,6 +26,11 @@ class Metric(Protocol):
         """Name of each metric."""
         ...
 
+    @property
+    def larger_is_better(self) -> tuple[str, ...]:
+        """Names of the metrics of which a larger value is better; of the others a smaller one."""
+        ...
+
     def sums(self, outputs: Tensor, targets: tuple[Tensor, ...]) -> Tensor:
         """Return a batch's sums [m] in float64, to be added up over batches."""
         ...
