@@ -2,10 +2,11 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from typer.core import TyperCommand
 
 from bptrain import __version__
 from bptrain.commands.exit_codes import errors_to_exit_codes, run_command_line
@@ -32,6 +33,9 @@ Overrides = Annotated[
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="a run's folder")]
 
 
+RESUME_AUTO = "--resume-auto"
+
+
 class Output(Console):
     """The terminal, or where stdout leads."""
 
@@ -56,7 +60,15 @@ class Kind(StrEnum):
     sequential = "sequential"
 
 
-@app.command("fit")
+class FitCommand(TyperCommand):
+    """`fit`, whose flag --resume may be given a value."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Return the words left over, with --resume=auto read as the flag that it stands for."""
+        return super().parse_args(ctx, [RESUME_AUTO if w == "--resume=auto" else w for w in args])
+
+
+@app.command("fit", cls=FitCommand)
 def fit_command(
     config: ConfigPath,
     overrides: Overrides = None,
@@ -64,8 +76,14 @@ def fit_command(
         Path | None, typer.Option(help="the run's folder, in place of runs/NAME")
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="resume from the newest valid checkpoint")
+        bool,
+        typer.Option(
+            "--resume",
+            help="resume from the newest valid checkpoint; --resume=auto starts a new run if there "
+            "is none",
+        ),
     ] = False,
+    resume_auto: Annotated[bool, typer.Option(RESUME_AUTO, hidden=True)] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="show shapes, parameters and memory; train nothing")
     ] = False,
@@ -85,12 +103,12 @@ def fit_command(
     }
     with errors_to_exit_codes(), naming_lines(config, overrides or []), StopRequest() as stop:
         with stop.noted():  # raised inside an import, it is swallowed or leaves half a module
-            from bptrain.commands.fit import dev_run, fit, overfit
+            from bptrain.commands.fit import Start, dev_run, fit, overfit
             from bptrain.commands.fit import dry_run as show_plan
             from bptrain.experiment.config import ExperimentConfig
 
         loaded = load_config(ExperimentConfig, config, overrides or [])
-        refuse_together({"--resume": resume, **alone}, run_dir)
+        refuse_together({"--resume": resume, "--resume=auto": resume_auto, **alone}, run_dir)
         if dry_run:
             show_plan(loaded, Output(), stop)
         elif fast_dev_run:
@@ -98,7 +116,8 @@ def fit_command(
         elif overfit_one_batch:
             overfit(loaded, Output(), stop)
         else:
-            fit(loaded, run_dir, resume, Output(), stop)
+            start = Start.AUTO if resume_auto else Start.RESUMED if resume else Start.NEW
+            fit(loaded, run_dir, start, Output(), stop)
 
 
 def refuse_together(options: dict[str, bool], run_dir: Path | None) -> None:
@@ -106,7 +125,7 @@ def refuse_together(options: dict[str, bool], run_dir: Path | None) -> None:
     given = [option for option, is_given in options.items() if is_given]
     if len(given) > 1:
         raise UsageError(f"{' and '.join(given)} exclude each other")
-    if run_dir is not None and given and given != ["--resume"]:
+    if run_dir is not None and given and not given[0].startswith("--resume"):
         raise UsageError(f"{given[0]} leaves no run behind", hint="leave --run-dir out")
 
 

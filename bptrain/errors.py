@@ -125,12 +125,20 @@ class GradientError(BptrainError):
     exit_code = 11
 
 
+# that ask a run to save and stop: Ctrl-C, `kill`, a terminal that closes, a scheduler's warning,
+# and Ctrl-Break, on Windows alone
+STOP_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGBREAK")
+
+
 class InterruptedRun(BptrainError):
-    """A run stopped by a signal, after its checkpoint was written."""
+    """A run stopped by a signal, after its checkpoint was written; it did as it was asked."""
 
     def __init__(self, signal_number: int, what: str, hint: str) -> None:
         super().__init__(what, hint=hint)
         self.signal_number = signal_number
+
+    def __str__(self) -> str:
+        return "\n".join(map(shorten, [self.what, f"  next: {self.hint}"]))
 
 
 def exit_code_of(error: BptrainError) -> int:

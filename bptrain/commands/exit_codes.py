@@ -6,12 +6,18 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from errno import EDQUOT, EFBIG, ENOMEM, ENOSPC
 
 import typer
 
-from bptrain.errors import BptrainError, MemoryExhaustedError, StorageError, exit_code_of
+from bptrain.errors import (
+    BptrainError,
+    InterruptedRun,
+    MemoryExhaustedError,
+    StorageError,
+    exit_code_of,
+)
 from bptrain.train.signals import StopNow
 
 SIGPIPE = getattr(signal, "SIGPIPE", 13)  # which Windows does not have
@@ -19,15 +25,22 @@ SIGPIPE = getattr(signal, "SIGPIPE", 13)  # which Windows does not have
 
 @contextmanager
 def errors_to_exit_codes() -> Iterator[None]:
-    """Print an error in at most six lines and end with its documented exit code."""
+    """Print an error in at most six lines and end with its documented exit code.
+
+    A requested stop is no error, and has an exit code too.
+    """
     try:
         yield
+    except InterruptedRun as stopped:
+        with suppress(OSError):  # the terminal may be gone, which is why it was stopped
+            print(stopped, file=sys.stderr)
+        raise typer.Exit(exit_code_of(stopped)) from stopped
     except BptrainError as error:
         print(error, file=sys.stderr)
         raise typer.Exit(exit_code_of(error)) from error
     except KeyboardInterrupt as error:
         number = error.signal_number if isinstance(error, StopNow) else signal.SIGINT
-        print("error: stopped; nothing was left to save", file=sys.stderr)
+        print("stopped; nothing was left to save", file=sys.stderr)
         raise typer.Exit(128 + number) from error
     except typer.Exit:
         raise

@@ -1,6 +1,7 @@
 """`fit`: train an experiment anew, resume it, or only look at what would be trained."""
 
 from collections.abc import Callable
+from enum import Enum
 from pathlib import Path
 
 from rich.console import Console
@@ -10,23 +11,33 @@ from bptrain.commands.overfit_one_batch import overfit_one_batch
 from bptrain.commands.plan_summary import print_plan
 from bptrain.experiment.config import ExperimentConfig
 from bptrain.experiment.plan import Plan, plan
-from bptrain.experiment.resuming import resume
+from bptrain.experiment.resuming import resume, resume_or_start
 from bptrain.experiment.training import run
 from bptrain.train.memory import allocating, refuse_if_too_large
 from bptrain.train.signals import StopRequest
 
 
+class Start(Enum):
+    """How a run starts: anew, from a checkpoint, or from one if there is one."""
+
+    NEW = "new"
+    RESUMED = "resumed"
+    AUTO = "auto"
+
+
+STARTS = {Start.NEW: run, Start.RESUMED: resume, Start.AUTO: resume_or_start}
+
+
 def fit(
     config: ExperimentConfig,
     run_dir: Path | None,
-    is_resumed: bool,
+    start: Start,
     console: Console,
     stop: StopRequest,
 ) -> None:
     """Train the experiment to its end: anew, or resumed from its newest valid checkpoint."""
     with allocating():
-        train = resume if is_resumed else run
-        written = train(planned(config, console), run_dir, console, stop)
+        written = STARTS[start](planned(config, console), run_dir, console, stop)
         console.print(f"run directory {written}", highlight=False, soft_wrap=True)
 
 

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from bptrain.errors import BptrainError, WorkerError
+from bptrain.errors import STOP_SIGNALS, BptrainError, WorkerError
 
 Item = TypeVar("Item")
 Array: TypeAlias = NDArray[Any]
@@ -170,8 +170,15 @@ def _result_of(task: Callable[[Any], Array], item: Any) -> Array | Failure:
         return Failure(RuntimeError, (traceback.format_exc(),))
 
 
+def _stop_signals() -> Iterator[int]:
+    """Yield the numbers of the stop signals that this system has."""
+    import signal
+
+    yield from (getattr(signal, name) for name in STOP_SIGNALS if hasattr(signal, name))
+
+
 def _end_with_training() -> None:
-    """Leave Ctrl-C to the training process, and end with it even while this worker hangs.
+    """Leave stop signals to the training process, and end with it even while this worker hangs.
 
     A worker that uses its pipe notices the end of the training process. One that is stopped is
     killed by Linux when its parent, the fork server, ends. The server ends when all copies of the
@@ -181,7 +188,8 @@ def _end_with_training() -> None:
     import os
     import signal
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in _stop_signals():
+        signal.signal(number, signal.SIG_IGN)
     if sys.platform == "linux":
         import ctypes
         from multiprocessing import forkserver
@@ -196,8 +204,9 @@ def _start_context(task: Callable[[Any], Any]) -> Any:
     """Return how processes are started: never as a copy of this one, with its threads and CUDA.
 
     On Linux a server imports what the task needs once and forks the workers. It is started with
-    interrupts blocked, and the workers inherit that: Ctrl-C reaches every process of the terminal,
-    but saving and stopping is up to the training process.
+    stop signals blocked, and the workers inherit that: Ctrl-C reaches every process of the
+    terminal, and a scheduler's signal every process of a job, but saving and stopping is up to the
+    training process.
     """
     if sys.platform != "linux":
         return get_context("spawn")
@@ -206,9 +215,12 @@ def _start_context(task: Callable[[Any], Any]) -> Any:
 
     context = get_context("forkserver")
     context.set_forkserver_preload([type(task).__module__])
-    resource_tracker.ensure_running()  # the server would start it, and that unblocks interrupts
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    stopping = set(_stop_signals())
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, stopping)
     try:
+        # the server would start it, and that unblocks some of them
+        resource_tracker.ensure_running()
+        signal.pthread_sigmask(signal.SIG_BLOCK, stopping)
         forkserver.ensure_running()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)

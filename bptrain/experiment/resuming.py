@@ -13,10 +13,10 @@ from bptrain.experiment.plan import Plan
 from bptrain.experiment.saved_run import CHECKPOINTS, read_config
 from bptrain.experiment.stored_config import MAY_CHANGE, differences, plain
 from bptrain.experiment.stored_data import refuse_other_data
-from bptrain.experiment.training import resume_training
-from bptrain.rundir.checkpoint import newest_valid
+from bptrain.experiment.training import resume_training, run
+from bptrain.rundir.checkpoint import list_checkpoints, newest_valid
 from bptrain.rundir.manifest import read_regular
-from bptrain.rundir.run_directory import environment
+from bptrain.rundir.run_directory import environment, remove_unstarted_run
 from bptrain.rundir.run_lock import locked
 from bptrain.train.signals import StopRequest
 
@@ -52,15 +52,39 @@ def resume(plan: Plan, chosen: Path | None, console: Console, stop: StopRequest)
     return run_dir
 
 
-def newest_run(name: str, root: Path = Path("runs")) -> Path:
-    """Return runs/<name>, or the <name>-N of the highest number; raise CheckpointError for none."""
+def resume_or_start(plan: Plan, chosen: Path | None, console: Console, stop: StopRequest) -> Path:
+    """Resume a run as `resume` does, or start a new one if there is no checkpoint at all.
+
+    One command for a scheduler that restarts what was preempted or killed. Checkpoints of which
+    none is valid are no reason to start anew: CheckpointError.
+    """
+    found = runs_of(plan.config.name)
+    run_dir = chosen or (found[-1] if found else None)
+    if run_dir is not None and list_checkpoints(run_dir / CHECKPOINTS):
+        return resume(plan, run_dir, console, stop)
+    console.print("no checkpoint to resume from: a new run", highlight=False)
+    if run_dir is not None and run_dir.is_dir():
+        with locked(run_dir):  # or another process is about to write the first one
+            if chosen is not None:
+                remove_unstarted_run(run_dir)
+    return run(plan, chosen, console, stop)
+
+
+def runs_of(name: str, root: Path = Path("runs")) -> list[Path]:
+    """Return runs/<name> and the numbered <name>-N, in the order of their numbers."""
     numbered = re.compile(re.escape(name) + r"(-[0-9]+)?")
     found = [path for path in root.glob(f"{name}*") if numbered.fullmatch(path.name)]
+    return sorted(found, key=lambda path: (len(path.name), path.name))
+
+
+def newest_run(name: str, root: Path = Path("runs")) -> Path:
+    """Return runs/<name>, or the <name>-N of the highest number; raise CheckpointError for none."""
+    found = runs_of(name, root)
     if not found:
         raise CheckpointError(
             f"{root / name}: no run to resume", hint="leave --resume out, or name it by --run-dir"
         )
-    return max(found, key=lambda path: (len(path.name), path.name))
+    return found[-1]
 
 
 def refuse_other_experiment(before: ExperimentConfig, now: ExperimentConfig, run_dir: Path) -> None:

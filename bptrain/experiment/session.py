@@ -230,7 +230,7 @@ class Session:
         raise InterruptedRun(
             signal_number,
             f"stopped at step {self.position.step}",
-            f"continue with --resume: the state is in {self.checkpoints}",
+            f"--resume continues; the state is in {self.checkpoints}",
         )
 
     def state(self, values: dict[str, float]) -> TrainingState:

@@ -12,10 +12,22 @@ from typing import Any
 import torch
 
 from bptrain.errors import UsageError
-from bptrain.rundir.durable_files import make_directory, replace_file, storing, sync_directory
+from bptrain.rundir.durable_files import (
+    UNFINISHED,
+    make_directory,
+    remove,
+    replace_file,
+    storing,
+    sync_directory,
+)
 from bptrain.rundir.run_lock import LOCK
 
 PACKAGES = ("bptrain", "torch", "torchvision", "numpy", "pydantic", "scikit-learn", "tensorboard")
+
+WRITTEN = (  # before the first checkpoint
+    *("config.yaml", "environment.json", "prepared.json", "metrics.jsonl", "error.log"),
+    *("tensorboard", "checkpoints"),
+)
 
 
 def create_run_directory(name: str, chosen: Path | None, root: Path = Path("runs")) -> Path:
@@ -24,7 +36,7 @@ def create_run_directory(name: str, chosen: Path | None, root: Path = Path("runs
     Raises UsageError if `chosen` exists and is not an empty folder.
     """
     if chosen is not None:
-        if chosen.exists() and not (chosen.is_dir() and not any(chosen.iterdir())):
+        if chosen.exists() and not (chosen.is_dir() and not others_in(chosen)):
             raise _exists_already(chosen)
         with storing(chosen):
             make_directory(chosen)
@@ -47,8 +59,26 @@ def create_run_directory(name: str, chosen: Path | None, root: Path = Path("runs
 
 def refuse_if_begun(run_dir: Path) -> None:
     """Raise UsageError if another process has begun a run in the folder before it was locked."""
-    if any(path.name != LOCK for path in run_dir.iterdir()):
+    if others_in(run_dir):
         raise _exists_already(run_dir)
+
+
+def others_in(run_dir: Path) -> list[Path]:
+    """Return what lies in a folder besides the lock."""
+    return [path for path in run_dir.iterdir() if path.name != LOCK]
+
+
+def remove_unstarted_run(run_dir: Path) -> None:
+    """Remove what a run leaves that was killed before its first checkpoint, but for the lock.
+
+    Raises UsageError, and removes nothing, if the folder holds anything else.
+    """
+    found = others_in(run_dir)
+    if any(not (path.name in WRITTEN or path.name.startswith(UNFINISHED)) for path in found):
+        raise _exists_already(run_dir)
+    with storing(run_dir):
+        for path in found:
+            remove(path)
 
 
 def write_description(run_dir: Path, config_text: str, device: torch.device) -> None:

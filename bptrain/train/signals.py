@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: the first asks the run to save and stop, the second ends the process."""
+"""The stop signals: the first asks the run to save and stop, the second ends the process."""
 
 import os
 import signal
@@ -7,10 +7,17 @@ from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import TypeVar
 
-NAMES = ("SIGINT", "SIGTERM", "SIGBREAK")  # the last is Ctrl-Break, on Windows alone
-STOPPING = tuple(getattr(signal, name) for name in NAMES if hasattr(signal, name))
+from bptrain.errors import STOP_SIGNALS
+
+STOPPING = tuple(getattr(signal, name) for name in STOP_SIGNALS if hasattr(signal, name))
+KEPT_IGNORED = tuple(getattr(signal, name) for name in ("SIGHUP",) if hasattr(signal, name))
 
 Item = TypeVar("Item")
+
+
+def is_kept_ignored(number: int) -> bool:
+    """Tell whether the process was started with a signal ignored, and is to ignore it."""
+    return number in KEPT_IGNORED and signal.getsignal(number) == signal.SIG_IGN
 
 
 class StopNow(KeyboardInterrupt):
@@ -34,7 +41,9 @@ class StopRequest:
         self._is_noted = False
 
     def __enter__(self) -> "StopRequest":
-        self._before = {number: signal.signal(number, self._receive) for number in STOPPING}
+        # `nohup` ignores SIGHUP, so that a command outlives its terminal
+        handled = [each for each in STOPPING if not is_kept_ignored(each)]
+        self._before = {number: signal.signal(number, self._receive) for number in handled}
         return self
 
     def _receive(self, number: int, frame: FrameType | None) -> None:

@@ -84,7 +84,7 @@ def test_a_stopped_dev_run_promises_no_checkpoint(
     monkeypatch.setattr("bptrain.commands.fit.plan", plan_then_stop)
     result = bptrain("fit", DIGITS, option)
     assert result.exit_code == 143
-    assert result.stderr == "error: stopped; nothing was left to save\n"
+    assert result.stderr == "stopped; nothing was left to save\n"
     assert list(tmp_path.rglob("*")) == [temporary]
 
 

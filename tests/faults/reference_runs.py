@@ -231,6 +231,12 @@ def message_problem(stderr: str) -> str:
     return "" if is_error else f"not an error in {MAX_LINES} lines: {stderr}"
 
 
+def stop_problem(stderr: str) -> str:
+    """Return what is wrong with the message of a requested stop, which is no error."""
+    is_stop = stderr.startswith("stopped") and len(stderr.splitlines()) <= MAX_LINES
+    return "" if is_stop else f"not a stop in {MAX_LINES} lines: {stderr}"
+
+
 def operations_of(run: Run, resume: bool = False) -> list[tuple[str, str]]:
     """Run or resume to the end, and return the operations on files."""
     report = run.folder.parent / f"{run.folder.name}.operations"

@@ -23,7 +23,7 @@ from time import sleep
 import pytest
 from kill_faults import GO, REACHED
 from launcher import Launcher, Process
-from reference_runs import ReferenceRuns, Run, difference, message_problem
+from reference_runs import ReferenceRuns, Run, difference, message_problem, stop_problem
 
 EVERY = pytest.mark.faults  # not by default
 ONCE = (SIGTERM,)
@@ -94,7 +94,7 @@ def problem_with_stop(ended: tuple[int, str], signals: tuple[int, ...]) -> str:
         return f"it ended with {code}: {stderr}"
     if len(signals) == 2:  # it ends at once, without a message
         return f"it said {stderr}" if stderr else ""
-    return message_problem(stderr) or ("" if "stopped" in stderr else f"unclear: {stderr}")
+    return stop_problem(stderr)
 
 
 @pytest.mark.parametrize(("phase", "signals"), phases(BEFORE_THE_FOLDER, ("data are read", ONCE)))
@@ -211,7 +211,7 @@ def problem_after_signal(
         return f"it ended with {code}: {stderr}"
     if is_single and run.run_dir.exists() and not run.has_checkpoint:
         return "a folder and no checkpoint is left"
-    wrong = message_problem(stderr) if code > 0 and is_single else ""
+    wrong = stop_problem(stderr) if code > 0 and is_single else ""
     return wrong or run.problem_after_resume(reference, same_checkpoints=False)
 
 

@@ -20,7 +20,7 @@ import psutil
 import pytest
 from launcher import Launcher
 from PIL import Image
-from reference_runs import ReferenceRuns, Run, message_problem
+from reference_runs import ReferenceRuns, Run, difference, message_problem
 
 from bptrain.errors import CheckpointError
 from bptrain.rundir.checkpoint import list_checkpoints, read_checkpoint
@@ -112,11 +112,31 @@ SIGNALS = [
         ("worker", signal.SIGKILL, 3, ()),
         ("worker", signal.SIGSTOP, 16, ()),
         *(("worker", signal.SIGKILL, step, EVERY) for step in (1, 2, 5, 8, 15, 16)),
-        *(("worker", number, 4, EVERY) for number in (signal.SIGSEGV, signal.SIGTERM)),
+        *(("worker", number, 4, EVERY) for number in (signal.SIGSEGV, signal.SIGABRT)),
         *(("all workers", number, 4, EVERY) for number in (signal.SIGKILL, signal.SIGSTOP)),
         ("worker", signal.SIGSTOP, 2, EVERY),
     ]
 ]
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGUSR1,
+        *(
+            pytest.param(number, marks=EVERY)
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        ),
+    ],
+)
+def test_a_stop_signal_to_every_process_of_a_job_leaves_the_workers_to_the_run(
+    launcher: Launcher, reference: Path, work_dir: Path, tally: Tally, number: signal.Signals
+) -> None:
+    run = run_in(launcher, work_dir)
+    code, stderr = run.go("worker_faults:send_at_step", 4, number, "all workers and the server")
+    wrong = f"exit {code}: {stderr}" * bool(code) or difference(reference, run.run_dir)
+    tally(f"all workers and the server: {number.name} during an epoch", wrong)
+    assert not wrong
 
 
 @pytest.mark.parametrize(("to", "number", "step"), SIGNALS)

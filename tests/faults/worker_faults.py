@@ -21,6 +21,7 @@ def send_at_step(step: int, number: int, to: str) -> None:
     def send() -> None:
         server, *workers = processes()
         chosen = {"worker": workers[:1], "all workers": workers, "server": [server]}
+        chosen["all workers and the server"] = [server, *workers]
         if to == "itself":
             workers[0].send_signal(signal.SIGSTOP)  # a worker that hangs must end too
             os.kill(os.getpid(), number)
