@@ -123,6 +123,20 @@ def test_the_text_is_cut_as_bptt_says_and_evaluated_alike_for_every_bptt(
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)  # the state is carried over
 
 
+def test_perplexity_does_not_depend_on_the_batch_size_it_is_evaluated_with(
+    trained: Callable[..., Path],
+) -> None:
+    run = trained("run", "train.epochs=2")
+    found = []
+    for rows in (1, 4, 5, 64):
+        words = [f"data.batch_size={rows}", "data.window=2"]
+        config = load_config(ExperimentConfig, run / "config.yaml", words)
+        evaluated = evaluate_state(build(plan(config)), best_checkpoint(run / "checkpoints"))
+        assert evaluated is not None
+        found.append(evaluated.values["test/perplexity"])
+    assert found == pytest.approx([found[0]] * len(found), rel=1e-6)
+
+
 def test_check_and_dry_run_know_what_a_language_model_reads(
     bptrain: Callable, tmp_path: Path
 ) -> None:

@@ -51,7 +51,8 @@ class TextConfig(StrictConfig):
         ge=1,
         le=1_048_576,
         description="sequences per batch. The training part is cut into as many contiguous "
-        "streams, each of which must be at least one window long",
+        "streams, each of which must be at least one window long. Evaluation reads its part as one "
+        "text, whatever the batch size",
     )
     validation_fraction: float = Field(
         default=0.1,

@@ -1,6 +1,8 @@
-"""One long text, read by several streams at once, a window at a time.
+"""One long text, read a window at a time: in training by several streams at once.
 
-Streams    the text is cut into B consecutive pieces of L steps: tokens [B, L]
+Streams    in training the text is cut into B consecutive pieces of L steps, tokens [B, L]. To be
+           evaluated it is read as a whole, by one stream: each stream begins without a context, so
+           that more of them would predict worse, and the result would depend on the batch size
 Windows    batch k holds steps kT to kT + T of each stream, [B, T]: a model that carries its state
            from batch to batch reads each stream as one sequence of L steps
 Targets    the same, one step later: the token that follows each
@@ -46,13 +48,13 @@ class TextStream:
     def serve(
         self, batch_size: int, seed: int | None = None, window: int | None = None
     ) -> BatchSource:
-        """Return the windows of `batch_size` streams: all, or with a seed those of training.
+        """Return the windows of the whole text, or with a seed those of `batch_size` streams.
 
         Raises DataError if training would have less than one whole window in each stream.
         """
         window = window or self.window
         if seed is None:
-            return EveryWindow(self.tokens, batch_size, window)
+            return EveryWindow(self.tokens, window)
         self.refuse_if_shorter(
             batch_size * window + 1,
             f"each of {batch_size:,} streams reads a window of {window:,} steps at least",
@@ -69,15 +71,14 @@ class TextStream:
 
 
 class EveryWindow:
-    """Each token of the text predicted once, except a remainder shorter than the number of streams.
+    """Each token of the text after the first predicted once, in its place in the text.
 
-    The last window may be shorter. A short text is read by fewer streams.
+    The last window may be shorter.
     """
 
-    def __init__(self, tokens: Tensor, batch_size: int, window: int) -> None:
+    def __init__(self, tokens: Tensor, window: int) -> None:
         self.tokens, self.window = tokens, window
-        self.streams = min(batch_size, len(tokens) - 1)
-        self.steps = (len(tokens) - 1) // self.streams
+        self.steps = len(tokens) - 1
 
     def __len__(self) -> int:
         """Return the number of windows."""
@@ -85,7 +86,7 @@ class EveryWindow:
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """Yield the windows from number `start` on, the same ones in each epoch."""
-        yield from windows(self.tokens, self.streams, self.steps, self.window, start)
+        yield from windows(self.tokens, 1, self.steps, self.window, start)
 
 
 class ShiftedWindows:

@@ -59,11 +59,13 @@ def test_streams_start_at_the_first_window_of_an_epoch_alone(seed: int | None) -
 
 
 @pytest.mark.parametrize(("length", "streams"), [(50, 3), (14, 3), (41, 8), (2, 64), (30, 64)])
-def test_evaluation_asks_for_every_token_once_but_a_remainder(length: int, streams: int) -> None:
+def test_evaluation_reads_the_text_once_from_its_start_to_its_end(
+    length: int, streams: int
+) -> None:
     batches = list(stream(length).serve(streams).epoch(0))
-    predicted = sorted(torch.cat([batch.targets[0].flatten() for batch in batches]).tolist())
-    left_over = (length - 1) % min(streams, length - 1)
-    assert predicted == list(range(1, length - left_over))
+    predicted = torch.cat([batch.targets[0].flatten() for batch in batches]).tolist()
+    assert predicted == list(range(1, length))
+    assert {len(batch.targets[0]) for batch in batches} == {1}
     assert len(batches) == len(stream(length).serve(streams))
 
 
