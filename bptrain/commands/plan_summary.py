@@ -2,6 +2,8 @@
 
 from rich.console import Console
 
+from bptrain.data.notes import absent_classes, problem_note
+from bptrain.errors import shorten
 from bptrain.experiment.plan import Plan
 from bptrain.free_memory import format_bytes
 from bptrain.models import LayerSummary
@@ -45,6 +47,8 @@ def print_plan(plan: Plan, console: Console) -> None:
         highlight=False,
         soft_wrap=True,
     )
+    for note in (problem_note(dataset.problem), *dataset.notes, *absent_classes(dataset)):
+        console.print(shorten(note), highlight=False, markup=False, soft_wrap=True)
 
 
 def _shape(layer: LayerSummary) -> str:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bptrain.config import StrictConfig
 from bptrain.data.batches import Augment, Batches, BatchSource
-from bptrain.data.stratified import held_out_rows
+from bptrain.data.stratified import Rows, held_out_rows
 from bptrain.errors import DataError, UsageError
 from bptrain.problem import Problem
 
@@ -136,6 +136,7 @@ class Dataset:
 
     prepared  what was computed from the training split (statistics, class names, vocabulary), as
               plain values: inputs for later predictions are prepared with the same ones
+    notes     what was guessed or left out when the data was read, a line each
     contents  what each split holds, by its name: see `contents.py`. Empty for generated samples,
               which are a function of the config
     """
@@ -146,6 +147,7 @@ class Dataset:
     test: Split | None
     prepared: Mapping[str, Any] = field(default_factory=dict)
     contents: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    notes: Sequence[str] = ()
 
     @property
     def bytes(self) -> int:
@@ -196,18 +198,36 @@ def refuse_rounded_targets(targets: Tensor, source: str, hint: str) -> None:
         )
 
 
-def hold_out(samples: Samples, fraction: float, seed: int) -> tuple[Samples, Samples | None]:
+def hold_out(
+    samples: Samples, fraction: float, seed: int, are_classes: bool = True
+) -> tuple[Samples, Samples | None]:
     """Return `samples` in two parts, the second with `fraction` of each class, or None if empty.
 
+    The only sample of a class stays in the first part, and the others are drawn as without it.
     Targets that are not classes are drawn without regard to their values.
+
+    are_classes  whether integer targets [N] are classes; texts, for example, may be all different
     """
     held_out = round(len(samples) * fraction)
     if held_out == 0:
         return samples, None
-    classes = samples.targets.numpy() if _can_stratify(samples.targets, held_out) else None
-    second = held_out_rows(len(samples), held_out, seed, classes)
+    drawn = _shared_classes(samples.targets) if are_classes else None
+    if drawn is None or len(drawn) <= held_out:
+        drawn = np.arange(len(samples))
+    targets = samples.targets[torch.from_numpy(drawn)]
+    classes = targets.numpy() if _can_stratify(targets, held_out) else None
+    second = drawn[held_out_rows(len(drawn), held_out, seed, classes)]
     first = np.setdiff1d(np.arange(len(samples)), second, assume_unique=True)
     return samples.rows(torch.from_numpy(first)), samples.rows(torch.from_numpy(second))
+
+
+def _shared_classes(targets: Tensor) -> Rows | None:
+    """Return the rows whose class has other samples too; None if the targets are not classes."""
+    if targets.dim() != 1 or targets.is_floating_point():
+        return None
+    _, numbers, counts = targets.unique(return_inverse=True, return_counts=True)
+    rows: Rows = (counts[numbers] > 1).nonzero().view(-1).numpy()
+    return rows
 
 
 def _can_stratify(targets: Tensor, held_out: int) -> bool:

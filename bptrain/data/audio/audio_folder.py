@@ -34,6 +34,7 @@ from bptrain.data.audio.spec_augment import SpecAugmentConfig
 from bptrain.data.audio.spectrograms import LONGEST_S, AudioPreprocessing, band_statistics
 from bptrain.data.audio.transcripts import encoded, refuse_too_short, symbols_of
 from bptrain.data.contents import SPLITS, Contents, as_bytes, checksum, content
+from bptrain.data.notes import ignored_files
 from bptrain.data.splits import Dataset, InMemoryConfig, Samples
 from bptrain.errors import DataError
 from bptrain.problem import Problem
@@ -127,6 +128,7 @@ class AudioFolderConfig(InMemoryConfig):
             everyone = [*train, *validation, *test]
             names = self.names_of(train)
             targets = self.targets(everyone, names)
+            ignored = len(files.names) - len(everyone) - (self.transcripts is not None)
             features, read = self.features_of(everyone, files)
         statistics = band_statistics(features[: len(train)])
         inputs, lengths = preprocessing.inputs(features, **statistics)
@@ -148,7 +150,8 @@ class AudioFolderConfig(InMemoryConfig):
             labels = [as_bytes(each.label) for each in part]
             contents |= {name: content(len(part), checksum(own), checksum(labels))} if part else {}
         training = replace(training, augment=self.augment)
-        return Dataset(problem, training, held_out, tested, prepared, contents)
+        notes = ignored_files(ignored, f"its ending is not that of {self.pattern}")
+        return Dataset(problem, training, held_out, tested, prepared, contents, notes)
 
     def labelled(self, path: Path, problem: Problem, prepared: Mapping[str, Any]) -> Samples:
         """Return other recordings, in a folder or zip file, with labels known from training."""
@@ -190,8 +193,9 @@ class AudioFolderConfig(InMemoryConfig):
     def divided(self, files: Files, seed: int) -> tuple[list[Recording], ...]:
         """Return the training, validation and test recordings."""
         found = self.recordings(files, self.path)
-        train, test = self.test.divide(found)
-        return *split_by_label(train, self.validation_fraction, seed), test
+        are_classes = self.task == "classification"
+        train, test = self.test.divide(found, are_classes)
+        return *split_by_label(train, self.validation_fraction, seed, are_classes), test
 
     def recordings(self, files: Files, root: str) -> list[Recording]:
         """Return the recordings below `root`, each with its class or its spoken text."""

@@ -41,9 +41,11 @@ class FractionConfig(StrictConfig):
         "drawn whatever the seed",
     )
 
-    def divide(self, recordings: Sequence[Recording]) -> tuple[list[Recording], list[Recording]]:
+    def divide(
+        self, recordings: Sequence[Recording], are_classes: bool
+    ) -> tuple[list[Recording], list[Recording]]:
         """Return the training and the test recordings."""
-        return split_by_label(recordings, self.fraction, TEST_SEED)
+        return split_by_label(recordings, self.fraction, TEST_SEED, are_classes)
 
 
 class FieldConfig(StrictConfig):
@@ -57,7 +59,9 @@ class FieldConfig(StrictConfig):
         description="values of the field: recordings with one of these are the test split",
     )
 
-    def divide(self, recordings: Sequence[Recording]) -> tuple[list[Recording], list[Recording]]:
+    def divide(
+        self, recordings: Sequence[Recording], are_classes: bool
+    ) -> tuple[list[Recording], list[Recording]]:
         """Return the training and the test recordings, or raise DataError if one has none."""
         values = set(map(str, self.values))
         train = [each for each in recordings if each.fields[self.field] not in values]
@@ -76,12 +80,17 @@ TestConfig = Annotated[FractionConfig | FieldConfig, Field(discriminator="kind")
 
 
 def split_by_label(
-    recordings: Sequence[Recording], fraction: float, seed: int
+    recordings: Sequence[Recording], fraction: float, seed: int, are_classes: bool
 ) -> tuple[list[Recording], list[Recording]]:
-    """Return the recordings in two parts, the second with `fraction` of each label, by `seed`."""
+    """Return the recordings in two parts, the second with `fraction` of each label, by `seed`.
+
+    are_classes  whether labels are classes, not spoken texts, which may be all different
+    """
     numbers = {label: n for n, label in enumerate({each.label: 0 for each in recordings})}
     labels = torch.tensor([numbers[each.label] for each in recordings])
-    first, second = hold_out(Samples(torch.arange(len(recordings)), labels), fraction, seed)
+    first, second = hold_out(
+        Samples(torch.arange(len(recordings)), labels), fraction, seed, are_classes
+    )
     chosen = [] if second is None else second.inputs.tolist()
     return [recordings[n] for n in first.inputs.tolist()], [recordings[n] for n in chosen]
 

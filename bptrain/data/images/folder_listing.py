@@ -27,10 +27,11 @@ PARTS = ("train", "val", "test")
 
 
 class ImageList(NamedTuple):
-    """The images of one split: their paths, and their classes [N]."""
+    """The images of one split: their paths, their classes [N], and how many files are none."""
 
     files: tuple[str, ...]
     targets: Tensor
+    ignored: int = 0
 
     def rows(self, rows: Tensor) -> "ImageList":
         """Return the images of these indices."""
@@ -81,19 +82,24 @@ def list_classes(folder: Path, known: tuple[str, ...] | None) -> tuple[tuple[str
         )
     files: list[str] = []
     targets: list[int] = []
+    ignored = 0
     for name in names:
         if name not in classes:
             raise DataError(f"{folder / name}: a class without training images")
-        images = _images(folder / name)
+        images, others = _images(folder / name)
         files += images
+        ignored += others
         targets += [classes.index(name)] * len(images)
     if not files:
         raise DataError(f"{folder}: no images", "it has no class folder")
-    return classes, ImageList(tuple(files), torch.tensor(targets))
+    return classes, ImageList(tuple(files), torch.tensor(targets), ignored)
 
 
-def _images(folder: Path) -> list[str]:
-    """Return the paths of a class's images, or raise DataError if there is none."""
+def _images(folder: Path) -> tuple[list[str], int]:
+    """Return the paths of a class's images, and how many other files there are.
+
+    Raises DataError if there is no image.
+    """
     try:
         folder.name.encode()
     except UnicodeEncodeError as error:
@@ -110,7 +116,7 @@ def _images(folder: Path) -> list[str]:
             f"{folder}: a class without images",
             f"none of its {len(files)} files ends in {' '.join(ENDINGS)}",
         )
-    return [str(folder / name) for name in images]
+    return [str(folder / name) for name in images], len(files) - len(images)
 
 
 def _entries(folder: Path) -> tuple[list[str], list[str]]:

@@ -25,6 +25,7 @@ from bptrain.data.images.image_splits import (
     channel_statistics,
 )
 from bptrain.data.images.images_config import ImagesConfig
+from bptrain.data.notes import ignored_files
 from bptrain.data.splits import Dataset, Samples, Split, hold_out
 from bptrain.errors import DataError
 from bptrain.problem import Problem
@@ -95,6 +96,8 @@ class ImageFolderConfig(ImagesConfig):
         listing = list_images(Path(self.root))
         train, validation, test = self.split_images(listing, seed)
         parts = [part for part in (train, validation, test) if part is not None]
+        listed = (listing.train, listing.validation, listing.test)
+        ignored = sum(part.ignored for part in listed if part is not None)
         in_memory = self.fits_in_memory(sum(len(part.files) for part in parts))
         read = [self.read(part, in_memory) for part in parts]
         statistics = channel_statistics(read[0][1])
@@ -118,6 +121,7 @@ class ImageFolderConfig(ImagesConfig):
                 for name, part in zip(SPLITS, (train, validation, test), strict=True)
                 if part is not None
             },
+            ignored_files(ignored, "no image by its ending"),
         )
         return self.augmented(dataset)
 

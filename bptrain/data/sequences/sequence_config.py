@@ -18,6 +18,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from bptrain.data.contents import contents_of
+from bptrain.data.notes import guessed_task
 from bptrain.data.sequences.sequence_arrays import (
     Sequences,
     SequenceTask,
@@ -110,7 +111,15 @@ class SequenceConfig(InMemoryConfig):
             is_sequence=True,
             varies=varies,
         )
-        return Dataset(problem, parts.train, parts.validation, parts.test, prepared, contents)
+        return Dataset(
+            problem,
+            parts.train,
+            parts.validation,
+            parts.test,
+            prepared,
+            contents,
+            guessed_task(whole.task, self.task),
+        )
 
     def labelled(self, path: Path, problem: Problem, prepared: Mapping[str, Any]) -> Samples:
         """Return the sequences of another file in the form of the training file."""

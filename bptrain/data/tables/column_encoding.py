@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bptrain.data.notes import listed as named
 from bptrain.data.tables.table import Table, listed, quoted
 from bptrain.errors import DataError
 
@@ -217,6 +218,26 @@ def refuse_missing(table: Table, names: Sequence[str], hint: str) -> None:
                 f"{table.place(missing[0])} holds {cells[missing[0]]!r}",
                 hint,
             )
+
+
+def columns_note(columns: Sequence[Column]) -> str:
+    """Return the columns by type, each column of categories with how many it has."""
+    numbers = [each.name for each in columns if isinstance(each, Numeric)]
+    texts = [f"{each.name} ({each.width:,})" for each in columns if isinstance(each, Categorical)]
+    kinds = {"number": numbers, "category": texts}
+    told = [f"{len(each):,} {kind}: {named(each)}" for kind, each in kinds.items() if each]
+    return f"columns {'   '.join(told)}"
+
+
+def unseen_categories(columns: Sequence[Column], table: Table) -> dict[str, int]:
+    """Return how many cells of a table hold a category that the training rows have not."""
+    unseen: dict[str, int] = {}
+    for column in columns:
+        if isinstance(column, Categorical):
+            cells = categories_of(table.column(column.name, "the run"))
+            number = int((~cells.is_in(column.categories)).sum())
+            unseen |= {column.name: number} if number else {}
+    return unseen
 
 
 def as_plain(columns: Sequence[Column]) -> list[dict[str, Any]]:

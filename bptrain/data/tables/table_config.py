@@ -1,6 +1,6 @@
 """Tables with numeric and categorical columns: a CSV or Parquet file and a column to predict."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from bptrain.data.contents import SPLITS, checksum, content
+from bptrain.data.notes import count, flattened, guessed_task, left_out_rows, shown_name
 from bptrain.data.splits import (
     Dataset,
     InMemoryConfig,
@@ -19,11 +20,14 @@ from bptrain.data.splits import (
     refuse_rounded_targets,
 )
 from bptrain.data.tables.column_encoding import (
+    Column,
     as_plain,
+    columns_note,
     encode,
     fit_columns,
     from_plain,
     refuse_missing,
+    unseen_categories,
     without_missing,
 )
 from bptrain.data.tables.csv_table import Delimiter
@@ -118,7 +122,9 @@ class TableConfig(InMemoryConfig):
         """Return the data set, the validation rows drawn by `seed`."""
         table = read_table(Path(self.path), self.delimiter)
         names = self._chosen(table)
+        rows = len(table)
         table = self._whole(table, names)
+        left_out = left_out_rows(rows - len(table), rows, "a cell is missing (data.missing: drop)")
         target = self._target(table)
         tables = self._split(table, target, names, seed)
         columns = fit_columns(tables["train"], table, names, self.categorical)
@@ -146,7 +152,15 @@ class TableConfig(InMemoryConfig):
             )
             for name, part in tables.items()
         }
-        return Dataset(problem, parts.train, parts.validation, parts.test, prepared, contents)
+        notes = flattened(
+            guessed_task(target.task, self.task),
+            [columns_note(columns)],
+            left_out,
+            unseen_notes(columns, tables),
+        )
+        return Dataset(
+            problem, parts.train, parts.validation, parts.test, prepared, contents, notes
+        )
 
     def labelled(self, path: Path, problem: Problem, prepared: Mapping[str, Any]) -> Samples:
         """Return the rows of another table with the training table's columns and its target."""
@@ -251,6 +265,14 @@ class Target:
             # statistic that must come from the training rows
             return class_targets(table, self.column, self.names)
         return number_targets(table, self.column)
+
+
+def unseen_notes(columns: Sequence[Column], tables: Mapping[str, Table]) -> Iterator[str]:
+    """Yield how many cells of each split hold a category that the training rows have not."""
+    for split, table in tables.items():
+        for column, number in unseen_categories(columns, table).items():
+            cells = f"{count(number, 'cell')} of the {split} rows in column {shown_name(column)}"
+            yield f"unseen: {cells}: no training row has its category, so no input stands for it"
 
 
 def mean_and_std(targets: Tensor) -> tuple[float, float]:

@@ -17,6 +17,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from bptrain.config import StrictConfig
 from bptrain.data.contents import SPLITS, Contents, checksum, content, tensor_bytes
+from bptrain.data.notes import count
 from bptrain.data.splits import Dataset, Samples
 from bptrain.data.text.text_file import given_text, read_texts
 from bptrain.data.text.text_stream import TextStream
@@ -90,7 +91,17 @@ class TextConfig(StrictConfig):
         )
         parts = zip(SPLITS, (train, validation, test), strict=True)
         contents = {name: content_of_stream(part) for name, part in parts if part is not None}
-        return Dataset(problem, train, validation, test, {"symbols": list(names)}, contents)
+        notes = () if self.unit == "byte" else self.unseen(validation, test)
+        return Dataset(problem, train, validation, test, {"symbols": list(names)}, contents, notes)
+
+    def unseen(self, *parts: TextStream | None) -> list[str]:
+        """Return how many characters of each part the training part has not."""
+        counts = [(part.name, int((part.tokens == 0).sum())) for part in parts if part is not None]
+        return [
+            f"unseen: {count(number, 'character')} of {name}: not in the vocabulary of training"
+            for name, number in counts
+            if number
+        ]
 
     def labelled(self, path: Path, problem: Problem, prepared: Mapping[str, Any]) -> TextStream:
         """Return another text, a file or a folder of *.txt files, to be predicted as a whole."""

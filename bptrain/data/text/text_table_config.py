@@ -20,6 +20,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from bptrain.data.contents import SPLITS, content_of_texts
+from bptrain.data.notes import count
 from bptrain.data.splits import Dataset, InMemoryConfig, Parts, Samples, hold_out
 from bptrain.data.tables.csv_columns import SUFFIXES, Row, read_columns
 from bptrain.data.text.text_file import given_text, names_file, refuse_what_does_not_fit
@@ -132,7 +133,10 @@ class TextTableConfig(InMemoryConfig):
             for name, rows in zip(SPLITS, (train, validation, test), strict=True)
             if rows
         }
-        return Dataset(problem, parts.train, parts.validation, parts.test, prepared, contents)
+        notes = [f"vocabulary {count(len(symbols), self.unit)}, of the training texts"]
+        return Dataset(
+            problem, parts.train, parts.validation, parts.test, prepared, contents, notes
+        )
 
     def labelled(self, path: Path, problem: Problem, prepared: Mapping[str, Any]) -> Samples:
         """Return the rows of another file, whose labels are among those of the training rows."""
