@@ -143,7 +143,7 @@ def evaluate_command(
     checkpoint: Annotated[Checkpoint, typer.Option(help="which state")] = Checkpoint.best,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
 ) -> None:
-    """Print a run's loss and metrics on its test split, or on new labelled DATA."""
+    """Print a run's loss and metrics on the test split, or on new labelled DATA."""
     with errors_to_exit_codes():
         from bptrain.commands.evaluate import evaluate
 

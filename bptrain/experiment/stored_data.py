@@ -32,7 +32,7 @@ def refuse_other_data(run_dir: Path, dataset: Dataset, hint: str = HINT) -> None
     ]
     if found:
         raise DataError(
-            f"{run_dir}: the data has changed since the run began: {found[0]}",
+            f"{run_dir}: the data is not what it was when the run began: {found[0]}",
             "; ".join(found[1:]),
             hint,
         )

@@ -225,7 +225,7 @@ def test_data_that_has_moved_is_evaluated_where_it_lies_and_compared(
         shutil.copytree("elsewhere/cat", new_class_in_elsewhere)
     else:
         change_lines("elsewhere", lambda rows: rows[1:])()
-    refused(bptrain("evaluate", "run", "--data", moved), "has changed")
+    refused(bptrain("evaluate", "run", "--data", moved), "is not what it was")
 
 
 def halves(name: str) -> None:
