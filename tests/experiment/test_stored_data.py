@@ -142,7 +142,7 @@ CHANGES: dict[str, tuple[str, Callable[[], object], Sequence[str]]] = {
     ),
     "a text of a table is another": (
         "text_table",
-        change_lines("opinions.csv", lambda rows: ["a fine film,con", *rows[1:]]),
+        change_lines("opinions.csv", lambda rows: ["a fine film,pro", *rows[1:]]),
         ["the inputs of the", "samples"],
     ),
     "a recording is another": ("audio_folder of classes", swap_digits, ["the inputs of the"]),
