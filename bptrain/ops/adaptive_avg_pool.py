@@ -72,6 +72,8 @@ def fused_backward(grad_y: Tensor, saved: Saved) -> Tensor:
     """Return x' from one kernel, which reads only the shape and layout of x."""
     if saved.size == (1, 1):
         return backward(grad_y, saved)
+    if grad_y.numel() == 0:  # the kernel takes no planes without channels
+        return saved.x.empty(grad_y)
     dtype = grad_y.dtype
     if windows_overlap(saved.x.shape[-2:], saved.size):
         grad_y = widened_for_sums(grad_y)
@@ -90,13 +92,20 @@ adaptive_avg_pool_function = operation(
 )
 
 
+def _check_not_empty(name: str, input: Tensor, axes: int, size: tuple[int, ...]) -> None:
+    """Raise ValueError where windows are empty; the mean of an empty plane is NaN, as in torch."""
+    if set(size) != {1}:
+        check_planes(name, input, axes, axes)
+
+
 def adaptive_avg_pool1d(input: Tensor, output_size: OutputLengths) -> Tensor:
     """Return the means of input [N, C, W] or [C, W] over `output_size` windows.
 
     Raises ValueError for a shape that does not fit.
     """
-    check_planes("adaptive_avg_pool1d", input, 1)
+    check_planes("adaptive_avg_pool1d", input, 1, 0)
     size = (1, *checked_output_size(output_size, input.shape[-1:]))
+    _check_not_empty("adaptive_avg_pool1d", input, 1, size)
     return adaptive_avg_pool_function(input.unsqueeze(-2), size).squeeze(-2)
 
 
@@ -106,6 +115,7 @@ def adaptive_avg_pool2d(input: Tensor, output_size: OutputLengths) -> Tensor:
     output_size is one number or two, None for as many as the input has. Raises ValueError for a
     shape that does not fit.
     """
-    check_planes("adaptive_avg_pool2d", input, 2)
+    check_planes("adaptive_avg_pool2d", input, 2, 0)
     size = checked_output_size(output_size, input.shape[-2:])
+    _check_not_empty("adaptive_avg_pool2d", input, 2, size)
     return adaptive_avg_pool_function(input, size)

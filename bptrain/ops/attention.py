@@ -203,6 +203,6 @@ def scaled_dot_product_attention(
     if mask is not None:
         check_mask(mask, query, [*leading, query.shape[-2], key.shape[-2]])
         mask = mask.expand(*mask.shape[:-1], key.shape[-2])
-    c = 1 / sqrt(query.shape[-1]) if scale is None else scale
+    c = 1 / sqrt(max(query.shape[-1], 1)) if scale is None else scale  # E = 0: all scores are 0
     y, _ = attention(q, k, v, mask, None, Options(c, is_causal, dropout_p, "none"))
     return y.view(*leading, *y.shape[-2:])

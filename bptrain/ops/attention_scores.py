@@ -62,7 +62,7 @@ def per_key_head(x: Tensor, heads: int) -> Tensor:
     values copied for them, nor must their gradients be summed afterwards, the product does it.
     """
     *leading, A, T, size = x.shape
-    return x.reshape(*leading, heads, A // heads * T, size)
+    return x.reshape(*leading, heads, A // max(heads, 1) * T, size)
 
 
 def wide(x: Tensor) -> Tensor:

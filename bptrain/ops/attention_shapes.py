@@ -19,6 +19,8 @@ def checked_leading(query: Tensor, key: Tensor, value: Tensor, shares: bool) -> 
             f"query, key and value have dtypes {query.dtype}, {key.dtype} and {value.dtype}: "
             "expected the same"
         )
+    if not query.is_floating_point():
+        raise ValueError(f"query has dtype {query.dtype}, expected one of floating point")
     leading = [shape[:-2] for shape in shapes]
     if shares:
         heads, key_heads, value_heads = (shape[-1] for shape in leading)

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from bptrain.ops.operation import operation
 from bptrain.ops.precision import WIDEST
+from bptrain.ops.rows import rows_of
 
 Gradients = tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]
 
@@ -49,7 +50,7 @@ def forward(
     x: Tensor, z: Tensor, W: Tensor, b: Tensor | None, needs: Needs
 ) -> tuple[Tensor, Saved]:
     """Return y [..., O]."""
-    x_rows, z_rows = _rows(x), _rows(z)
+    x_rows, z_rows = rows_of(x), rows_of(z)
     t = x_rows.expand(len(W), -1, -1).bmm(W).transpose(0, 1)  # [N, O, J]
     columns = z_rows.unsqueeze(2)  # [N, J, 1]
     y = t.bmm(columns) if b is None else torch.baddbmm(b.unsqueeze(1), t, columns)
@@ -66,25 +67,20 @@ def backward(grad_y: Tensor, saved: Saved, needs: Needs) -> Gradients:
     grad_x = grad_z = grad_W = grad_b = None
     x, z, W = saved
     leading = grad_y.shape[:-1]
-    grad_rows = _rows(grad_y)  # [N, O]
+    grad_rows = rows_of(grad_y)  # [N, O]
     if needs.W and x is not None and z is not None:
-        q = _rows(x).unsqueeze(2) * _rows(z).unsqueeze(1)  # [N, I, J]
-        grad_W = grad_rows.t().mm(q.flatten(1)).view(-1, *q.shape[1:])
+        q = rows_of(x).unsqueeze(2) * rows_of(z).unsqueeze(1)  # [N, I, J]
+        grad_W = grad_rows.t().mm(q.flatten(1)).view(grad_rows.shape[1], *q.shape[1:])
         del q  # as large as q' below
     if W is not None:
-        grad_q = grad_rows.mm(W.flatten(1)).view(-1, *W.shape[1:])  # [N, I, J]
+        grad_q = grad_rows.mm(W.flatten(1)).view(len(grad_rows), *W.shape[1:])  # [N, I, J]
         if needs.x and z is not None:
-            grad_x = grad_q.bmm(_rows(z).unsqueeze(2)).view(*leading, W.shape[1])
+            grad_x = grad_q.bmm(rows_of(z).unsqueeze(2)).view(*leading, W.shape[1])
         if needs.z and x is not None:
-            grad_z = _rows(x).unsqueeze(1).bmm(grad_q).view(*leading, W.shape[2])
+            grad_z = rows_of(x).unsqueeze(1).bmm(grad_q).view(*leading, W.shape[2])
     if needs.b:
         grad_b = grad_rows.sum(0)
     return grad_x, grad_z, grad_W, grad_b
-
-
-def _rows(tensor: Tensor) -> Tensor:
-    """Return the tensor with its leading axes flattened to N."""
-    return tensor.reshape(-1, tensor.shape[-1])
 
 
 bilinear_function = operation(forward, backward, precision=WIDEST)

@@ -40,6 +40,7 @@ from torch import Tensor
 
 from bptrain.ops.bptt_fused import fused_backward, fused_forward
 from bptrain.ops.operation import operation
+from bptrain.ops.rows import rows_of
 from bptrain.ops.scan import (
     Gradients,
     Needs,
@@ -70,7 +71,7 @@ def forward(
     """Return y [..., P], the last h [N, P] and c [N, H] or None, of x [..., I]."""
     weights = Weights(W_ih, W_hh, b_ih, b_hh, W_hr)
     start = (h_0,) if c_0 is None else (h_0, c_0)
-    scanned = _scan(_rows(x), weights, start, scan)
+    scanned = _scan(rows_of(x), weights, start, scan)
     return results(x, weights, scanned, scan, needs)
 
 
@@ -108,14 +109,14 @@ def backward(
     """Return the gradients, given those of y [..., P] and of the last states [N, ...]."""
     W_ih, W_hh, W_hr = saved.W_ih, saved.W_hh, saved.W_hr
     cell, steps = saved.scan.cell, saved.scan.steps
-    x = None if saved.x is None else _rows(saved.x)
+    x = None if saved.x is None else rows_of(saved.x)
     h_before, s_before, s = steps.before(saved.all_h), steps.before(saved.s), steps.after(saved.s)
 
     grads: State = (grad_h,) if grad_c is None else (grad_h, grad_c)  # of the states after a step
     grad_x: list[Tensor] = []
     sums: tuple[Tensor | None, ...] = (None,) * 5
     for grad_y_t, gates_t, s_t_1, s_t, *read in steps.by_step(
-        _rows(grad_y), saved.gates, s_before, s, x, h_before, saved.m, backwards=True
+        rows_of(grad_y), saved.gates, s_before, s, x, h_before, saved.m, backwards=True
     ):
         # a sequence that this step does not have holds its last or its first states' gradient
         now = tuple(each[: len(grad_y_t)] for each in grads)
@@ -184,10 +185,6 @@ def _replaced(all_rows: Tensor, first: Tensor | None) -> Tensor:
     if first is None:
         return all_rows
     return torch.cat([first.to(all_rows.dtype), all_rows[len(first) :]])
-
-
-def _rows(x: Tensor) -> Tensor:
-    return x.reshape(-1, x.shape[-1])
 
 
 bptt_function = operation(

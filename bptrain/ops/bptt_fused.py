@@ -15,6 +15,7 @@ x's and h's shares of a gate are added in one matrix a [B, G]. Where a cell must
 import torch
 from torch import Tensor
 
+from bptrain.ops.rows import rows_of
 from bptrain.ops.scan import (
     Cell,
     Gradients,
@@ -45,7 +46,7 @@ def fused_forward(
     """Return y [..., P], the last h [N, P] and c [N, H] or None, of x [..., I]."""
     weights = Weights(W_ih, W_hh, b_ih, b_hh, W_hr)
     start = (h_0,) if c_0 is None else (h_0, c_0)
-    scanned = _scan(x.reshape(-1, x.shape[-1]), weights, start, scan)
+    scanned = _scan(rows_of(x), weights, start, scan)
     if not scan.cell.in_place.saves_gates:
         scanned = scanned._replace(gates=None)
     return results(x, weights, scanned, scan, needs)
@@ -112,7 +113,7 @@ def fused_backward(
 ) -> Gradients:
     """Return the gradients, given those of y [..., P] and of the last states [N, ...]."""
     columns = saved.scan.cell.in_place.columns
-    rows = grad_y.reshape(-1, grad_y.shape[-1])
+    rows = rows_of(grad_y)
     last = (grad_h,) if grad_c is None else (grad_h, grad_c)
     grad_a, grad_h_all, grad_start = _scan_backward(rows, last, saved, needs)
     grad_a_x, grad_a_h = columns.of_x(grad_a), columns.of_h(grad_a)
@@ -122,7 +123,7 @@ def fused_backward(
         W_ih = columns.arranged(saved.W_ih)
         grad_x = grad_a_x.mm(W_ih).view(*grad_y.shape[:-1], W_ih.shape[1])
     if saved.x is not None:
-        x = saved.x.reshape(-1, saved.x.shape[-1])
+        x = rows_of(saved.x)
         grad_W_ih = columns.restored(_summed_product(grad_a_x, x))
     if needs.W_hh:
         h_before = saved.scan.steps.before(saved.all_h).to(grad_a.dtype)

@@ -30,6 +30,8 @@ def checked_classes(input: Tensor, target: Tensor, weight: Tensor | None) -> Non
             f"input has shape {list(input.shape)} and target {list(target.shape)}: expected "
             "[N, K, ...] and [N, ...], or [K] and a scalar"
         )
+    if input.shape[min(1, input.dim() - 1)] == 0 and target.numel() > 0:
+        raise ValueError(f"input has shape {list(input.shape)}, expected one class or more")
     checked_class_weights(input, weight)
     checked_constant(weight=weight)
 

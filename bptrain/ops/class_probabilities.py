@@ -30,7 +30,7 @@ def log_softmax(x: Tensor) -> Tensor:
 def _below_largest(x: Tensor) -> Tensor:
     """Return x_nk - m_n."""
     x = x.to(wide_dtype(x))
-    return x - x.amax(1, keepdim=True)
+    return x - x.amax(1, keepdim=True) if x.numel() else x
 
 
 def fused_softmax(x: Tensor) -> Tensor:

@@ -115,6 +115,8 @@ def check_channels(
     """Raise ValueError unless weight splits into groups and takes these inputs to these outputs."""
     if groups < 1 or weight.shape[0] % groups:
         raise ValueError(f"groups is {groups}, expected a divisor of {weight.shape[0]} channels")
+    if 0 in weight.shape:  # torch's result then has no channels, whatever weight asks for
+        raise ValueError(f"weight has shape {list(weight.shape)}, expected none of them 0")
     given = input.shape[1 - weight.dim()]
     if given != inputs:
         raise ValueError(

@@ -84,7 +84,7 @@ def _loss(
     losses = torch.where(c_true != 0, -c_true * log_p.gather(1, index), 0)
     if e:
         at_each = by_class(log_p, w).sum(1, keepdim=True)
-        losses = torch.where(counts, losses - (e / x.shape[1]) * at_each, 0)
+        losses = torch.where(counts, losses - (e / max(x.shape[1], 1)) * at_each, 0)
     loss = reduced(losses.squeeze(1), reduction, w_n)
     # With e = 1 every class is equally true: of t counts who is ignored, and the weights in A.
     needs_t = e < 1 or (w is not None and reduction == "mean")
@@ -104,7 +104,7 @@ def fused_backward(grad_loss: Tensor, saved: Saved) -> Tensor:
 def _gradient(softmax: Callable[[Tensor], Tensor], grad_loss: Tensor, saved: Saved) -> Tensor:
     """Return x' = (C p - c) l'."""
     x, t, counts, w, (ignore_index, reduction, e) = saved
-    K = x.shape[1]
+    K = max(x.shape[1], 1)  # 0 only in a batch of no samples
     if t is None:
         assert counts is not None
         index, w_n = None, counts.to(wide_dtype(x))

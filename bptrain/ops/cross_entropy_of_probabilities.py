@@ -105,7 +105,7 @@ def _gradients(
 ) -> Gradients:
     """Return the three gradients of the docstring."""
     x, t, w, reduction, e = saved
-    grad_losses = grad_of_elements(grad_loss, reduction, x.numel() // x.shape[1])
+    grad_losses = grad_of_elements(grad_loss, reduction, x[:, :1].numel() if x.shape[1] else 1)
     if reduction == "none":
         grad_losses = grad_losses.unsqueeze(1)
     grad_x = grad_t = grad_w = None
@@ -126,7 +126,7 @@ def _gradients(
 def _smoothed(t: Tensor, e: float) -> Tensor:
     """Return (1 - e) t + e / K."""
     t = t.to(wide_dtype(t))
-    return (1 - e) * t + e / t.shape[1] if e else t
+    return (1 - e) * t + e / max(t.shape[1], 1) if e else t
 
 
 cross_entropy_of_probabilities_function = operation(

@@ -198,6 +198,8 @@ def ctc_loss(
     T, N, K = x.shape
     if not 0 <= blank < K:
         raise ValueError(f"blank is {blank}, expected 0 to {K - 1}, one of log_probs' classes")
+    if targets.is_floating_point() and targets.numel() > 0:
+        raise ValueError(f"targets have dtype {targets.dtype}, expected classes, integers")
     frames = _lengths("input_lengths", input_lengths, N, T, x.device)
     bound = targets.shape[-1] if targets.dim() else 0
     labels = _lengths("target_lengths", target_lengths, N, bound, x.device)

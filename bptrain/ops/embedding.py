@@ -20,6 +20,7 @@ from torch import Tensor
 
 from bptrain.ops.operation import operation
 from bptrain.ops.precision import widened_for_sums
+from bptrain.ops.rows import rows_of
 
 
 class Options(NamedTuple):
@@ -53,7 +54,7 @@ def backward(grad_y: Tensor, saved: Saved, needs: Needs) -> tuple[Tensor]:
     t, options = saved.t.flatten(), saved.options
     dtype, grad_y = grad_y.dtype, widened_for_sums(grad_y)
     E = grad_y.shape[-1]
-    grad_W = grad_y.new_zeros(options.rows, E).index_add(0, t, grad_y.reshape(-1, E))
+    grad_W = grad_y.new_zeros(options.rows, E).index_add(0, t, rows_of(grad_y))
     if options.by_frequency:
         times_read = t.bincount(minlength=options.rows).clamp(min=1)  # a row never read has W' = 0
         grad_W = grad_W / times_read.unsqueeze(1)

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from bptrain.ops.operation import operation
 from bptrain.ops.precision import MATMUL
+from bptrain.ops.rows import rows_of
 
 
 class Saved(NamedTuple):
@@ -40,7 +41,7 @@ Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]
 
 def forward(x: Tensor, W: Tensor, b: Tensor | None, needs: Needs) -> tuple[Tensor, Saved]:
     """Return y [..., O]."""
-    rows = x.reshape(-1, W.shape[1])  # [N, I]
+    rows = rows_of(x)  # [N, I]
     y = rows.mm(W.t()) if b is None else torch.addmm(b, rows, W.t())
     saved = Saved(x if needs.W else None, W if needs.x else None)
     return y.view(*x.shape[:-1], W.shape[0]), saved
@@ -50,11 +51,11 @@ def backward(grad_y: Tensor, saved: Saved, needs: Needs) -> Gradients:
     """Return x' [..., I], W' [O, I], b' [O], each None if it is not needed."""
     x, W = saved
     grad_x = grad_W = grad_b = None
-    grad_rows = grad_y.reshape(-1, grad_y.shape[-1])  # [N, O]
+    grad_rows = rows_of(grad_y)  # [N, O]
     if needs.x and W is not None:
         grad_x = grad_rows.mm(W).view(*grad_y.shape[:-1], W.shape[1])
     if needs.W and x is not None:
-        grad_W = grad_rows.t().mm(x.reshape(-1, x.shape[-1]))
+        grad_W = grad_rows.t().mm(rows_of(x))
     if needs.b:
         grad_b = grad_rows.sum(0)
     return grad_x, grad_W, grad_b
@@ -66,6 +67,12 @@ linear_function = operation(forward, backward, precision=MATMUL)
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Return `input @ weight.T + bias`.
 
-    input [..., I], weight [O, I], bias [O]; returns [..., O] in the dtype of the inputs.
+    input [..., I], weight [O, I], bias [O]; returns [..., O] in the dtype of the inputs. Raises
+    ValueError for an input of other shapes.
     """
+    if input.dim() == 0 or input.shape[-1] != weight.shape[-1]:
+        raise ValueError(
+            f"input has shape {list(input.shape)}, expected [..., {weight.shape[-1]}] for weight "
+            f"{list(weight.shape)}"
+        )
     return linear_function(input, weight, bias)

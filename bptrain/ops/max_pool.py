@@ -150,7 +150,7 @@ def adaptive_max_pool2d(
     output_size is one number or two, None for as many as the input has. With return_indices also
     each winner's position in its plane, int64. Raises ValueError for a shape that does not fit.
     """
-    check_planes("adaptive_max_pool2d", input, 2)
+    check_planes("adaptive_max_pool2d", input, 2, input.dim() - 1)
     height, width = checked_output_size(output_size, input.shape[-2:])
     window = Adaptive((height, width))
     y, k = max_pool_function(input, window)

@@ -51,9 +51,13 @@ class Precision:
 
     def loss(self, loss: Tensor, inputs: tuple[Any, ...], under_autocast: bool) -> Tensor:
         """Return the loss in the dtype that torch would return it in."""
+        floating = [each for each in inputs if _is_floating(each)]
+        if not floating:
+            given = [each.dtype for each in inputs if isinstance(each, Tensor)]
+            raise ValueError(f"a loss of tensors of {given}, expected floating point: x.float()")
         if under_autocast and loss.device.type in self.loss_devices:
             return loss
-        return loss.to(_widest([each for each in inputs if _is_floating(each)]))
+        return loss.to(_widest(floating))
 
 
 def float32_on(*device_types: str) -> Precision:

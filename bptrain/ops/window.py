@@ -109,13 +109,21 @@ def _start_of_window_without_input(window: Window, axis: int, length: int) -> in
     return None
 
 
-def check_planes(name: str, input: Tensor, axes: int) -> None:
-    """Raise ValueError unless input is [N, C, ...] or [C, ...] with `axes` further axes, none 0."""
-    if input.dim() not in (axes + 1, axes + 2) or 0 in input.shape[-axes - 1 :]:
-        further = ", ".join("DHW"[-axes:])
+def check_planes(name: str, input: Tensor, axes: int, filled: int | None = None) -> None:
+    """Raise ValueError unless input is [N, C, ...] or [C, ...] with `axes` further axes.
+
+    filled  how many axes, counted from the last, must not be 0; by default all but N
+    """
+    filled = axes + 1 if filled is None else filled
+    further = ", ".join("DHW"[-axes:])
+    expected = f"expected [N, C, {further}] or [C, {further}]"
+    if input.dim() not in (axes + 1, axes + 2):
+        raise ValueError(f"{name} has an input of shape {list(input.shape)}, {expected}")
+    if 0 in input.shape[input.dim() - filled :]:
+        others = "N" if filled > axes else "N or C"
         raise ValueError(
-            f"{name} has an input of shape {list(input.shape)}, expected [N, C, {further}] or "
-            f"[C, {further}], where only N may be 0"
+            f"{name} has an input of shape {list(input.shape)}, {expected}, where only {others} "
+            "may be 0"
         )
 
 

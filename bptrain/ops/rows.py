@@ -1,0 +1,8 @@
+"""The rows [N, E] of a tensor [..., E]: its leading axes flattened."""
+
+from torch import Tensor
+
+
+def rows_of(x: Tensor) -> Tensor:
+    """Return a view or copy of x [N, E]; N and E may be 0, where reshape(-1, E) cannot tell N."""
+    return x.flatten(0, -2) if x.dim() > 1 else x.unsqueeze(0)
