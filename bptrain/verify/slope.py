@@ -25,7 +25,9 @@ STEP = 6e-6
 STEPS = (1.0, 1e-1, 1e-2, 1e-3, 3e1, 1e3)  # factors on STEP
 TOLERANCE = 1e-7  # a hundred times the error above; a missing term errs by 1e-2 or more
 ROUNDING = 1e-15  # of a loss that sums many terms, relative to its size
-CERTAIN = 10  # a difference is an error beyond this many times what is unexplained
+CERTAIN = 100  # a difference is an error beyond this many times what is unexplained, and
+COARSE = 10  # beyond this many times the rounding
+STAYS = 0.1  # of a jump: by how much the slopes of a kink's sides may change with the step
 JUMP = 1e-4  # of the scale: slopes left and right that differ by more are a kink's, not a curve's
 
 
@@ -61,7 +63,7 @@ def numeric_slope(along: Callable[[float], float], ours: float, scale: Scale) ->
             return Slope(ours)  # nothing can be told apart from the rounding of the loss
         bend = (above - 2 * middle + below) / h
         unexplained = _unexplained(along, h, middle, slope, bend)
-        if error > CERTAIN * (unexplained + rounding) and isfinite(slope):
+        if error > CERTAIN * unexplained + COARSE * rounding and isfinite(slope):
             return Slope(slope)
     return _at_a_kink(along, middle, ours, scale)
 
@@ -85,8 +87,8 @@ def _at_a_kink(along: Callable[[float], float], middle: float, ours: float, scal
     )
     low, high = sorted((left, right))
     jump = high - low
-    stays = max(abs(left - half_left), abs(right - half_right)) <= jump / CERTAIN
+    stays = max(abs(left - half_left), abs(right - half_right)) <= STAYS * jump
     is_exact = jump > JUMP * scale.gradient and stays  # at 0 itself, not somewhere around it
-    margin = max(JUMP * scale.gradient, jump / CERTAIN)
+    margin = max(JUMP * scale.gradient, STAYS * jump)
     is_outside = is_exact and not low - margin <= ours <= high + margin
     return Slope((left + right) / 2, is_kink=True, is_outside=is_outside)
