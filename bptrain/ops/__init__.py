@@ -21,7 +21,8 @@ The rule behind every file is the chain rule: the backward pass is given y' = dL
 
     x'_i = sum_j y'_j dy_j/dx_i        for each tensor x that the forward pass read.
 
-Second derivatives are not offered: differentiating a gradient raises a RuntimeError that says so.
+Second derivatives (create_graph=True) and torch.func's transforms differentiate and batch these
+same lines: second_derivatives.py. Where that would lack a part, they raise NotImplementedError.
 """
 
 from bptrain.ops.adaptive_avg_pool import adaptive_avg_pool1d, adaptive_avg_pool2d

@@ -51,7 +51,7 @@ def backward(grad_y: Tensor, saved: Saved) -> Tensor:
         H, W = saved.x.shape[-2:]
         return (grad_y / (H * W)).expand(saved.x.shape)  # one number a plane, never written out
     dtype, grad_y = grad_y.dtype, widened_for_sums(grad_y)
-    grad_x = saved.x.empty(grad_y).zero_()
+    grad_x = saved.x.zeros(grad_y)
     rows, columns = map(_windows, saved.x.shape[-2:], saved.size)
     for i, h in enumerate(rows):
         for j, w in enumerate(columns):

@@ -41,11 +41,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bptrain.ops.attention_fused import fits, fused_backward, fused_forward
+from bptrain.ops.attention_fused import FusedSaved, fits, fused_backward, fused_forward
 from bptrain.ops.attention_scores import Needs, Options, drop_, per_key_head, scores, wide
 from bptrain.ops.attention_shapes import check_mask, checked_leading, four_axes
 from bptrain.ops.operation import operation
 from bptrain.ops.precision import MATMUL
+from bptrain.ops.second_derivatives import overwritable
 
 Outputs = tuple[Tensor, Tensor | None]
 Gradients = tuple[Tensor | None, ...]
@@ -75,14 +76,7 @@ def forward(
     needs: Needs,
 ) -> tuple[Outputs, Saved]:
     """Return y [..., A, T, F], and w or its mean over the heads or None."""
-    Z = scores(q, k, (mask, padding), options)
-    m = Z.amax(-1, keepdim=True) if Z.shape[-1] else Z.new_zeros(*Z.shape[:-1], 1)
-    # Symptom: NaN for a query that may look at no key. Cause: -inf - -inf, then 0 / 0. Remedy:
-    # there m = 0 and s = 1, which make every e^(Z - m) / s a 0.
-    m.masked_fill_(m == -inf, 0)
-    P = Z.sub_(m).exp_()
-    s = P.sum(-1, keepdim=True)
-    s.masked_fill_(s == 0, 1)
+    P, m, s = _exponentials(scores(q, k, (mask, padding), options))
     P.div_(s)
 
     dropped = None
@@ -100,6 +94,35 @@ def forward(
     return (y, None if u is None else u.to(q.dtype)), saved
 
 
+def _exponentials(Z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return e^(Z - m) in the memory of Z, m and s."""
+    # a constant also where Z is differentiated: P does not depend on it
+    m = Z.detach().amax(-1, keepdim=True) if Z.shape[-1] else Z.new_zeros(*Z.shape[:-1], 1)
+    # Symptom: NaN for a query that may look at no key. Cause: -inf - -inf, then 0 / 0. Remedy:
+    # there m = 0 and s = 1, which make every e^(Z - m) / s a 0.
+    m.masked_fill_(m == -inf, 0)
+    exponentials = Z.sub_(m).exp_()
+    s = exponentials.sum(-1, keepdim=True)
+    s.masked_fill_(s == 0, 1)
+    return exponentials, m, s
+
+
+def reconnect(saved: Saved | FusedSaved) -> Saved:
+    """Return Saved with m and s computed from q, k and the masks again."""
+    if isinstance(saved, FusedSaved):
+        if saved.options.p:
+            raise NotImplementedError(
+                "attention has no second derivative here: its kernel on CUDA does not tell which "
+                "weights dropout took away. Use use_kernels('formula'), or no dropout"
+            )
+        q, k, v, *_, options = saved
+        _, m, s = _exponentials(scores(q, k, (saved.bias, None), options))
+        return Saved(q, k, v, m, s, None, saved.bias, None, options)
+    masks = saved.mask, saved.padding
+    _, m, s = _exponentials(scores(saved.q, saved.k, masks, saved.options))
+    return saved._replace(m=m, s=s)
+
+
 def backward(grad_y: Tensor | None, grad_u: Tensor | None, saved: Saved, needs: Needs) -> Gradients:
     """Return q', k', v' and the masks' B', each None if it is not needed.
 
@@ -108,7 +131,7 @@ def backward(grad_y: Tensor | None, grad_u: Tensor | None, saved: Saved, needs: 
     q, k, v, m, s, dropped, mask, padding, options = saved
     heads, c, p = k.shape[-3], options.c, options.p
     y_rows = None if grad_y is None else per_key_head(wide(grad_y), heads)
-    P = scores(q, k, (mask, padding), options).sub_(m).exp_().div_(s)
+    P = overwritable(scores(q, k, (mask, padding), options).sub_(m).exp_()).div_(s)
 
     grad_q = grad_k = grad_v = grad_mask = grad_padding = None
     if v is not None:
@@ -127,7 +150,7 @@ def backward(grad_y: Tensor | None, grad_u: Tensor | None, saved: Saved, needs: 
         if padding is not None and needs.padding:
             grad_padding = _grad_mask(grad_Z, padding)
     if needs.v and y_rows is not None:
-        w = drop_(P, dropped, p)  # the last to read P, whose memory it takes
+        w = drop_(overwritable(P), dropped, p)  # the last to read P, whose memory it takes
         grad_v = per_key_head(w, heads).mT @ y_rows
     return grad_q, grad_k, grad_v, grad_mask, grad_padding
 
@@ -150,7 +173,9 @@ def _grad_mask(grad_Z: Tensor, mask: Tensor) -> Tensor:
 
 # Either output may be without a gradient: y where the loss reads the weights alone, the weights,
 # which torch.nn.MultiheadAttention returns by default, where nobody reads them.
-attention_function = operation(forward, backward, precision=MATMUL, optional_gradients=(0, 1))
+attention_function = operation(
+    forward, backward, precision=MATMUL, optional_gradients=(0, 1), reconnect=reconnect
+)
 fused_attention_function = operation(
     forward,
     backward,
@@ -158,6 +183,7 @@ fused_attention_function = operation(
     fused_backward=fused_backward,
     precision=MATMUL,
     optional_gradients=(0, 1),
+    reconnect=reconnect,
 )
 
 

@@ -82,7 +82,7 @@ def backward(grad_y: Tensor, saved: Saved) -> Tensor:
     """Return x' [N, C, H, W]: each window adds its share to the positions that it covers."""
     averaging, (shape, _) = saved
     dtype, grad_y = grad_y.dtype, widened_for_sums(grad_y)
-    grad_x = saved.x.empty(grad_y).zero_()
+    grad_x = saved.x.zeros(grad_y)
     for i in range(grad_y.shape[-2]):
         rows, a_rows = _window(i, -2, averaging, shape)
         for j in range(grad_y.shape[-1]):

@@ -55,6 +55,7 @@ from bptrain.ops.statistics import (
 )
 
 aten = torch.ops.aten
+Statistics = tuple[Tensor, Tensor]  # m and r [C]
 Outputs = tuple[Tensor, Tensor | None, Tensor | None]  # y, and m and v as they become
 
 
@@ -65,13 +66,16 @@ class Saved(NamedTuple):
     w: Tensor | None  # [C]
     m: Tensor | None  # [C], as r in float32 for 16-bit x
     r: Tensor | None  # [C]
+    e: float
 
     @classmethod
-    def of(cls, x: Tensor, w: Tensor | None, m: Tensor, r: Tensor, needs: Needs) -> "Saved":
+    def of(
+        cls, x: Tensor, w: Tensor | None, statistics: Statistics, e: float, needs: Needs
+    ) -> "Saved":
         """Return what the needed gradients read."""
         if not (needs.x or needs.w):
-            return cls(None, None, None, None)
-        return cls(x, w if needs.x else None, m, r)
+            return cls(None, None, None, None, e)
+        return cls(x, w if needs.x else None, *statistics, e)
 
 
 class Options(NamedTuple):
@@ -94,14 +98,13 @@ def forward(
     share, e = options
     wide = x.to(wide_dtype(x))
     m = _mean(wide)
-    v = _mean((wide - m).square())
+    v = _mean((wide - along_channels(m, x)).square())
     r = (v + e).rsqrt()
-    h = r * (wide - m)
+    h = along_channels(r, x) * (wide - along_channels(m, x))
     y = h if w is None else along_channels(w, x) * h
     y = y if b is None else y + along_channels(b, x)
     y = y.to(x.dtype).contiguous(memory_format=layout_of(x))
-    m, v, r = m.flatten(), v.flatten(), r.flatten()
-    saved = Saved.of(x, as_parameters(x, w, b, m.shape)[0], m, r, needs)
+    saved = Saved.of(x, as_parameters(x, w, b, m.shape)[0], (m, r), e, needs)
     if running_m is None or running_v is None:
         return (y, None, None), saved
     M = x.numel() // x.shape[1]
@@ -110,9 +113,19 @@ def forward(
     return (y, after_m, after_v), saved
 
 
+def reconnect(saved: Saved) -> Saved:
+    """Return Saved with m and r computed from x again; running statistics stay as they are."""
+    if saved.x is None:
+        return saved
+    x = saved.x.to(wide_dtype(saved.x))
+    m = _mean(x)
+    v = _mean((x - along_channels(m, x)).square())
+    return saved._replace(m=m, r=(v + saved.e).rsqrt())
+
+
 def backward(grad_y: Tensor, saved: Saved, needs: Needs) -> Gradients:
     """Return x' [N, C, ...], w' and b' [C], each None if it is not needed."""
-    x, w, m, r = saved
+    x, w, m, r, _ = saved
     grad_x = grad_w = None
     grad_b = sum_by_channel(grad_y) if needs.b else None
     if x is not None and m is not None and r is not None:
@@ -121,7 +134,8 @@ def backward(grad_y: Tensor, saved: Saved, needs: Needs) -> Gradients:
         grad_w = sum_by_channel(grad_y * h) if needs.w else None
         if needs.x:
             grad_h = grad_y if w is None else along_channels(w, x) * grad_y
-            grad_x = r * (grad_h - _mean(grad_h) - h * _mean(grad_h * h))
+            mean_h, mean_hh = (along_channels(_mean(each), x) for each in (grad_h, grad_h * h))
+            grad_x = r * (grad_h - mean_h - h * mean_hh)
             grad_x = grad_x.to(x.dtype).contiguous(memory_format=layout_of(x))
     return grad_x, grad_w, grad_b
 
@@ -140,18 +154,18 @@ def fused_forward(
     w, b = as_parameters(x, w, b, (x.shape[1],))
     if running_m is None or running_v is None:
         y, m, r = aten.native_batch_norm(x, w, b, None, None, True, share, e)
-        return (y, None, None), Saved.of(x, w, m, r, needs)
+        return (y, None, None), Saved.of(x, w, (m, r), e, needs)
     # the kernel's own averages, v's over M - 1, come out: an input is never modified
     before = (as_parameter(x, each) for each in (running_m, running_v))
     y, m, r, after_m, after_v = aten._native_batch_norm_legit_functional(
         x, w, b, *before, True, share, e
     )
-    return (y, after_m, after_v), Saved.of(x, w, m, r, needs)
+    return (y, after_m, after_v), Saved.of(x, w, (m, r), e, needs)
 
 
 def fused_backward(grad_y: Tensor, saved: Saved, needs: Needs) -> Gradients:
     """Return the gradients from one kernel, which passes twice over memory."""
-    x, w, m, r = saved
+    x, w, m, r, _ = saved
     if x is None or m is None or r is None:
         return None, None, sum_by_channel(grad_y) if needs.b else None
     if not needs.x:
@@ -163,8 +177,8 @@ def fused_backward(grad_y: Tensor, saved: Saved, needs: Needs) -> Gradients:
 
 
 def _mean(values: Tensor) -> Tensor:
-    """Return the mean of each channel [1, C, 1, ...]."""
-    return values.mean([0, *range(2, values.dim())], keepdim=True)
+    """Return the mean of each channel [C]."""
+    return values.mean([0, *range(2, values.dim())])
 
 
 batch_norm_function = operation(
@@ -173,6 +187,7 @@ batch_norm_function = operation(
     fused_forward=fused_forward,
     fused_backward=fused_backward,
     non_differentiable=(1, 2),
+    reconnect=reconnect,
 )
 
 
@@ -210,7 +225,9 @@ def batch_norm(
         return y
     if running_mean is None or running_var is None:  # of an empty batch any will do
         running_mean = running_var = input.new_ones(input.shape[1])
-    return batch_norm_by_running_function(input, weight, bias, running_mean, running_var, eps)
+    statistics = running_mean, running_var
+    y, _ = batch_norm_by_running_function(input, weight, bias, *statistics, eps)
+    return y
 
 
 def update_running(

@@ -35,6 +35,7 @@ from bptrain.ops.reduction import (
     weighted,
     widened,
 )
+from bptrain.ops.second_derivatives import overwritable
 
 
 class Needs(NamedTuple):
@@ -131,7 +132,7 @@ def _gradients(
     if needs.x and t is not None:
         wide, t = widened(x, t)
         p = wide.sigmoid()
-        slope = p.sub_(t) if q is None else p * (1 + (q - 1) * t) - q * t
+        slope = overwritable(p).sub_(t) if q is None else p * (1 + (q - 1) * t) - q * t
         grad_x = weighted(slope.mul_(grad_losses), w)
         if q is not None:
             grad_x.masked_fill_(_without_weight(t, q), 0)

@@ -23,6 +23,9 @@ Backward   writing x' for dL/dx, given y' and the last states' h', s'; from the 
     b'_ih += sum a_x'      because da_x/db_ih = 1 in every row
     b'_hh += sum a_h'      because da_h/db_hh = 1 in every row
     W'_hr += h'_t^T m_t    because dh_t/dW_hr = m_t
+  For second derivatives the states, gates and m that are saved are outputs too. Their gradients
+  come from the lines above and are added to h'_t, s'_t and m'_t as y'_t is; those of the gates add
+  to a_x' and a_h', by slopes that the cell has
 Saves      the activated gates and s that the cell's slopes read, x (only if W'_ih is needed), W_ih
            (only if x' is needed), W_hh, h (only if W'_hh is needed and s is not h), W_hr and m
 Cost       2BG(I + P) flops forward, twice that backward, of which 2BGP each way must wait for the
@@ -34,6 +37,7 @@ products that wait for nothing taken out of the scan, in memory that is there fr
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -68,7 +72,7 @@ def forward(
     scan: Scan,
     needs: Needs,
 ) -> tuple[Outputs, Saved]:
-    """Return y [..., P], the last h [N, P] and c [N, H] or None, of x [..., I]."""
+    """Return y [..., P], the last h [N, P] and c [N, H] or None, and tensors of Saved."""
     weights = Weights(W_ih, W_hh, b_ih, b_hh, W_hr)
     start = (h_0,) if c_0 is None else (h_0, c_0)
     scanned = _scan(rows_of(x), weights, start, scan)
@@ -103,27 +107,32 @@ def _scan(x: Tensor, weights: Weights, start: State, scan: Scan) -> Scanned:
     )
 
 
-def backward(
-    grad_y: Tensor, grad_h: Tensor, grad_c: Tensor | None, saved: Saved, needs: Needs
-) -> Gradients:
-    """Return the gradients, given those of y [..., P] and of the last states [N, ...]."""
-    W_ih, W_hh, W_hr = saved.W_ih, saved.W_hh, saved.W_hr
-    cell, steps = saved.scan.cell, saved.scan.steps
+def backward(grad_y: Tensor, grad_h: Tensor, grad_c: Tensor | None, *rest: Any) -> Gradients:
+    """Return the gradients, given those of y [..., P] and of the last states [N, ...].
+
+    rest   in second derivatives the gradients by s, h, gates and m of Saved; Saved; Needs
+    """
+    more_s, more_h, more_gates, more_m, saved, needs = rest
+    steps, W_ih, W_hh = saved.scan.steps, saved.W_ih, saved.W_hh
     x = None if saved.x is None else rows_of(saved.x)
     h_before, s_before, s = steps.before(saved.all_h), steps.before(saved.s), steps.after(saved.s)
 
     grads: State = (grad_h,) if grad_c is None else (grad_h, grad_c)  # of the states after a step
+    more = (more_s,) if grad_c is None else (more_h, more_s)
+    more_after = [None if each is None else steps.after(each) for each in more]
     grad_x: list[Tensor] = []
     sums: tuple[Tensor | None, ...] = (None,) * 5
-    for grad_y_t, gates_t, s_t_1, s_t, *read in steps.by_step(
-        rows_of(grad_y), saved.gates, s_before, s, x, h_before, saved.m, backwards=True
-    ):
+    for grad_y_t, *rows in steps.by_step(
+        rows_of(grad_y), x, h_before, saved.m, saved.gates, s_before, s, more_gates, more_m,
+        *more_after, backwards=True,
+    ):  # fmt: skip
+        read, of_cell, more_t = rows[:3], rows[3:8], rows[8:]
         # a sequence that this step does not have holds its last or its first states' gradient
         now = tuple(each[: len(grad_y_t)] for each in grads)
+        now = tuple(a if b is None else a + b for a, b in zip(now, more_t, strict=True))
         grad_h_t = now[0] + grad_y_t
-        grad_m_t = grad_h_t if W_hr is None else _product(grad_h_t, W_hr)
-        grad_a_x, grad_a_h, (passed, *others) = cell.step_backward(
-            (grad_m_t, *now[1:]), gates_t, s_t_1, s_t
+        grad_a_x, grad_a_h, (passed, *others) = _cell_backward(
+            saved, (grad_h_t, *now[1:]), *of_cell
         )
         grad_h_before = _sum(passed, None if W_hh is None else _product(grad_a_h, W_hh))
         grads = tuple(map(_replaced, grads, (grad_h_before, *others)))
@@ -135,8 +144,33 @@ def backward(
     all_grad_x = None
     if W_ih is not None:
         all_grad_x = steps.joined(grad_x[::-1]).view(*grad_y.shape[:-1], W_ih.shape[1])
-    start = [grads[0] if needs.h_0 else None, grads[1] if needs.c_0 else None]
-    return Gradients._make([all_grad_x, *sums, *start])
+    at_start = (None if each is None else steps.start(each) for each in more)
+    start = [*map(_sum, grads, at_start), None][:2]
+    is_needed = (needs.h_0, needs.c_0)
+    of_start = (each if need else None for each, need in zip(start, is_needed, strict=True))
+    return Gradients._make([all_grad_x, *sums, *of_start])
+
+
+def _cell_backward(
+    saved: Saved,
+    grads: tuple[Tensor, ...],
+    gates: Tensor | None,
+    s_before: Tensor,
+    s: Tensor,
+    *more: Tensor | None,
+) -> tuple[Tensor, Tensor, tuple[Tensor | None, ...]]:
+    """Return a_x', a_h' and the gradients of the states before, given those after one step.
+
+    more   the gradients by the gates and by m
+    """
+    (grad_h, *others), (more_gates, more_m), cell = grads, more, saved.scan.cell
+    grad_m = grad_h if saved.W_hr is None else _product(grad_h, saved.W_hr)
+    grad_m = grad_m if more_m is None else grad_m + more_m
+    grad_a_x, grad_a_h, before = cell.step_backward((grad_m, *others), gates, s_before, s)
+    if gates is not None and more_gates is not None and cell.through_gates is not None:
+        more_a_x, more_a_h = cell.through_gates(more_gates, gates)
+        grad_a_x, grad_a_h = grad_a_x + more_a_x, grad_a_h + more_a_h
+    return grad_a_x, grad_a_h, before
 
 
 def _of_parameters(
@@ -187,10 +221,21 @@ def _replaced(all_rows: Tensor, first: Tensor | None) -> Tensor:
     return torch.cat([first.to(all_rows.dtype), all_rows[len(first) :]])
 
 
+def fused_or_formula_backward(
+    grad_y: Tensor, grad_h: Tensor, grad_c: Tensor | None, *rest: Any
+) -> Gradients:
+    """Return the same in place, or step by step in a second derivative."""
+    *more, saved, needs = rest
+    if all(each is None for each in more):
+        return fused_backward(grad_y, grad_h, grad_c, saved, needs)
+    return backward(grad_y, grad_h, grad_c, *rest)
+
+
 bptt_function = operation(
     forward,
     backward,
     fused_forward=fused_forward,
-    fused_backward=fused_backward,
+    fused_backward=fused_or_formula_backward,
     precision=ScanPrecision(),
+    optional_gradients=(3, 4, 5, 6),
 )

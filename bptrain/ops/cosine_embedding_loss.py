@@ -58,12 +58,7 @@ def forward(
     a: Tensor, b: Tensor, y: Tensor, margin: float, reduction: Reduction, needs: Needs
 ) -> tuple[Tensor, Saved]:
     """Return L in float32 or wider."""
-    wide_a, wide_b = widened(a, b)
-    A = (wide_a * wide_a).sum(-1).add_(LEAST_SQUARE)
-    B = (wide_b * wide_b).sum(-1).add_(LEAST_SQUARE)
-    norms = (A * B).sqrt_()
-    c = (wide_a * wide_b).sum(-1).div_(norms)
-
+    A, B, norms, c = _cosine(a, b)
     beyond = c - margin
     losses = torch.where(y == 1, 1 - c, torch.where(y == -1, beyond.clamp_min(0), 0))
     loss = reduced(losses, reduction, losses.numel())
@@ -72,6 +67,26 @@ def forward(
     along_a = s * c / A if needs.a else None
     along_b = s * c / B if needs.b else None
     return loss, Saved(a, b, s / norms, along_a, along_b, reduction)
+
+
+def _cosine(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return A, B, sqrt(AB) and c [N], in float32 or wider."""
+    a, b = widened(a, b)
+    A = (a * a).sum(-1).add_(LEAST_SQUARE)
+    B = (b * b).sum(-1).add_(LEAST_SQUARE)
+    norms = (A * B).sqrt_()
+    return A, B, norms, (a * b).sum(-1).div_(norms)
+
+
+def reconnect(saved: Saved) -> Saved:
+    """Return Saved with what is read of A, B and c computed from a and b again."""
+    A, B, norms, c = _cosine(saved.a, saved.b)
+    s = saved.across.sign()
+    return saved._replace(
+        across=s / norms,
+        along_a=None if saved.along_a is None else s * c / A,
+        along_b=None if saved.along_b is None else s * c / B,
+    )
 
 
 def backward(grad_loss: Tensor, saved: Saved, needs: Needs) -> tuple[Tensor | None, Tensor | None]:
@@ -87,7 +102,9 @@ def backward(grad_loss: Tensor, saved: Saved, needs: Needs) -> tuple[Tensor | No
     return grad_a, grad_b
 
 
-cosine_embedding_loss_function = operation(forward, backward, precision=float32_loss("cpu", "cuda"))
+cosine_embedding_loss_function = operation(
+    forward, backward, precision=float32_loss("cpu", "cuda"), reconnect=reconnect
+)
 
 
 def cosine_embedding_loss(

@@ -32,7 +32,7 @@ def backward(grad_y: Tensor, saved: Saved) -> Tensor:
     return grad_y.reshape(saved.shape)
 
 
-flatten_function = operation(forward, backward)
+flatten_function = operation(forward, backward, takes_complex=True)
 
 
 def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:

@@ -11,6 +11,9 @@ Backward   writing x' for dL/dx, given L'; l' is L', or L' / M for the mean
     v' = sum (1 - d^2 / u) / 2u l'     because dl/du = 1 / 2u - d^2 / 2u^2, summed over the elements
                                        that share a variance. du/dv is taken as 1 even where u is
                                        eps, as in torch, so that a variance of 0 can grow again
+  For second derivatives d is an output too, whose gradient d' comes from x', t' and v':
+    x' = x' + d'                       because dd/dx = 1
+    t' = t' - d'                       because dd/dt = -1
 Saves      d and v, which is small where it is shared; x and t would be one tensor more
 Cost       4M flops and M logarithms forward, 6M flops backward
 Source     derived here; the loss: Nix and Weigend 1994, "Estimating the mean and variance of the
@@ -32,6 +35,7 @@ from bptrain.ops.reduction import (
     grad_of_elements,
     reduced,
     widened,
+    with_more,
 )
 
 
@@ -61,19 +65,20 @@ class Saved(NamedTuple):
 
 def forward(
     x: Tensor, t: Tensor, v: Tensor, options: Options, needs: Needs
-) -> tuple[Tensor, Saved]:
-    """Return L in float32 or wider."""
+) -> tuple[tuple[Tensor, Tensor], Saved]:
+    """Return L in float32 or wider, and d."""
     x, t, u = widened(x, t, v)
     u = u.clamp_min(options.eps)
     d = x - t
     losses = (d * d).div_(u).add_(u.log()).mul_(0.5)
     if options.full:
         losses += 0.5 * log(2 * pi)
-    return reduced(losses, options.reduction, losses.numel()), Saved(d, v, options)
+    loss = reduced(losses, options.reduction, losses.numel())
+    return (loss, d), Saved(d, v, options)
 
 
 def backward(
-    grad_loss: Tensor, saved: Saved, needs: Needs
+    grad_loss: Tensor, more_d: Tensor | None, saved: Saved, needs: Needs
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """Return x', t' and v', each None if it is not needed."""
     d, v, options = saved
@@ -83,16 +88,18 @@ def backward(
     d_over_u = d / u
     grad_x = grad_t = grad_v = None
     if needs.x:
-        grad_x = d_over_u * grad_losses
+        grad_x = with_more(d_over_u * grad_losses, more_d)
     if needs.t:
-        grad_t = d_over_u * -grad_losses
+        grad_t = with_more(d_over_u * -grad_losses, None if more_d is None else -more_d)
     if needs.v:
         slope = (1 - d * d_over_u).mul_(0.5 / u)
         grad_v = slope.mul_(grad_losses).sum_to_size(v.shape)
     return grad_x, grad_t, grad_v
 
 
-gaussian_nll_loss_function = operation(forward, backward, precision=float32_loss("cuda"))
+gaussian_nll_loss_function = operation(
+    forward, backward, precision=float32_loss("cuda"), optional_gradients=(1,)
+)
 
 
 def gaussian_nll_loss(
@@ -113,7 +120,8 @@ def gaussian_nll_loss(
     checked_shapes(input=input, target=target)
     variance = _variance(input, var)
     options = Options(full, eps, reduction)
-    return gaussian_nll_loss_function(input, target, variance, options)
+    loss, _ = gaussian_nll_loss_function(input, target, variance, options)
+    return loss
 
 
 def _variance(input: Tensor, var: Tensor | float) -> Tensor:

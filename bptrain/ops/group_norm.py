@@ -50,6 +50,10 @@ from bptrain.ops.statistics import (
 aten = torch.ops.aten
 
 
+Statistics = tuple[Tensor, Tensor]  # m and r
+Constants = tuple[int, float]  # the number of groups and eps
+
+
 class Saved(NamedTuple):
     """What the backward pass reads."""
 
@@ -58,37 +62,51 @@ class Saved(NamedTuple):
     m: Tensor | None  # [N, G], as r in float32 for 16-bit x
     r: Tensor | None  # [N, G]
     groups: int
+    eps: float
 
     @classmethod
     def of(
-        cls, x: Tensor, w: Tensor | None, m: Tensor, r: Tensor, groups: int, needs: Needs
+        cls, x: Tensor, w: Tensor | None, statistics: Statistics, constants: Constants, needs: Needs
     ) -> "Saved":
         """Return what the needed gradients read."""
         if not (needs.x or needs.w):
-            return cls(None, None, None, None, groups)
-        return cls(x, w if needs.x else None, m, r, groups)
+            return cls(None, None, None, None, *constants)
+        return cls(x, w if needs.x else None, *statistics, *constants)
 
 
 def forward(
     x: Tensor, groups: int, w: Tensor | None, b: Tensor | None, eps: float, needs: Needs
 ) -> tuple[Tensor, Saved]:
     """Return y [N, C, ...]."""
-    x = x.contiguous(memory_format=_layout(x))
     grouped = x.to(wide_dtype(x)).reshape(_by_group(x, groups))  # [N, G, M]
-    m = grouped.mean(2, keepdim=True)
-    v = (grouped - m).square().mean(2, keepdim=True)
-    r = (v + eps).rsqrt()
-    h = (r * (grouped - m)).view(x.shape)
+    m, r = _statistics(grouped, eps)
+    h = (r.unsqueeze(2) * (grouped - m.unsqueeze(2))).view(x.shape)
     y = h if w is None else along_channels(w, x) * h
     y = y if b is None else y + along_channels(b, x)
     y = y.to(x.dtype).contiguous(memory_format=_layout(x))
     w = as_parameters(x, w, b, (x.shape[1],))[0]
-    return y, Saved.of(x, w, m.squeeze(2), r.squeeze(2), groups, needs)
+    return y, Saved.of(x, w, (m, r), (groups, eps), needs)
+
+
+def _statistics(grouped: Tensor, eps: float) -> Statistics:
+    """Return m and r [N, G] of groups [N, G, M]."""
+    m = grouped.mean(2)
+    v = (grouped - m.unsqueeze(2)).square().mean(2)
+    return m, (v + eps).rsqrt()
+
+
+def reconnect(saved: Saved) -> Saved:
+    """Return Saved with m and r computed from x again."""
+    x = saved.x
+    if x is None:
+        return saved
+    m, r = _statistics(x.to(wide_dtype(x)).reshape(_by_group(x, saved.groups)), saved.eps)
+    return saved._replace(m=m, r=r)
 
 
 def backward(grad_y: Tensor, saved: Saved, needs: Needs) -> Gradients:
     """Return x' [N, C, ...], w' and b' [C], each None if it is not needed."""
-    x, w, m, r, groups = saved
+    x, w, m, r, groups, _ = saved
     grad_x = grad_w = None
     grad_b = sum_by_channel(grad_y) if needs.b else None
     if x is not None and m is not None and r is not None:
@@ -109,14 +127,13 @@ def fused_forward(
 ) -> tuple[Tensor, Saved]:
     """Return y from one kernel."""
     w, b = as_parameters(x, w, b, (x.shape[1],))
-    x = x.contiguous(memory_format=_layout(x))
     y, m, r = aten.native_group_norm(x, w, b, *_sizes(x), groups, eps)
-    return y, Saved.of(x, w, m, r, groups, needs)
+    return y, Saved.of(x, w, (m, r), (groups, eps), needs)
 
 
 def fused_backward(grad_y: Tensor, saved: Saved, needs: Needs) -> Gradients:
     """Return the gradients from one kernel, which passes twice over memory."""
-    x, w, m, r, groups = saved
+    x, w, m, r, groups, _ = saved
     if x is None or m is None or r is None:
         return None, None, sum_by_channel(grad_y) if needs.b else None
     if not needs.x:  # the kernel gives w' the shape and dtype of the w that it is given
@@ -150,6 +167,7 @@ group_norm_function = operation(
     fused_forward=fused_forward,
     fused_backward=fused_backward,
     precision=float32_on("cuda"),
+    reconnect=reconnect,
 )
 
 
@@ -175,4 +193,5 @@ def group_norm(
             f"input has shape {list(input.shape)}: expected more than 1 value in each of the "
             f"{num_groups} groups"
         )
+    input = input.contiguous(memory_format=_layout(input))
     return group_norm_function(input, num_groups, weight, bias, eps)

@@ -60,6 +60,16 @@ def step_backward(
     return grad_a_x, grad_a_h, (grad_h * z,)
 
 
+def through_gates(grad_gates: Tensor, gates: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what the gradient of n, r, z, q adds to a_x' and a_h' [N, 3H]."""
+    (grad_n, grad_r, grad_z, grad_q), (n, r, z, q) = grad_gates.chunk(4, 1), gates.chunk(4, 1)
+    grad_a_n = grad_n * (1 - n**2)
+    grad_a_r = (grad_r + grad_a_n * q) * r * (1 - r)
+    grad_a_z = grad_z * z * (1 - z)
+    grad_a_x = torch.cat([grad_a_r, grad_a_z, grad_a_n], 1)
+    return grad_a_x, torch.cat([grad_a_r, grad_a_z, grad_q + grad_a_n * r], 1)
+
+
 def parts(a: Tensor) -> tuple[Tensor, ...]:
     """Return n, r and z together, r, z, q."""
     H = a.shape[1] // 4
@@ -111,6 +121,7 @@ GRU = Cell(
     in_place=InPlace(
         4, parts, step_in_place, slopes, step_backward_in_place, COLUMNS, passes_h=True
     ),
+    through_gates=through_gates,
 )
 
 

@@ -10,6 +10,10 @@ Backward   writing x' for dL/dx, given L'; l' is L', or L' / M for the mean
                        meet at |d| = delta, so that there is no kink
     t' = -x'           because x and t enter through their difference alone
     w' = e l'          because dl_m/dw_m = e_m
+  For second derivatives c and e are outputs too, if they are saved; their gradients come from x'
+  and w':
+    d' = c' + c e'     because dc/dd = 1 where |d| < delta (elsewhere 0, and c' counts 0 there) and
+                       de/dd = c: added to x', because dd/dx = 1, and subtracted from t'
 Smooth L1  l = Huber's l / beta with delta = beta, so that the slope far out is 1; x' is c / beta.
            beta = 0 is the limit |d|: ops/l1_loss.py
 Saves      c alone, where saving x and t would take twice the memory: it is the slope itself, so
@@ -35,6 +39,7 @@ from bptrain.ops.reduction import (
     reduced,
     weighted,
     widened,
+    with_more,
 )
 
 
@@ -54,6 +59,9 @@ class Options(NamedTuple):
     scale: float  # 1 for Huber's loss, 1 / beta for smooth L1
 
 
+Outputs = tuple[Tensor, Tensor | None, Tensor | None]  # L, c and e
+
+
 class Saved(NamedTuple):
     """What the backward pass reads."""
 
@@ -66,8 +74,8 @@ class Saved(NamedTuple):
 
 def forward(
     x: Tensor, t: Tensor, w: Tensor | None, options: Options, needs: Needs
-) -> tuple[Tensor, Saved]:
-    """Return L, a scalar or for 'none' the shape of x."""
+) -> tuple[Outputs, Saved]:
+    """Return L, a scalar or for 'none' the shape of x, and the c and e that are saved."""
     x, t = widened(x, t)
     d = x - t
     c = d.clamp(-options.delta, options.delta)
@@ -77,8 +85,8 @@ def forward(
 
 def fused_forward(
     x: Tensor, t: Tensor, w: Tensor | None, options: Options, needs: Needs
-) -> tuple[Tensor, Saved]:
-    """Return L with e from one kernel."""
+) -> tuple[Outputs, Saved]:
+    """Return the same with e from one kernel."""
     x, t = widened(x, t)
     c = (x - t).clamp_(-options.delta, options.delta) if needs.x or needs.t else None
     # c (d - c / 2) in one pass: 0.9 ms forward and backward for [512, 1024] on one core, where the
@@ -89,17 +97,21 @@ def fused_forward(
 
 def _loss(
     e: Tensor, c: Tensor | None, w: Tensor | None, options: Options, needs: Needs
-) -> tuple[Tensor, Saved]:
-    """Return L = w e, scaled and reduced."""
+) -> tuple[Outputs, Saved]:
+    """Return L = w e, scaled and reduced, c and e."""
     if options.scale != 1:
         e.mul_(options.scale)
     loss = reduced(weighted(e, w), options.reduction, e.numel())
     saved_w, saved_e = None if c is None else w, e if needs.w else None
-    return loss, Saved(c, saved_w, saved_e, e.numel(), options)
+    return (loss, c, saved_e), Saved(c, saved_w, saved_e, e.numel(), options)
 
 
 def backward(
-    grad_loss: Tensor, saved: Saved, needs: Needs
+    grad_loss: Tensor,
+    more_c: Tensor | None,
+    more_e: Tensor | None,
+    saved: Saved,
+    needs: Needs,
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """Return x', t' and w', each None if it is not needed."""
     c, w, e, M, options = saved
@@ -107,15 +119,24 @@ def backward(
     grad_x = grad_t = grad_w = None
     if c is not None:
         scaled = grad_losses * options.scale
-        grad_x = weighted(c * scaled, w) if needs.x else None
-        grad_t = weighted(c * -scaled, w) if needs.t else None
+        more_d = None if more_e is None else options.scale * c * more_e
+        if more_c is not None:
+            through_c = torch.where(c.abs() < options.delta, more_c, 0)
+            more_d = through_c if more_d is None else more_d + through_c
+        grad_d = with_more(weighted(c * scaled, w), more_d)
+        grad_x = grad_d if needs.x else None
+        grad_t = None if grad_d is None or not needs.t else -grad_d
     if e is not None:
         grad_w = e * grad_losses
     return grad_x, grad_t, grad_w
 
 
 huber_loss_function = operation(
-    forward, backward, fused_forward=fused_forward, precision=float32_loss("cpu", "cuda")
+    forward,
+    backward,
+    fused_forward=fused_forward,
+    precision=float32_loss("cpu", "cuda"),
+    optional_gradients=(1, 2),
 )
 
 
@@ -136,7 +157,7 @@ def huber_loss(
     if not delta > 0:
         raise ValueError(f"delta is {delta}, expected more than 0")
     options = Options(reduction, delta, 1.0)
-    return huber_loss_function(input, target, weight, options)
+    return huber_loss_function(input, target, weight, options)[0]
 
 
 def smooth_l1_loss(
@@ -154,4 +175,4 @@ def smooth_l1_loss(
     if not beta > 0:
         raise ValueError(f"beta is {beta}, expected at least 0")
     options = Options(reduction, beta, 1 / beta)
-    return huber_loss_function(input, target, None, options)
+    return huber_loss_function(input, target, None, options)[0]

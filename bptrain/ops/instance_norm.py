@@ -18,7 +18,7 @@ Backward   writing x' for dL/dx, given y'
     b'_c = sum_n B'_nc                        because dB_nc/db_c = 1
   In evaluation with running statistics m and v are constants of a channel, the same for every
   sample: that is exactly batch_norm_by_running.py.
-Saves      x, m, r (only if x' or w' is needed), W (only if x' is needed); not h or y
+Saves      x, m, r (only if x' or w' is needed), w (only if x' is needed); not h or y
 Cost       about 8NCHW flops forward, 10NCHW backward: two passes over memory each
 Source     derived here; Ulyanov, Vedaldi and Lempitsky 2016, "Instance Normalization", equation 4.
            Group normalization with G = C is the same function, but its kernel subtracts large
@@ -41,17 +41,27 @@ from bptrain.ops.batch_norm import backward as batch_backward
 from bptrain.ops.batch_norm import forward as batch_forward
 from bptrain.ops.batch_norm import fused_backward as batch_fused_backward
 from bptrain.ops.batch_norm import fused_forward as batch_fused_forward
+from bptrain.ops.batch_norm import reconnect as batch_reconnect
 from bptrain.ops.operation import operation
-from bptrain.ops.statistics import Gradients, Needs, checked_by_channel
+from bptrain.ops.statistics import Gradients, Needs, as_parameters, checked_by_channel
 
 
 class Saved(NamedTuple):
-    """What the backward pass reads: that of the batch normalization."""
+    """What the backward pass reads."""
 
-    x: Tensor | None  # [1, N C, ...]
-    W: Tensor | None  # [N C]
+    x: Tensor | None  # [N, C, ...]
+    w: Tensor | None  # [C]
     m: Tensor | None  # [N C]
     r: Tensor | None  # [N C]
+    e: float
+
+    def as_one_sample(self) -> BatchSaved:
+        """Return what the batch normalization of one sample saves."""
+        x, w, m, r, e = self
+        if x is None:
+            return BatchSaved(None, None, None, None, e)
+        (W,) = _repeated(x, w)
+        return BatchSaved(_one_sample(x), W, m, r, e)
 
 
 def forward(
@@ -64,13 +74,19 @@ def forward(
     needs: Needs,
 ) -> tuple[Outputs, Saved]:
     """Return y [N, C, ...], and what the running statistics [C] become."""
-    inputs = _as_one_sample(x, w, b, running_m, running_v)
-    return _by_sample(x, *batch_forward(*inputs, options, needs))
+    W, B, m, v = _repeated(x, w, b, running_m, running_v)
+    return _by_sample(x, w, *batch_forward(_one_sample(x), W, B, m, v, options, needs))
+
+
+def reconnect(saved: Saved) -> Saved:
+    """Return Saved with m and r computed from x again."""
+    of_batch = batch_reconnect(saved.as_one_sample())
+    return saved._replace(m=of_batch.m, r=of_batch.r)
 
 
 def backward(grad_y: Tensor, saved: Saved, needs: Needs) -> Gradients:
     """Return x' [N, C, ...], w' and b' [C], each None if it is not needed."""
-    grads = batch_backward(_one_sample(grad_y), BatchSaved(*saved), needs)
+    grads = batch_backward(_one_sample(grad_y), saved.as_one_sample(), needs)
     return _summed_over_samples(grad_y, grads)
 
 
@@ -84,29 +100,38 @@ def fused_forward(
     needs: Needs,
 ) -> tuple[Outputs, Saved]:
     """Return the same from batch normalization's kernel."""
-    inputs = _as_one_sample(x, w, b, running_m, running_v)
-    return _by_sample(x, *batch_fused_forward(*inputs, options, needs))
+    W, B, m, v = _repeated(x, w, b, running_m, running_v)
+    return _by_sample(x, w, *batch_fused_forward(_one_sample(x), W, B, m, v, options, needs))
 
 
 def fused_backward(grad_y: Tensor, saved: Saved, needs: Needs) -> Gradients:
     """Return the same from batch normalization's kernel."""
-    grads = batch_fused_backward(_one_sample(grad_y), BatchSaved(*saved), needs)
+    grads = batch_fused_backward(_one_sample(grad_y), saved.as_one_sample(), needs)
     return _summed_over_samples(grad_y, grads)
 
 
-def _as_one_sample(
-    x: Tensor, *by_channel: Tensor | None
-) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
-    """Return x as one sample of N C channels, with what belongs to a channel repeated N times."""
-    W, B, m, v = (None if each is None else each.repeat(len(x)) for each in by_channel)
-    return _one_sample(x), W, B, m, v
+def _one_sample(x: Tensor) -> Tensor:
+    """Return x [N, C, ...] as [1, N C, ...]."""
+    return x.reshape(1, -1, *x.shape[2:])
 
 
-def _by_sample(x: Tensor, outputs: Outputs, saved: BatchSaved) -> tuple[Outputs, Saved]:
+def _repeated(x: Tensor, *by_channel: Tensor | None) -> list[Tensor | None]:
+    """Return what belongs to a channel [C] repeated for each of the N samples."""
+    return [None if each is None else each.repeat(len(x)) for each in by_channel]
+
+
+def _by_sample(
+    x: Tensor, w: Tensor | None, outputs: Outputs, of_batch: BatchSaved
+) -> tuple[Outputs, Saved]:
     """Return y in the shape of x, and the statistics averaged over the samples."""
     y, *after = outputs
     m, v = (None if each is None else each.view(len(x), -1).mean(0) for each in after)
-    return (y.view(x.shape), m, v), Saved(*saved)
+    saved = Saved(
+        None if of_batch.x is None else x,
+        None if of_batch.w is None else as_parameters(x, w, None, x.shape[1:2])[0],
+        *of_batch[2:],
+    )
+    return (y.view(x.shape), m, v), saved
 
 
 def _summed_over_samples(grad_y: Tensor, grads: Gradients) -> Gradients:
@@ -118,17 +143,13 @@ def _summed_over_samples(grad_y: Tensor, grads: Gradients) -> Gradients:
     return None if grad_x is None else grad_x.view(grad_y.shape), grad_w, grad_b
 
 
-def _one_sample(x: Tensor) -> Tensor:
-    """Return x [N, C, ...] as [1, N C, ...]."""
-    return x.reshape(1, -1, *x.shape[2:])
-
-
 instance_norm_function = operation(
     forward,
     backward,
     fused_forward=fused_forward,
     fused_backward=fused_backward,
     non_differentiable=(1, 2),
+    reconnect=reconnect,
 )
 
 

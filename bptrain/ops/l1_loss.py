@@ -8,6 +8,9 @@ Backward   writing x' for dL/dx, given L'; l' is L', or L' / A for the mean; s =
     t' = -x'               because x and t enter through their difference alone
     w' = |d| l'            because dl_m/dw_m = |d_m|
     w' = (|d| - L) l'      for the mean, because w_m stands in A as well: dL/dA = -L / A
+  For second derivatives e = |d| is an output too where w' reads it; its gradient e' comes from w':
+    x' = x' + s e'         because de/dx = s
+    t' = t' - s e'         because de/dt = -s
 Saves      s in one byte an element, where d takes four and x and t take eight; with a weight w (|d|
            if w' is needed), and for the mean the numbers A and L
 Cost       2M flops forward, M backward
@@ -54,25 +57,27 @@ class Saved(NamedTuple):
 
 def forward(
     x: Tensor, t: Tensor, w: Tensor | None, reduction: Reduction, needs: Needs
-) -> tuple[Tensor, Saved]:
-    """Return L, a scalar or for 'none' the shape of x."""
+) -> tuple[tuple[Tensor, Tensor | None], Saved]:
+    """Return L, a scalar or for 'none' the shape of x, and |d| if w' is needed."""
     x, t = widened(x, t)
     d = x - t
     s = _sign(d) if needs.x or needs.t else None
     e = d.abs_()
     if w is None:
         L = reduced(e, reduction, e.numel())
-        return L, Saved(s, None, None, e.numel(), None, reduction)
+        return (L, None), Saved(s, None, None, e.numel(), None, reduction)
     A = w.sum(dtype=e.dtype) if reduction == "mean" else None
     L = reduced(weighted(e, w), reduction, w if A is None else A)
-    return L, Saved(
-        s,
-        None if s is None else w,
-        e if needs.w else None,
-        A,
-        None if A is None or not needs.w else L,
-        reduction,
-    )
+    saved_w, saved_e = None if s is None else w, e if needs.w else None
+    saved_L = None if A is None or not needs.w else L
+    return (L, saved_e), Saved(s, saved_w, saved_e, A, saved_L, reduction)
+
+
+def reconnect(saved: Saved) -> Saved:
+    """Return Saved with A computed from w again."""
+    if saved.w is None or not isinstance(saved.A, Tensor):
+        return saved
+    return saved._replace(A=saved.w.sum(dtype=saved.A.dtype))
 
 
 def _sign(d: Tensor) -> Tensor:
@@ -81,7 +86,7 @@ def _sign(d: Tensor) -> Tensor:
 
 
 def backward(
-    grad_loss: Tensor, saved: Saved, needs: Needs
+    grad_loss: Tensor, more_e: Tensor | None, saved: Saved, needs: Needs
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """Return x', t' and w', each None if it is not needed."""
     s, w, e, A, L, reduction = saved
@@ -89,6 +94,7 @@ def backward(
     grad_x = grad_t = grad_w = None
     if s is not None:
         grad_e = weighted(grad_losses, w)  # 0 where w is, even if A = 0 makes l' infinite
+        grad_e = grad_e if more_e is None else grad_e + more_e
         grad_x = s * grad_e if needs.x else None
         grad_t = s * -grad_e if needs.t else None
     if e is not None:
@@ -96,7 +102,13 @@ def backward(
     return grad_x, grad_t, grad_w
 
 
-l1_loss_function = operation(forward, backward, precision=float32_loss("cpu", "cuda"))
+l1_loss_function = operation(
+    forward,
+    backward,
+    precision=float32_loss("cpu", "cuda"),
+    optional_gradients=(1,),
+    reconnect=reconnect,
+)
 
 
 def l1_loss(
@@ -109,4 +121,5 @@ def l1_loss(
     """
     checked_reduction(reduction)
     checked_shapes(input=input, target=target, weight=weight)
-    return l1_loss_function(input, target, weight, reduction)
+    loss, _ = l1_loss_function(input, target, weight, reduction)
+    return loss

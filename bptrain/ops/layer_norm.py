@@ -46,6 +46,10 @@ from bptrain.ops.statistics import (
 aten = torch.ops.aten
 
 
+Statistics = tuple[Tensor, Tensor]  # m and r
+Constants = tuple[tuple[int, ...], float]  # the normalized shape and eps
+
+
 class Saved(NamedTuple):
     """What the backward pass reads."""
 
@@ -54,15 +58,16 @@ class Saved(NamedTuple):
     m: Tensor | None  # [..., 1, ...], as r in float32 for 16-bit x
     r: Tensor | None
     shape: tuple[int, ...]
+    eps: float
 
     @classmethod
     def of(
-        cls, x: Tensor, w: Tensor | None, m: Tensor, r: Tensor, shape: tuple[int, ...], needs: Needs
+        cls, x: Tensor, w: Tensor | None, statistics: Statistics, constants: Constants, needs: Needs
     ) -> "Saved":
         """Return what the needed gradients read."""
         if not (needs.x or needs.w):
-            return cls(None, None, None, None, shape)
-        return cls(x, w if needs.x else None, m, r, shape)
+            return cls(None, None, None, None, *constants)
+        return cls(x, w if needs.x else None, *statistics, *constants)
 
 
 def forward(
@@ -74,20 +79,34 @@ def forward(
     needs: Needs,
 ) -> tuple[Tensor, Saved]:
     """Return y in the shape of x."""
-    own = tuple(range(-len(shape), 0))  # the axes of a sample
     wide = x.to(wide_dtype(x))
-    m = wide.mean(own, keepdim=True)
-    v = (wide - m).square().mean(own, keepdim=True)
-    r = (v + eps).rsqrt()
+    m, r = _statistics(wide, shape, eps)
     h = r * (wide - m)
     y = h if w is None else w * h
     y = y if b is None else y + b
-    return y.to(x.dtype), Saved.of(x, as_parameters(x, w, b, shape)[0], m, r, shape, needs)
+    w = as_parameters(x, w, b, shape)[0]
+    return y.to(x.dtype), Saved.of(x, w, (m, r), (shape, eps), needs)
+
+
+def _statistics(x: Tensor, shape: tuple[int, ...], eps: float) -> Statistics:
+    """Return m and r [..., 1, ...]."""
+    own = tuple(range(-len(shape), 0))  # the axes of a sample
+    m = x.mean(own, keepdim=True)
+    v = (x - m).square().mean(own, keepdim=True)
+    return m, (v + eps).rsqrt()
+
+
+def reconnect(saved: Saved) -> Saved:
+    """Return Saved with m and r computed from x again."""
+    if saved.x is None:
+        return saved
+    m, r = _statistics(saved.x.to(wide_dtype(saved.x)), saved.shape, saved.eps)
+    return saved._replace(m=m, r=r)
 
 
 def backward(grad_y: Tensor, saved: Saved, needs: Needs) -> Gradients:
     """Return x' in the shape of y', w' and b' [*shape], each None if it is not needed."""
-    x, w, m, r, shape = saved
+    x, w, m, r, shape, _ = saved
     grad_x = grad_w = None
     grad_b = grad_y.sum_to_size(shape) if needs.b else None
     if x is not None and m is not None and r is not None:
@@ -112,12 +131,12 @@ def fused_forward(
     """Return y from one kernel."""
     w, b = as_parameters(x, w, b, shape)
     y, m, r = aten.native_layer_norm(x, shape, w, b, eps)
-    return y, Saved.of(x, w, m, r, shape, needs)
+    return y, Saved.of(x, w, (m, r), (shape, eps), needs)
 
 
 def fused_backward(grad_y: Tensor, saved: Saved, needs: Needs) -> Gradients:
     """Return the gradients from one kernel, which passes twice over memory."""
-    x, w, m, r, shape = saved
+    x, w, m, r, shape, _ = saved
     if x is None or m is None or r is None:
         return None, None, grad_y.sum_to_size(shape) if needs.b else None
     # The kernel gives w' and b' the shape and dtype of the w and b that it is given.
@@ -136,6 +155,7 @@ layer_norm_function = operation(
     backward,
     fused_forward=fused_forward,
     fused_backward=fused_backward,
+    reconnect=reconnect,
     precision=float32_on("cuda"),
 )
 

@@ -28,6 +28,7 @@ from torch import Tensor
 
 from bptrain.ops.operation import operation
 from bptrain.ops.precision import float32_on
+from bptrain.ops.second_derivatives import overwritable
 from bptrain.ops.statistics import wide_dtype
 
 
@@ -50,14 +51,25 @@ class Saved(NamedTuple):
 
 def forward(x: Tensor, options: Options) -> tuple[Tensor, Saved]:
     """Return y [N, C, ...] in the dtype of x."""
-    n, a, B, k = options
     wide = x.to(wide_dtype(x))
-    s = torch.full_like(wide, k)
-    for to, at in _neighbors(x.shape[1], -(n // 2), (n - 1) // 2):
-        near = wide[:, at]
-        s[:, to].addcmul_(near, near, value=a / n)
-    y = s.pow(-B).mul_(wide)
+    s = _sums(wide, options)
+    y = s.pow(-options.B).mul_(wide)
     return y.to(x.dtype), Saved(x, s, options)
+
+
+def _sums(x: Tensor, options: Options) -> Tensor:
+    """Return s [N, C, ...]."""
+    n, a, _, k = options
+    s = torch.full_like(x, k)
+    for to, at in _neighbors(x.shape[1], -(n // 2), (n - 1) // 2):
+        near = x[:, at]
+        s[:, to].addcmul_(near, near, value=a / n)
+    return s
+
+
+def reconnect(saved: Saved) -> Saved:
+    """Return Saved with s computed from x again."""
+    return saved._replace(s=_sums(saved.x.to(saved.s.dtype), saved.options))
 
 
 def backward(grad_y: Tensor, saved: Saved) -> Tensor:
@@ -69,7 +81,7 @@ def backward(grad_y: Tensor, saved: Saved) -> Tensor:
     near = torch.zeros_like(grad_s)
     for to, at in _neighbors(x.shape[1], -((n - 1) // 2), n // 2):
         near[:, to] += grad_s[:, at]
-    return u.addcmul_(x, near, value=-2 * B * a / n).to(saved.x.dtype)
+    return overwritable(u).addcmul_(x, near, value=-2 * B * a / n).to(saved.x.dtype)
 
 
 def _neighbors(C: int, first: int, last: int) -> list[tuple[slice, slice]]:
@@ -78,7 +90,9 @@ def _neighbors(C: int, first: int, last: int) -> list[tuple[slice, slice]]:
     return [(slice(max(0, -d), C - max(0, d)), slice(max(0, d), C - max(0, -d))) for d in shifts]
 
 
-local_response_norm_function = operation(forward, backward, precision=float32_on("cpu", "cuda"))
+local_response_norm_function = operation(
+    forward, backward, precision=float32_on("cpu", "cuda"), reconnect=reconnect
+)
 
 
 def local_response_norm(

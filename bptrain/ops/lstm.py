@@ -66,6 +66,14 @@ def step_backward(
     return grad_a, grad_a, (None, grad_c * f)
 
 
+def through_gates(grad_gates: Tensor, gates: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what the gradient of i, f, g, o adds to a_x' and a_h' [N, 4H]."""
+    (grad_i, grad_f, grad_g, grad_o), (i, f, g, o) = grad_gates.chunk(4, 1), gates.chunk(4, 1)
+    of_a = (grad_i * i * (1 - i), grad_f * f * (1 - f), grad_g * (1 - g**2), grad_o * o * (1 - o))
+    grad_a = torch.cat(of_a, 1)
+    return grad_a, grad_a
+
+
 def parts(a: Tensor) -> tuple[Tensor, ...]:
     """Return i and f together, i, f, g, o."""
     H = a.shape[1] // 4
@@ -118,6 +126,7 @@ LSTM = Cell(
     step_backward,
     gates=4,
     in_place=InPlace(4, parts, step_in_place, slopes, step_backward_in_place),
+    through_gates=through_gates,
 )
 
 

@@ -8,6 +8,11 @@ Backward   writing a' for dL/da, given L'; l' is L', or L' / M for the mean. All
     a' = -y l'           because dl/da = -y
     b' = y l'            because dl/db = y
     y' = (b - a) l'      because dl/dy = b - a
+  For second derivatives what is saved is an output too, Y = y and D = b - a, 0 where the loss is
+  not active; where it is,
+    a' = a' - D'         because dD/da = -1
+    b' = b' + D'         because dD/db = 1
+    y' = y' + Y'         because dY/dy = 1
 Saves      y where the loss is active and 0 elsewhere (if a' or b' is needed); the same of b - a
            (if y' is needed)
 Cost       4M flops forward, M backward for each gradient
@@ -28,6 +33,7 @@ from bptrain.ops.reduction import (
     grad_of_elements,
     reduced,
     widened,
+    with_more,
 )
 
 
@@ -37,6 +43,9 @@ class Needs(NamedTuple):
     a: bool
     b: bool
     y: bool
+
+
+Outputs = tuple[Tensor, Tensor | None, Tensor | None]  # L, Y and D
 
 
 class Saved(NamedTuple):
@@ -50,8 +59,8 @@ class Saved(NamedTuple):
 
 def forward(
     a: Tensor, b: Tensor, y: Tensor, margin: float, reduction: Reduction, needs: Needs
-) -> tuple[Tensor, Saved]:
-    """Return L in float32 or wider."""
+) -> tuple[Outputs, Saved]:
+    """Return L in float32 or wider, and the Y and D that are saved."""
     a, b = widened(a, b)
     gap = b - a
     losses = gap * y + margin
@@ -59,11 +68,16 @@ def forward(
     M = losses.numel()
     saved_y = torch.where(active, y, 0) if needs.a or needs.b else None
     saved_gap = torch.where(active, gap, 0) if needs.y else None
-    return reduced(losses.clamp_min(0), reduction, M), Saved(saved_y, saved_gap, M, reduction)
+    loss = reduced(losses.clamp_min(0), reduction, M)
+    return (loss, saved_y, saved_gap), Saved(saved_y, saved_gap, M, reduction)
 
 
 def backward(
-    grad_loss: Tensor, saved: Saved, needs: Needs
+    grad_loss: Tensor,
+    more_y: Tensor | None,
+    more_gap: Tensor | None,
+    saved: Saved,
+    needs: Needs,
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """Return a', b' and y', each None if it is not needed."""
     y, gap, M, reduction = saved
@@ -75,10 +89,17 @@ def backward(
         grad_b = y * grad_losses if needs.b else None
     if gap is not None:
         grad_y = gap * grad_losses
+    if y is not None and gap is not None and more_gap is not None:
+        more_gap = torch.where((y != 0) | (gap != 0), more_gap, 0)
+        grad_a, grad_b = with_more(grad_a, -more_gap), with_more(grad_b, more_gap)
+    if y is not None and gap is not None and more_y is not None:
+        grad_y = with_more(grad_y, torch.where((y != 0) | (gap != 0), more_y, 0))
     return grad_a, grad_b, grad_y
 
 
-margin_ranking_loss_function = operation(forward, backward, precision=float32_loss("cpu", "cuda"))
+margin_ranking_loss_function = operation(
+    forward, backward, precision=float32_loss("cpu", "cuda"), optional_gradients=(1, 2)
+)
 
 
 def margin_ranking_loss(
@@ -94,4 +115,5 @@ def margin_ranking_loss(
     """
     checked_reduction(reduction)
     checked_shapes(input1=input1, input2=input2, target=target)
-    return margin_ranking_loss_function(input1, input2, target, margin, reduction)
+    loss, *_ = margin_ranking_loss_function(input1, input2, target, margin, reduction)
+    return loss

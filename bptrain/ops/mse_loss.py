@@ -8,6 +8,9 @@ Backward   writing x' for dL/dx, given L'; l' is L', or L' / A for the mean
     t' = -x'               because x and t enter through their difference alone
     w' = d^2 l'            because dl_m/dw_m = d_m^2
     w' = (d^2 - L) l'      for the mean, because w_m stands in A as well: dL/dA = -L / A
+  For second derivatives d is an output too, whose gradient d' comes from x':
+    x' = x' + d'           because dd/dx = 1
+    t' = t' - d'           because dd/dt = -1
 Saves      d alone, where saving x and t would take twice the memory; with a weight w, and for the
            mean the numbers A and L
 Cost       3M flops forward, 2M backward
@@ -52,21 +55,29 @@ class Saved(NamedTuple):
 
 def forward(
     x: Tensor, t: Tensor, w: Tensor | None, reduction: Reduction, needs: Needs
-) -> tuple[Tensor, Saved]:
-    """Return L, a scalar or for 'none' the shape of x."""
+) -> tuple[tuple[Tensor, Tensor], Saved]:
+    """Return L, a scalar or for 'none' the shape of x, and d."""
     x, t = widened(x, t)
     d = x - t
     losses = d * d
     if w is None:
-        return reduced(losses, reduction, d.numel()), Saved(d, None, d.numel(), None, reduction)
+        L = reduced(losses, reduction, d.numel())
+        return (L, d), Saved(d, None, d.numel(), None, reduction)
     A = w.sum(dtype=d.dtype) if reduction == "mean" else None
     L = reduced(weighted(losses, w), reduction, w if A is None else A)
     saved_w = w if needs.x or needs.t else None
-    return L, Saved(d, saved_w, A, None if A is None or not needs.w else L, reduction)
+    return (L, d), Saved(d, saved_w, A, None if A is None or not needs.w else L, reduction)
+
+
+def reconnect(saved: Saved) -> Saved:
+    """Return Saved with A computed from w again."""
+    if saved.w is None or not isinstance(saved.A, Tensor):
+        return saved
+    return saved._replace(A=saved.w.sum(dtype=saved.d.dtype))
 
 
 def backward(
-    grad_loss: Tensor, saved: Saved, needs: Needs
+    grad_loss: Tensor, more_d: Tensor | None, saved: Saved, needs: Needs
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """Return x', t' and w', each None if it is not needed."""
     d, w, A, L, reduction = saved
@@ -74,6 +85,7 @@ def backward(
     grad_x = grad_t = grad_w = None
     if needs.x or needs.t:
         grad_d = weighted(d * (2 * grad_losses), w)
+        grad_d = grad_d if more_d is None else grad_d + more_d
         grad_x = grad_d if needs.x else None
         grad_t = -grad_d if needs.t else None
     if needs.w:
@@ -82,7 +94,13 @@ def backward(
     return grad_x, grad_t, grad_w
 
 
-mse_loss_function = operation(forward, backward, precision=float32_loss("cpu", "cuda"))
+mse_loss_function = operation(
+    forward,
+    backward,
+    precision=float32_loss("cpu", "cuda"),
+    optional_gradients=(1,),
+    reconnect=reconnect,
+)
 
 
 def mse_loss(
@@ -96,4 +114,5 @@ def mse_loss(
     """
     checked_reduction(reduction)
     checked_shapes(input=input, target=target, weight=weight)
-    return mse_loss_function(input, target, weight, reduction)
+    loss, _ = mse_loss_function(input, target, weight, reduction)
+    return loss

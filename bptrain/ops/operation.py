@@ -23,7 +23,10 @@ arguments and results, and `kernels.py` chooses. If not both directions have a k
 serves the other, and both use one Saved.
 
 This file does the rest, once for all: saving tensors, autocast, gradients that are not needed,
-outputs that have no gradient, and the refusal of second derivatives.
+outputs that have no gradient, second derivatives, and the refusal of complex numbers.
+
+Second derivatives (create_graph=True, and torch.func) record the lines of the formula's `backward`,
+whatever the kernels; second_derivatives.py says what makes them right.
 """
 
 import inspect
@@ -32,10 +35,11 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from bptrain.ops.function_transforms import transformed
 from bptrain.ops.kernels import Kernels, chosen_kernels
 from bptrain.ops.precision import AS_GIVEN, Precision, autocast_device
+from bptrain.ops.second_derivatives import connected
 
 Outputs = TypeVar("Outputs")
 Gradients = tuple[Tensor | None, ...]
@@ -48,32 +52,33 @@ class Passes(NamedTuple):
     backward: Callable[..., Any]
 
 
+class Traits(NamedTuple):
+    """What is to be known of an operation besides its passes; `operation` says what each means."""
+
+    precision: Precision = AS_GIVEN
+    non_differentiable: tuple[int, ...] = ()
+    optional_gradients: tuple[int, ...] = ()
+    constants: tuple[str, ...] = ()
+    reconnect: Callable[[Any], Any] | None = None
+    takes_complex: bool = False
+
+
 class Operation(Generic[Outputs]):
     """A differentiable function, called with the inputs of its `forward` except `needs`.
 
     name               of the file that holds it, and what follows "forward" in the function's name
     formula, fused     the passes for each choice of kernels; equal where there is no kernel
-    precision          its policy under autocast
+    traits             what `operation` was told besides
     inputs             the names of its inputs
     differentiable     the positions of the inputs that have a gradient
-    non_differentiable the positions of the outputs that have none
-    optional_gradients the positions of the outputs whose gradient may be None in `backward`
     function           the torch.autograd.Function
     """
 
-    def __init__(
-        self,
-        formula: Passes,
-        fused: Passes,
-        precision: Precision,
-        non_differentiable: tuple[int, ...],
-        optional_gradients: tuple[int, ...],
-    ) -> None:
+    def __init__(self, formula: Passes, fused: Passes, traits: Traits) -> None:
         stem = formula.forward.__module__.rpartition(".")[2]
         self.name = stem + formula.forward.__name__.removeprefix("forward")
-        self.formula, self.fused = formula, fused
-        self.precision, self.non_differentiable = precision, non_differentiable
-        self.optional_gradients = optional_gradients
+        self.formula, self.fused, self.traits = formula, fused, traits
+        self.precision = traits.precision
         parameters = inspect.signature(formula.forward).parameters
         self.inputs = tuple(name for name in parameters if name != "needs")
         self.is_variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters.values())
@@ -85,9 +90,27 @@ class Operation(Generic[Outputs]):
         self.function = _autograd_function(self)
 
     def __call__(self, *inputs: Any) -> Outputs:
-        """Return the outputs, differentiable by autograd."""
-        outputs: Outputs = self.function.apply(*inputs)
+        """Return the outputs, differentiable by autograd. Raises ValueError for complex numbers."""
+        if not self.traits.takes_complex:
+            for each in inputs:
+                if isinstance(each, Tensor) and each.is_complex():
+                    raise ValueError(f"{self.name} has a {each.dtype} input, expected real numbers")
+        # These two questions cost 0.2 us; the device that autocast may be on for, 1 us.
+        if torch._C._is_any_autocast_enabled():
+            inputs = self._cast(inputs)
+        if torch._C._are_functorch_transforms_active():
+            outputs: Outputs = transformed(self, inputs)
+        else:
+            outputs = self.function.apply(*inputs)
         return outputs
+
+    def _cast(self, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Return the inputs as autocast's policy wants them, cast by autograd's own operation.
+
+        A cast inside the function would hide from second derivatives what is saved.
+        """
+        device_type = autocast_device(inputs)
+        return inputs if device_type is None else self.precision.inputs(inputs, device_type)
 
     @property
     def has_kernel(self) -> bool:
@@ -102,7 +125,7 @@ class Operation(Generic[Outputs]):
         self, passes: Passes, inputs: tuple[Any, ...], needed: tuple[bool, ...]
     ) -> tuple[Any, Any]:
         """Return outputs and Saved; `needed` tells of each input whether its gradient is needed."""
-        device_type = autocast_device(inputs)
+        device_type = autocast_device(inputs) if torch._C._is_any_autocast_enabled() else None
         if device_type is None:
             outputs, saved = self._forward(passes, inputs, needed)
         else:
@@ -110,7 +133,9 @@ class Operation(Generic[Outputs]):
                 given = self.precision.inputs(inputs, device_type)
                 outputs, saved = self._forward(passes, given, needed)
         if self.precision.is_loss:
-            outputs = self.precision.loss(outputs, inputs, device_type is not None)
+            first, *others = outputs if isinstance(outputs, tuple) else (outputs,)
+            loss = self.precision.loss(first, inputs, device_type is not None)
+            outputs = (loss, *others) if others else loss
         return outputs, saved
 
     def _forward(
@@ -126,11 +151,26 @@ class Operation(Generic[Outputs]):
         self, passes: Passes, grads: tuple[Tensor, ...], saved: Any, needed: tuple[bool, ...]
     ) -> Gradients:
         """Return the gradient by each input, None where it is not needed or there is none."""
-        device_type = autocast_device(grads)
+        device_type = autocast_device(grads) if torch._C._is_any_autocast_enabled() else None
         if device_type is None:
             return self._backward(passes, grads, saved, needed)
         with torch.autocast(device_type, enabled=False):
             return self._backward(passes, grads, saved, needed)
+
+    def run_differentiable_backward(
+        self, grads: tuple[Tensor, ...], saved: Any, needed: tuple[bool, ...]
+    ) -> Gradients:
+        """Return the same by the formula, for autograd to record.
+
+        Raises NotImplementedError where the second derivative would lack a part.
+        """
+        device_type = autocast_device(grads) or "cpu"
+        with torch.autocast(device_type, enabled=False):
+            return self._backward(self.formula, grads, connected(self, saved, needed), needed)
+
+    def reconnect(self, saved: Any) -> Any:
+        """Return Saved with the tensors that are neither inputs nor outputs computed again."""
+        return saved if self.traits.reconnect is None else self.traits.reconnect(saved)
 
     def _backward(
         self, passes: Passes, grads: tuple[Tensor, ...], saved: Any, needed: tuple[bool, ...]
@@ -158,16 +198,28 @@ def operation(
     precision: Precision = AS_GIVEN,
     non_differentiable: tuple[int, ...] = (),
     optional_gradients: tuple[int, ...] = (),
+    constants: tuple[str, ...] = (),
+    reconnect: Callable[[Any], Any] | None = None,
+    takes_complex: bool = False,
 ) -> Operation[Outputs]:
     """Return the operation that `forward` and `backward` define.
 
+    precision           its policy under autocast
     non_differentiable  positions of outputs that have no gradient, such as indices
     optional_gradients  positions of outputs whose gradient is None in `backward`, not zeros, where
                         the loss does not read the output
+    constants           the fields of Saved that hold numbers of floating point without a derivative
+    reconnect           Saved -> Saved, for second derivatives: computes the fields again that are
+                        neither inputs, outputs nor constants, from the inputs in Saved
+    takes_complex       whether its gradient is right for complex numbers: with real coefficients
+                        the conjugates make no difference
     """
     formula = Passes(forward, backward)
     fused = Passes(fused_forward or forward, fused_backward or backward)
-    return Operation(formula, fused, precision, non_differentiable, optional_gradients)
+    traits = Traits(
+        precision, non_differentiable, optional_gradients, constants, reconnect, takes_complex
+    )
+    return Operation(formula, fused, traits)
 
 
 def operations_behind(outputs: Iterable[Tensor]) -> set[Operation[Any]]:
@@ -189,6 +241,7 @@ def operations_behind(outputs: Iterable[Tensor]) -> set[Operation[Any]]:
 
 def _autograd_function(op: Operation[Any]) -> type[torch.autograd.Function]:
     """Return the torch.autograd.Function that runs an operation."""
+    without, optional = op.traits.non_differentiable, op.traits.optional_gradients
 
     def forward(ctx: Any, *inputs: Any) -> Any:
         # chosen here for both directions: the backward pass may run in a thread of autograd's
@@ -198,26 +251,21 @@ def _autograd_function(op: Operation[Any]) -> type[torch.autograd.Function]:
         # undefined gradients come as None, so that none is made for an output without gradient
         ctx.set_materialize_grads(False)
         if isinstance(outputs, tuple):
-            ctx.mark_non_differentiable(*_present(outputs, op.non_differentiable))
+            ctx.mark_non_differentiable(*_present(outputs, without))
             ctx.likes = [
-                None if each is None or position in op.optional_gradients else _like(each)
+                None if each is None or position in optional else _like(each)
                 for position, each in enumerate(outputs)
             ]
         return outputs
 
-    def backward_once(ctx: Any, *grads: Tensor | None) -> Gradients:
+    def backward(ctx: Any, *grads: Tensor | None) -> Gradients:
         if all(grad is None for grad in grads):
             return (None,) * len(ctx.needs_input_grad)
-        upstream = grads if len(grads) == 1 else _defined(ctx.likes, grads, op.non_differentiable)
-        return op.run_backward(ctx.passes, upstream, _saved(ctx), ctx.needs_input_grad)  # type: ignore[arg-type]
-
-    refusing_seconds = once_differentiable(backward_once)
-
-    def backward(ctx: Any, *grads: Tensor | None) -> Gradients:
-        # Gradients are on here only when the caller asked for create_graph: the plain call saves
-        # 3 us, half of what a small layer's backward pass costs in Python.
-        run = refusing_seconds if torch.is_grad_enabled() else backward_once
-        return run(ctx, *grads)
+        upstream: Any = grads if len(grads) == 1 else _defined(ctx.likes, grads, without)
+        # Gradients are on here only when the caller asked for create_graph.
+        if torch.is_grad_enabled():
+            return op.run_differentiable_backward(upstream, _saved(ctx), ctx.needs_input_grad)
+        return op.run_backward(ctx.passes, upstream, _saved(ctx), ctx.needs_input_grad)
 
     body = {
         "forward": staticmethod(forward),

@@ -134,6 +134,8 @@ def folded(
 
 def _layout(x: Tensor) -> torch.memory_format:
     """Return the memory format that a gradient of x should have."""
+    if torch._C._are_functorch_transforms_active():
+        return torch.contiguous_format  # torch.vmap cannot be asked for another
     if x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last):
         return torch.channels_last
     if x.dim() == 5 and x.is_contiguous(memory_format=torch.channels_last_3d):

@@ -54,7 +54,11 @@ def fused_backward(grad_y: Tensor, saved: Saved) -> Tensor:
 
 
 pixel_shuffle_function = operation(
-    forward, backward, fused_forward=fused_forward, fused_backward=fused_backward
+    forward,
+    backward,
+    fused_forward=fused_forward,
+    fused_backward=fused_backward,
+    takes_complex=True,
 )
 
 

@@ -33,6 +33,7 @@ from bptrain.ops.reduction import (
     reduced,
     widened,
 )
+from bptrain.ops.second_derivatives import overwritable
 
 
 class Needs(NamedTuple):
@@ -80,7 +81,7 @@ def backward(grad_loss: Tensor, saved: Saved, needs: Needs) -> tuple[Tensor | No
     grad_losses = grad_of_elements(grad_loss, options.reduction, x.numel())
     grad_x = grad_t = None
     if needs.x and t is not None:
-        slope = x.exp().sub_(t) if options.log_input else 1 - t / (x + options.eps)
+        slope = overwritable(x.exp()).sub_(t) if options.log_input else 1 - t / (x + options.eps)
         grad_x = slope.mul_(grad_losses)
     if needs.t:
         slope = -x if options.log_input else (x + options.eps).log_().neg_()

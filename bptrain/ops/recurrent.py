@@ -9,7 +9,7 @@ from torch import Tensor
 from bptrain.ops.bptt import bptt_function
 from bptrain.ops.cat import cat
 from bptrain.ops.dropout import dropout
-from bptrain.ops.kernels import chosen_kernels, use_kernels
+from bptrain.ops.kernels import use_kernels
 from bptrain.ops.scan import Cell, Scan, State, Weights
 from bptrain.ops.time_steps import Steps
 
@@ -84,11 +84,13 @@ def one_step(
 def _scanned(scan: Scan, x: Tensor, weights: Weights, start: State) -> tuple[Tensor, State]:
     """Return y and the last states."""
     h_0, c_0 = start if len(start) > 1 else (*start, None)
-    # An exported graph runs its operations under autograd, which refuses to record writes into
-    # views: it gets the out-of-place steps.
-    kernels = "formula" if torch.compiler.is_exporting() else chosen_kernels()
-    with use_kernels(kernels):
-        y, h, c = bptt_function(x, *weights, h_0, c_0, scan)
+    if torch.compiler.is_exporting():
+        # An exported graph runs its operations under autograd, which refuses to record writes into
+        # views: it gets the out-of-place steps.
+        with use_kernels("formula"):
+            y, h, c, *_ = bptt_function(x, *weights, h_0, c_0, scan)
+    else:
+        y, h, c, *_ = bptt_function(x, *weights, h_0, c_0, scan)
     return y, (h,) if c is None else (h, c)
 
 

@@ -47,6 +47,14 @@ def weighted(values: Tensor, w: Tensor | None) -> Tensor:
     return values if w is None else (values * w).masked_fill_(w == 0, 0)
 
 
+def with_more(gradient: Tensor | None, more: Tensor | None) -> Tensor | None:
+    """Return the sum of what a gradient has from the loss and, in second derivatives, from Saved.
+
+    None is a gradient that is not needed, or nothing more.
+    """
+    return gradient if gradient is None or more is None else gradient + more
+
+
 def _divisor(weights: Tensor | int) -> Tensor | int:
     return weights.sum() if isinstance(weights, Tensor) else weights
 

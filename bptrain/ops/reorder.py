@@ -32,7 +32,7 @@ def backward(grad_y: Tensor, saved: Saved) -> Tensor:
     return grad_y.index_select(1, saved.inverse)
 
 
-reorder_function = operation(forward, backward)
+reorder_function = operation(forward, backward, takes_complex=True)
 
 
 def reorder(x: Tensor, order: Tensor | None, inverse: Tensor | None) -> Tensor:

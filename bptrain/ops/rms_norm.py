@@ -44,42 +44,53 @@ class Needs(NamedTuple):
 class Saved(NamedTuple):
     """What the backward pass reads."""
 
-    x: Tensor  # [N, E]
-    w: Tensor | None  # [E]
+    x: Tensor  # [..., *shape]
+    w: Tensor | None  # [*shape]
     r: Tensor  # [N, 1], in float32 for 16-bit x
     shape: tuple[int, ...]  # of w
-    layout: torch.memory_format  # of the input
+    layout: torch.memory_format  # of x
+    eps: float
 
 
 def forward(
     x: Tensor, shape: tuple[int, ...], w: Tensor | None, eps: float, needs: Needs
 ) -> tuple[Tensor, Saved]:
     """Return y in the shape, dtype and layout of x."""
-    E = torch.Size(shape).numel()
-    rows = x.reshape(x.shape[: x.dim() - len(shape)].numel(), E)
+    rows, E = _rows(x, shape), torch.Size(shape).numel()
     # the norm instead of the mean of squares: one pass, and no x^2 in memory
     norm = torch.linalg.vector_norm(rows, dim=1, keepdim=True, dtype=wide_dtype(x))
     s = norm.square_().div_(max(E, 1))
     r = s.add_(eps).rsqrt_()
     y = rows * r
     if w is not None:
-        w = w.reshape(E)
-        y *= w
+        y *= w.reshape(E)
     layout = layout_of(x)
-    saved = Saved(rows, w if needs.x else None, r, shape, layout)
+    saved = Saved(x, w if needs.x else None, r, shape, layout, eps)
     return y.to(x.dtype).view(x.shape).contiguous(memory_format=layout), saved
+
+
+def _rows(x: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Return x as [N, E]."""
+    return x.reshape(x.shape[: x.dim() - len(shape)].numel(), torch.Size(shape).numel())
+
+
+def reconnect(saved: Saved) -> Saved:
+    """Return Saved with r computed from x again."""
+    rows = _rows(saved.x, saved.shape).to(saved.r.dtype)
+    return saved._replace(r=(rows.square().mean(1, keepdim=True) + saved.eps).rsqrt())
 
 
 def backward(grad_y: Tensor, saved: Saved, needs: Needs) -> tuple[Tensor | None, Tensor | None]:
     """Return x' in the shape of y' and w' [*shape], each None if it is not needed."""
-    x, w, r, shape, layout = saved
-    grad_rows = grad_y.reshape(x.shape)
-    h = r * x
+    x, w, r, shape, layout, _ = saved
+    rows = _rows(x, shape)
+    grad_rows = grad_y.reshape(rows.shape)
+    h = r * rows
     grad_x = grad_w = None
     if needs.w:
         grad_w = (grad_rows * h).sum(0).view(shape)
     if needs.x:
-        grad_h = grad_rows if w is None else w * grad_rows
+        grad_h = grad_rows if w is None else w.reshape(-1) * grad_rows
         grad_x = r * (grad_h - h * (grad_h * h).mean(1, keepdim=True))
         grad_x = grad_x.to(x.dtype).view(grad_y.shape).contiguous(memory_format=layout)
     return grad_x, grad_w
@@ -91,8 +102,9 @@ def fused_backward(
     """Return the same from layer normalization's kernel."""
     # in float32 for 16-bit x: what is subtracted and added again must not be rounded in between
     r, wide = saved.r, saved.r.dtype
-    x, grad_rows = saved.x.to(wide), grad_y.reshape(saved.x.shape).to(wide)
-    w = None if saved.w is None else saved.w.to(wide)
+    x = _rows(saved.x, saved.shape).to(wide)
+    grad_rows = grad_y.reshape(x.shape).to(wide)
+    w = None if saved.w is None else saved.w.reshape(-1).to(wide)
     E = x.shape[1]
 
     if not needs.x:
@@ -108,7 +120,11 @@ def fused_backward(
 
 
 rms_norm_function = operation(
-    forward, backward, fused_backward=fused_backward, precision=float32_on("cuda")
+    forward,
+    backward,
+    fused_backward=fused_backward,
+    precision=float32_on("cuda"),
+    reconnect=reconnect,
 )
 
 

@@ -11,7 +11,9 @@ from bptrain.ops.precision import Precision
 from bptrain.ops.time_steps import Steps
 
 State = tuple[Tensor, ...]  # (h,), or (h, c) of an LSTM
-Outputs = tuple[Tensor, Tensor, Tensor | None]  # y, and h and c after the last steps
+Optional = Tensor | None
+# y, h and c after the last steps; then s, h, gates and m of Saved, for second derivatives
+Outputs = tuple[Tensor, Tensor, Optional, Tensor, Optional, Optional, Optional]
 
 
 def _all_columns(a: Tensor) -> Tensor:
@@ -70,6 +72,7 @@ class Cell(NamedTuple):
                    None if there is nothing else
     gates          G
     in_place       the same, without making a tensor at each step
+    through_gates  (gradient of the gates, gates) -> what it adds to a_x' and a_h', if there are any
     """
 
     step: Callable[[Tensor, Tensor, State], tuple[State, Tensor | None]]
@@ -78,6 +81,7 @@ class Cell(NamedTuple):
     ]
     gates: int
     in_place: InPlace
+    through_gates: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None
 
 
 class Scan(NamedTuple):
@@ -176,7 +180,8 @@ def results(
         m=scanned.m if needs.W_hr else None,
         scan=scan,
     )
-    return (y, last[0], last[1] if len(last) > 1 else None), saved
+    in_saved = (saved.s, saved.h, saved.gates, saved.m)
+    return (y, last[0], last[1] if len(last) > 1 else None, *in_saved), saved
 
 
 @dataclass(frozen=True)

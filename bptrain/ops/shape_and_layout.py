@@ -21,6 +21,11 @@ class ShapeAndLayout(NamedTuple):
         layout = torch.channels_last if self.is_channels_last else torch.contiguous_format
         return torch.empty(self.shape, dtype=grad.dtype, device=grad.device, memory_format=layout)
 
+    def zeros(self, grad: Tensor) -> Tensor:
+        """Return zeros of this shape, of the batch of `grad` where torch.func adds one."""
+        zeros = grad.new_zeros(self.shape)
+        return zeros.to(memory_format=torch.channels_last) if self.is_channels_last else zeros
+
     def placeholder(self, grad: Tensor) -> Tensor:
         """Return a tensor of this shape, of one number where strides allow it.
 

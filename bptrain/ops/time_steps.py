@@ -76,6 +76,10 @@ class Steps(NamedTuple):
         """Return the states after each step, a view."""
         return states[: self.rows] if self.is_reverse else states[self.sizes[0] :]
 
+    def start(self, states: Tensor) -> Tensor:
+        """Return the states that the scan starts from, a view."""
+        return states[self.rows :] if self.is_reverse else states[: self.sizes[0]]
+
     def before(self, states: Tensor) -> Tensor:
         """Return the states before each step; a view if all sequences have one length."""
         if not self.are_equal:

@@ -16,6 +16,8 @@ Backward   writing a' for dL/da, given L'; l' is L', or L' / N for the mean, and
     a' = u' + v'              because u and v grow with a
     b' = z' - u'              because u falls with b and z grows with it
     c' = -v' - z'             because v and z fall with c
+  For second derivatives u, v and z are outputs too, if they are saved; what their gradients add
+  comes from a', b' and c', and goes the same way.
            The gradient of a norm, d|u|/du_d = sign(u_d) (|u_d| / |u|)^(p-1), because
            |u|^p = sum |u_d|^p and both sides are differentiated; 0 where |u| = 0. For p = infinity
            it is sign(u_d) at the largest |u_d|, shared equally by those that tie
@@ -42,6 +44,7 @@ from bptrain.ops.reduction import (
     grad_of_elements,
     reduced,
     widened,
+    with_more,
 )
 
 
@@ -63,6 +66,9 @@ class Options(NamedTuple):
     reduction: Reduction
 
 
+Outputs = tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]  # L, u, v and z
+
+
 class Saved(NamedTuple):
     """What the backward pass reads; differences [..., D], norms [...]."""
 
@@ -77,15 +83,15 @@ class Saved(NamedTuple):
 
 def forward(
     a: Tensor, b: Tensor, c: Tensor, options: Options, needs: Needs
-) -> tuple[Tensor, Saved]:
-    """Return L in float32 or wider."""
+) -> tuple[Outputs, Saved]:
+    """Return L in float32 or wider, and the differences that are saved."""
     return _loss(_norm, a, b, c, options, needs)
 
 
 def fused_forward(
     a: Tensor, b: Tensor, c: Tensor, options: Options, needs: Needs
-) -> tuple[Tensor, Saved]:
-    """Return L with each norm from one kernel."""
+) -> tuple[Outputs, Saved]:
+    """Return the same with each norm from one kernel."""
     return _loss(_fused_norm, a, b, c, options, needs)
 
 
@@ -96,8 +102,8 @@ def _loss(
     c: Tensor,
     options: Options,
     needs: Needs,
-) -> tuple[Tensor, Saved]:
-    """Return L = max(0, margin + |u| - f), reduced."""
+) -> tuple[Outputs, Saved]:
+    """Return L = max(0, margin + |u| - f), reduced, u, v and z."""
     a, b, c = widened(a, b, c)
     u, v = (a - b).add_(options.eps), (a - c).add_(options.eps)
     norm_u, norm_v = norm(u, options.p), norm(v, options.p)
@@ -108,14 +114,21 @@ def _loss(
     far = norm_v if norm_z is None else torch.minimum(norm_v, norm_z)
     losses = (norm_u - far).add_(options.margin).clamp_min_(0)
     loss = reduced(losses, options.reduction, losses.numel())
-    return loss, Saved(
+    differences = (
         u if needs.a or needs.b else None,
         v if needs.a or needs.c else None,
         z if needs.b or needs.c else None,
-        norm_u,
-        norm_v,
-        norm_z,
-        options,
+    )
+    return (loss, *differences), Saved(*differences, norm_u, norm_v, norm_z, options)
+
+
+def reconnect(saved: Saved) -> Saved:
+    """Return Saved with the norms computed from u, v and z again; of None it is a constant."""
+    u, v, z, norm_u, norm_v, norm_z, options = saved
+    return saved._replace(
+        norm_u=norm_u.detach() if u is None else _norm(u, options.p),
+        norm_v=norm_v.detach() if v is None else _norm(v, options.p),
+        norm_z=None if norm_z is None else norm_z.detach() if z is None else _norm(z, options.p),
     )
 
 
@@ -136,9 +149,14 @@ def _fused_norm(u: Tensor, p: float) -> Tensor:
 
 
 def backward(
-    grad_loss: Tensor, saved: Saved, needs: Needs
+    grad_loss: Tensor,
+    more_u: Tensor | None,
+    more_v: Tensor | None,
+    more_z: Tensor | None,
+    saved: Saved,
+    needs: Needs,
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """Return a', b' and c', each None if it is not needed."""
+    """Return a', b' and c', each None if it is not needed; `more` is added to u', v' and z'."""
     u, v, z, norm_u, norm_v, norm_z, options = saved
     far = norm_v if norm_z is None else torch.minimum(norm_v, norm_z)
     is_active = norm_u - far + options.margin > 0
@@ -148,11 +166,11 @@ def backward(
 
     grad_u = grad_v = grad_z = grad_a = grad_b = grad_c = None
     if u is not None:
-        grad_u = _through_norm(grad_losses, u, norm_u, options.p)
+        grad_u = with_more(_through_norm(grad_losses, u, norm_u, options.p), more_u)
     if v is not None:
-        grad_v = _through_norm(-r * grad_losses, v, norm_v, options.p)
+        grad_v = with_more(_through_norm(-r * grad_losses, v, norm_v, options.p), more_v)
     if z is not None and norm_z is not None:
-        grad_z = _through_norm((r - 1) * grad_losses, z, norm_z, options.p)
+        grad_z = with_more(_through_norm((r - 1) * grad_losses, z, norm_z, options.p), more_z)
     if needs.a and grad_u is not None and grad_v is not None:
         grad_a = grad_u + grad_v
     if needs.b and grad_u is not None:
@@ -180,7 +198,12 @@ def _through_norm(grad_norm: Tensor, u: Tensor, norm: Tensor, p: float) -> Tenso
 
 
 triplet_margin_loss_function = operation(
-    forward, backward, fused_forward=fused_forward, precision=float32_loss("cpu", "cuda")
+    forward,
+    backward,
+    fused_forward=fused_forward,
+    precision=float32_loss("cpu", "cuda"),
+    optional_gradients=(1, 2, 3),
+    reconnect=reconnect,
 )
 
 
@@ -209,4 +232,5 @@ def triplet_margin_loss(
     if not p >= 0:
         raise ValueError(f"p is {p}, expected at least 0")
     options = Options(margin, p, eps, swap, reduction)
-    return triplet_margin_loss_function(anchor, positive, negative, options)
+    loss, *_ = triplet_margin_loss_function(anchor, positive, negative, options)
+    return loss

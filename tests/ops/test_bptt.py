@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from bptrain.ops import gru, lstm, rnn_tanh
-from bptrain.ops.bptt import backward, forward
-from bptrain.ops.bptt_fused import fused_backward, fused_forward
+from bptrain.ops.bptt import backward, forward, fused_or_formula_backward
+from bptrain.ops.bptt_fused import fused_forward
 from bptrain.ops.gru import GRU
 from bptrain.ops.kernels import use_kernels
 from bptrain.ops.lstm import LSTM
@@ -55,10 +55,14 @@ def test_the_steps_in_place_equal_the_written_out_ones(
     inputs = inputs_of(cell, Steps(sizes, is_reverse), P)
     needs = Needs(*[each is not None for each in inputs[:-1]])
     found = []
-    for run_forward, run_backward in ((forward, backward), (fused_forward, fused_backward)):
+    for run_forward, run_backward in (
+        (forward, backward),
+        (fused_forward, fused_or_formula_backward),
+    ):
         outputs, saved = run_forward(*inputs, needs)
         torch.manual_seed(1)
-        grads = [None if each is None else torch.randn_like(each) for each in outputs]
+        y_and_last = [None if each is None else torch.randn_like(each) for each in outputs[:3]]
+        grads = [*y_and_last, *[None] * len(outputs[3:])]  # of what is saved: second derivatives
         found.append([*outputs, *saved[:-1], *run_backward(*grads, saved, needs)])
     for written_out, in_place in zip(*found, strict=True):
         if written_out is None:

@@ -183,12 +183,62 @@ def test_the_operations_behind_a_result_are_found_and_named() -> None:
     assert {each.has_kernel for each in found} == {True, False}
 
 
-def test_second_derivatives_are_refused_and_not_wrong() -> None:
+def test_the_second_derivative_is_the_formulas_whatever_the_kernels() -> None:
+    a, b = numbers(2.0), numbers(3.0)
+    y, _ = product(a, 3, b)
+    (grad_b,) = torch.autograd.grad(y.sum(), b, create_graph=True)
+    assert grad_b.item() == 2 * 3 * 9
+    by_a, by_b = torch.autograd.grad(grad_b, (a, b))
+    assert (by_a.item(), by_b.item()) == (3 * 9, 2 * 3 * 2 * 3)
+
+
+class Squared(NamedTuple):
+    square: Tensor
+
+
+def forward_of_cube(x: Tensor) -> tuple[Tensor, Squared]:
+    return x**3, Squared(x**2)
+
+
+def backward_of_cube(grad: Tensor, saved: Squared) -> Tensor:
+    return 3 * grad * saved.square
+
+
+@pytest.mark.parametrize("upstream", [numbers(1.0), torch.ones(1)], ids=["variable", "constant"])
+def test_an_intermediate_that_is_not_computed_again_is_refused_and_not_taken_for_a_constant(
+    upstream: Tensor,
+) -> None:
+    cube, x = operation(forward_of_cube, backward_of_cube), numbers(2.0)
+    cube(x).backward(torch.ones(1))
+    assert x.grad.item() == 12
+    with pytest.raises(NotImplementedError, match="square is saved as a number"):
+        torch.autograd.grad(cube(x), x, upstream, create_graph=True)
+
+
+def test_an_intermediate_may_be_an_output_whose_gradient_comes_in_the_second_derivative() -> None:
+    def forward(x: Tensor) -> tuple[tuple[Tensor, Tensor], Squared]:
+        square = x**2
+        return (x * square, square), Squared(square)
+
+    def backward(grad: Tensor, more: Tensor | None, saved: Squared) -> Tensor:
+        return 3 * grad * saved.square + (0 if more is None else 2 * saved.square.sqrt() * more)
+
     x = numbers(2.0)
-    y, _ = split(x)
-    (grad,) = torch.autograd.grad(y, x, numbers(1.0), create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        grad.sum().backward()
+    y, _ = operation(forward, backward, optional_gradients=(1,))(x)
+    (grad,) = torch.autograd.grad(y, x, torch.ones(1), create_graph=True)
+    (second,) = torch.autograd.grad(grad, x)
+    assert (grad.item(), second.item()) == (12, 12)
+
+
+def test_complex_numbers_are_refused_where_their_conjugates_would_be_missing() -> None:
+    a, b = torch.ones(1, dtype=torch.complex64), torch.ones(1)
+    for inputs in ((a, 2, b), (b, 2, a)):
+        with pytest.raises(ValueError, match=r"a torch.complex64 input, expected real numbers"):
+            product(*inputs)
+    doubled = operation(forward_of_split, backward_of_split, takes_complex=True)
+    x = torch.tensor([1 + 2j], requires_grad=True)
+    doubled(x)[0].backward(torch.tensor([1j]))
+    assert x.grad.item() == 2j
 
 
 @pytest.mark.parametrize("op", [product, split], ids=["product", "split"])

@@ -1,0 +1,165 @@
+"""Second derivatives: right for every operation, or refused whatever the upstream gradient is."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from cases import CASES, MODULES, recurrent
+from cases.case import Case, differentiated
+from every_case import every_case
+from torch import Tensor
+
+from bptrain import nn, ops
+from bptrain.ops.kernels import Kernels, use_kernels
+from bptrain.verify.kernels_used import kernels_used
+from bptrain.verify.parity import differentiable
+
+REFUSED = {  # each says why its gradient cannot be differentiated
+    "ctc_loss": "its tables hold -inf, which differentiated gives NaN; torch has none either",
+    "CTCLoss": "as ctc_loss",
+}
+# Finite differences see float64 alone, and torch's gradgradcheck has none of no elements.
+ROUNDED = ("to float32", "to bfloat16", "empty")
+
+
+def can_be_checked(case: Case) -> bool:
+    return case.smooth and not case.label.endswith(ROUNDED) and "empty" not in case.label
+
+
+def name_of(case: Case) -> str:
+    return case.module if case in MODULES else case.op
+
+
+CHECKED = [each for each in CASES if can_be_checked(each) and name_of(each) not in REFUSED]
+# A scan over time takes ten times as long as the others: the first case of each is enough here.
+SLOW = [each for each in CHECKED if each in recurrent.OPS or each in MODULES]
+FIRST_OF_SLOW = list({name_of(each): each for each in reversed(SLOW)}.values())
+
+
+def second_derivatives_are_right(case: Case) -> None:
+    """Compare with finite differences of the gradients, by inputs and upstream gradients."""
+    tensors = case.draw(torch.float64, "cpu")
+    names = differentiated(case, tensors)
+    leaves = [tensors[name].clone().requires_grad_() for name in names]
+
+    def run(*moved: Tensor) -> tuple[Tensor, ...]:
+        changed = tensors | dict(zip(names, moved, strict=True))
+        return tuple(differentiable(case.ours(changed)).values())
+
+    for kernels in kernels_used(case.ours, tensors, names):
+        with use_kernels(kernels):
+            torch.manual_seed(0)
+            assert torch.autograd.gradgradcheck(run, leaves, fast_mode=True)
+
+
+@every_case([each for each in CHECKED if each not in SLOW])
+def test_second_derivatives_agree_with_finite_differences(case: Case) -> None:
+    second_derivatives_are_right(case)
+
+
+@every_case(FIRST_OF_SLOW)
+def test_second_derivatives_of_modules_and_scans_do_too(case: Case) -> None:
+    second_derivatives_are_right(case)
+
+
+@pytest.mark.slow
+@every_case([each for each in SLOW if each not in FIRST_OF_SLOW])
+def test_second_derivatives_of_every_other_case_do_too(case: Case) -> None:
+    second_derivatives_are_right(case)
+
+
+@every_case([each for each in CASES if name_of(each) in REFUSED])
+def test_what_has_no_second_derivative_says_so_whatever_the_upstream_is(case: Case) -> None:
+    tensors = case.draw(torch.float64, "cpu")
+    leaves = {
+        name: tensors[name].clone().requires_grad_() for name in differentiated(case, tensors)
+    }
+    output = next(iter(differentiable(case.ours(tensors | leaves)).values()))
+    with pytest.raises(NotImplementedError, match="ctc_loss has no second derivative"):
+        torch.autograd.grad(output.sum(), list(leaves.values()), create_graph=True)
+
+
+def test_the_second_derivative_of_tanh() -> None:
+    x = torch.tensor([0.3], dtype=torch.float64, requires_grad=True)
+    (grad,) = torch.autograd.grad(nn.Tanh()(x).sum(), x, create_graph=True)
+    assert grad.requires_grad
+    (second,) = torch.autograd.grad(grad, x)
+    assert second.item() == pytest.approx(-0.5332, abs=1e-4)
+    hessian = torch.autograd.functional.hessian(lambda x: nn.Tanh()(x).sum(), x)
+    assert hessian.item() == pytest.approx(-0.5332, abs=1e-4)
+
+
+def penalty_gradients(library: object, autocast: bool = False) -> list[Tensor]:
+    """Return the gradients of WGAN-GP's penalty on a critic Linear-Tanh-Linear."""
+    torch.manual_seed(0)
+    critic = torch.nn.Sequential(library.Linear(4, 8), library.Tanh(), library.Linear(8, 1))
+    x = torch.randn(16, 4, requires_grad=True)
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        score = critic(x).sum()
+        (slope,) = torch.autograd.grad(score, x, create_graph=True)
+        penalty = (slope.norm(dim=1) - 1).square().sum()
+    return list(torch.autograd.grad(penalty, list(critic.parameters()), allow_unused=True))
+
+
+@pytest.mark.parametrize("kernels", ["fused", "formula"])
+def test_a_gradient_penalty_trains_as_with_torchs_layers(kernels: Kernels) -> None:
+    with use_kernels(kernels):
+        ours = penalty_gradients(nn)
+    for mine, theirs in zip(ours, penalty_gradients(torch.nn), strict=True):
+        if theirs is None:
+            assert mine is None or not mine.any()  # the last bias
+        else:
+            torch.testing.assert_close(mine, theirs)
+
+
+def test_under_autocast_a_penalty_reaches_the_weights_that_were_cast() -> None:
+    ours, theirs = (penalty_gradients(library, autocast=True)[0] for library in (nn, torch.nn))
+    assert ours.dtype == torch.float32
+    torch.testing.assert_close(ours, theirs, rtol=0.05, atol=0.05)
+
+
+def test_a_gradient_step_is_differentiated_through_the_loss() -> None:
+    """The inner step of meta-learning, as MAML takes it: the outer gradient goes through it."""
+    x, t = torch.randn(5, 3).double(), torch.randn(5, 2).double()
+
+    def after_a_step(weight: Tensor, library: object, loss: Callable[..., Tensor]) -> Tensor:
+        linear = library.linear
+        (grad,) = torch.autograd.grad(loss(linear(x, weight), t), weight, create_graph=True)
+        return loss(linear(x, weight - 0.1 * grad), t)
+
+    found = []
+    for library in (ops, torch.nn.functional):
+        weight = torch.ones(2, 3, dtype=torch.float64, requires_grad=True)
+        after_a_step(weight, library, library.mse_loss).backward()
+        found.append(weight.grad)
+    torch.testing.assert_close(*found)
+
+
+def test_running_statistics_are_not_moved_again() -> None:
+    layer = nn.BatchNorm1d(3)
+    x = torch.randn(8, 3, requires_grad=True)
+    (grad,) = torch.autograd.grad(layer(x).square().sum(), x, create_graph=True)
+    once = [each.clone() for each in layer.buffers()]
+    grad.square().sum().backward()
+    for before, after in zip(once, layer.buffers(), strict=True):
+        assert before.equal(after)
+
+
+def test_a_copy_of_what_is_differentiated_is_refused() -> None:
+    """On a CPU LayerNorm saves a 16-bit weight in float32: autograd knows nothing of this copy."""
+    layer = nn.LayerNorm(4).bfloat16()
+    x = torch.randn(2, 4, dtype=torch.bfloat16, requires_grad=True)
+    with pytest.raises(NotImplementedError, match="layer_norm has no second derivative here: w"):
+        torch.autograd.grad(layer(x).sum(), x, create_graph=True)
+
+
+def test_a_third_derivative_is_a_derivative_of_the_second() -> None:
+    x = torch.tensor([0.3, -0.7], dtype=torch.float64, requires_grad=True)
+    found = []
+    for tanh in (ops.tanh, torch.tanh):
+        value = tanh(x).sum()
+        for _ in range(3):
+            (gradient,) = torch.autograd.grad(value, x, create_graph=True)
+            value = gradient.sum()
+        found.append(gradient)
+    torch.testing.assert_close(*found)
