@@ -21,7 +21,8 @@ def problem_note(problem: Problem) -> str:
     """Return the task, and the classes, columns or symbols by name."""
     kind = CALLED[problem.output_kind.targets]
     kind = "symbols" if problem.task == "language_model" else kind
-    named = f": {listed(problem.names)}" if problem.names else ""
+    more = ", ..." * (len(problem.names) > MOST_NAMES)
+    named = f": {listed(problem.names[:MOST_NAMES])}{more}" if problem.names else ""
     return f"task {problem.task}   {problem.outputs:,} {kind}{named}"
 
 
