@@ -1,6 +1,17 @@
-"""`python -m bptrain`: the same as the `bptrain` command."""
+"""`python -m bptrain`, and the `bptrain` command."""
 
-from bptrain.cli import main
+import os
+import signal
+
+
+def main() -> None:
+    """Run the command line; a Ctrl-C while it is being imported ends it without a traceback."""
+    try:
+        from bptrain.cli import main as run
+    except KeyboardInterrupt:
+        os._exit(128 + signal.SIGINT)
+    run()
+
 
 if __name__ == "__main__":
     main()

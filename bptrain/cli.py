@@ -6,12 +6,13 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.text import Text
 from typer.core import TyperCommand
 
 from bptrain import __version__
 from bptrain.commands.exit_codes import errors_to_exit_codes, run_command_line
 from bptrain.config import load_config, naming_lines
-from bptrain.errors import UsageError
+from bptrain.errors import UsageError, printable
 from bptrain.train.signals import StopRequest
 
 app = typer.Typer(
@@ -37,7 +38,14 @@ RESUME_AUTO = "--resume-auto"
 
 
 class Output(Console):
-    """The terminal, or where stdout leads."""
+    """The terminal, or where stdout leads; texts are printed as they are, and made printable."""
+
+    def __init__(self) -> None:
+        super().__init__(markup=False, emoji=False)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Return a text, which may hold a name from a file, to be printed."""
+        return super().render_str(printable(text), **options)
 
     def on_broken_pipe(self) -> None:
         """Pass on that the reader went away; Rich would exit with 1, which is a bug's code."""

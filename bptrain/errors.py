@@ -5,6 +5,7 @@ the run's `error.log` alone. `docs/exit-codes.md` lists the codes.
 """
 
 import errno
+import re
 from typing import ClassVar, Final
 
 _REMEDIES: Final = {
@@ -15,6 +16,12 @@ _REMEDIES: Final = {
         "move away what is there, or ",
     ),
 }
+# what a terminal obeys or hides, all but tab and line ends: control characters, marks that change
+# the direction of text, separators of lines, halves of characters
+_UNPRINTABLE: Final = re.compile(
+    r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"
+    r"\ud800-\udfff\ufffe\uffff]|\r(?!\n)"
+)
 WIDTH = 200  # characters a quoted piece of user input may take in a message
 
 
@@ -148,9 +155,14 @@ def exit_code_of(error: BptrainError) -> int:
     return error.exit_code
 
 
+def printable(text: str) -> str:
+    r"""Return the text with what a terminal would obey as escapes: "\x1b[2J" as r"\x1b[2J"."""
+    return _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
 def shorten(text: str, width: int = WIDTH) -> str:
-    """Return `text` on one line of at most `width` characters, its middle left out if necessary."""
-    text = " ".join(text.split("\n"))
+    """Return `text` on one printable line of at most `width` characters, its middle left out."""
+    text = printable(" ".join(text.split("\n")))
     if len(text) <= width:
         return text
     half = (width - 5) // 2

@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from torch import Tensor, nn
 
-from bptrain.errors import GradientError
+from bptrain.errors import GradientError, printable
 from bptrain.experiment.build import build
 from bptrain.experiment.config import ExperimentConfig
 from bptrain.experiment.plan import plan, serve
@@ -53,7 +53,7 @@ def check(config: ExperimentConfig, as_json: bool, junit: Path | None, console: 
         print(report.as_json())
     else:
         console.print(report.table())
-        print("\n".join([*report.notes, report.summary]))
+        print(printable("\n".join([*report.notes, report.summary])))
     if not report.ok:
         raise GradientError(report.summary, hint=WHERE_GRADIENTS_ARE)
 

@@ -1,10 +1,11 @@
 """`evaluate`: loss and metrics of a saved run."""
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bptrain.errors import UsageError
+from bptrain.errors import StorageError, UsageError, printable
 from bptrain.experiment.best_state import best_by
 from bptrain.experiment.build import build
 from bptrain.experiment.evaluation import (
@@ -41,10 +42,16 @@ def evaluate(
         for each in evaluation.figures:
             if each.rows:
                 print("\n".join(["", *lines_of(each.rows)]))
-    # the pictures in the run's folder are those of its own data
-    for path in save_pictures(run_dir, evaluation) if is_of_run(files, places) else ():
+    if not is_of_run(files, places):  # the pictures in the run's folder are those of its own data
+        return
+    try:
+        pictures = save_pictures(run_dir, evaluation)
+    except StorageError as error:  # the results are printed: pictures are an addition to them
+        print(printable(f"no pictures: {error.what}: {error.why}"), file=sys.stderr)
+        return
+    for path in pictures:
         if not as_json:
-            print(f"picture {path}")
+            print(printable(f"picture {path}"))
 
 
 def is_of_run(files: Path | None, places: Sequence[str]) -> bool:

@@ -8,6 +8,8 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from errno import EDQUOT, EFBIG, ENOMEM, ENOSPC
+from io import TextIOWrapper
+from types import FrameType
 
 import typer
 
@@ -17,6 +19,7 @@ from bptrain.errors import (
     MemoryExhaustedError,
     StorageError,
     exit_code_of,
+    printable,
 )
 from bptrain.train.signals import StopNow
 
@@ -32,15 +35,14 @@ def errors_to_exit_codes() -> Iterator[None]:
     try:
         yield
     except InterruptedRun as stopped:
-        with suppress(OSError):  # the terminal may be gone, which is why it was stopped
-            print(stopped, file=sys.stderr)
+        _say(str(stopped))
         raise typer.Exit(exit_code_of(stopped)) from stopped
     except BptrainError as error:
-        print(error, file=sys.stderr)
+        _say(str(error))
         raise typer.Exit(exit_code_of(error)) from error
     except KeyboardInterrupt as error:
         number = error.signal_number if isinstance(error, StopNow) else signal.SIGINT
-        print("stopped; nothing was left to save", file=sys.stderr)
+        _say("stopped; nothing was left to save")
         raise typer.Exit(128 + number) from error
     except typer.Exit:
         raise
@@ -48,9 +50,20 @@ def errors_to_exit_codes() -> Iterator[None]:
         _drop_output()
         raise typer.Exit(128 + SIGPIPE) from error
     except Exception as error:
-        shown = _output_refused(error) or _memory_refused(error) or _bug_report(error)
-        print(shown, file=sys.stderr)
+        shown = (
+            _output_refused(error)
+            or _memory_refused(error)
+            or _file_refused(error)
+            or _bug_report(error)
+        )
+        _say(str(shown))
         raise typer.Exit(shown.exit_code) from error
+
+
+def _say(message: str) -> None:
+    """Print a message on stderr; where that is closed, full or gone, the exit code tells."""
+    with suppress(OSError):
+        print(message, file=sys.stderr, flush=True)
 
 
 def _drop_output() -> None:
@@ -76,32 +89,74 @@ def _memory_refused(error: Exception) -> BptrainError | None:
     return MemoryExhaustedError.of(str(error)) if is_memory else None
 
 
-def _bug_report(error: Exception) -> BptrainError:
-    """Return the message for an unexpected error, with its traceback in a file."""
-    with tempfile.NamedTemporaryFile(
-        "w", prefix="bptrain-", suffix=".log", delete=False, encoding="utf-8"
-    ) as file:
-        file.write("".join(traceback.format_exception(error)))
-    return BptrainError(
-        "a bug in bptrain",
-        f"{type(error).__name__}: {error}",
-        f"report it with the traceback in {file.name}",
+def _file_refused(error: Exception) -> BptrainError | None:
+    """Return the message for a named file that the system does not open; else None."""
+    if not isinstance(error, OSError) or error.filename is None or error.strerror is None:
+        return None
+    return StorageError(
+        f"{error.filename}: cannot be opened", error.strerror, "change its permissions or the path"
     )
+
+
+def _bug_report(error: Exception) -> BptrainError:
+    """Return the message for an unexpected error, with its traceback in a file if one can be."""
+    text = printable("".join(traceback.format_exception(error)))
+    hint = "report it"
+    with suppress(OSError):
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="bptrain-", suffix=".log", delete=False, encoding="utf-8"
+        ) as file:
+            file.write(text)
+        hint = f"report it with the traceback in {file.name}"
+    return BptrainError("a bug in bptrain", f"{type(error).__name__}: {error}", hint)
 
 
 def run_command_line(app: Callable[[], None]) -> None:
     """Run the command line, and flush stdout while an error can still be reported."""
+    _prepare_streams()
+    signal.signal(signal.SIGINT, _interrupt)
     try:
         try:
             app()
         finally:
+            signal.signal(signal.SIGINT, _end_at_once)
             sys.stdout.flush()
     except OSError as error:
         shown = _output_refused(error)
         if shown is not None:
-            print(shown, file=sys.stderr)
+            _say(str(shown))
             sys.exit(shown.exit_code)
         if not isinstance(error, BrokenPipeError):
             raise
         _drop_output()
         sys.exit(128 + SIGPIPE)
+
+
+def _prepare_streams() -> None:
+    """Let every text be printed: escaped where stdout's encoding lacks a letter of it.
+
+    Streams that were closed (`>&-`) lead nowhere: the next file opened, a log or a checkpoint,
+    would otherwise get the number of stdout, and whatever a library prints with it.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number
+            os.set_inheritable(number, True)
+    sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """End at once if an exception is being handled, such as an earlier Ctrl-C; else interrupt."""
+    if sys.exc_info()[0] is not None:
+        _end_at_once(number, frame)
+    raise KeyboardInterrupt
+
+
+def _end_at_once(number: int, frame: FrameType | None) -> None:
+    """End without a traceback: what was to be stored is stored."""
+    os._exit(128 + number)

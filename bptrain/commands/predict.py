@@ -2,6 +2,7 @@
 
 import csv
 import json
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from io import StringIO
 from pathlib import Path
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from bptrain.data import Batch
 from bptrain.data.splits import Samples
-from bptrain.errors import DataError, UsageError, shorten
+from bptrain.errors import DataError, UsageError, printable, shorten
 from bptrain.experiment.best_state import best_by
 from bptrain.experiment.config import ExperimentConfig
 from bptrain.experiment.loss_choice import choose_loss
@@ -127,7 +128,8 @@ def printing(as_json: bool, as_csv: bool) -> Callable[[Sequence[Prediction]], No
     if as_json:
         return lambda predictions: print(json.dumps(predictions))
     if as_csv:
-        return lambda predictions: print(to_csv(predictions), end="")
+        show = printable if sys.stdout.isatty() else str  # a file gets the names as they are
+        return lambda predictions: print(show(to_csv(predictions)), end="")
     return lambda predictions: print("\n".join(lines_of(to_rows(predictions))))
 
 

@@ -4,13 +4,14 @@ import json
 from pathlib import Path
 
 from bptrain.config import json_schema, load_config
+from bptrain.errors import printable
 from bptrain.experiment.config import ExperimentConfig
 
 
 def validate(config: Path, overrides: list[str]) -> None:
     """Say that a config is valid, or raise ConfigError with every error in it."""
     load_config(ExperimentConfig, config, overrides)
-    print(f"{config}: valid")
+    print(printable(f"{config}: valid"))
 
 
 def print_schema() -> None:

@@ -15,6 +15,7 @@ from pydantic import (
     ConfigDict,
     SerializerFunctionWrapHandler,
     ValidationError,
+    field_validator,
     model_serializer,
     model_validator,
 )
@@ -39,6 +40,7 @@ from bptrain.errors import ConfigKeyError, UsageError, shorten
 
 Config = TypeVar("Config", bound="StrictConfig")
 
+LARGEST = 1e30  # float32 ends at 3.4e38, and some values are multiplied by others
 MAX_SHOWN = 50  # errors in one listing
 LAST_LINE = MAX_BYTES + 1  # no file has more; the n-th override counts as the n-th line behind it
 
@@ -59,6 +61,14 @@ class StrictConfig(BaseModel):
         if not isinstance(given, dict):
             return given
         return {key: _completed(value, cls.model_fields.get(key)) for key, value in given.items()}
+
+    @field_validator("*")
+    @classmethod
+    def _refuse_huge(cls, value: object) -> object:
+        for each in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(each, float) and abs(each) > LARGEST:
+                raise ValueError(f"beyond {LARGEST:g} the numbers of a model, float32, overflow")
+        return value
 
     @model_serializer(mode="wrap")
     def _kind_first(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:

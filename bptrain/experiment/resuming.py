@@ -16,7 +16,7 @@ from bptrain.experiment.stored_data import refuse_other_data
 from bptrain.experiment.training import resume_training, run
 from bptrain.rundir.checkpoint import list_checkpoints, newest_valid
 from bptrain.rundir.manifest import read_regular
-from bptrain.rundir.run_directory import environment, remove_unstarted_run
+from bptrain.rundir.run_directory import environment, holds_run, remove_unstarted_run
 from bptrain.rundir.run_lock import locked
 from bptrain.train.signals import StopRequest
 
@@ -33,7 +33,7 @@ def resume(plan: Plan, chosen: Path | None, console: Console, stop: StopRequest)
     is valid, RunInUseError if another process is training it.
     """
     run_dir = chosen or newest_run(plan.config.name)
-    if not (run_dir / "config.yaml").is_file():
+    if not holds_run(run_dir):
         raise CheckpointError(
             f"{run_dir}: no run to resume", "it has no config.yaml", "leave --resume out"
         )

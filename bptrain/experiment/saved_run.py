@@ -14,6 +14,7 @@ from bptrain.experiment.stored_config import PLACE_OF_DATA, edited, refuse_edite
 from bptrain.problem import Problem
 from bptrain.rundir.checkpoint import by_metric, last_first, read_checkpoint
 from bptrain.rundir.prepared import read_stored
+from bptrain.rundir.run_directory import holds_run
 from bptrain.stateful import mapping
 from bptrain.tags import BY_LOSS, Ranking
 from bptrain.train.memory import MemoryEstimate, refuse_if_too_large
@@ -33,7 +34,7 @@ def read_config(run_dir: Path, data: Sequence[str] = ()) -> ExperimentConfig:
     the config is another than the run stored.
     """
     path = run_dir / "config.yaml"
-    if not path.is_file():
+    if not holds_run(run_dir):
         raise UsageError(f"{run_dir}: not a run directory", "it has no config.yaml")
     try:
         config = load_config(ExperimentConfig, path)

@@ -9,6 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from bptrain import tags
+from bptrain.errors import printable
 
 METRIC_FORMATS = {  # format of each metric in a line of output
     "loss": "loss {:.4f}",
@@ -84,7 +85,7 @@ class TrainingConsole:
         self._print(text)
 
     def _print(self, text: str) -> None:
-        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        self.console.print(printable(text), highlight=False, markup=False, soft_wrap=True)
 
     def __enter__(self) -> "TrainingConsole":
         self._progress.start()
@@ -115,7 +116,11 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
 
 
 def lines_of(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return rows, the first one their header, as aligned lines; numbers are right-aligned."""
+    """Return rows, the first one their header, as aligned lines; numbers are right-aligned.
+
+    A cell may hold a name from a file: it is made printable.
+    """
+    rows = [[printable(cell) for cell in row] for row in rows]
     columns = list(zip(*rows, strict=True))
     widths = [max(map(len, column)) for column in columns]
     is_number = [all(map(NUMBER.fullmatch, column[1:])) for column in columns]

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from bptrain.errors import UsageError
+from bptrain.errors import StorageError, UsageError, printable
 from bptrain.rundir.durable_files import (
     UNFINISHED,
     make_directory,
@@ -36,9 +36,9 @@ def create_run_directory(name: str, chosen: Path | None, root: Path = Path("runs
     Raises UsageError if `chosen` exists and is not an empty folder.
     """
     if chosen is not None:
-        if chosen.exists() and not (chosen.is_dir() and not others_in(chosen)):
-            raise _exists_already(chosen)
         with storing(chosen):
+            if chosen.exists() and not (chosen.is_dir() and not others_in(chosen)):
+                raise _exists_already(chosen)
             make_directory(chosen)
         return chosen
     number = 1
@@ -55,6 +55,16 @@ def create_run_directory(name: str, chosen: Path | None, root: Path = Path("runs
                 number += 1
             else:
                 return path
+
+
+def holds_run(folder: Path) -> bool:
+    """Return whether a folder is a run's, or raise StorageError if it may not be looked into."""
+    try:
+        return (folder / "config.yaml").is_file()
+    except OSError as error:
+        raise StorageError(
+            f"{folder}: cannot be read", error.strerror or str(error), "a folder that may be read"
+        ) from error
 
 
 def refuse_if_begun(run_dir: Path) -> None:
@@ -114,9 +124,9 @@ def _exists_already(run_dir: Path) -> UsageError:
 
 def write_error_log(run_dir: Path, error: BaseException) -> None:
     """Write the traceback of a failed run; a full disk must not hide the error itself."""
-    text = "".join(traceback.format_exception(error))
+    text = printable("".join(traceback.format_exception(error)))
     with suppress(OSError):
-        replace_file(run_dir / "error.log", text.encode("utf-8", "backslashreplace"))
+        replace_file(run_dir / "error.log", text.encode())
 
 
 def forget_error_log(run_dir: Path) -> None:

@@ -12,6 +12,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
+from bptrain.errors import printable
 from bptrain.ops.kernels import Kernels
 from bptrain.verify.comparison import Comparison
 from bptrain.verify.named_tensors import PARAMETER
@@ -215,7 +216,8 @@ class Report:
             if lines:
                 XML.SubElement(case, "system-out").text = "\n".join(lines)
         XML.SubElement(suite, "system-out").text = "\n".join([*self.notes, self.summary])
-        return XML.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
+        # XML has no control characters, not even escaped, and a layer may have any name
+        return printable(XML.tostring(suite, encoding="unicode", xml_declaration=True)) + "\n"
 
     def __str__(self) -> str:
         out = StringIO()

@@ -47,6 +47,11 @@ BY_HAND = "each value written out"
 ONCE = "each key once"
 
 BROKEN: dict[str, tuple[str | bytes, str]] = {
+    # numbers that float32 does not have
+    "a large bound": (changed("train: {clip_grad_value: 1e39}"), "train.clip_grad_value"),
+    "a large penalty": (changed("train: {l1: 1e39}"), "beyond 1e+30"),
+    "a large learning rate": (changed("optimizer: {kind: muon, lr: 1e308}"), "optimizer.lr"),
+    "a large rate of nadam": (changed("optimizer: {kind: nadam, lr: 1e308}"), "beyond 1e+30"),
     # the file as a whole
     "empty file": ("", "a mapping of keys to values"),
     "only spaces and line breaks": (" \n\n  \n", "a mapping of keys to values"),

@@ -93,7 +93,7 @@ def test_no_folder_outside_is_written_through_a_link(bptrain: Bptrain, place: st
     before = {path: path.read_bytes() for path in Path("outside").rglob("*") if path.is_file()}
     words = ["fit", *LONGER, "--run-dir", "run", "--resume"] if place == "tensorboard" else None
     result = bptrain(*(words or ["evaluate", "run"]))
-    assert result.exit_code == 5
+    assert result.exit_code == (5 if place == "tensorboard" else 0)  # pictures are an addition
     assert "a link" in result.stderr
     after = {path: path.read_bytes() for path in Path("outside").rglob("*") if path.is_file()}
     assert after == before

@@ -11,6 +11,7 @@ ignored. The names of the classes come from a list in the folder, if it has one.
 Source: Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009.
 """
 
+import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -21,6 +22,7 @@ from pydantic import Field
 from torch import Tensor
 
 from bptrain.data.contents import contents_of
+from bptrain.data.data_file import is_directory, mode_of
 from bptrain.data.images.cifar_pickle import read_pickled_dict
 from bptrain.data.images.image_file import ImageShape, prepare_images
 from bptrain.data.images.images_config import ImagesConfig
@@ -63,8 +65,8 @@ class CIFARConfig(ImagesConfig):
     def build(self, seed: int) -> Dataset:
         """Return the data set; `seed` selects the validation samples."""
         root = Path(self.root)
-        layout = self.binary if (root / self.binary.folder).is_dir() else self.python
-        if layout is self.python and not (root / layout.folder).is_dir():
+        layout = self.binary if is_directory(root / self.binary.folder) else self.python
+        if layout is self.python and not is_directory(root / layout.folder):
             self.download()
         folder = root / layout.folder
         train, test = (read_split(folder, layout, each, self.classes) for each in layout[1:3])
@@ -153,7 +155,7 @@ def read_split(folder: Path, layout: Layout, files: Sequence[str], classes: int)
 
 def read_batch(path: Path, layout: Layout, classes: int) -> tuple[Tensor, Tensor]:
     """Return the pixels [N, 3072] and labels [N] of one file, or raise DataError."""
-    if not path.is_file():
+    if not stat.S_ISREG(mode_of(path)):
         raise DataError(
             f"{path}: missing, or not a regular file",
             hint=f"remove {layout.folder} to have the set downloaded, or unpack it again",
@@ -209,7 +211,7 @@ def read_python(path: Path, label_key: str) -> tuple[Any, Any]:
 def read_names(folder: Path, layout: Layout, classes: int) -> tuple[str, ...]:
     """Return the names of the classes, or none if the file that lists them is missing."""
     path = folder / layout.names
-    if not path.is_file():
+    if not stat.S_ISREG(mode_of(path)):
         return ()
     verify_published(path, layout.folder)
     if layout.names_key:

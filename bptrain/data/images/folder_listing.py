@@ -17,6 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from bptrain.data.data_file import is_directory
 from bptrain.errors import DataError
 
 ENDINGS = (
@@ -50,7 +51,7 @@ class Listing(NamedTuple):
 
 def list_images(root: Path) -> Listing:
     """Return what `root` holds, or raise DataError."""
-    is_split = (root / "train").is_dir() and bool(_entries(root / "train")[0])
+    is_split = is_directory(root / "train") and bool(_entries(root / "train")[0])
     if not is_split:
         classes, train = list_classes(root, None)
         return Listing(classes, train, None, None, is_split)

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from bptrain.data.contents import contents_of
+from bptrain.data.data_file import exists
 from bptrain.data.images.idx_file import read_idx
 from bptrain.data.images.image_file import ImageShape, prepare_images
 from bptrain.data.images.images_config import ImagesConfig
@@ -132,7 +133,7 @@ class KMNISTConfig(RawImagesConfig):
 def find(raw: Path, name: str) -> Path | None:
     """Return the path of a raw file, plain or gzipped, or None."""
     candidates = (raw / name, raw / f"{name}.gz")
-    return next((path for path in candidates if path.exists()), None)
+    return next((path for path in candidates if exists(path)), None)
 
 
 def read_split(

@@ -6,6 +6,7 @@ file's own size, before numpy.load sees the file. Arrays of Python objects, whic
 read, are refused.
 """
 
+import warnings
 import zlib
 from collections.abc import Collection, Mapping
 from math import prod
@@ -17,10 +18,12 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from bptrain.data.data_file import refuse_unless_file
 from bptrain.errors import DataError, shorten
 
 LARGEST_BYTES = 2**32  # of all arrays of a file
 MOST_ARRAYS = 1_000
+MOST_DIMENSIONS = 32  # that every version of numpy has
 # above LARGE bytes no real data is packed better than 200 to 1, but a zip bomb is
 LARGE, PACKED = 2**26, 200
 HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
@@ -32,16 +35,13 @@ def read_npz(path: Path, wanted: Collection[str]) -> dict[str, NDArray[Any]]:
 
     Raises DataError, which names the file and the array.
     """
-    # a pipe or a device might never end
-    if not path.is_file():
-        found = (
-            "is a directory" if path.is_dir() else "is no file" if path.exists() else "not found"
-        )
-        raise DataError(f"{path}: {found}", "", "data.path names a .npz file")
+    refuse_unless_file(path, "data.path names a .npz file")
     try:
-        names = _checked_names(path, wanted)
-        with np.load(path, allow_pickle=False) as file:
-            return {name: _native(file[name]) for name in names}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of numpy, about headers of Python 2
+            names = _checked_names(path, wanted)
+            with np.load(path, allow_pickle=False) as file:
+                return {name: _native(file[name]) for name in names}
     except (BadZipFile, zlib.error, EOFError, UnicodeDecodeError) as error:
         raise DataError(
             f"{path}: damaged, or no .npz file", str(error), "numpy.savez writes such files"
@@ -115,6 +115,10 @@ def _check_header(path: Path, name: str, archive: ZipFile, member: ZipInfo) -> N
                 "numpy.savez writes it",
             ) from error
         left = member.file_size - stream.tell()
+    if len(shape) > MOST_DIMENSIONS or any(type(size) is not int for size in shape):
+        raise DataError(
+            f"{path}: array {name!r} has no valid header", shorten(f"its shape is {shape}")
+        )
     if dtype.hasobject:
         raise DataError(
             f"{path}: array {name!r} holds Python objects",
@@ -124,9 +128,10 @@ def _check_header(path: Path, name: str, archive: ZipFile, member: ZipInfo) -> N
     if dtype.kind not in NUMBERS or dtype.subdtype is not None:
         raise DataError(f"{path}: array {name!r} holds {shorten(str(dtype), 60)}, expected numbers")
     declared = prod(shape) * dtype.itemsize
-    if declared != left or any(size < 0 for size in shape):
+    if declared != left or any(not 0 <= size <= LARGEST_BYTES for size in shape):
         raise DataError(
-            f"{path}: array {name!r} declares {list(shape)} {dtype}, {declared:,} bytes",
+            f"{path}: array {name!r} declares {shorten(str(list(shape)), 60)} {dtype}, "
+            f"{shorten(f'{declared:,}', 60)} bytes",
             f"the file holds {left:,}",
             "write the file again",
         )

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from bptrain.data.data_file import refuse_unless_file
 from bptrain.data.tables.csv_table import Delimiter, read_csv
 from bptrain.data.tables.parquet_table import SUFFIXES, read_parquet
 from bptrain.data.tables.table import Table
@@ -10,12 +11,7 @@ from bptrain.errors import DataError
 
 def read_table(path: Path, delimiter: Delimiter = "auto") -> Table:
     """Return the table in a file, or raise DataError naming what is wrong and where."""
-    # what is no file (a pipe, a device) might never end
-    if not path.is_file():
-        found = (
-            "is a directory" if path.is_dir() else "is no file" if path.exists() else "not found"
-        )
-        raise DataError(f"{path}: {found}", "", "data.path names a CSV or Parquet file")
+    refuse_unless_file(path, "data.path names a CSV or Parquet file")
     try:
         if path.suffix.lower() in SUFFIXES:
             return read_parquet(path)

@@ -45,7 +45,7 @@ def flat(**changes: Any) -> bytes:
     return npz(**{**arrays, "targets": np.array([0, 1, 0]), **changes})
 
 
-def npy(shape: tuple[int, ...], body: bytes, descr: str = "'<f8'") -> bytes:
+def npy(shape: tuple[object, ...], body: bytes, descr: str = "'<f8'") -> bytes:
     """Return an array whose header may say anything."""
     header = f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}, }}"
     header += " " * (-(len(header) + 11) % 64) + "\n"
@@ -158,6 +158,11 @@ SEQUENCES: dict[str, Broken] = {
         zipped(npy((3, 2), bytes(96))), "declares [3, 2] float64"
     ),
     "a negative size": Broken(zipped(npy((-3, 2, 2), bytes(96))), "array 'inputs'"),
+    "a truth value in a shape": Broken(zipped(npy((True, 5, 2), bytes(80))), "no valid header"),
+    "seventy dimensions": Broken(zipped(npy((1,) * 70, bytes(8))), "no valid header"),
+    "a size beyond 64 bits": Broken(zipped(npy((2**70,), bytes(8))), "the file holds 8"),
+    "a size beyond 64 bits of nothing": Broken(zipped(npy((0, 2**70), b"")), "declares"),
+    "a size of 63 bits of nothing": Broken(zipped(npy((2**63, 0), b"")), "declares"),
     "a header that is code": Broken(
         zipped(npy((3,), bytes(24), "__import__('os').abort()")), "no valid header"
     ),

@@ -1,0 +1,42 @@
+"""Whether a path of data leads to something that can be read."""
+
+import stat
+from pathlib import Path
+
+from bptrain.errors import DataError
+
+
+def mode_of(path: Path) -> int:
+    """Return the mode of what is at a path, 0 for nothing, or raise DataError.
+
+    pathlib's own questions (`exists`, `is_file`) raise for a folder that may not be entered and for
+    a name that is too long.
+    """
+    try:
+        return path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        why = getattr(error, "strerror", None) or str(error)
+        raise DataError(f"{path}: cannot be read", why) from error
+
+
+def exists(path: Path) -> bool:
+    """Return whether there is anything at a path, or raise DataError."""
+    return mode_of(path) != 0
+
+
+def is_directory(path: Path) -> bool:
+    """Return whether there is a folder at a path, or raise DataError."""
+    return stat.S_ISDIR(mode_of(path))
+
+
+def refuse_unless_file(path: Path, expected: str) -> None:
+    """Raise DataError unless a path leads to a regular file: a pipe or a device might never end.
+
+    expected  what the path should name
+    """
+    mode = mode_of(path)
+    if not stat.S_ISREG(mode):
+        found = "is a directory" if stat.S_ISDIR(mode) else "is no file" if mode else "not found"
+        raise DataError(f"{path}: {found}", "", expected)
