@@ -3,41 +3,28 @@
 import torch
 from torch import Tensor
 
-from bptrain.nn.legacy import refuse_inplace
 from bptrain.ops.elu import celu, elu, selu
 
 
 class ELU(torch.nn.ELU):
     """x where it is positive, else alpha (e^x - 1)."""
 
-    def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
-        refuse_inplace(inplace)
-        super().__init__(alpha)
-
     def forward(self, input: Tensor) -> Tensor:
         """Return elu(input)."""
-        return elu(input, self.alpha)
+        return elu(input, self.alpha, inplace=self.inplace)
 
 
 class CELU(torch.nn.CELU):
     """x where it is positive, else alpha (e^(x / alpha) - 1)."""
 
-    def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
-        refuse_inplace(inplace)
-        super().__init__(alpha)
-
     def forward(self, input: Tensor) -> Tensor:
         """Return celu(input)."""
-        return celu(input, self.alpha)
+        return celu(input, self.alpha, inplace=self.inplace)
 
 
 class SELU(torch.nn.SELU):
     """The ELU that preserves mean 0 and variance 1 where weights have variance 1 / fan-in."""
 
-    def __init__(self, inplace: bool = False) -> None:
-        refuse_inplace(inplace)
-        super().__init__()
-
     def forward(self, input: Tensor) -> Tensor:
         """Return selu(input)."""
-        return selu(input)
+        return selu(input, inplace=self.inplace)

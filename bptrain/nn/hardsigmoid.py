@@ -3,17 +3,12 @@
 import torch
 from torch import Tensor
 
-from bptrain.nn.legacy import refuse_inplace
 from bptrain.ops.hardsigmoid import hardsigmoid
 
 
 class Hardsigmoid(torch.nn.Hardsigmoid):
     """Linear from 0 at -3 to 1 at 3, constant beyond."""
 
-    def __init__(self, inplace: bool = False) -> None:
-        refuse_inplace(inplace)
-        super().__init__()
-
     def forward(self, input: Tensor) -> Tensor:
         """Return hardsigmoid(input)."""
-        return hardsigmoid(input)
+        return hardsigmoid(input, inplace=self.inplace)

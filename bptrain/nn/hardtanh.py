@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor
 
-from bptrain.nn.legacy import refuse_inplace
 from bptrain.ops.hardtanh import hardtanh, relu6
 
 
@@ -18,26 +17,21 @@ class Hardtanh(torch.nn.Hardtanh):
         min_value: None = None,
         max_value: None = None,
     ) -> None:
-        refuse_inplace(inplace)
         if min_value is not None or max_value is not None:
             raise NotImplementedError(
                 "min_value and max_value are not offered: torch deprecated them, use min_val and "
                 "max_val"
             )
-        super().__init__(min_val, max_val)
+        super().__init__(min_val, max_val, inplace)
 
     def forward(self, input: Tensor) -> Tensor:
         """Return hardtanh(input)."""
-        return hardtanh(input, self.min_val, self.max_val)
+        return hardtanh(input, self.min_val, self.max_val, inplace=self.inplace)
 
 
 class ReLU6(torch.nn.ReLU6):
     """min(max(x, 0), 6)."""
 
-    def __init__(self, inplace: bool = False) -> None:
-        refuse_inplace(inplace)
-        super().__init__()
-
     def forward(self, input: Tensor) -> Tensor:
         """Return relu6(input)."""
-        return relu6(input)
+        return relu6(input, inplace=self.inplace)

@@ -3,17 +3,12 @@
 import torch
 from torch import Tensor
 
-from bptrain.nn.legacy import refuse_inplace
 from bptrain.ops.silu import silu
 
 
 class SiLU(torch.nn.SiLU):
     """x sigmoid(x)."""
 
-    def __init__(self, inplace: bool = False) -> None:
-        refuse_inplace(inplace)
-        super().__init__()
-
     def forward(self, input: Tensor) -> Tensor:
         """Return silu(input)."""
-        return silu(input)
+        return silu(input, inplace=self.inplace)

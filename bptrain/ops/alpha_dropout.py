@@ -56,7 +56,9 @@ def scale(p: float) -> float:
 alpha_dropout_function = operation(forward, backward)
 
 
-def alpha_dropout(input: Tensor, p: float = 0.5, training: bool = False) -> Tensor:
+def alpha_dropout(
+    input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False
+) -> Tensor:
     """Return input, in training with each element set to SELU's lowest value with probability p.
 
     Raises ValueError unless p is a probability.
@@ -64,4 +66,4 @@ def alpha_dropout(input: Tensor, p: float = 0.5, training: bool = False) -> Tens
     check_probability(p)
     if not training or p == 0 or input.numel() == 0:
         return input
-    return alpha_dropout_function(input, p)
+    return alpha_dropout_function.in_place_if(inplace)(input, p)

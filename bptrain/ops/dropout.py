@@ -102,15 +102,17 @@ dropout_function = operation(
 channel_dropout_function = operation(forward_of_channels, backward_of_channels)
 
 
-def dropout(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
+def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
     """Return input, in training with each element dropped with probability p.
 
     Raises ValueError unless p is a probability.
     """
-    return _dropped(input, p, training, of_channels=False)
+    return _dropped(input, p, training, inplace, of_channels=False)
 
 
-def dropout1d(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
+def dropout1d(
+    input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
+) -> Tensor:
     """Return input [N, C, W] or [C, W], in training with each channel dropped with probability p.
 
     Raises ValueError for another shape, or unless p is a probability.
@@ -118,11 +120,13 @@ def dropout1d(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
     if input.dim() not in (2, 3):
         raise ValueError(f"input has shape {list(input.shape)}, expected [N, C, W] or [C, W]")
     if input.dim() == 3:
-        return _dropped(input, p, training, of_channels=True)
-    return _dropped(input.unsqueeze(0), p, training, of_channels=True).squeeze(0)
+        return _dropped(input, p, training, inplace, of_channels=True)
+    return _dropped(input.unsqueeze(0), p, training, inplace, of_channels=True).squeeze(0)
 
 
-def dropout2d(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
+def dropout2d(
+    input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
+) -> Tensor:
     """Return input [N, C, H, W], in training with each channel dropped with probability p.
 
     As in torch three axes are [N, C, W], not [C, H, W]. Raises ValueError for another shape, or
@@ -130,7 +134,7 @@ def dropout2d(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
     """
     if input.dim() not in (3, 4):
         raise ValueError(f"input has shape {list(input.shape)}, expected [N, C, H, W] or [N, C, W]")
-    return _dropped(input, p, training, of_channels=True)
+    return _dropped(input, p, training, inplace, of_channels=True)
 
 
 def check_probability(p: float) -> None:
@@ -139,9 +143,11 @@ def check_probability(p: float) -> None:
         raise ValueError(f"p is {p}, expected a probability from 0 to 1")
 
 
-def _dropped(input: Tensor, p: float, training: bool, of_channels: bool) -> Tensor:
+def _dropped(
+    input: Tensor, p: float, training: bool, inplace: bool, *, of_channels: bool
+) -> Tensor:
     check_probability(p)
     if not training or p == 0 or input.numel() == 0:
         return input
     function = channel_dropout_function if of_channels else dropout_function
-    return function(input, p)
+    return function.in_place_if(inplace)(input, p)

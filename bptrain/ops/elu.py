@@ -86,21 +86,21 @@ elu_function = operation(
 )
 
 
-def elu(input: Tensor, alpha: float = 1.0) -> Tensor:
+def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """Return input where it is positive, else alpha * (exp(input) - 1)."""
-    return elu_function(input, Constants(alpha))
+    return elu_function.in_place_if(inplace)(input, Constants(alpha))
 
 
-def celu(input: Tensor, alpha: float = 1.0) -> Tensor:
+def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """Return input where it is positive, else alpha * (exp(input / alpha) - 1).
 
     Raises ValueError for an alpha of 0.
     """
     if alpha == 0:
         raise ValueError("alpha is 0, expected another number: celu divides by it")
-    return elu_function(input, Constants(alpha, c=1 / alpha))
+    return elu_function.in_place_if(inplace)(input, Constants(alpha, c=1 / alpha))
 
 
-def selu(input: Tensor) -> Tensor:
+def selu(input: Tensor, inplace: bool = False) -> Tensor:
     """Return the self-normalizing ELU: 1.0507 * elu(input, 1.6733)."""
-    return elu_function(input, SELU)
+    return elu_function.in_place_if(inplace)(input, SELU)

@@ -58,6 +58,6 @@ hardsigmoid_function = operation(
 )
 
 
-def hardsigmoid(input: Tensor) -> Tensor:
+def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
     """Return 0 up to -3, 1 from 3 on, and input / 6 + 1 / 2 between."""
-    return hardsigmoid_function(input)
+    return hardsigmoid_function.in_place_if(inplace)(input)

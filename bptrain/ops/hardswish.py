@@ -55,6 +55,6 @@ hardswish_function = operation(
 )
 
 
-def hardswish(input: Tensor) -> Tensor:
+def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
     """Return input * hardsigmoid(input), element by element."""
-    return hardswish_function(input)
+    return hardswish_function.in_place_if(inplace)(input)

@@ -70,16 +70,18 @@ def held_exactly(bounds: Bounds, dtype: torch.dtype) -> bool:
 hardtanh_function = operation(forward, backward, fused_backward=fused_backward)
 
 
-def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
+def hardtanh(
+    input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False
+) -> Tensor:
     """Return input clamped to min_val and max_val.
 
     Raises ValueError if min_val is the larger one.
     """
     if min_val > max_val:
         raise ValueError(f"min_val is {min_val} and max_val {max_val}, expected min_val <= max_val")
-    return hardtanh_function(input, Bounds(min_val, max_val))
+    return hardtanh_function.in_place_if(inplace)(input, Bounds(min_val, max_val))
 
 
-def relu6(input: Tensor) -> Tensor:
+def relu6(input: Tensor, inplace: bool = False) -> Tensor:
     """Return min(max(input, 0), 6), element by element."""
-    return hardtanh_function(input, Bounds(0.0, 6.0))
+    return hardtanh_function.in_place_if(inplace)(input, Bounds(0.0, 6.0))

@@ -58,6 +58,6 @@ leaky_relu_function = operation(
 )
 
 
-def leaky_relu(input: Tensor, negative_slope: float = 0.01) -> Tensor:
+def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
     """Return input where it is positive, else negative_slope * input."""
-    return leaky_relu_function(input, negative_slope)
+    return leaky_relu_function.in_place_if(inplace)(input, negative_slope)

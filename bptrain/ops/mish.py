@@ -55,6 +55,6 @@ mish_function = operation(
 )
 
 
-def mish(input: Tensor) -> Tensor:
+def mish(input: Tensor, inplace: bool = False) -> Tensor:
     """Return input * tanh(softplus(input)), element by element."""
-    return mish_function(input)
+    return mish_function.in_place_if(inplace)(input)

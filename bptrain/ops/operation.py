@@ -31,12 +31,14 @@ whatever the kernels; second_derivatives.py says what makes them right.
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
 from bptrain.ops.function_transforms import transformed
+from bptrain.ops.in_place import no_views_inside, written_into
 from bptrain.ops.kernels import Kernels, chosen_kernels
 from bptrain.ops.precision import AS_GIVEN, Precision, autocast_device
 from bptrain.ops.second_derivatives import connected
@@ -111,6 +113,15 @@ class Operation(Generic[Outputs]):
         """
         device_type = autocast_device(inputs)
         return inputs if device_type is None else self.precision.inputs(inputs, device_type)
+
+    def in_place_if(self, inplace: bool) -> Callable[..., Outputs]:
+        """Return the operation, or if asked for, the one that writes its output into its input."""
+        return self.function_in_place.apply if inplace else self
+
+    @cached_property
+    def function_in_place(self) -> type[torch.autograd.Function]:
+        """The torch.autograd.Function that writes the output into the first input."""
+        return _autograd_function(self, in_place=True)
 
     @property
     def has_kernel(self) -> bool:
@@ -239,7 +250,7 @@ def operations_behind(outputs: Iterable[Tensor]) -> set[Operation[Any]]:
     return found
 
 
-def _autograd_function(op: Operation[Any]) -> type[torch.autograd.Function]:
+def _autograd_function(op: Operation[Any], in_place: bool = False) -> type[torch.autograd.Function]:
     """Return the torch.autograd.Function that runs an operation."""
     without, optional = op.traits.non_differentiable, op.traits.optional_gradients
 
@@ -247,6 +258,11 @@ def _autograd_function(op: Operation[Any]) -> type[torch.autograd.Function]:
         # chosen here for both directions: the backward pass may run in a thread of autograd's
         ctx.passes = op.passes(chosen_kernels())
         outputs, saved = op.run_forward(ctx.passes, inputs, ctx.needs_input_grad)
+        if in_place:
+            outputs, saved = written_into(inputs[0], outputs, saved)
+            ctx.mark_dirty(outputs)
+        else:
+            outputs, saved = no_views_inside(inputs, outputs, saved)
         _save(ctx, saved)
         # undefined gradients come as None, so that none is made for an output without gradient
         ctx.set_materialize_grads(False)

@@ -47,6 +47,6 @@ def fused_backward(grad_y: Tensor, saved: Saved) -> Tensor:
 relu_function = operation(forward, backward, fused_backward=fused_backward)
 
 
-def relu(input: Tensor) -> Tensor:
+def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """Return max(input, 0), element by element."""
-    return relu_function(input)
+    return relu_function.in_place_if(inplace)(input)

@@ -54,6 +54,6 @@ silu_function = operation(
 )
 
 
-def silu(input: Tensor) -> Tensor:
+def silu(input: Tensor, inplace: bool = False) -> Tensor:
     """Return input * sigmoid(input), element by element."""
-    return silu_function(input)
+    return silu_function.in_place_if(inplace)(input)

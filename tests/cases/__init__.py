@@ -75,7 +75,6 @@ REFUSED: list[Refusal] = [
     *activations.REFUSED,
     *bilinear.REFUSED,
     *convolution.REFUSED,
-    *dropout.REFUSED,
     *embedding.REFUSED,
     *losses_of_classes.REFUSED,
     *losses_of_labels.REFUSED,

@@ -250,16 +250,8 @@ MODULES = [
     ModuleCase("GLU", "channels", {"dim": 1}, _elements(2, 4, 2, 2)),
 ]
 
-OVERWRITES = "the layer before may have saved what it overwrites"
 DEPRECATED = "torch deprecated it, min_val and max_val say the same"
 REFUSED = [
-    *[
-        Refusal(name, {"inplace": True}, "inplace", OVERWRITES)
-        for name in (
-            *("ReLU", "LeakyReLU", "ELU", "SELU", "CELU", "SiLU", "Mish", "Hardtanh", "ReLU6"),
-            *("Hardsigmoid", "Hardswish"),
-        )
-    ],
     Refusal("Hardtanh", {"min_value": -2.0}, "min_value", DEPRECATED),
     Refusal("Hardtanh", {"max_value": 2.0}, "max_value", DEPRECATED),
 ]

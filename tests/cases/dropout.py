@@ -74,10 +74,3 @@ MODULES = [
         _module(module, "p = 1", p=1.0),
     )
 ]
-
-REFUSED = [
-    Refusal(
-        module, {"inplace": True}, "inplace", "the layer before may have saved what it overwrites"
-    )
-    for module in ("Dropout", "Dropout1d", "Dropout2d", "AlphaDropout")
-]
