@@ -261,7 +261,7 @@ def _autograd_function(op: Operation[Any], in_place: bool = False) -> type[torch
         if in_place:
             outputs, saved = written_into(inputs[0], outputs, saved)
             ctx.mark_dirty(outputs)
-        else:
+        elif not torch.compiler.is_compiling():  # a compiled graph has no views of this kind
             outputs, saved = no_views_inside(inputs, outputs, saved)
         _save(ctx, saved)
         # undefined gradients come as None, so that none is made for an output without gradient
