@@ -31,6 +31,13 @@ anyway (ReLU's output) counts here all the same.
 |---|---|---|---|---|
 """
 FROM_TORCH = """
+## Writing into an output
+
+An in-place operation on a layer's output (`torch.relu_(linear(x))`) works as behind torch.nn's
+layer, except where ours saves its output and torch.nn's its input: CELU, ELU, GRU, Hardtanh,
+LeakyReLU, RNN, ReLU6, SELU, Softsign. There autograd raises the error that it raises after torch's
+sigmoid. Their output is what the next layer saves as its input, so that they add no memory.
+
 ## torch.nn's own
 
 So that `import bptrain.nn as nn` can replace `import torch.nn as nn`, these are as in torch.nn,

@@ -5,7 +5,7 @@ from math import inf, nan
 from typing import Any
 
 from bptrain.verify.named_tensors import Tensors
-from cases.case import Inputs, ModuleCase, OpCase, Refusal
+from cases.case import Inputs, ModuleCase, OpCase
 
 Arguments = Callable[[Inputs], Tensors]
 

@@ -1,4 +1,4 @@
-"""In-place operations: `inplace=True`, and writes into a layer's output, as torch.nn allows them."""
+"""In-place operations: `inplace=True`, and writes into an output, as torch.nn allows them."""
 
 from collections.abc import Callable
 
