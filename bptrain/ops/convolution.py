@@ -6,6 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from bptrain.ops.precision import widened_for_sums
+
 Numbers = int | Sequence[int]
 
 
@@ -70,6 +72,9 @@ def weight_gradient(read: Tensor, written: Tensor, geometry: Geometry, sizes: Si
     """
     if read.shape[0] == 0:  # torch.convolution returns no output channels where none comes in
         return read.new_zeros(sizes.W)
+    # Symptom: W' of a bfloat16 batch of 8 planes of 8 x 8 is off by its own size on some CPUs. Cause:
+    # oneDNN's convolution of 8 channels with a kernel of 8 columns. Remedy: this sum in float32.
+    dtype, read, written = read.dtype, widened_for_sums(read), widened_for_sums(written)
     by_group = zip(read.chunk(geometry.groups, 1), written.chunk(geometry.groups, 1), strict=True)
     grads = [
         torch.convolution(
@@ -80,7 +85,7 @@ def weight_gradient(read: Tensor, written: Tensor, geometry: Geometry, sizes: Si
         for each_read, each_written in by_group
     ]  # fmt: skip
     grad_W = torch.cat(grads, 1).transpose(0, 1)  # [C/G, O, R and more] to [O, C/G, R and more]
-    return cut_off(grad_W, sizes.W)
+    return cut_off(grad_W, sizes.W).to(dtype)
 
 
 def cut_off(y: Tensor, size: tuple[int, ...]) -> Tensor:

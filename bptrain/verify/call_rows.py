@@ -14,6 +14,8 @@ from bptrain.verify.finite_differences import TOLERANCE, Sampling, differences
 from bptrain.verify.given_values import compared_as_given, is_by_hand
 from bptrain.verify.kernels_used import kernels_used
 from bptrain.verify.layer_calls import LayerCall
+from bptrain.verify.long_sums import LOST as LOST_SUM
+from bptrain.verify.long_sums import lost_sums
 from bptrain.verify.named_tensors import PARAMETER, Tensors
 from bptrain.verify.parity import GRADIENT, aligned, outcomes, parity
 from bptrain.verify.points import nearby
@@ -91,6 +93,11 @@ class _Oracles:
         unjudged = self._too_few_values()
         found, bound = in_precision(self.call, self.point, precision, SEED, set(unjudged))
         rows.append(self._row(PRECISIONS[precision], found, bound))
+        if precision != torch.float32:
+            rows += [
+                self._row(PRECISIONS[precision], each, LOST_SUM)
+                for each in lost_sums(self.call, self.point, precision)
+            ]
         return [
             replace(row, told=unjudged[row.tensor], is_judged=False)
             if row.tensor in unjudged

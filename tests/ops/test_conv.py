@@ -5,6 +5,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from bptrain.ops import conv1d, conv2d, conv3d, conv_transpose2d, linear
+from bptrain.ops.kernels import use_kernels
 
 CHANNELS_LAST = torch.channels_last
 
@@ -140,3 +141,16 @@ def test_what_just_fits_is_not_refused() -> None:
     assert conv2d(torch.randn(1, 4, 5, 3), RIGHT["weight"], groups=2, dilation=(2, 1)).numel() == 6
     assert conv1d(torch.randn(1, 2), torch.randn(3, 1, 4), padding=1).shape == (3, 1)
     assert conv3d(torch.randn(1, 1, 1, 1), torch.ones(1, 1, 1, 1, 1), stride=9).shape == (1,) * 4
+
+
+def test_the_formula_of_a_bfloat16_weight_gradient_is_right_for_8_planes_of_8_x_8() -> None:
+    # oneDNN's convolution of 8 channels with a kernel of 8 columns, which this was, is not
+    x, weight, upstream = torch.randn(8, 1, 8, 8), torch.randn(4, 1, 3, 3), torch.randn(8, 4, 8, 8)
+    gradients = []
+    for dtype in (torch.bfloat16, torch.float64):
+        given = weight.bfloat16().to(dtype).requires_grad_()
+        with use_kernels("formula"):
+            y = conv2d(x.bfloat16().to(dtype), given, padding=1)
+        y.backward(upstream.bfloat16().to(dtype))
+        gradients.append(given.grad.double())
+    torch.testing.assert_close(*gradients, rtol=0.01, atol=0.5)
