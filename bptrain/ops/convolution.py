@@ -72,7 +72,7 @@ def weight_gradient(read: Tensor, written: Tensor, geometry: Geometry, sizes: Si
     """
     if read.shape[0] == 0:  # torch.convolution returns no output channels where none comes in
         return read.new_zeros(sizes.W)
-    # Symptom: W' of a bfloat16 batch of 8 planes of 8 x 8 is off by its own size on some CPUs. Cause:
+    # Symptom: W' of 8 planes of 8 x 8 in bfloat16 is off by its own size on some CPUs. Cause:
     # oneDNN's convolution of 8 channels with a kernel of 8 columns. Remedy: this sum in float32.
     dtype, read, written = read.dtype, widened_for_sums(read), widened_for_sums(written)
     by_group = zip(read.chunk(geometry.groups, 1), written.chunk(geometry.groups, 1), strict=True)
