@@ -1,6 +1,6 @@
 """Log of a run in three places: `metrics.jsonl`, TensorBoard and the terminal."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -10,8 +10,11 @@ from pydantic import Field
 
 from bptrain.monitor.console import TrainingConsole
 from bptrain.monitor.tensorboard import Board
+from bptrain.rundir.file_digests import FileDigests
 from bptrain.rundir.metrics_file import MetricsFile
 from bptrain.stateful import PlainState, Tree
+
+METRICS, BOARD = "metrics.jsonl", "tensorboard"
 
 
 class LogPosition(PlainState):
@@ -21,12 +24,14 @@ class LogPosition(PlainState):
     metrics    bytes of `metrics.jsonl`
     elapsed_s  seconds the run has taken
     board      bytes of each event file by name
+    digests    SHA-256 of these bytes of each file by name; older checkpoints have none
     """
 
     step: int = Field(ge=0)
     metrics: int = Field(ge=0)
     elapsed_s: float = Field(ge=0)
     board: dict[str, int]
+    digests: dict[str, str] = Field(default_factory=dict)
 
 
 class RunLog:
@@ -54,6 +59,7 @@ class RunLog:
         self.gradient_tags, self.metric_names = gradient_tags, metric_names
         self.step = 0
         self._opened = ExitStack()
+        self._digests = FileDigests()
 
     def begin(self) -> None:
         """Open the files of a new run."""
@@ -61,13 +67,13 @@ class RunLog:
 
     def _open(self, at: LogPosition | None) -> None:
         self.metrics = MetricsFile(
-            self.run_dir / "metrics.jsonl",
+            self.run_dir / METRICS,
             None if at is None else at.metrics,
             0.0 if at is None else at.elapsed_s,
         )
         self._opened.enter_context(self.metrics)
         self.board = Board(
-            self.run_dir / "tensorboard",
+            self.run_dir / BOARD,
             self.config_text,
             self.gradient_tags,
             self.metric_names,
@@ -75,12 +81,32 @@ class RunLog:
             self.step,
         )
         self._opened.enter_context(self.board)
-        for name, file in (("metrics.jsonl", self.metrics), ("tensorboard/", self.board)):
+        for name, file in ((METRICS, self.metrics), (f"{BOARD}/", self.board)):
             if file.missing_bytes:
                 self.console.print_line(
                     f"{name} is {file.missing_bytes:,} bytes shorter than at the checkpoint: "
                     "lines are lost"
                 )
+        if at is not None:
+            self._report_changes(at)
+
+    def _report_changes(self, at: LogPosition) -> None:
+        """Say which files no longer hold what they did at the checkpoint: a bit may have flipped.
+
+        Files that are shorter are reported already. The run continues: nothing depends on them.
+        """
+        for name, digest in self._digests_at(at.metrics, at.board).items():
+            if digest != at.digests.get(name, digest):
+                self.console.print_line(
+                    f"{name} has changed since the checkpoint: it was edited, or the disk is faulty"
+                )
+
+    def _digests_at(self, metrics: int, board: Mapping[str, int]) -> dict[str, str]:
+        """Return the digests of the files' first bytes by name, of those that have as many."""
+        places = {METRICS: (self.run_dir / METRICS, metrics)}
+        places |= {name: (self.run_dir / BOARD / name, size) for name, size in board.items()}
+        digests = {name: self._digests.of(*place) for name, place in places.items()}
+        return {name: digest for name, digest in digests.items() if digest is not None}
 
     def advance(self, step: int, epoch: int) -> None:
         """Record that a step is done; `epoch` is counted from 0."""
@@ -95,11 +121,13 @@ class RunLog:
 
     def state(self) -> dict[str, Any]:
         """Return the position in the files, which are synced to the disk."""
+        metrics, board = self.metrics.position(), self.board.position()
         return {
             "step": self.step,
-            "metrics": self.metrics.position(),
+            "metrics": metrics,
             "elapsed_s": self.metrics.elapsed_s,
-            "board": self.board.position(),
+            "board": board,
+            "digests": self._digests_at(metrics, board),
         }
 
     def restore(self, state: Tree) -> None:
