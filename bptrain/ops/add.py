@@ -62,7 +62,7 @@ def backward(grad_y: Tensor, saved: Saved, needs: Needs) -> tuple[Tensor | None,
     return grad_x, grad_z
 
 
-add_function = operation(forward, backward, takes_complex=True)
+add_function = operation(forward, backward)
 
 
 def add(input: Tensor, other: Tensor, *, alpha: float = 1) -> Tensor:

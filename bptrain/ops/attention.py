@@ -168,7 +168,8 @@ def _grad_w(y_rows: Tensor | None, grad_u: Tensor | None, v: Tensor, shape: torc
 
 def _grad_mask(grad_Z: Tensor, mask: Tensor) -> Tensor:
     """Return B' summed over the axes along which the mask was spread."""
-    return grad_Z[..., : mask.shape[-1]].sum_to_size(mask.shape)
+    grad = grad_Z[..., : mask.shape[-1]]
+    return grad if grad.shape == mask.shape else grad.sum_to_size(mask.shape)
 
 
 # Either output may be without a gradient: y where the loss reads the weights alone, the weights,

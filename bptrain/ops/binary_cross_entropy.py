@@ -31,6 +31,7 @@ from bptrain.ops.reduction import (
     weighted,
     widened,
 )
+from bptrain.ops.second_derivatives import own_product
 
 LEAST_LOG = -100.0
 LEAST_DENOMINATOR = 9.999999960041972e-13  # 1e-12 in float32, as it stands in torch's kernel
@@ -77,10 +78,10 @@ def backward(grad_loss: Tensor, saved: Saved, needs: Needs) -> tuple[Tensor | No
     if needs.x and t is not None:
         wide, t = widened(x, t)
         denominator = (1 - wide).mul_(wide).clamp_min_(LEAST_DENOMINATOR)
-        grad_x = weighted((wide - t).div_(denominator).mul_(grad_losses), w)
+        grad_x = weighted(own_product((wide - t).div_(denominator), grad_losses), w)
     if needs.t:
         log_x, log_rest = _logarithms(*widened(x))
-        grad_t = weighted((log_rest - log_x).mul_(grad_losses), w)
+        grad_t = weighted(own_product(log_rest - log_x, grad_losses), w)
     return grad_x, grad_t
 
 

@@ -35,7 +35,7 @@ from bptrain.ops.reduction import (
     weighted,
     widened,
 )
-from bptrain.ops.second_derivatives import overwritable
+from bptrain.ops.second_derivatives import overwritable, own_product
 
 
 class Needs(NamedTuple):
@@ -133,7 +133,7 @@ def _gradients(
         wide, t = widened(x, t)
         p = wide.sigmoid()
         slope = overwritable(p).sub_(t) if q is None else p * (1 + (q - 1) * t) - q * t
-        grad_x = weighted(slope.mul_(grad_losses), w)
+        grad_x = weighted(own_product(slope, grad_losses), w)
         if q is not None:
             grad_x.masked_fill_(_without_weight(t, q), 0)
     if needs.t:

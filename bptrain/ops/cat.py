@@ -56,7 +56,7 @@ def backward(grad_y: Tensor, saved: Saved, needs: tuple[bool, ...]) -> tuple[Ten
     return tuple(grads)
 
 
-cat_function = operation(forward, backward, precision=WIDEST, takes_complex=True)
+cat_function = operation(forward, backward, precision=WIDEST)
 
 
 def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:

@@ -41,8 +41,10 @@ from bptrain.ops.reduction import (
     checked_reduction,
     grad_of_elements,
     reduced,
+    weighted,
     wide_dtype,
 )
+from bptrain.ops.second_derivatives import is_transformed
 
 
 class Options(NamedTuple):
@@ -122,7 +124,8 @@ def _gradient(softmax: Callable[[Tensor], Tensor], grad_loss: Tensor, saved: Sav
     C = c_true + c_each * (K if w is None else w.sum()) if e else c_true
 
     # likewise p, which is NaN where a logit is infinite or NaN
-    grad_x = softmax(x).mul_(C).masked_fill_(C == 0, 0)
+    p = softmax(x)
+    grad_x = weighted(p, C) if is_transformed() else p.mul_(C).masked_fill_(C == 0, 0)
     if index is not None:
         grad_x.scatter_add_(1, index, -c_true)
     if e:

@@ -33,6 +33,7 @@ from bptrain.ops.class_probabilities import (
 from bptrain.ops.operation import operation
 from bptrain.ops.precision import float32_loss
 from bptrain.ops.reduction import Reduction, grad_of_elements, reduced, weighted, wide_dtype
+from bptrain.ops.second_derivatives import own_product
 
 Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]
 
@@ -112,9 +113,9 @@ def _gradients(
     if needs.x and t is not None:
         c = by_class(_smoothed(t, e), w)
         C = c.sum(1, keepdim=True)
-        grad_x = weighted(softmax(x), C).sub_(c).mul_(grad_losses)
+        grad_x = own_product(weighted(softmax(x), C).sub_(c), grad_losses)
     if needs.t or needs.w:
-        grad_c = -log_softmax(x).mul_(grad_losses)
+        grad_c = -own_product(log_softmax(x), grad_losses)
         if needs.t:
             grad_t = by_class((1 - e) * grad_c, w)
         if needs.w and t is not None:

@@ -37,6 +37,7 @@ from bptrain.ops.reduction import (
     widened,
     with_more,
 )
+from bptrain.ops.second_derivatives import own_product
 
 
 class Needs(NamedTuple):
@@ -93,7 +94,7 @@ def backward(
         grad_t = with_more(d_over_u * -grad_losses, None if more_d is None else -more_d)
     if needs.v:
         slope = (1 - d * d_over_u).mul_(0.5 / u)
-        grad_v = slope.mul_(grad_losses).sum_to_size(v.shape)
+        grad_v = own_product(slope, grad_losses).sum_to_size(v.shape)
     return grad_x, grad_t, grad_v
 
 

@@ -28,7 +28,7 @@ from torch import Tensor
 
 from bptrain.ops.operation import operation
 from bptrain.ops.precision import float32_on
-from bptrain.ops.second_derivatives import overwritable
+from bptrain.ops.second_derivatives import overwritable, own_product
 from bptrain.ops.statistics import wide_dtype
 
 
@@ -76,7 +76,7 @@ def backward(grad_y: Tensor, saved: Saved) -> Tensor:
     """Return x' [N, C, ...] in the dtype of x."""
     n, a, B, _ = saved.options
     x, s = saved.x.to(saved.s.dtype), saved.s
-    u = s.pow(-B).mul_(grad_y)
+    u = own_product(s.pow(-B), grad_y)
     grad_s = (u * x).div_(s)  # but for the factor -B
     near = torch.zeros_like(grad_s)
     for to, at in _neighbors(x.shape[1], -((n - 1) // 2), n // 2):

@@ -66,8 +66,10 @@ def backward(grad_y: Tensor, saved: Saved) -> Tensor:
     """Return x' [N, C, H, W]; once k is known the windows no longer matter."""
     k, _, (shape, is_channels_last) = saved
     wide = widened_for_sums(grad_y)
-    planes = wide.new_zeros(shape).flatten(-2)  # [N, C, H W], whose last axis k counts
-    grad_x = planes.scatter_add(-1, k.flatten(-2), wide.flatten(-2)).view(shape).to(grad_y.dtype)
+    *leading, H, W = shape
+    planes = wide.new_zeros(*leading, H * W)  # the last axis is what k counts
+    winners, shares = (each.reshape(*leading, k.shape[-2:].numel()) for each in (k, wide))
+    grad_x = planes.scatter_add(-1, winners, shares).view(shape).to(grad_y.dtype)
     return grad_x.contiguous(memory_format=torch.channels_last) if is_channels_last else grad_x
 
 

@@ -41,7 +41,7 @@ from bptrain.ops.function_transforms import transformed
 from bptrain.ops.in_place import no_views_inside, written_into
 from bptrain.ops.kernels import Kernels, chosen_kernels
 from bptrain.ops.precision import AS_GIVEN, Precision, autocast_device
-from bptrain.ops.second_derivatives import connected
+from bptrain.ops.second_derivatives import connected, is_transformed
 
 Outputs = TypeVar("Outputs")
 Gradients = tuple[Tensor | None, ...]
@@ -171,13 +171,15 @@ class Operation(Generic[Outputs]):
     def run_differentiable_backward(
         self, grads: tuple[Tensor, ...], saved: Any, needed: tuple[bool, ...]
     ) -> Gradients:
-        """Return the same by the formula, for autograd to record.
+        """Return the same by the formula, for autograd to record or torch.func to batch.
 
         Raises NotImplementedError where the second derivative would lack a part.
         """
         device_type = autocast_device(grads) or "cpu"
         with torch.autocast(device_type, enabled=False):
-            return self._backward(self.formula, grads, connected(self, saved, needed), needed)
+            is_recorded = torch.is_grad_enabled()
+            again = connected(self, saved, needed) if is_recorded else self.reconnect(saved)
+            return self._backward(self.formula, grads, again, needed)
 
     def reconnect(self, saved: Any) -> Any:
         """Return Saved with the tensors that are neither inputs nor outputs computed again."""
@@ -279,7 +281,7 @@ def _autograd_function(op: Operation[Any], in_place: bool = False) -> type[torch
             return (None,) * len(ctx.needs_input_grad)
         upstream: Any = grads if len(grads) == 1 else _defined(ctx.likes, grads, without)
         # Gradients are on here only when the caller asked for create_graph.
-        if torch.is_grad_enabled():
+        if is_transformed():
             return op.run_differentiable_backward(upstream, _saved(ctx), ctx.needs_input_grad)
         return op.run_backward(ctx.passes, upstream, _saved(ctx), ctx.needs_input_grad)
 

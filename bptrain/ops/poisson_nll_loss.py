@@ -33,7 +33,7 @@ from bptrain.ops.reduction import (
     reduced,
     widened,
 )
-from bptrain.ops.second_derivatives import overwritable
+from bptrain.ops.second_derivatives import overwritable, own_product
 
 
 class Needs(NamedTuple):
@@ -82,12 +82,12 @@ def backward(grad_loss: Tensor, saved: Saved, needs: Needs) -> tuple[Tensor | No
     grad_x = grad_t = None
     if needs.x and t is not None:
         slope = overwritable(x.exp()).sub_(t) if options.log_input else 1 - t / (x + options.eps)
-        grad_x = slope.mul_(grad_losses)
+        grad_x = own_product(slope, grad_losses)
     if needs.t:
         slope = -x if options.log_input else (x + options.eps).log_().neg_()
         if options.full and t is not None:
             slope += torch.where(t > 1, t.log() + 0.5 / t, 0)
-        grad_t = slope.mul_(grad_losses)
+        grad_t = own_product(slope, grad_losses)
     return grad_x, grad_t
 
 

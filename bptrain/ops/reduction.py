@@ -15,6 +15,8 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from bptrain.ops.second_derivatives import is_transformed
+
 Reduction = Literal["none", "mean", "sum"]
 
 
@@ -44,7 +46,11 @@ def weighted(values: Tensor, w: Tensor | None) -> Tensor:
     Symptom: a NaN loss, or NaN gradients, from an element that has no weight. Cause: 0 times
     infinity or NaN, such as the error of a missing target. Remedy: what does not count is set to 0.
     """
-    return values if w is None else (values * w).masked_fill_(w == 0, 0)
+    if w is None:
+        return values
+    if is_transformed():  # the derivative by w is the value, also where w is 0
+        return torch.where((w == 0) & ~values.isfinite(), 0, values) * w
+    return (values * w).masked_fill_(w == 0, 0)
 
 
 def with_more(gradient: Tensor | None, more: Tensor | None) -> Tensor | None:

@@ -52,6 +52,11 @@ def _check(op: SecondDerivative, name: str, value: object) -> None:
         )
 
 
+def is_transformed() -> bool:
+    """Tell whether autograd records the lines that run now, or torch.func batches them."""
+    return torch.is_grad_enabled() or torch._C._are_functorch_transforms_active()
+
+
 def overwritable(x: Tensor) -> Tensor:
     """Return x, whose memory its caller may reuse, or a copy while autograd records the lines.
 
@@ -59,3 +64,11 @@ def overwritable(x: Tensor) -> Tensor:
     reuses memory where a second derivative has to keep what it will read.
     """
     return x.clone() if x.requires_grad and torch.is_grad_enabled() else x
+
+
+def own_product(x: Tensor, y: Tensor) -> Tensor:
+    """Return x y, in the memory of x, likewise the caller's own, unless the lines are transformed.
+
+    A batch of upstream gradients, as torch.func.jacrev has it, does not fit into memory for one.
+    """
+    return x * y if is_transformed() else x.mul_(y)

@@ -46,6 +46,7 @@ from bptrain.ops.reduction import (
     widened,
     with_more,
 )
+from bptrain.ops.second_derivatives import own_product
 
 
 class Needs(NamedTuple):
@@ -191,10 +192,10 @@ def _through_norm(grad_norm: Tensor, u: Tensor, norm: Tensor, p: float) -> Tenso
         return u * torch.where(norm == 0, 0, grad_norm / norm)
     if p == inf:
         is_largest = u.abs() == norm
-        return u.sign().mul_(is_largest).mul_(grad_norm / is_largest.sum(-1, keepdim=True))
+        return own_product(u.sign().mul_(is_largest), grad_norm / is_largest.sum(-1, keepdim=True))
     # the quotient is raised to the power, as either of its sides alone may overflow
     slope = (u.abs() / norm).pow_(p - 1).mul_(u.sign())
-    return torch.where(u == 0, 0, slope).mul_(grad_norm)
+    return own_product(torch.where(u == 0, 0, slope), grad_norm)
 
 
 triplet_margin_loss_function = operation(

@@ -70,7 +70,7 @@ def forward(x: Tensor, resizing: Resizing) -> tuple[Tensor, Saved]:
     y = x
     for axis, H in enumerate(x.shape[2:]):
         w = weights(resizing, axis, H).to(x)
-        at_end = torch.einsum("kh,...h->...k", w, y.movedim(axis + 2, -1))
+        at_end = y.movedim(axis + 2, -1) @ w.t()
         y = at_end.movedim(-1, axis + 2)
     return y, Saved(resizing, tuple(x.shape))
 
@@ -80,7 +80,7 @@ def backward(grad_y: Tensor, saved: Saved) -> Tensor:
     grad_x = grad_y
     for axis, H in enumerate(saved.shape[2:]):
         w = weights(saved.resizing, axis, H).to(grad_y)
-        at_end = torch.einsum("kh,...k->...h", w, grad_x.movedim(axis + 2, -1))
+        at_end = grad_x.movedim(axis + 2, -1) @ w
         grad_x = at_end.movedim(-1, axis + 2)
     return grad_x
 

@@ -62,6 +62,28 @@ def test_second_derivatives_of_modules_and_scans_do_too(case: Case) -> None:
     second_derivatives_are_right(case)
 
 
+@every_case([each for each in CHECKED if each not in SLOW])
+def test_a_gradient_is_linear_in_an_upstream_gradient_of_zeros_too(case: Case) -> None:
+    """torch.autograd.functional's jvp and hvp differentiate by an upstream gradient of zeros."""
+    tensors = case.draw(torch.float64, "cpu")
+    leaves = {
+        name: tensors[name].clone().requires_grad_() for name in differentiated(case, tensors)
+    }
+    found = []
+    for scale in (0, 1):
+        outputs = list(differentiable(case.ours(tensors | leaves)).values())
+        torch.manual_seed(1)
+        upstream = [(scale * torch.randn_like(each)).requires_grad_() for each in outputs]
+        options = {"create_graph": True, "allow_unused": True}
+        grads = torch.autograd.grad(outputs, list(leaves.values()), upstream, **options)
+        total = sum((each * torch.randn_like(each)).sum() for each in grads if each is not None)
+        found.append(torch.autograd.grad(total, upstream, allow_unused=True))
+    for at_zero, elsewhere in zip(*found, strict=True):
+        assert (at_zero is None) == (elsewhere is None)
+        if at_zero is not None:
+            torch.testing.assert_close(at_zero, elsewhere)
+
+
 @pytest.mark.slow
 @every_case([each for each in SLOW if each not in FIRST_OF_SLOW])
 def test_second_derivatives_of_every_other_case_do_too(case: Case) -> None:

@@ -1,0 +1,138 @@
+"""torch.func and torch.autograd.gradcheck: upstream gradients that are batched, or not there."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from cases import CASES, MODULES, OPS
+from cases.case import Case, OpCase, differentiated
+from torch import Tensor
+
+from bptrain import nn, ops
+from bptrain.ops.kernels import use_kernels
+from bptrain.verify.kernels_used import kernels_used
+from bptrain.verify.named_tensors import Tensors
+from bptrain.verify.parity import differentiable
+
+pytestmark = [  # torch's own, of its transforms
+    pytest.mark.filterwarnings("ignore:`torch.jit.script` is:FutureWarning"),
+    pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning"),
+]
+
+
+def name_of(case: Case) -> str:
+    return case.module if case in MODULES else case.op
+
+
+def sparing(cases: Iterable[Case]) -> Iterator[Any]:
+    """Yield cases as parameters: of an operation's or module's cases all but the first are slow."""
+    seen: set[str] = set()
+    for case in cases:
+        is_slow = name_of(case) in seen
+        seen.add(name_of(case))
+        yield pytest.param(case, id=case.label, marks=pytest.mark.slow if is_slow else ())
+
+
+def drawn(case: Case) -> tuple[Tensors, list[str]]:
+    tensors = case.draw(torch.float64, "cpu")
+    return tensors, differentiated(case, tensors)
+
+
+def is_transformed(case: OpCase) -> bool:
+    tensors, names = drawn(case)
+    size = sum(tensors[name].numel() for name in names)
+    return case.op != "ctc_loss" and case.smooth and 0 < size < 400
+
+
+# Without a constraint: gradcheck moves one number alone. torch's has no maximum of nothing either.
+DEFINED = [
+    case
+    for case in CASES
+    if case.smooth and name_of(case) not in ("ctc_loss", "CTCLoss") and "empty" not in case.label
+]
+
+
+@pytest.mark.parametrize("case", list(sparing(DEFINED)))
+def test_outputs_without_an_upstream_gradient_count_as_zero(case: Case) -> None:
+    tensors, names = drawn(case)
+    if any(each.dtype != torch.float64 for each in differentiable(case.ours(tensors)).values()):
+        pytest.skip("gradcheck compares numbers of one dtype")
+    leaves = [tensors[name].clone().requires_grad_() for name in names]
+
+    def run(*moved: Tensor) -> tuple[Tensor, ...]:
+        return tuple(case.ours(tensors | dict(zip(names, moved, strict=True))).values())
+
+    for kernels in kernels_used(case.ours, tensors, names):
+        with use_kernels(kernels):
+            assert torch.autograd.gradcheck(run, leaves, fast_mode=True)
+
+
+@pytest.mark.parametrize("case", list(sparing(filter(is_transformed, OPS))))
+def test_jacobians_of_torch_func_are_those_of_autograd(case: OpCase) -> None:
+    tensors, names = drawn(case)
+    leaves = {name: tensors[name].clone().requires_grad_() for name in names}
+    outputs = list(differentiable(case.ours(tensors | leaves)))
+    values = tuple(tensors[name] for name in names)
+
+    def run(*moved: Tensor) -> Tensor:
+        found = case.ours(tensors | dict(zip(names, moved, strict=True)))
+        return torch.cat([found[name].reshape(-1) for name in outputs])
+
+    everything = tuple(range(len(values)))
+    ours = torch.func.jacrev(run, argnums=everything)(*values)
+    for mine, theirs in zip(ours, torch.autograd.functional.jacobian(run, values), strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
+def test_gradients_of_each_sample() -> None:
+    torch.manual_seed(0)
+    x, t = torch.randn(5, 3), torch.randn(5, 2)
+    model = torch.nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.LayerNorm(4), nn.Linear(4, 2))
+    parameters = dict(model.named_parameters())
+
+    def loss(parameters: Tensors, x: Tensor, t: Tensor) -> Tensor:
+        return ops.mse_loss(torch.func.functional_call(model, parameters, (x,)), t)
+
+    each = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0, 0))(parameters, x, t)
+    for n in range(5):
+        alone = torch.autograd.grad(loss(parameters, x[n], t[n]), list(parameters.values()))
+        for name, gradient in zip(parameters, alone, strict=True):
+            torch.testing.assert_close(each[name][n], gradient)
+
+
+def test_a_hessian_is_a_jacobian_of_a_jacobian() -> None:
+    x = torch.randn(3, dtype=torch.float64)
+    hessians = [
+        torch.func.jacrev(torch.func.jacrev(lambda x, f=f: f(x, 0).sin().sum()))(x)
+        for f in (ops.softmax, torch.nn.functional.softmax)
+    ]
+    torch.testing.assert_close(*hessians)
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        lambda f, x: torch.func.jvp(f, (x,), (x,)),
+        lambda f, x: torch.func.jacfwd(f)(x),
+        lambda f, x: torch.func.hessian(lambda x: f(x).sum())(x),
+    ],
+    ids=["jvp", "jacfwd", "hessian"],
+)
+def test_forward_mode_is_refused_and_not_wrong(transform: Any) -> None:
+    with pytest.raises(NotImplementedError, match=r"tanh has no forward-mode .*jacrev\(jacrev"):
+        transform(ops.tanh, torch.ones(2))
+
+
+def test_dual_numbers_are_refused_and_not_wrong() -> None:
+    forward_ad = torch.autograd.forward_ad
+    with forward_ad.dual_level(), pytest.raises(NotImplementedError, match="jvp"):
+        ops.tanh(forward_ad.make_dual(torch.ones(2), torch.ones(2)))
+
+
+@pytest.mark.parametrize("kernels", ["fused", "formula"])
+def test_max_pool_and_batch_norm_pass_all_of_gradcheck(kernels: str) -> None:
+    x = torch.randn(2, 3, 4, 4, dtype=torch.float64, requires_grad=True)
+    for layer in (nn.MaxPool2d(2, return_indices=True), nn.BatchNorm2d(3).double()):
+        with use_kernels(kernels):
+            assert torch.autograd.gradcheck(layer, x, check_undefined_grad=True)
