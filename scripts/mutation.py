@@ -6,7 +6,8 @@
 Each mutant drops an additive term, flips a sign, replaces a factor by one, removes or adds a
 transpose, or passes zeros for a tensor that the forward pass saved. A mutant is killed when some
 case of the table no longer agrees with its torch.nn counterpart in float64, as
-tests/verify/test_oracles.py demands. The formulas are mutated, and our own code in the fast
+tests/verify/test_oracles.py demands, or else its second derivative with finite differences, as
+tests/verify/test_second_derivatives.py does. The formulas are mutated, and our own code in the fast
 kernels; calls of a library's kernel have no formula to change. Survivors are listed; mutants that
 compute the very same gradient cannot be killed, and scripts/equivalent_mutants.json gives the
 reason for each.
@@ -16,7 +17,6 @@ import argparse
 import ast
 import gc
 import json
-import re
 import sys
 import warnings
 from collections import Counter, defaultdict
@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from types import CodeType, FunctionType
+from typing import Any
 
 import torch
 from cases import CASES
@@ -34,10 +35,11 @@ from cases.case import Case, differentiated
 from bptrain import ops
 from bptrain.ops.kernels import Kernels, use_kernels
 from bptrain.verify.named_tensors import Tensors
-from bptrain.verify.parity import NOISE, outcomes, parity, same
+from bptrain.verify.parity import NOISE, differentiable, outcomes, parity, same
 
 OPS = Path(ops.__file__).parent
-FILES = sorted(set(OPS.glob("*.py")) - {OPS / "operation.py"})  # which holds no formula
+WITHOUT_FORMULAS = {OPS / "operation.py", OPS / "function_transforms.py"}
+FILES = sorted(set(OPS.glob("*.py")) - WITHOUT_FORMULAS)
 EQUIVALENT = Path(__file__).parent / "equivalent_mutants.json"
 GOAL = 0.99
 KERNELS: tuple[Kernels, ...] = ("formula", "fused")
@@ -46,6 +48,7 @@ DROPPED = {"add", "add_", "sub", "sub_", "mul", "mul_", "div", "div_", "neg", "n
 DROPPED |= {"addcmul", "addcmul_", "addcdiv", "addcdiv_", "t", "transpose", "permute"}
 RENAMED = {"add": "sub", "add_": "sub_", "sub": "add", "sub_": "add_"}
 FORM = {"shape", "dtype", "device", "numel", "dim", "size", "stride", "new_empty", "new_zeros"}
+TENSORS = {"Tensor", "Tensor | None"}
 PRODUCTS = {"mm", "matmul", "bmm"}
 
 
@@ -125,11 +128,13 @@ def every_field() -> dict[str, bool]:
 
 
 def fields(tree: ast.Module) -> Iterator[tuple[str, bool]]:
-    """Yield the fields of the module's classes, and whether they may hold a tensor."""
+    """Yield the fields and methods of the module's classes, and whether they may hold a tensor."""
     for node in tree.body:
         for each in node.body if isinstance(node, ast.ClassDef) else ():
             if isinstance(each, ast.AnnAssign):
                 yield ast.unparse(each.target), "Tensor" in ast.unparse(each.annotation)
+            elif isinstance(each, ast.FunctionDef):
+                yield each.name, False
 
 
 def functions(tree: ast.AST, prefix: str = "") -> Iterator[tuple[str, ast.FunctionDef]]:
@@ -215,7 +220,7 @@ def zeros_for_arguments(node: ast.FunctionDef, plain: set[str]) -> Iterator[tupl
     names = [
         each.arg
         for each in node.args.args
-        if each.annotation and re.match("(?!Callable).*Tensor", ast.unparse(each.annotation))
+        if each.annotation and ast.unparse(each.annotation) in TENSORS
     ]
     start = 1 if ast.get_docstring(node) else 0
     for name in names:
@@ -319,6 +324,36 @@ def verdict(cases: list[Case], references: dict[str, Tensors]) -> str:
     return "survives"
 
 
+def outputs_by(case: Case, tensors: Tensors, names: list[str], *moved: torch.Tensor) -> Any:
+    """Return the outputs of a case as functions of the tensors of these names."""
+    changed = tensors | dict(zip(names, moved, strict=True))
+    return tuple(differentiable(case.ours(changed)).values())
+
+
+def second_verdict(cases: list[Case]) -> str:
+    """Return whether the second derivatives of the cases detect the current code."""
+    for case in cases:
+        tensors = case.draw(torch.float64, "cpu")
+        names = differentiated(case, tensors)
+
+        run = partial(outputs_by, case, tensors, names)
+        leaves = [tensors[name].clone().requires_grad_() for name in names]
+        for kernels in KERNELS:
+            try:
+                torch.manual_seed(0)  # of the directions that are compared
+                with use_kernels(kernels):
+                    torch.autograd.gradgradcheck(run, leaves, fast_mode=True)
+            except Exception:
+                return "by second derivative"
+    return "survives"
+
+
+def checked_twice(cases: list[Case]) -> list[Case]:
+    """Return the cases whose second derivatives are right without a mutant."""
+    smooth = [case for case in cases if case.smooth and not case.random]
+    return [case for case in smooth if second_verdict([case]) == "survives"]
+
+
 def try_out(mutant: Mutant, function: FunctionType, evaluate: Callable[[], str]) -> str:
     """Return the verdict on a mutant, and restore the function's own code."""
     own = function.__code__
@@ -343,6 +378,7 @@ def main() -> int:
     survivors, invalid = [], 0
     for path in files:
         counts: Counter[str] = Counter()
+        twice: list[Case] | None = None
         given = cases[str(path)]
         valid = [case for case in given if verdict([case], references) == "survives"]
         for case in (each for each in given if each not in valid):
@@ -352,6 +388,9 @@ def main() -> int:
             function = live[str(path), mutant.function]
             evaluate = partial(verdict, valid, references)
             outcome = try_out(mutant, function, evaluate)
+            if outcome == "survives":
+                twice = checked_twice(valid) if twice is None else twice
+                outcome = try_out(mutant, function, partial(second_verdict, twice))
             counts[outcome] += 1
             if outcome == "survives":
                 survivors.append(mutant)
@@ -363,7 +402,7 @@ def main() -> int:
         print(
             f"survives  {where}\n    {mutant.change}\n    {reasons.get(mutant.key, 'UNEXPLAINED')}"
         )
-    killed = total["by value"] + total["by error"]
+    killed = total.total() - total["survives"]
     unexplained = sum(mutant.key not in reasons for mutant in survivors)
     share = killed / max(total.total(), 1)
     print(f"{killed} of {total.total()} killed ({share:.2%}); {unexplained} survivors unexplained")
