@@ -6,6 +6,7 @@ import pytest
 import torch
 from cases import CASES, MODULES, recurrent
 from cases.case import Case, differentiated
+from cases.twice import second_derivatives_are_right
 from every_case import every_case
 from torch import Tensor
 
@@ -36,30 +37,21 @@ SLOW = [each for each in CHECKED if each in recurrent.OPS or each in MODULES]
 FIRST_OF_SLOW = list({name_of(each): each for each in reversed(SLOW)}.values())
 
 
-def second_derivatives_are_right(case: Case) -> None:
-    """Compare with finite differences of the gradients, by inputs and upstream gradients."""
+def check_second_derivatives(case: Case) -> None:
     tensors = case.draw(torch.float64, "cpu")
-    names = differentiated(case, tensors)
-    leaves = [tensors[name].clone().requires_grad_() for name in names]
-
-    def run(*moved: Tensor) -> tuple[Tensor, ...]:
-        changed = tensors | dict(zip(names, moved, strict=True))
-        return tuple(differentiable(case.ours(changed)).values())
-
-    for kernels in kernels_used(case.ours, tensors, names):
+    for kernels in kernels_used(case.ours, tensors, differentiated(case, tensors)):
         with use_kernels(kernels):
-            torch.manual_seed(0)
-            assert torch.autograd.gradgradcheck(run, leaves, fast_mode=True)
+            assert second_derivatives_are_right(case, tensors)
 
 
 @every_case([each for each in CHECKED if each not in SLOW])
 def test_second_derivatives_agree_with_finite_differences(case: Case) -> None:
-    second_derivatives_are_right(case)
+    check_second_derivatives(case)
 
 
 @every_case(FIRST_OF_SLOW)
 def test_second_derivatives_of_modules_and_scans_do_too(case: Case) -> None:
-    second_derivatives_are_right(case)
+    check_second_derivatives(case)
 
 
 @every_case([each for each in CHECKED if each not in SLOW])
@@ -87,7 +79,7 @@ def test_a_gradient_is_linear_in_an_upstream_gradient_of_zeros_too(case: Case) -
 @pytest.mark.slow
 @every_case([each for each in SLOW if each not in FIRST_OF_SLOW])
 def test_second_derivatives_of_every_other_case_do_too(case: Case) -> None:
-    second_derivatives_are_right(case)
+    check_second_derivatives(case)
 
 
 @every_case([each for each in CASES if name_of(each) in REFUSED])
