@@ -117,7 +117,7 @@ def _one_sample(x: Tensor) -> Tensor:
 
 def _repeated(x: Tensor, *by_channel: Tensor | None) -> list[Tensor | None]:
     """Return what belongs to a channel [C] repeated for each of the N samples."""
-    return [None if each is None else each.repeat(len(x)) for each in by_channel]
+    return [None if each is None else each.expand(len(x), -1).reshape(-1) for each in by_channel]
 
 
 def _by_sample(

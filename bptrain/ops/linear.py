@@ -44,7 +44,7 @@ def forward(x: Tensor, W: Tensor, b: Tensor | None, needs: Needs) -> tuple[Tenso
     rows = rows_of(x)  # [N, I]
     y = rows.mm(W.t()) if b is None else torch.addmm(b, rows, W.t())
     saved = Saved(x if needs.W else None, W if needs.x else None)
-    return y.view(*x.shape[:-1], W.shape[0]), saved
+    return y if x.dim() == 2 else y.view(*x.shape[:-1], W.shape[0]), saved
 
 
 def backward(grad_y: Tensor, saved: Saved, needs: Needs) -> Gradients:

@@ -93,10 +93,7 @@ class Operation(Generic[Outputs]):
 
     def __call__(self, *inputs: Any) -> Outputs:
         """Return the outputs, differentiable by autograd. Raises ValueError for complex numbers."""
-        if not self.traits.takes_complex:
-            for each in inputs:
-                if isinstance(each, Tensor) and each.is_complex():
-                    raise ValueError(f"{self.name} has a {each.dtype} input, expected real numbers")
+        self._check(inputs)
         # These two questions cost 0.2 us; the device that autocast may be on for, 1 us.
         if torch._C._is_any_autocast_enabled():
             inputs = self._cast(inputs)
@@ -114,9 +111,26 @@ class Operation(Generic[Outputs]):
         device_type = autocast_device(inputs)
         return inputs if device_type is None else self.precision.inputs(inputs, device_type)
 
+    def _check(self, inputs: tuple[Any, ...]) -> None:
+        """Raise ValueError for complex numbers, unless their gradient is right."""
+        if not self.traits.takes_complex:
+            for each in inputs:
+                if isinstance(each, Tensor) and each.is_complex():
+                    raise ValueError(f"{self.name} has a {each.dtype} input, expected real numbers")
+
     def in_place_if(self, inplace: bool) -> Callable[..., Outputs]:
         """Return the operation, or if asked for, the one that writes its output into its input."""
-        return self.function_in_place.apply if inplace else self
+        return self.call_in_place if inplace else self
+
+    def call_in_place(self, *inputs: Any) -> Outputs:
+        """Return the first input, with the output written into it."""
+        self._check(inputs)
+        if torch._C._are_functorch_transforms_active():
+            x, *others = inputs
+            written: Outputs = x.copy_(transformed(self, (x.clone(), *others)))
+        else:
+            written = self.function_in_place.apply(*inputs)
+        return written
 
     @cached_property
     def function_in_place(self) -> type[torch.autograd.Function]:

@@ -71,6 +71,8 @@ def forward(
 
 def _rows(x: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Return x as [N, E]."""
+    if x.dim() == 2 and len(shape) == 1:
+        return x
     return x.reshape(x.shape[: x.dim() - len(shape)].numel(), torch.Size(shape).numel())
 
 
@@ -90,7 +92,7 @@ def backward(grad_y: Tensor, saved: Saved, needs: Needs) -> tuple[Tensor | None,
     if needs.w:
         grad_w = (grad_rows * h).sum(0).view(shape)
     if needs.x:
-        grad_h = grad_rows if w is None else w.reshape(-1) * grad_rows
+        grad_h = grad_rows if w is None else w.flatten() * grad_rows
         grad_x = r * (grad_h - h * (grad_h * h).mean(1, keepdim=True))
         grad_x = grad_x.to(x.dtype).view(grad_y.shape).contiguous(memory_format=layout)
     return grad_x, grad_w
@@ -104,7 +106,7 @@ def fused_backward(
     r, wide = saved.r, saved.r.dtype
     x = _rows(saved.x, saved.shape).to(wide)
     grad_rows = grad_y.reshape(x.shape).to(wide)
-    w = None if saved.w is None else saved.w.reshape(-1).to(wide)
+    w = None if saved.w is None else saved.w.flatten().to(wide)
     E = x.shape[1]
 
     if not needs.x:

@@ -45,3 +45,8 @@ def test_what_only_reorders_takes_complex_numbers(op: str) -> None:
     ours = gradient(getattr(ops, op)(x, **TAKEN[op]))
     reference = {"flatten": torch.flatten, "pixel_shuffle": torch.pixel_shuffle}[op]
     torch.testing.assert_close(ours, gradient(reference(x, **TAKEN[op])))
+
+
+def test_in_place_complex_numbers_are_refused_too() -> None:
+    with pytest.raises(ValueError, match=r"silu has a torch.complex64 input"):
+        ops.silu(torch.ones(2, dtype=torch.complex64), inplace=True)

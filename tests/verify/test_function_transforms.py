@@ -110,6 +110,20 @@ def test_a_hessian_is_a_jacobian_of_a_jacobian() -> None:
     torch.testing.assert_close(*hessians)
 
 
+@pytest.mark.parametrize("layer", [nn.ReLU, nn.SiLU])
+def test_a_layer_in_place_is_differentiated_too(layer: type[torch.nn.Module]) -> None:
+    x = torch.randn(2, 3, dtype=torch.float64)
+
+    def loss(x: Tensor, module: torch.nn.Module) -> Tensor:
+        y = 2 * x
+        module(y)
+        return y.square().sum()
+
+    ours, reference = (torch.func.grad(loss)(x, layer(inplace)) for inplace in (True, False))
+    assert not ours.equal(reference)  # out of place y stays as it was
+    torch.testing.assert_close(ours, torch.func.grad(lambda x: layer()(2 * x).square().sum())(x))
+
+
 @pytest.mark.parametrize(
     "transform",
     [

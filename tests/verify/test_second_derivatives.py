@@ -177,3 +177,15 @@ def test_a_third_derivative_is_a_derivative_of_the_second() -> None:
             value = gradient.sum()
         found.append(gradient)
     torch.testing.assert_close(*found)
+
+
+def test_in_place_a_layer_has_the_same_second_derivative_or_refuses_it() -> None:
+    x = torch.randn(4, dtype=torch.float64, requires_grad=True)
+
+    def second(module: torch.nn.Module) -> Tensor:
+        (grad,) = torch.autograd.grad(module(3 * x).square().sum(), x, create_graph=True)
+        return torch.autograd.grad(grad.sum(), x)[0]
+
+    torch.testing.assert_close(second(nn.ELU(inplace=True)), second(nn.ELU()))
+    with pytest.raises(NotImplementedError, match="silu has no second derivative here: x"):
+        second(nn.SiLU(inplace=True))  # saves a copy of what it overwrites
