@@ -24,6 +24,7 @@ from bptrain.errors import (
 from bptrain.train.signals import StopNow
 
 SIGPIPE = getattr(signal, "SIGPIPE", 13)  # which Windows does not have
+_RESERVE = [bytearray(2**20)]  # given back for the message when memory is used up
 
 
 @contextmanager
@@ -86,6 +87,8 @@ def _output_refused(error: Exception) -> BptrainError | None:
 def _memory_refused(error: Exception) -> BptrainError | None:
     """Return the message for memory that is used up outside of `allocating`; else None."""
     is_memory = isinstance(error, MemoryError) or getattr(error, "errno", None) == ENOMEM
+    if is_memory:
+        _RESERVE.clear()
     return MemoryExhaustedError.of(str(error)) if is_memory else None
 
 
@@ -121,8 +124,8 @@ def run_command_line(app: Callable[[], None]) -> None:
         finally:
             signal.signal(signal.SIGINT, _end_at_once)
             sys.stdout.flush()
-    except OSError as error:
-        shown = _output_refused(error)
+    except (OSError, MemoryError) as error:  # outside of a command, such as while words are parsed
+        shown = _output_refused(error) or _memory_refused(error)
         if shown is not None:
             _say(str(shown))
             sys.exit(shown.exit_code)

@@ -78,7 +78,9 @@ INFERRED = {
 }
 VOCABULARY = "num_embeddings"  # may be omitted too: the size of the problem's vocabulary
 
-_NOT_FOR_CONFIGS = {"device", "dtype"}  # set by the experiment
+# device and dtype are set by the experiment; in place, a layer of a residual block would change
+# what the block adds
+_NOT_FOR_CONFIGS = {"device", "dtype", "inplace"}
 
 Arguments = dict[str, inspect.Parameter]
 

@@ -263,7 +263,7 @@ def test_a_read_only_folder_is_reported_when_a_run_begins_or_resumes(
     wrong = wrong or problem_with_refusal(run.go(), "run", "Read-only file system")
     ended = mounting.run(["evaluate", "run"], work_dir)
     printed = (
-        f"no pictures: run/pictures/step-000008: cannot be written: {os.strerror(errno.EROFS)}"
+        f"no pictures: run/pictures/step-000004: cannot be written: {os.strerror(errno.EROFS)}"
     )
     wrong = wrong or f"evaluate: {ended}" * (ended != (0, f"{printed}\n"))
     assert "test/accuracy" in (work_dir / "stdout.txt").read_text()
