@@ -51,7 +51,7 @@ PLAUSIBLE = re.compile(
     r"|states/(precision|early_stopping(/best)?) is .*"
     r"|states/schedule(/best)? is (missing|null|.* zero|a fraction|2\^70|10\^300)"
     r"|states/log/(step|elapsed_s|metrics|board/.*) is (a fraction|2\^70|10\^300|missing)"
-    r"|states/log/digests(/.*)? is (missing|a mapping|another text)"  # it is told as a change
+    r"|states/log/digests(/.*)? is (missing|a mapping|text)"  # a change is told
     r"|states/(log/board|optimizer|carried|window) is a mapping"
     r"|states/optimizer/0(/al)? is missing"
     r"|states/(average/updates|early_stopping/waited|schedule/bad) is 2\^70"

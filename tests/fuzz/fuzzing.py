@@ -1,0 +1,250 @@
+"""Mutated configs, data files, checkpoints, overrides and paths: no bug, no traceback, no excess.
+
+python tests/fuzz/fuzzing.py --configs 5000 --data 2000 --checkpoints 2000 --words 1000
+"""
+
+import argparse
+import shutil
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import chdir
+from pathlib import Path
+from random import Random
+from typing import NamedTuple
+
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+
+import yaml  # noqa: E402
+from checkpoints import rewrite_manifest  # noqa: E402
+from forked import Ended, import_all, run  # noqa: E402
+from kinds_of_data import KINDS  # noqa: E402
+from mutations import EXTREMES, ConfigMutator, changed_bytes  # noqa: E402
+
+CONFIG = "c.yaml"
+RUN = "run"
+FIT = ("fit", CONFIG, "train.steps=2", "--run-dir", "new")
+TRAINED = ("digits", "image_folder", "table of classes", "text", "sequence of tags", "text_table")
+COMMANDS = ("fit", "evaluate", "predict", "check", "validate", "init", "doctor")
+OPTIONS = (
+    *("--resume", "--run-dir", "--json", "--csv", "--dry-run", "--checkpoint", "--junit"),
+    *("--length", "--seed", "--temperature", "--schema", "--fast-dev-run", "-h"),
+)
+PATHS = (
+    *(CONFIG, RUN, ".", "..", "/", "/dev/null", "/dev/full", "gone", "x" * 300, "", "a\nb", "~"),
+    *("run/config.yaml", "run/checkpoints", "run/lock", "\udcff", "\x1b[2J", "[/b]", "-"),
+)
+KEYS = (
+    *("data.kind", "data.batch_size", "data.path", "data..kind", "model.kind", "model.hidden"),
+    *("model.hidden.0", "model.layers.0.kind", "train", "train.steps", "optimizer", "optimizer.lr"),
+    *("loss", "seed", "name", "device", "precision", "checkpoint.keep_last", "x", ""),
+)
+
+
+class Case(NamedTuple):
+    """A command in a folder, and what was changed there."""
+
+    words: Sequence[str]
+    folder: Path
+    change: str
+
+
+class Ground:
+    """Folders with the data of each kind and runs on some, which each case gets a copy of."""
+
+    def __init__(self, root: Path, kinds: Sequence[str] = tuple(KINDS)) -> None:
+        self.root, self.kinds = root, list(kinds)
+        self.trained = [name for name in TRAINED if name in kinds]
+        self.with_files: list[str] = []
+        for number, name in enumerate(self.kinds):
+            folder = root / f"kind-{number}"
+            folder.mkdir()
+            with chdir(folder):
+                KINDS[name].write()
+            (folder / CONFIG).write_text(config_text(name))
+            if files_of(folder):
+                self.with_files.append(name)
+            if name in self.trained:
+                ended = run(("fit", CONFIG, "train.steps=2", "--run-dir", RUN), folder)
+                assert ended.code == 0, ended.output
+
+    def copy(self, name: str) -> Path:
+        """Return a new copy of a kind's folder, the only one that is left."""
+        copy = self.root / "copy"
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(self.root / f"kind-{self.kinds.index(name)}", copy)
+        return copy
+
+
+def config_text(name: str) -> str:
+    """Return the config of a kind of data."""
+    kind = KINDS[name]
+    return f"data: {{{kind.data}, batch_size: 16}}\nmodel: {kind.model}\ntrain: {{epochs: 1}}\n"
+
+
+def configs(ground: Ground, random: Random) -> Iterator[Case]:
+    """Yield commands on mutated configs."""
+    mutator = ConfigMutator(random)
+    while True:
+        name = random.choice(ground.kinds)
+        folder = ground.copy(name)
+        text = mutator.changed(yaml.safe_load(config_text(name)))
+        (folder / CONFIG).write_text(text, encoding="utf-8", errors="surrogatepass")
+        draw = random.random()
+        words = (
+            FIT if draw < 0.6 else ("fit", CONFIG, "--dry-run") if draw < 0.9
+            else ("fit", CONFIG, "--fast-dev-run") if draw < 0.95 else ("validate", CONFIG)
+        )  # fmt: skip
+        yield Case(words, folder, text)
+
+
+def data(ground: Ground, random: Random) -> Iterator[Case]:
+    """Yield commands on mutated data files."""
+    while True:
+        name = random.choice(ground.with_files)
+        folder = ground.copy(name)
+        path = random.choice(files_of(folder))
+        path.write_bytes(changed_bytes(path.read_bytes(), random))
+        words = FIT
+        if name in ground.trained and random.random() < 0.3:
+            words = ("predict", RUN, str(path.relative_to(folder)))
+        yield Case(words, folder, f"{name}: {path.relative_to(folder)}")
+
+
+def files_of(folder: Path) -> list[Path]:
+    """Return the data files below a folder."""
+    files = (each for each in folder.rglob("*") if each.is_file())
+    return sorted(each for each in files if each.name not in (CONFIG, "output.txt")
+                  and RUN not in each.relative_to(folder).parts)  # fmt: skip
+
+
+def checkpoints(ground: Ground, random: Random) -> Iterator[Case]:
+    """Yield commands on runs of which a file is mutated, half of them with checksums that agree."""
+    while True:
+        name = random.choice(ground.trained)
+        folder = ground.copy(name)
+        path = random.choice(sorted(each for each in (folder / RUN).rglob("*") if each.is_file()))
+        path.write_bytes(changed_bytes(path.read_bytes(), random))
+        sealed = path.parent.name.startswith("step-") and path.suffix != ".png"
+        sealed = sealed and path.name != "manifest.json" and random.random() < 0.7
+        if sealed:
+            rewrite_manifest(path.parent)
+        inputs = KINDS[name].inputs
+        words = random.choice(
+            [("fit", CONFIG, "train.steps=4", "--run-dir", RUN, "--resume"), ("evaluate", RUN),
+             ("evaluate", RUN, "--checkpoint", "last"), ("predict", RUN, *inputs)]
+        )  # fmt: skip
+        yield Case(words, folder, f"{name}: {path.relative_to(folder)}{', sealed' * sealed}")
+
+
+def words(ground: Ground, random: Random) -> Iterator[Case]:
+    """Yield commands with random words, overrides and paths."""
+    while True:
+        name = random.choice(ground.trained)
+        folder = ground.copy(name)
+        given: list[str] = []
+        for _ in range(random.randint(0, 4)):
+            draw = random.random()
+            if draw < 0.4:
+                given.append(f"{random.choice(KEYS)}={random.choice(EXTREMES)}")
+            elif draw < 0.7:
+                given.append(random.choice(OPTIONS))
+            else:
+                given.append(random.choice(PATHS))
+        command = random.choice(COMMANDS)
+        first = {"fit": [CONFIG], "check": [CONFIG], "evaluate": [RUN], "predict": [RUN]}
+        if random.random() < 0.8:
+            given[:0] = first.get(command, [])
+        given += ["train.steps=2"] if command == "fit" else []
+        yield Case([command, *(word.replace("\0", "") for word in given)], folder, name)
+
+
+AREAS: dict[str, Callable[[Ground, Random], Iterator[Case]]] = {
+    "configs": configs, "data": data, "checkpoints": checkpoints, "words": words
+}  # fmt: skip
+
+
+class Count(NamedTuple):
+    """What came of the cases of an area."""
+
+    codes: Counter[int]
+    problems: list[str]
+    slowest_s: float
+    largest_bytes: int
+
+
+def fuzz(area: str, ground: Ground, number: int, seed: int = 0, first: int = 0) -> Count:
+    """Try the cases of an area, and return how they ended."""
+    codes: Counter[int] = Counter()
+    problems: list[str] = []
+    slowest, largest = 0.0, 0
+    for ordinal in range(first, number):
+        # a generator of its own for each case: one can be tried again alone
+        case = next(AREAS[area](ground, Random(f"{area} {seed} {ordinal}")))
+        ended = run(case.words, case.folder)
+        codes[ended.code] += 1
+        slowest, largest = max(slowest, ended.cpu_s), max(largest, ended.peak_bytes)
+        if ended.problem:
+            problems.append(described(ordinal, case, ended))
+            sys.stdout.write(f"{area} {problems[-1]}\n")
+            sys.stdout.flush()
+    return Count(codes, problems, slowest, largest)
+
+
+def described(ordinal: int, case: Case, ended: Ended) -> str:
+    """Return what a case was and how it ended."""
+    lines = ended.output.strip().splitlines()
+    return f"{ordinal}: {ended.problem}: {case.words} {case.change!r}: {' | '.join(lines[-4:])!r}"
+
+
+def main() -> None:
+    """Try as many cases of each area as the command line says, and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    for area in AREAS:
+        parser.add_argument(f"--{area}", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--first", type=int, default=0, help="the first case, to repeat one")
+    parser.add_argument("--kinds", default="", help="of data, separated by commas; else all")
+    parser.add_argument("--table", type=Path, help="a Markdown file to write the counts to")
+    given = parser.parse_args()
+    import_all()
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as name:
+        ground = Ground(Path(name), given.kinds.split(",") if given.kinds else tuple(KINDS))
+        counts = {
+            area: fuzz(area, ground, number, given.seed, given.first)
+            for area in AREAS
+            if (number := getattr(given, area))
+        }
+    text = table(counts, given.seed)
+    sys.stdout.write(text)
+    if given.table:
+        given.table.write_text(text, encoding="utf-8")
+    sys.exit(any(count.problems for count in counts.values()))
+
+
+def table(counts: dict[str, Count], seed: int) -> str:
+    """Return the counts as a page in Markdown."""
+    rows = [
+        f"| {area} | {sum(each.codes.values()):,} | "
+        f"{', '.join(f'{code}: {times:,}' for code, times in sorted(each.codes.items()))} | "
+        f"{len(each.problems)} | {each.slowest_s:.1f} | {each.largest_bytes / 2**20:,.0f} |"
+        for area, each in counts.items()
+    ]
+    return "\n".join([HEADING.format(seed=seed), *rows, ""])
+
+
+HEADING = """# Fuzzing
+
+`scripts/fuzz` (seed {seed}) changes configs, data files, the files of runs, and command lines at
+random, and runs a command on each in a process of its own. Nothing may end with exit code 1 or by a
+signal, print a traceback or a terminal escape, take more than 10 s of CPU time or more than 1 GiB
+of memory. Configs are changed by keys, kinds and values that exist and by extreme ones; data files
+and runs by bytes that are flipped, removed, repeated and overwritten; of the checkpoints that are
+changed most have a manifest whose checksums agree again.
+
+| changed | cases | exit codes | problems | slowest (s) | most memory (MiB) |
+|---|---|---|---|---|---|"""
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,15 @@
+"""A selection of what `scripts/fuzz` tries: no exit code 1, no traceback, nothing slow or large."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+FUZZING = Path(__file__).with_name("fuzzing.py")
+KINDS = "digits,table of classes,image_folder,sequence of tags"
+CASES = ("--configs", "40", "--data", "20", "--checkpoints", "20", "--words", "20")
+
+
+def test_mutated_files_and_command_lines_end_as_documented() -> None:
+    words = [sys.executable, str(FUZZING), *CASES, "--kinds", KINDS, "--seed", "1"]
+    ended = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
