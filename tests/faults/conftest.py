@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from launcher import Launcher
@@ -34,13 +35,23 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Write the table, if the option asks for it."""
+    """Write the table, if the option asks for it; a worker of xdist hands its part on."""
     stash = session.config.stash
+    if (output := getattr(session.config, "workeroutput", None)) is not None:
+        output["tally"] = stash[TALLY].rows()
+        return
     # absent where pytest loads this file after it has parsed the command line
     path = session.config.getoption("--reliability-table", default=None)
     if path is not None:
         minutes = (time.monotonic() - stash[STARTED_S]) / 60
         path.write_text(markdown(stash[TALLY], minutes), encoding="utf-8")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Add the tally of a worker of xdist; one that crashed has none, and its test has failed."""
+    for row in getattr(node, "workeroutput", {}).get("tally", ()):
+        node.config.stash[TALLY].add(*row)
 
 
 @pytest.fixture
@@ -52,7 +63,9 @@ def tally(request: pytest.FixtureRequest) -> Callable[..., None]:
     counted, area = request.config.stash[TALLY], request.module
 
     def count(kind: str, what_happened: str = "") -> None:
-        counted.count(area.__doc__ or area.__name__, kind, what_happened)
+        counted.add(
+            area.__name__, area.__doc__ or "", kind, 1, [what_happened] if what_happened else []
+        )
 
     return count
 

@@ -2,7 +2,6 @@
 
 import os
 import platform
-from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,17 +31,24 @@ class Outcomes:
 
 
 class Tally:
-    """Counts faults by area (the docstring of a test file) and by kind."""
+    """Counts faults by area (a test file and its docstring) and by kind."""
 
     def __init__(self) -> None:
-        self.areas: dict[str, dict[str, Outcomes]] = defaultdict(lambda: defaultdict(Outcomes))
+        self.areas: dict[tuple[str, str], dict[str, Outcomes]] = {}
 
-    def count(self, area: str, kind: str, what_happened: str) -> None:
-        """Count a fault; what happened is "" if it passed."""
-        outcomes = self.areas[area][kind]
-        outcomes.tried += 1
-        if what_happened:
-            outcomes.failures.append(what_happened)
+    def add(self, file: str, area: str, kind: str, tried: int, failures: list[str]) -> None:
+        """Add faults that were tried, and what happened in those that failed."""
+        outcomes = self.areas.setdefault((file, area), {}).setdefault(kind, Outcomes())
+        outcomes.tried += tried
+        outcomes.failures += failures
+
+    def rows(self) -> list[tuple[str, str, str, int, list[str]]]:
+        """Return the arguments of `add` that make this tally."""
+        return [
+            (*where, kind, each.tried, each.failures)
+            for where, kinds in self.areas.items()
+            for kind, each in kinds.items()
+        ]
 
 
 def markdown(tally: Tally, minutes: float) -> str:
@@ -53,7 +59,7 @@ def markdown(tally: Tally, minutes: float) -> str:
         sum(len(each.failures) for each in outcomes),
     )
     lines = [OPENING, f"{tried:,} faults were tried, {failed:,} failed. {conditions(minutes)}", ""]
-    for area, kinds in tally.areas.items():
+    for (_, area), kinds in sorted(tally.areas.items(), key=lambda item: item[0]):
         title, _, prose = area.strip().partition("\n")
         lines += [f"## {title.rstrip('.')}", "", *([prose.strip(), ""] if prose.strip() else [])]
         lines += ["| what was done | tried | passed | failed |", "|---|---:|---:|---:|"]
