@@ -86,10 +86,27 @@ def _output_refused(error: Exception) -> BptrainError | None:
 
 def _memory_refused(error: Exception) -> BptrainError | None:
     """Return the message for memory that is used up outside of `allocating`; else None."""
-    is_memory = isinstance(error, MemoryError) or getattr(error, "errno", None) == ENOMEM
+    is_memory = (
+        isinstance(error, MemoryError)
+        or getattr(error, "errno", None) == ENOMEM
+        or (isinstance(error, SystemError) and _memory_is_used_up())
+    )
     if is_memory:
         _RESERVE.clear()
     return MemoryExhaustedError.of(str(error)) if is_memory else None
+
+
+def _memory_is_used_up() -> bool:
+    """Return whether no more memory is to be had.
+
+    A function in C that has none left for its own error ends as a SystemError, "error return
+    without exception set".
+    """
+    try:
+        bytearray(2**24)
+    except MemoryError:
+        return True
+    return False
 
 
 def _file_refused(error: Exception) -> BptrainError | None:
