@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 import torch
 from cases import CASES, MODULES, OPS
-from cases.case import Case, OpCase, differentiated
+from cases.case import Case, OpCase
+from every_case import drawn, kernels_of
 from torch import Tensor
 
 from bptrain import nn, ops
 from bptrain.ops.kernels import use_kernels
-from bptrain.verify.kernels_used import kernels_used
 from bptrain.verify.named_tensors import Tensors
 from bptrain.verify.parity import differentiable
 
@@ -32,11 +32,6 @@ def sparing(cases: Iterable[Case]) -> Iterator[Any]:
         is_slow = name_of(case) in seen
         seen.add(name_of(case))
         yield pytest.param(case, id=case.label, marks=pytest.mark.slow if is_slow else ())
-
-
-def drawn(case: Case) -> tuple[Tensors, list[str]]:
-    tensors = case.draw(torch.float64, "cpu")
-    return tensors, differentiated(case, tensors)
 
 
 def is_transformed(case: OpCase) -> bool:
@@ -63,7 +58,7 @@ def test_outputs_without_an_upstream_gradient_count_as_zero(case: Case) -> None:
     def run(*moved: Tensor) -> tuple[Tensor, ...]:
         return tuple(case.ours(tensors | dict(zip(names, moved, strict=True))).values())
 
-    for kernels in kernels_used(case.ours, tensors, names):
+    for kernels in kernels_of(case, "cpu"):
         with use_kernels(kernels):
             assert torch.autograd.gradcheck(run, leaves, fast_mode=True)
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from cases import CASES
 from cases.case import Case, differentiated
-from every_case import MOST, SMOOTH, every_case, every_device
+from every_case import MOST, SMOOTH, drawn, every_case, every_device, whole
 from graphs import foreign_nodes, nodes_behind
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -25,10 +25,6 @@ def run(case: Case, tensors: Tensors, names: list[str] | None = None) -> Tensors
     )
 
 
-def names_drawn(case: Case) -> list[str]:
-    return differentiated(case, case.draw(torch.float64, "cpu"))
-
-
 @MOST
 def test_inputs_are_never_modified(case: Case) -> None:
     tensors = case.draw(torch.float64, "cpu")
@@ -40,26 +36,23 @@ def test_inputs_are_never_modified(case: Case) -> None:
 
 @MOST
 def test_any_subset_of_gradients_equals_the_whole(case: Case) -> None:
-    tensors = case.draw(torch.float64, "cpu")
-    whole = run(case, tensors)
-    for name in differentiated(case, tensors):
-        if GRADIENT + name in whole:
-            same(run(case, tensors, [name])[GRADIENT + name], whole[GRADIENT + name])
+    tensors, names = drawn(case)
+    for name in names if len(names) > 1 else ():
+        gradient = GRADIENT + name
+        if gradient in whole(case):
+            same(run(case, tensors, [name])[gradient], whole(case)[gradient])
 
 
-@every_case(
-    [case for case in CASES if len(differentiated(case, case.draw(torch.float64, "cpu"))) > 1]
-)
+@every_case([case for case in CASES if len(drawn(case)[1]) > 1])
 def test_a_gradient_that_is_not_needed_is_not_computed(case: Case) -> None:
-    tensors = case.draw(torch.float64, "cpu")
-    names = differentiated(case, tensors)
-    whole = elements_made_backward(case, tensors, names)
+    tensors, names = drawn(case)
+    together = elements_made_backward(case, tensors, names)
     alone = [elements_made_backward(case, tensors, [name]) for name in names]
     if case.at_once:
         return
-    assert max(alone) <= whole
+    assert max(alone) <= together
     if any(tensors[name].numel() for name in names):
-        assert min(alone) < whole or whole == 0  # views of the upstream gradient cost nothing
+        assert min(alone) < together or together == 0  # views of the upstream gradient cost nothing
 
 
 def elements_made_backward(case: Case, tensors: Tensors, names: list[str]) -> int:
@@ -102,39 +95,52 @@ class Counting(TorchDispatchMode):
 
 @MOST
 def test_every_node_of_the_graph_is_ours_or_a_view(case: Case) -> None:
-    tensors = case.draw(torch.float64, "cpu")
-    names = differentiated(case, tensors)
+    tensors, names = drawn(case)
     leaves = {k: v.detach().requires_grad_(k in names) for k, v in tensors.items()}
     assert foreign_nodes(differentiable(case.ours(leaves)).values()) == set()
 
 
 @SMOOTH
 def test_nothing_is_saved_that_no_gradient_reads(case: Case) -> None:
-    tensors = case.draw(torch.float64, "cpu")
-    names = differentiated(case, tensors)
+    _, names = drawn(case)
     for subset in [names, *([name] for name in names)] if len(names) > 1 else [names]:
-        whole = run(case, tensors, subset)
-        if not any(name.startswith(GRADIENT) and whole[name].any() for name in whole):
+        step = Step(case, subset)
+        before = step.gradients()
+        if not any(gradient.any() for gradient in before):
             continue
-        for number, saved in enumerate(saved_by(case, tensors, subset)):
+        for number, saved in enumerate(step.saved):
             if can_be_corrupted(saved):
-                assert corruption_shows(case, tensors, subset, number, whole), (
+                assert corruption_shows(step, number, before), (
                     f"for the gradients of {subset}, saved tensor {number} of shape "
                     f"{list(saved.shape)} and dtype {saved.dtype} is read by none"
                 )
 
 
-def saved_by(case: Case, tensors: Tensors, names: list[str]) -> list[Tensor]:
-    saved: list[Tensor] = []
+class Step:
+    """A forward pass whose backward pass runs many times, another saved tensor replaced in each."""
 
-    def pack(tensor: Tensor) -> Tensor:
-        saved.append(tensor)
-        return tensor
+    def __init__(self, case: Case, names: list[str]) -> None:
+        self.saved: list[Tensor] = []
+        self.replaced: dict[int, Tensor] = {}
+        tensors, _ = drawn(case)
+        leaves = {k: v.detach().requires_grad_(k in names) for k, v in tensors.items()}
+        with torch.autograd.graph.saved_tensors_hooks(self.pack, self.unpack):
+            outputs = differentiable(case.ours(leaves))
+        self.leaves = [leaves[name] for name in names]
+        self.outputs, self.upstream = list(outputs.values()), list(upstream(outputs, 1).values())
 
-    leaves = {k: v.detach().requires_grad_(k in names) for k, v in tensors.items()}
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        case.ours(leaves)
-    return saved
+    def pack(self, tensor: Tensor) -> int:
+        self.saved.append(tensor.detach())
+        return len(self.saved) - 1
+
+    def unpack(self, number: int) -> Tensor:
+        return self.replaced.get(number, self.saved[number])
+
+    def gradients(self) -> list[Tensor]:
+        found = torch.autograd.grad(
+            self.outputs, self.leaves, self.upstream, retain_graph=True, allow_unused=True
+        )
+        return [each for each in found if each is not None]
 
 
 def can_be_corrupted(tensor: Tensor) -> bool:
@@ -149,63 +155,37 @@ def corrupted(tensor: Tensor, filling: float) -> Tensor:
     return ~tensor if tensor.dtype == torch.bool else (tensor + 1) % (tensor.max() + 1)
 
 
-def corruption_shows(
-    case: Case, tensors: Tensors, names: list[str], number: int, whole: Tensors
-) -> bool:
+def corruption_shows(step: Step, number: int, before: list[Tensor]) -> bool:
     """Tell whether NaN, 0 or 1 in a saved tensor's place change a gradient."""
-    return any(
-        gradients_differ(run_with_corrupted(case, tensors, names, number, filling), whole)
-        for filling in (torch.nan, 0.0, 1.0)
-    )
+    for filling in (torch.nan, 0.0, 1.0):
+        step.replaced = {number: corrupted(step.saved[number], filling)}
+        if any(map(differ, step.gradients(), before)):
+            return True
+    return False
 
 
-def run_with_corrupted(
-    case: Case, tensors: Tensors, names: list[str], number: int, filling: float
-) -> Tensors:
-    count = -1
-
-    def pack(tensor: Tensor) -> Tensor:
-        nonlocal count
-        count += 1
-        return corrupted(tensor, filling) if count == number else tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        return run(case, tensors, names)
-
-
-def gradients_differ(found: Tensors, whole: Tensors) -> bool:
-    return any(
-        not torch.equal(found[name].nan_to_num(nan=1e9), whole[name].nan_to_num(nan=1e9))
-        for name in whole
-        if name.startswith(GRADIENT)
-    )
+def differ(mine: Tensor, theirs: Tensor) -> bool:
+    return not torch.equal(mine.nan_to_num(nan=1e9), theirs.nan_to_num(nan=1e9))
 
 
 @MOST
-def test_strided_inputs_give_the_same(case: Case) -> None:
-    tensors = case.draw(torch.float64, "cpu")
+def test_strided_and_expanded_inputs_give_the_same(case: Case) -> None:
+    tensors, names = drawn(case)
     apart = {
-        name: torch.stack([tensor, torch.full_like(tensor, 7)], -1)[..., 0]
-        if name in differentiated(case, tensors)
-        else tensor
-        for name, tensor in tensors.items()
+        name: torch.stack([tensors[name], torch.full_like(tensors[name], 7)], -1)[..., 0]
+        for name in names
     }
-    for name, tensor in run(case, apart).items():
-        same(tensor, run(case, tensors)[name])
-
-
-@MOST
-def test_expanded_inputs_give_the_same(case: Case) -> None:
-    tensors = case.draw(torch.float64, "cpu")
+    for name, tensor in run(case, tensors | apart).items():
+        same(tensor, whole(case)[name])
     shared = {
-        name: tensor[:1].expand_as(tensor)
-        if name in differentiated(case, tensors) and tensor.dim() > 1 and len(tensor) > 0
-        else tensor
-        for name, tensor in tensors.items()
+        name: tensors[name][:1].expand_as(tensors[name])
+        for name in names
+        if tensors[name].dim() > 1 and len(tensors[name]) > 0
     }
-    own = {name: tensor.clone() for name, tensor in shared.items()}
-    for name, tensor in run(case, shared).items():
-        same(tensor, run(case, own)[name])
+    if shared:
+        own = run(case, tensors | {name: tensor.clone() for name, tensor in shared.items()})
+        for name, tensor in run(case, tensors | shared).items():
+            same(tensor, own[name])
 
 
 def first(tensors: Tensors) -> tuple[str, Tensor]:
@@ -214,7 +194,7 @@ def first(tensors: Tensors) -> tuple[str, Tensor]:
 
 
 @every_device
-@every_case([case for case in CASES if first(case.draw(torch.float64, "cpu"))[1].dim() == 4])
+@every_case([case for case in CASES if first(drawn(case)[0])[1].dim() == 4])
 def test_channels_last_stays_where_torch_keeps_it(case: Case, device: str) -> None:
     if case.random and device != "cpu":
         pytest.skip("torch's CUDA kernels draw their masks in another order")

@@ -7,12 +7,11 @@ import torch
 from cases import CASES, MODULES, recurrent
 from cases.case import Case, differentiated
 from cases.twice import second_derivatives_are_right
-from every_case import every_case
+from every_case import every_case, kernels_of
 from torch import Tensor
 
 from bptrain import nn, ops
 from bptrain.ops.kernels import Kernels, use_kernels
-from bptrain.verify.kernels_used import kernels_used
 from bptrain.verify.parity import differentiable
 
 REFUSED = {  # each says why its gradient cannot be differentiated
@@ -39,7 +38,7 @@ FIRST_OF_SLOW = list({name_of(each): each for each in reversed(SLOW)}.values())
 
 def check_second_derivatives(case: Case) -> None:
     tensors = case.draw(torch.float64, "cpu")
-    for kernels in kernels_used(case.ours, tensors, differentiated(case, tensors)):
+    for kernels in kernels_of(case, "cpu"):
         with use_kernels(kernels):
             assert second_derivatives_are_right(case, tensors)
 
