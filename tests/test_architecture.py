@@ -4,6 +4,7 @@ A new row, or a package on another layer, is a decision about the design: it nee
 """
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -39,10 +40,16 @@ def package_of(module: str) -> str:
     return module.split(".")[1] if "." in module else "__init__"
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+@cache
 def imports_of(path: Path) -> set[str]:
     """Return the bptrain modules a file imports, `from package import module` resolved."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -78,12 +85,14 @@ def test_there_are_few_layers_and_few_modules_outside_of_packages() -> None:
     assert len(alone) <= MAX_MODULES, alone
 
 
-@pytest.mark.parametrize("path", FILES, ids=module_of)
-def test_imports_lead_to_lower_layers(path: Path) -> None:
-    package = package_of(module_of(path))
-    for imported in imports_of(path):
-        allowed = may_import(package, package_of(imported))
-        assert allowed, f"{module_of(path)} imports {imported}, which is not on a lower layer"
+def test_imports_lead_to_lower_layers() -> None:
+    wrong = [
+        f"{module_of(path)} imports {imported}, which is not on a lower layer"
+        for path in FILES
+        for imported in imports_of(path)
+        if not may_import(package_of(module_of(path)), package_of(imported))
+    ]
+    assert wrong == []
 
 
 @pytest.mark.parametrize(
@@ -107,11 +116,9 @@ def test_peers_and_higher_layers_are_refused(
     assert may_import(importer, imported) == is_allowed
 
 
-@pytest.mark.parametrize("path", FILES, ids=module_of)
-def test_no_file_imports_its_own_package(path: Path) -> None:
-    if path.name != "__init__.py":
-        own = module_of(path).rpartition(".")[0]
-        assert own == "bptrain" or own not in imports_of(path)
+def test_no_file_imports_its_own_package() -> None:
+    own = {p: module_of(p).rpartition(".")[0] for p in FILES if p.name != "__init__.py"}
+    assert [p for p in own if own[p] != "bptrain" and own[p] in imports_of(p)] == []
 
 
 def test_there_is_no_cycle() -> None:
@@ -136,13 +143,15 @@ def test_only_what_builds_or_checks_modules_knows_nn() -> None:
     assert users <= MAY_IMPORT_NN
 
 
-@pytest.mark.parametrize("path", FILES, ids=module_of)
-def test_files_and_functions_stay_short_enough_to_read(path: Path) -> None:
-    text = path.read_text()
-    assert text.count("\n") <= 400
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.FunctionDef):
-            assert (node.end_lineno or 0) - node.lineno <= 50, node.name
+def test_files_and_functions_stay_short_enough_to_read() -> None:
+    assert [path for path in FILES if path.read_text().count("\n") > 400] == []
+    long = [
+        f"{module_of(path)}: {node.name}"
+        for path in FILES
+        for node in ast.walk(parsed(path))
+        if isinstance(node, ast.FunctionDef) and (node.end_lineno or 0) - node.lineno > 50
+    ]
+    assert long == []
 
 
 RUNS_WHAT_IT_READS = {  # modules and functions for which a file is, or may hold, a program
@@ -163,9 +172,8 @@ STARTS_BPTRAIN = {"bptrain.commands.verify_resume"}  # as processes to be killed
 KEYWORDS_THAT_RUN = {"allow_pickle", "weights_only"}
 
 
-def names_used(source: str) -> set[str]:
+def names_used(tree: ast.Module) -> set[str]:
     """Return the full names of everything that a file refers to, however it was imported."""
-    tree = ast.parse(source)
     full: dict[str, str] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -201,26 +209,29 @@ class WithoutSafeLoads(ast.NodeTransformer):
 
 def what_could_run(source: str) -> set[str]:
     """Return the names and keywords of a file that can run code from data."""
-    source = ast.unparse(WithoutSafeLoads().visit(ast.parse(source)))
+    tree = ast.parse(source)
+    if "np.load" in source:  # parsed again, as what replaced a call has no place in the file
+        tree = ast.parse(ast.unparse(WithoutSafeLoads().visit(tree)))
     found = {
         name
-        for name in names_used(source)
+        for name in names_used(tree)
         for forbidden in RUNS_WHAT_IT_READS
         if name == forbidden or name.startswith(forbidden + ".")
     }
     return found | {
         node.arg
-        for node in ast.walk(ast.parse(source))
+        for node in ast.walk(tree)
         if isinstance(node, ast.keyword) and node.arg in KEYWORDS_THAT_RUN
     }
 
 
-@pytest.mark.parametrize("path", FILES, ids=module_of)
-def test_nothing_that_can_run_code_from_a_file_is_used(path: Path) -> None:
-    found = what_could_run(path.read_text())
-    if module_of(path) in STARTS_BPTRAIN:
-        found = {name for name in found if not name.startswith("subprocess")}
-    assert found == set()
+def test_nothing_that_can_run_code_from_a_file_is_used() -> None:
+    found = {(module_of(path), name) for path in FILES for name in what_could_run(path.read_text())}
+    assert [
+        (module, name)
+        for module, name in found
+        if module not in STARTS_BPTRAIN or not name.startswith("subprocess")
+    ] == []
 
 
 @pytest.mark.parametrize(

@@ -17,13 +17,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from random import Random
-from signal import SIGINT, SIGKILL, SIGTERM
-from time import sleep
+from signal import SIGHUP, SIGINT, SIGKILL, SIGTERM, SIGUSR1, Signals
+from time import monotonic, sleep
 
 import pytest
 from kill_faults import GO, REACHED
-from launcher import Launcher, Process
+from launcher import TIMEOUT_S, Launcher, Process
 from reference_runs import ReferenceRuns, Run, difference, message_problem, stop_problem
+
+from bptrain.rundir.checkpoint import list_checkpoints
 
 EVERY = pytest.mark.faults  # not by default
 ONCE = (SIGTERM,)
@@ -237,6 +239,23 @@ def test_a_run_stopped_at_a_random_moment_ends_as_the_reference_run(
     code = process.wait()
     wrong = problem_after_signal(run, code, process.stderr, number, reference.run_dir, is_single)
     tally(f"stopped at a random moment{'' if is_single else ', and again at once'}", wrong)
+    assert not wrong
+
+
+@pytest.mark.parametrize("number", [SIGINT, SIGTERM, SIGHUP, SIGUSR1])
+def test_a_signal_from_outside_saves_and_gives_its_exit_code(
+    launcher: Launcher, work_dir: Path, tally: Callable[..., None], number: Signals
+) -> None:
+    run = Run(launcher, work_dir / "stopped", "mlp", ["train.epochs=100000"])
+    process = launcher.start(run.words(), run.folder)
+    deadline_s = monotonic() + TIMEOUT_S
+    while not list_checkpoints(run.checkpoints) and monotonic() < deadline_s:
+        sleep(0.02)
+    process.send(number)
+    wrong = problem_with_stop((process.wait(), process.stderr), (number,))
+    wrong = wrong or ("" if "--resume continues" in process.stderr else process.stderr)
+    wrong = wrong or launcher.run(["evaluate", "run", "--checkpoint", "last"], run.folder)[1]
+    tally("stopped by a signal from outside", wrong)
     assert not wrong
 
 
