@@ -1,6 +1,7 @@
 """The plan of a run: device, data, layers and memory, known before the model is allocated."""
 
 from dataclasses import dataclass, replace
+from math import prod
 
 import torch
 from torch import nn
@@ -15,7 +16,9 @@ from bptrain.problem import Problem
 from bptrain.train.memory import MemoryEstimate
 
 SMALL_PARAMETERS = 2**22  # numbers
-SMALL_OUTPUTS = 2**24  # numbers in the outputs of all layers for one batch
+SMALL_SAMPLE = 2**14  # numbers
+SMALL_LENGTH = 2**10  # time steps
+SMALL_OUTPUTS = 2**22  # numbers in the outputs of all layers for one batch
 
 
 def resolve_device(name: str) -> torch.device:
@@ -69,9 +72,10 @@ def plan(config: ExperimentConfig) -> Plan:
     refuse_what_cannot_work(config, dataset)
     batch_size = min(config.data.batch_size, len(dataset.train))
     with torch.random.fork_rng(devices=[]):
-        model = build_to_inspect(config, problem, batch_size)
+        served = as_served(problem, config.train)
+        model = build_to_inspect(config, served, batch_size)
         refuse_lone_sample(config, dataset, model)
-        layers = summarize(model, as_served(problem, config.train), batch_size)
+        layers = summarize(model, served, batch_size)
     parameters = sum(p.numel() * p.element_size() for p in model.parameters())
     outputs = batch_size * problem.outputs * 4  # the loss saves its input
     # the average, and the live weights while it is evaluated in their place
@@ -87,19 +91,27 @@ def plan(config: ExperimentConfig) -> Plan:
 
 
 def build_to_inspect(config: ExperimentConfig, problem: Problem, batch_size: int) -> nn.Module:
-    """Return the model on the meta device, or a small perceptron on the CPU.
+    """Return the model on the meta device, or on the CPU if its forward pass is small.
 
     Nothing is allocated on the meta device. But torch imports its compiler for the shape rules of
     meta tensors, which takes 1.2 s and 100 MB (torch 2.14.1 on two CPU cores): more than a forward
     pass of a small model.
     """
     model = config.model.build(problem, torch.device("meta"))
+    if not is_surely_small(model, problem):
+        return model
+    allocated = config.model.build(problem, torch.device("cpu"))
+    two = summarize(allocated, problem, 2)  # batch normalization cannot take one
+    outputs = sum(prod(layer.output_shape) for layer in two) * batch_size // 2
+    return allocated if outputs <= SMALL_OUTPUTS else model
+
+
+def is_surely_small(model: nn.Module, problem: Problem) -> bool:
+    """Return whether a forward pass of two samples takes less memory and time than that import."""
+    length = problem.input_shape[0] if problem.is_sequence else 1
     parameters = sum(each.numel() for each in model.parameters())
-    outputs = batch_size * sum(each.shape[0] for each in model.parameters())
-    is_small = parameters <= SMALL_PARAMETERS and outputs <= SMALL_OUTPUTS
-    if config.model.kind == "mlp" and is_small:
-        return config.model.build(problem, torch.device("cpu"))
-    return model
+    is_small_sample = prod(problem.input_shape) <= SMALL_SAMPLE and length <= SMALL_LENGTH
+    return parameters <= SMALL_PARAMETERS and is_small_sample
 
 
 def refuse_what_cannot_work(config: ExperimentConfig, dataset: Dataset) -> None:

@@ -37,6 +37,11 @@ class Embedding(torch.nn.Embedding):
             dtype=dtype,
         )
 
+    def reset_parameters(self) -> None:
+        """Draw the rows; on the meta device, where torch would import its compiler, do nothing."""
+        if not self.weight.is_meta:
+            super().reset_parameters()
+
     def forward(self, input: Tensor) -> Tensor:
         """Return the rows at the indices `input`: [..., embedding_dim]."""
         return embedding(

@@ -27,6 +27,7 @@ CELL_PX = 34  # of a confusion matrix; smaller where there are many classes
 LARGEST_MATRIX_PX = 900
 READABLE_CELL_PX = 24  # a smaller cell has no number
 MISTAKES_A_ROW = 6
+PANEL_WIDTH, PANEL_HEIGHT, IMAGE_SIDE = 1.5, 1.9, 1.35  # of a mistake, in inches
 PANELS_A_ROW = 3
 MOST_POINTS = 4000  # in one scatter plot: more hide each other
 LONGEST_NAME = 20
@@ -66,7 +67,10 @@ def confusion_plot(counts: NDArray[np.int64], names: Sequence[str]) -> Picture:
             for row, column in np.argwhere(counts):
                 color = "white" if shares[row, column] > 0.3 else "black"
                 number = _shortened_count(int(counts[row, column]))
-                axes.text(column, row, number, color=color, ha="center", va="center", fontsize=7)
+                text = axes.text(
+                    column, row, number, color=color, ha="center", va="center", fontsize=7
+                )
+                text.set_in_layout(False)  # it is within the axes: not to be measured again
         return _pixels(figure)
 
 
@@ -74,19 +78,32 @@ def mistakes_plot(mistakes: Sequence[Mistake]) -> Picture:
     """Draw the images in rows, each below its class, the predicted class and the loss."""
     across = min(MISTAKES_A_ROW, len(mistakes))
     down = -(-len(mistakes) // across)
-    # a fixed grid: the constrained layout of two dozen panels takes a second
-    with _figure(1.5 * across, 1.9 * down, layout=None) as figure:
-        figure.subplots_adjust(0.02, 0.02, 0.98, 1 - 0.45 / (1.9 * down), hspace=0.4)
-        for number, mistake in enumerate(mistakes, start=1):
-            axes = figure.add_subplot(down, across, number)
-            axes.imshow(_as_image(mistake.pixels), interpolation="antialiased")
+    width, height = PANEL_WIDTH * across, PANEL_HEIGHT * down
+    with _figure(width, height, layout=None) as figure:
+        # in inches, for all images: two dozen axes take ten times as long to draw
+        axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))
+        axes.set_axis_off()
+        for number, mistake in enumerate(mistakes):
+            left, top = PANEL_WIDTH * (number % across), PANEL_HEIGHT * (number // across)
+            center = left + PANEL_WIDTH / 2
+            image = _as_image(mistake.pixels)
+            y, x = (side / max(image.shape[:2]) * IMAGE_SIDE for side in image.shape[:2])
+            start = top + PANEL_HEIGHT - IMAGE_SIDE / 2 - y / 2
+            axes.imshow(
+                image,
+                interpolation="antialiased",
+                extent=(center - x / 2, center + x / 2, start + y, start),
+                aspect="auto",
+            )
             lines = (
                 f"true {_shortened(mistake.true)}",
                 f"predicted {_shortened(mistake.predicted)}",
                 f"loss {mistake.loss:.2f}",
             )
-            axes.set_title("\n".join(lines), fontsize=7, parse_math=False)
-            axes.set_axis_off()
+            below = (center, top + PANEL_HEIGHT - IMAGE_SIDE - 0.05)
+            axes.text(
+                *below, "\n".join(lines), fontsize=7, ha="center", va="bottom", parse_math=False
+            )
         return _pixels(figure)
 
 
