@@ -137,8 +137,8 @@ class Launcher:
 
 def serve() -> None:
     """Fork a child for each line of standard input."""
-    import matplotlib.backends.backend_agg
-    import matplotlib.figure  # noqa: F401  # imported where it is used, by each child otherwise
+    import filelock  # noqa: F401  # imported where it is used, by each child otherwise
+    import numpy as np
     from PIL import Image
 
     # the command line alone leaves torch out
@@ -146,7 +146,9 @@ def serve() -> None:
     import bptrain.commands.evaluate
     import bptrain.commands.fit
     import bptrain.commands.predict  # noqa: F401
+    from bptrain.tasks.plots import confusion_plot
 
+    confusion_plot(np.eye(2, dtype=np.int64), ["a", "b"])  # imports matplotlib and reads its font
     Image.preinit()
     tempfile.gettempdir()  # which tries the folder by writing into it, once a process
     gc.freeze()  # or the first collection in a child would copy every page
