@@ -7,6 +7,7 @@ user is told is allowed comes from the JSON Schema that pydantic derives from th
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
 from os import PathLike
 from typing import Any, TypeVar, get_args, get_origin
 
@@ -157,8 +158,12 @@ def _comments(config: StrictConfig, above: KeyPath = ()) -> dict[KeyPath, str]:
     return comments
 
 
+@cache
 def json_schema(config_class: type[StrictConfig]) -> Node:
-    """Return the JSON Schema of a config file; `kind` is required where there is no default."""
+    """Return the JSON Schema of a config file; `kind` is required where there is no default.
+
+    It is made once: do not change it.
+    """
     schema = config_class.model_json_schema()
     unions = [(each["discriminator"]["mapping"], each.get("default")) for each in _unions(schema)]
     optional = {kinds[default["kind"]] for kinds, default in unions if default}

@@ -30,7 +30,7 @@ MISTAKES_A_ROW = 6
 PANEL_WIDTH, PANEL_HEIGHT, IMAGE_SIDE = 1.5, 1.9, 1.35  # of a mistake, in inches
 PANELS_A_ROW = 3
 MOST_POINTS = 4000  # in one scatter plot: more hide each other
-LONGEST_NAME = 20
+LONGEST_NAME, LETTER_WIDTH = 20, 0.14  # letters, and inches of a wide one
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,13 @@ def confusion_plot(counts: NDArray[np.int64], names: Sequence[str]) -> Picture:
     colors = np.where(np.eye(classes, dtype=bool)[..., None], RIGHT, WRONG)
     pixels = 255 + (colors - 255) * np.sqrt(shares)[..., None]
     side = cell * classes / DPI
-    with _figure(side + 1.6, side + 1.6) as figure:
-        axes = figure.add_subplot()
+    labels = [_shortened(name) for name in names[::every]]
+    margin = 0.6 + LETTER_WIDTH * max(map(len, labels))
+    whole = margin + side + 0.3
+    # a place of its own: the constrained layout takes as long as the drawing
+    with _figure(whole, whole, layout=None) as figure:
+        axes = figure.add_axes((margin / whole, 0.3 / whole, side / whole, side / whole))
         axes.imshow(pixels.round().astype(np.uint8), interpolation="nearest")
-        labels = [_shortened(name) for name in names[::every]]
         axes.set_xticks(range(0, classes, every), labels, rotation=90, parse_math=False)
         axes.set_yticks(range(0, classes, every), labels, parse_math=False)
         axes.tick_params(labeltop=True, labelbottom=False, top=False, bottom=False, left=False)

@@ -21,8 +21,8 @@ WALL_S = 120  # of a process that waits for ever
 FREE_BYTES = 300 * 2**20  # what a command is told is free: it must refuse what takes more
 OUTPUT = "output.txt"
 MODULES = (
-    *("matplotlib.backends.backend_agg", "matplotlib.figure", "polars", "pyarrow.parquet"),
-    *("soundfile", "tensorboard", "bptrain.cli", "bptrain.monitor.tensorboard"),
+    *("filelock", "polars", "pyarrow.parquet", "soundfile", "tensorboard"),
+    *("bptrain.cli", "bptrain.monitor.tensorboard"),
     *(f"bptrain.commands.{name}" for name in ("check", "evaluate", "fit", "predict", "validate")),
 )
 
@@ -53,9 +53,16 @@ def import_all() -> None:
     """Import what the commands import where they need it."""
     for name in MODULES:
         import_module(name)
+    import numpy as np
     from PIL import Image
 
+    from bptrain.config.strict import json_schema
+    from bptrain.experiment.config import ExperimentConfig
+    from bptrain.tasks.plots import confusion_plot
+
     Image.preinit()
+    json_schema(ExperimentConfig)
+    confusion_plot(np.eye(2, dtype=np.int64), ["a", "b"])  # reads the font
     gc.freeze()  # or the first collection in a child would copy every page
 
 
