@@ -15,7 +15,7 @@ PACKAGE = Path(bptrain.__file__).parent
 LAYERS = [  # from the bottom up; packages of one layer do not import each other
     {"errors", "tags", "problem", "free_memory", "stateful"},  # errors, protocols and values
     {"ops", "config"},  # the mathematics; strict configuration and YAML
-    {"nn", "rundir"},  # modules that mirror torch.nn; the run's folder on disk
+    {"tape", "nn", "rundir"},  # a recorded step; modules that mirror torch.nn; the run's folder
     {"models", "losses", "tasks", "data", "optim", "train", "monitor"},
     {"verify", "bench"},  # is the gradient right? is it fast?
     {"experiment"},  # config, plan, build, session, evaluation

@@ -20,6 +20,7 @@ from bptrain.losses.cross_entropy import CrossEntropyConfig
 from bptrain.models.mlp import MLPConfig
 from bptrain.optim.sgd import SGDConfig
 from bptrain.problem import Problem
+from bptrain.tape import record
 from bptrain.train.gradients import LayerGradients
 from bptrain.train.loop import fit
 from bptrain.train.precision import Precision
@@ -67,7 +68,7 @@ def bptrain_epoch(hidden: list[int], batches: BatchSource) -> Callable[[], objec
     update = Update(OPTIMIZER.build(model), lambda _: 1.0, gradients, precision)
 
     def epoch() -> None:
-        for _ in fit(model, loss, batches, update, len(batches)):
+        for _ in fit(record(model, loss), batches, update, len(batches)):
             pass
 
     return epoch

@@ -52,11 +52,10 @@ def overfit_one_batch(plan: Plan, console: Console, stop: StopRequest) -> None:
         experiment.update.batches = 1
         batch = first_that_counts(experiment.batches.epoch(0))
         metric = experiment.training_metric
-        model, loss_function = experiment.model, experiment.loss_function
         first = last = float("nan")
         measured: dict[str, float] = {}
         repeated = Repeated(batch, steps)
-        for report in fit(model, loss_function, repeated, experiment.update, steps):
+        for report in fit(experiment.engine, repeated, experiment.update, steps):
             step = report.position.step
             if step > 1 and step % max(1, steps // 10) and step < steps:
                 continue

@@ -1,13 +1,16 @@
 """Build data, model, loss, metrics and update from a plan, on its device."""
 
 from dataclasses import dataclass
+from typing import NoReturn
 
 import torch
 from torch import nn
 
 from bptrain.data import BatchSource, Dataset
-from bptrain.experiment.config import ExperimentConfig
+from bptrain.errors import UsageError
+from bptrain.experiment.config import EngineName, ExperimentConfig
 from bptrain.experiment.plan import Plan, serve
+from bptrain.tape import Autograd, Engine, record
 from bptrain.tasks import task_of
 from bptrain.train.averaging import AveragedWeights
 from bptrain.train.evaluate import Metric
@@ -26,6 +29,7 @@ class Experiment:
     dataset: Dataset
     model: nn.Module
     loss_function: nn.Module
+    engine: Engine
     training_metric: Metric
     evaluation_metric: Metric
     update: Update
@@ -43,18 +47,36 @@ def build(plan: Plan) -> Experiment:
     torch.manual_seed(config.seed)
     # drawn on the CPU: the same weights on every device
     model = config.model.build(problem, torch.device("cpu")).to(device)
+    loss_function = plan.loss_function.to(device)
     return Experiment(
         config,
         device,
         dataset,
         model,
-        loss_function=plan.loss_function.to(device),
+        loss_function,
+        engine_of(config.engine, model, loss_function),
         training_metric=task_of(problem).training_metric(problem),
         evaluation_metric=task_of(problem).evaluation_metric(problem),
         update=update_of(plan, model),
         batches=serve(config, dataset.train, config.seed),
         steps_per_epoch=plan.steps_per_epoch,
         total_steps=plan.total_steps,
+    )
+
+
+def engine_of(name: EngineName, model: nn.Module, loss_function: nn.Module) -> Engine:
+    """Return the engine of that name."""
+    if name == "autograd":
+        return Autograd(model, loss_function)
+    step = record(model, loss_function)
+    if name == "tape":
+        step.on_autograd = _refuse
+    return step
+
+
+def _refuse(reason: str) -> NoReturn:
+    raise UsageError(
+        "the model does not run on the tape", reason, "engine: auto, which then uses autograd"
     )
 
 

@@ -112,6 +112,9 @@ class CheckpointConfig(StrictConfig):
     )
 
 
+EngineName = Literal["auto", "tape", "autograd"]
+
+
 class ExperimentConfig(StrictConfig):
     """A bptrain experiment."""
 
@@ -135,6 +138,13 @@ class ExperimentConfig(StrictConfig):
         default="fp32",
         description="number format of matrix products and convolutions; weights, sums and the "
         "optimizer stay in fp32. bf16 and fp16 are faster on GPUs that have them",
+    )
+    engine: EngineName = Field(
+        default="auto",
+        description="what runs a training step. tape: bptrain itself, from a record of the step, "
+        "proven equal to autograd's on the first batch; faster, and needs less memory. autograd: "
+        "torch's engine. auto: the tape, and autograd where a step cannot be recorded, with a line "
+        "that says why; tape refuses such a model",
     )
     kernels: Kernels = Field(
         default="fused",

@@ -123,8 +123,7 @@ class Session:
         if self.is_finished:
             return iter(())
         return fit(
-            experiment.model,
-            experiment.loss_function,
+            experiment.engine,
             experiment.batches,
             experiment.update,
             experiment.total_steps,

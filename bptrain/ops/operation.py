@@ -41,6 +41,7 @@ from bptrain.ops.function_transforms import transformed
 from bptrain.ops.in_place import no_views_inside, written_into
 from bptrain.ops.kernels import Kernels, chosen_kernels
 from bptrain.ops.precision import AS_GIVEN, Precision, autocast_device
+from bptrain.ops.recording import current_recorder
 from bptrain.ops.second_derivatives import connected, is_transformed
 
 Outputs = TypeVar("Outputs")
@@ -97,8 +98,11 @@ class Operation(Generic[Outputs]):
         # These two questions cost 0.2 us; the device that autocast may be on for, 1 us.
         if torch._C._is_any_autocast_enabled():
             inputs = self._cast(inputs)
-        if torch._C._are_functorch_transforms_active():
-            outputs: Outputs = transformed(self, inputs)
+        recorder = current_recorder()
+        if recorder is not None:
+            outputs: Outputs = recorder.call(self, inputs)
+        elif torch._C._are_functorch_transforms_active():
+            outputs = transformed(self, inputs)
         else:
             outputs = self.function.apply(*inputs)
         return outputs
@@ -125,9 +129,12 @@ class Operation(Generic[Outputs]):
     def call_in_place(self, *inputs: Any) -> Outputs:
         """Return the first input, with the output written into it."""
         self._check(inputs)
-        if torch._C._are_functorch_transforms_active():
+        recorder = current_recorder()
+        if recorder is not None:
+            written: Outputs = recorder.call(self, inputs, in_place=True)
+        elif torch._C._are_functorch_transforms_active():
             x, *others = inputs
-            written: Outputs = x.copy_(transformed(self, (x.clone(), *others)))
+            written = x.copy_(transformed(self, (x.clone(), *others)))
         else:
             written = self.function_in_place.apply(*inputs)
         return written
@@ -152,16 +159,30 @@ class Operation(Generic[Outputs]):
         """Return outputs and Saved; `needed` tells of each input whether its gradient is needed."""
         device_type = autocast_device(inputs) if torch._C._is_any_autocast_enabled() else None
         if device_type is None:
-            outputs, saved = self._forward(passes, inputs, needed)
-        else:
-            with torch.autocast(device_type, enabled=False):
-                given = self.precision.inputs(inputs, device_type)
-                outputs, saved = self._forward(passes, given, needed)
-        if self.precision.is_loss:
-            first, *others = outputs if isinstance(outputs, tuple) else (outputs,)
-            loss = self.precision.loss(first, inputs, device_type is not None)
-            outputs = (loss, *others) if others else loss
-        return outputs, saved
+            return self.compute(passes, inputs, needed, under_autocast=False)
+        with torch.autocast(device_type, enabled=False):
+            given = self.precision.inputs(inputs, device_type)
+            outputs, saved = self._forward(passes, given, needed)
+        return self._rounded(outputs, inputs, True), saved
+
+    def compute(
+        self,
+        passes: Passes,
+        inputs: tuple[Any, ...],
+        needed: tuple[bool, ...],
+        under_autocast: bool,
+    ) -> tuple[Any, Any]:
+        """Return the same of inputs that are cast already, while autocast is off."""
+        outputs, saved = self._forward(passes, inputs, needed)
+        return self._rounded(outputs, inputs, under_autocast), saved
+
+    def _rounded(self, outputs: Any, inputs: tuple[Any, ...], under_autocast: bool) -> Any:
+        """Return the outputs, a loss in the dtype that it is returned in."""
+        if not self.precision.is_loss:
+            return outputs
+        first, *others = outputs if isinstance(outputs, tuple) else (outputs,)
+        loss = self.precision.loss(first, inputs, under_autocast)
+        return (loss, *others) if others else loss
 
     def _forward(
         self, passes: Passes, inputs: tuple[Any, ...], needed: tuple[bool, ...]
@@ -178,9 +199,9 @@ class Operation(Generic[Outputs]):
         """Return the gradient by each input, None where it is not needed or there is none."""
         device_type = autocast_device(grads) if torch._C._is_any_autocast_enabled() else None
         if device_type is None:
-            return self._backward(passes, grads, saved, needed)
+            return self.gradients(passes, grads, saved, needed)
         with torch.autocast(device_type, enabled=False):
-            return self._backward(passes, grads, saved, needed)
+            return self.gradients(passes, grads, saved, needed)
 
     def run_differentiable_backward(
         self, grads: tuple[Tensor, ...], saved: Any, needed: tuple[bool, ...]
@@ -193,15 +214,16 @@ class Operation(Generic[Outputs]):
         with torch.autocast(device_type, enabled=False):
             is_recorded = torch.is_grad_enabled()
             again = connected(self, saved, needed) if is_recorded else self.reconnect(saved)
-            return self._backward(self.formula, grads, again, needed)
+            return self.gradients(self.formula, grads, again, needed)
 
     def reconnect(self, saved: Any) -> Any:
         """Return Saved with the tensors that are neither inputs nor outputs computed again."""
         return saved if self.traits.reconnect is None else self.traits.reconnect(saved)
 
-    def _backward(
-        self, passes: Passes, grads: tuple[Tensor, ...], saved: Any, needed: tuple[bool, ...]
+    def gradients(
+        self, passes: Passes, grads: tuple[Any, ...], saved: Any, needed: tuple[bool, ...]
     ) -> Gradients:
+        """Return the gradient by each input, while autocast is off."""
         if self.is_variadic:
             first = len(self.inputs) - 1
             return (None,) * first + tuple(passes.backward(*grads, saved, needed[first:]))

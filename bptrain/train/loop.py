@@ -2,12 +2,15 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from typing import Any, NamedTuple, Protocol
 
-from torch import Tensor, nn
+from torch import Tensor
 
+from bptrain.tape import Engine
 from bptrain.train.accumulation import groups, part_of_loss, shares
+from bptrain.train.precision import Precision
 from bptrain.train.update import Change, Update
 
 
@@ -72,8 +75,7 @@ class StepReport:
 
 
 def fit(
-    model: nn.Module,
-    loss_function: nn.Module,
+    engine: Engine,
     batches: BatchSource,
     update: Update,
     total_steps: int,
@@ -82,28 +84,28 @@ def fit(
     """Train from `start` until `total_steps` steps are done, and yield a report after each.
 
     The batches of a step are passed one by one, so that only one's activations are in memory;
-    autograd accumulates their gradients. Nothing here waits for the device: the caller decides
+    their gradients are added in each parameter's `.grad`. Nothing here waits for the device: the caller decides
     when to read a report.
     """
     for position, group in steps_of(batches, update.batches, total_steps, start):
         if update.searches:
-            yield search_step(model, loss_function, group, update, position)
+            yield search_step(engine, group, update, position)
             continue
         update.optimizer.zero_grad()
         passes = []
         for batch, share in zip(group, shares(group), strict=True):
             with update.precision.computing():
+                run = engine.begin(batch.inputs, batch.targets)
+
                 # 1. forward: what does the network predict?
-                outputs = model(*batch.inputs)
+                outputs = run.forward()
 
                 # 2. loss: how wrong is it?
-                loss = loss_function(outputs, *batch.targets)
+                loss = run.loss()
 
             # 3. backward: the gradient of the loss by every weight
-            # (given a gradient, `backward` would import sympy to check its shape: 0.4 s)
-            part = part_of_loss(loss, share)
-            update.precision.scaled(part).backward()
-            passes.append(Pass(batch, outputs.detach(), part.detach()))
+            run.backward(partial(scaled_part, update.precision, share))
+            passes.append(Pass(batch, outputs.detach(), part_of_loss(loss.detach(), share)))
 
         # 4. update: move each weight against its gradient
         change = update(position.step - 1)
@@ -130,11 +132,7 @@ def steps_of(
 
 
 def search_step(
-    model: nn.Module,
-    loss_function: nn.Module,
-    group: list[Batch],
-    update: Update,
-    position: Position,
+    engine: Engine, group: list[Batch], update: Update, position: Position
 ) -> StepReport:
     """Take a step of an optimizer that evaluates the loss several times, such as L-BFGS.
 
@@ -146,11 +144,10 @@ def search_step(
         passes = []
         for batch, share in zip(group, shares(group), strict=True):
             with update.precision.computing():
-                outputs = model(*batch.inputs)
-                loss = loss_function(outputs, *batch.targets)
-            part = part_of_loss(loss, share)
-            part.backward()
-            passes.append(Pass(batch, outputs.detach(), part.detach()))
+                run = engine.begin(batch.inputs, batch.targets)
+                outputs, loss = run.forward(), run.loss()
+            run.backward(partial(part_of_loss, share=share))
+            passes.append(Pass(batch, outputs.detach(), part_of_loss(loss.detach(), share)))
         return passes
 
     passes = backpropagate()
@@ -163,3 +160,8 @@ def total_loss(passes: list[Pass]) -> Tensor:
     """Return the mean loss over the predictions of all batches of a step."""
     first, *others = passes
     return sum((each.loss for each in others), first.loss)
+
+
+def scaled_part(precision: Precision, share: float, loss: Tensor) -> Tensor:
+    """Return what a batch's loss adds to the minimized one: its share, in fp16 scaled."""
+    return precision.scaled(part_of_loss(loss, share))

@@ -19,6 +19,7 @@ from torch.nn.utils.rnn import PackedSequence
 import bptrain.experiment.session
 import bptrain.tasks.accuracy
 import bptrain.tasks.classification
+from bptrain.tape import Engine
 from bptrain.train.update import Update
 
 Place = Callable[["Target"], Iterator[None]]
@@ -163,13 +164,13 @@ def inject(fault: dict[str, Any], steps: int = 1) -> None:
     real_fit = bptrain.experiment.session.fit
     place = contextmanager(PLACES[fault["place"]])
 
-    def fit(model: nn.Module, loss: nn.Module, batches: Any, update: Update, *rest: Any) -> Any:
-        reports = real_fit(model, loss, batches, update, *rest)
+    def fit(engine: Engine, batches: Any, update: Update, *rest: Any) -> Any:
+        reports = real_fit(engine, batches, update, *rest)
         step = rest[1].step
         while True:
             step += 1
             if fault["step"] <= step < fault["step"] + steps:
-                with place(Target(fault, model, loss, update)):
+                with place(Target(fault, engine.model, engine.loss_function, update)):
                     report = next(reports, None)
             else:
                 report = next(reports, None)

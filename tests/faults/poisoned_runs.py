@@ -93,7 +93,7 @@ def places(config: Path, words: list[str]) -> Iterator[tuple[str, str]]:
     with_gradient: set[str] = set()
     for name, layer in layers.items():
         layer.register_forward_pre_hook(partial(note_gradient, with_gradient, name))
-    steps = fit(model, experiment.loss_function, experiment.batches, update, 2)
+    steps = fit(experiment.engine, experiment.batches, update, 2)
     (first, *_), _ = next(steps).passes, next(steps)
     yield from (("forward", name) for name in layers)
     yield from (("backward", name) for name in layers if name in with_gradient)

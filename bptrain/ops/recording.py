@@ -1,0 +1,28 @@
+"""Where a tape listens: who is told of each call of an operation, instead of autograd."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Protocol
+
+
+class Recorder(Protocol):
+    """Carries out the calls of operations, and records them."""
+
+    def call(self, operation: Any, inputs: tuple[Any, ...], in_place: bool = False) -> Any:
+        """Return the operation's outputs; with `in_place` also written into the first input."""
+        ...
+
+
+_recorder: ContextVar[Recorder | None] = ContextVar("recorder", default=None)
+current_recorder = _recorder.get
+
+
+@contextmanager
+def recorded_by(recorder: Recorder) -> Iterator[None]:
+    """Let every call of an operation inside the block be carried out by the recorder."""
+    token = _recorder.set(recorder)
+    try:
+        yield
+    finally:
+        _recorder.reset(token)

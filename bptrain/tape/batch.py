@@ -1,0 +1,53 @@
+"""The batch of a step, and which batches one program serves."""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from bptrain.ops.kernels import chosen_kernels
+from bptrain.tape.recorder import OffTapeError
+
+PLAIN = (bool, int, float, str, type(None))
+
+
+class Batch(NamedTuple):
+    """The arguments of the model, and those of the loss after the model's outputs."""
+
+    inputs: tuple[Any, ...]
+    targets: tuple[Any, ...]
+
+
+def tensors_of(batch: Batch) -> list[Tensor]:
+    """Return the tensors among the arguments, in order."""
+    return [each for each in (*batch.inputs, *batch.targets) if isinstance(each, Tensor)]
+
+
+def key_of(batch: Batch) -> tuple[Any, ...]:
+    """Return what a program depends on: plain arguments, the layout of tensors, the settings.
+
+    Raises OffTapeError for an argument that is neither a tensor nor plain.
+    """
+    places: dict[int, int] = {}  # a tensor that is given twice
+    parts: list[Any] = [chosen_kernels(), torch.is_grad_enabled(), torch.get_default_dtype()]
+    for place, each in enumerate((*batch.inputs, *batch.targets)):
+        if isinstance(each, Tensor):
+            if each.requires_grad:
+                raise OffTapeError("an input requires a gradient")
+            first = places.setdefault(id(each), place)
+            parts.append((each.shape, each.stride(), each.dtype, each.device, first))
+        elif isinstance(each, PLAIN):
+            parts.append((type(each), each))
+        else:
+            raise OffTapeError(f"an argument is a {type(each).__name__}")
+    if torch._C._is_any_autocast_enabled():
+        kinds = {each.device.type for each in tensors_of(batch)}
+        parts += [(k, torch.is_autocast_enabled(k), torch.get_autocast_dtype(k)) for k in kinds]
+    return tuple(parts)
+
+
+def is_autocast(batch: Batch) -> bool:
+    """Return whether autocast is on for the batch."""
+    return torch._C._is_any_autocast_enabled() and any(
+        torch.is_autocast_enabled(each.device.type) for each in tensors_of(batch)
+    )

@@ -1,0 +1,181 @@
+"""The entries of a tape: what is computed from which values, and the chain rule through each.
+
+A value is known by its number, the index into the list of values of a run. An entry is called with
+values and plain arguments; it writes values, and keeps what its backward pass will read.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_map_only
+
+from bptrain.ops.operation import Operation, Passes
+
+Values = list[Any]  # of a run, by number: tensors, None for one that is released
+Gradients = list[Tensor | None]  # of the loss by each value, by number
+Rule = Callable[..., Tensor]  # (upstream gradients, one for each output) -> the first input's
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A value among the arguments of an entry."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Like:
+    """The shape, dtype and device of a value."""
+
+    shape: torch.Size
+    dtype: torch.dtype
+    device: torch.device
+
+    @classmethod
+    def of(cls, value: Tensor) -> "Like":
+        """Return what a tensor is like."""
+        return cls(value.shape, value.dtype, value.device)
+
+    def zeros(self) -> Tensor:
+        """Return zeros of this kind: the gradient by a value that the loss does not read."""
+        return torch.zeros(self.shape, dtype=self.dtype, device=self.device)
+
+
+@dataclass(slots=True)
+class Call:
+    """A call of an operation.
+
+    arguments  of its forward, but for `needs`; `Value` where they are tensors
+    outputs    the number of each output, None for one that is not computed
+    needed     which arguments have a gradient that is needed
+    dtypes     of the arguments, in which their gradients are added
+    likes      of the outputs
+    autocast   whether autocast is on, for the dtype of a loss
+    """
+
+    operation: Operation[Any]
+    passes: Passes
+    arguments: tuple[Any, ...]
+    outputs: tuple[int | None, ...]
+    needed: tuple[bool, ...]
+    dtypes: tuple[torch.dtype | None, ...]
+    likes: tuple[Like | None, ...]
+    autocast: bool = False
+
+    @property
+    def reads(self) -> list[int]:
+        """The numbers of the values it reads."""
+        return [each.number for each in self.arguments if isinstance(each, Value)]
+
+    @property
+    def structure(self) -> tuple[Any, ...]:
+        """What it computes from which values."""
+        read = tuple(each if isinstance(each, Value) else None for each in self.arguments)
+        return (self.operation.name, self.passes, read, self.outputs, self.needed, self.autocast)
+
+    def forward(self, values: Values) -> Any:
+        """Write the outputs; return what the backward pass reads."""
+        inputs = tuple(
+            [values[each.number] if type(each) is Value else each for each in self.arguments]
+        )
+        outputs, saved = self.operation.compute(self.passes, inputs, self.needed, self.autocast)
+        if not isinstance(outputs, tuple):
+            outputs = (outputs,)
+        for number, output in zip(self.outputs, outputs, strict=True):
+            if number is not None:
+                values[number] = output
+        return saved if True in self.needed else None
+
+    def backward(self, gradients: Gradients, saved: Any) -> None:
+        """Add what the upstream gradients give to the gradients by the values that it read."""
+        upstream = taken(gradients, self.outputs)
+        if saved is None or all(each is None for each in upstream):
+            return
+        traits = self.operation.traits
+        if len(upstream) > 1 or traits.optional_gradients:
+            upstream = tuple(
+                like.zeros()
+                if each is None and like is not None and place not in traits.optional_gradients
+                else each
+                for place, (each, like) in enumerate(zip(upstream, self.likes, strict=True))
+                if place not in traits.non_differentiable
+            )
+        found = self.operation.gradients(self.passes, upstream, saved, self.needed)
+        for argument, dtype, gradient in zip(self.arguments, self.dtypes, found, strict=True):
+            if gradient is not None:
+                add(gradients, argument.number, gradient.to(dtype))
+
+
+@dataclass(slots=True)
+class Function:
+    """A call of a function of tensors that is no operation of ours: a view, a cast, a counter.
+
+    arguments, options  positional and by name, `Value` where they are tensors, also within lists
+    outputs             the number of each tensor that it returns, None for other results
+    rule                turns the upstream gradients into that of the first argument; None where no
+                        gradient is needed
+    """
+
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    options: dict[str, Any]
+    outputs: tuple[int | None, ...]
+    rule: Rule | None
+    likes: tuple[Like | None, ...]
+
+    @property
+    def reads(self) -> list[int]:
+        """The numbers of the values it reads."""
+        numbers: list[int] = []
+        tree_map_only(
+            Value, lambda each: numbers.append(each.number), (self.arguments, self.options)
+        )
+        return numbers
+
+    @property
+    def structure(self) -> tuple[Any, ...]:
+        """What it computes from which values."""
+        return (self.function, tuple(self.reads), self.outputs, self.rule is not None)
+
+    def forward(self, values: Values) -> None:
+        """Write the outputs; a function between operations keeps nothing."""
+        arguments, options = tree_map_only(
+            Value, lambda each: values[each.number], (self.arguments, self.options)
+        )
+        result = self.function(*arguments, **options)
+        results = result if isinstance(result, tuple | list) else (result,)
+        for number, each in zip(self.outputs, results, strict=True):
+            if number is not None:
+                values[number] = each
+
+    def backward(self, gradients: Gradients, saved: None) -> None:
+        """Add what the upstream gradients give to the first argument's gradient."""
+        upstream = taken(gradients, self.outputs)
+        if self.rule is None or all(each is None for each in upstream):
+            return
+        defined = [
+            like.zeros() if each is None and like is not None else each
+            for each, like in zip(upstream, self.likes, strict=True)
+        ]
+        add(gradients, self.arguments[0].number, self.rule(*defined))
+
+
+Entry = Call | Function
+
+
+def taken(gradients: Gradients, numbers: tuple[int | None, ...]) -> tuple[Any, ...]:
+    """Return the gradients by an entry's outputs; nobody else reads them, so they are released."""
+    found = tuple([None if number is None else gradients[number] for number in numbers])
+    for number in numbers:
+        if number is not None:
+            gradients[number] = None
+    return found
+
+
+def add(gradients: Gradients, number: int, gradient: Tensor) -> None:
+    """Add to the gradient by a value: each of its readers has its part in the chain rule."""
+    before = gradients[number]
+    gradients[number] = gradient if before is None else before + gradient

@@ -1,0 +1,63 @@
+"""Whether two ways to run a step leave the same behind."""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from bptrain.tape.state import State
+
+# relative to the norm: sums in another order differ by some roundings, a missing term by far more
+TOLERANCES = {torch.float64: 1e-9, torch.float32: 1e-4}
+TOLERANCE_16_BIT = 5e-2
+
+
+class Outcome(NamedTuple):
+    """What a step leaves behind."""
+
+    loss: Tensor
+    gradients: list[Tensor | None]
+    state: State
+
+
+def difference(ours: Outcome, reference: Outcome) -> str | None:
+    """Return in words what differs, or None."""
+    for what, one, other in (
+        ("the loss", [ours.loss], [reference.loss]),
+        ("a gradient", ours.gradients, reference.gradients),
+        ("a buffer or attribute", ours.state.tensors, reference.state.tensors),
+    ):
+        if len(one) != len(other) or not all(map(agree, one, other)):
+            return f"{what} is another"
+    if ours.state.plain != reference.state.plain:
+        return "an attribute is another"
+    if not all(map(_same_generator, ours.state.generators, reference.state.generators)):
+        return "another number of random numbers is drawn"
+    return None
+
+
+def agree(ours: Tensor | None, reference: Tensor | None) -> bool:
+    """Return whether two tensors are equal to rounding, NaN and infinity in the same places."""
+    if ours is None or reference is None:
+        return ours is reference
+    if ours.shape != reference.shape or ours.dtype != reference.dtype:
+        return False
+    if torch.equal(ours, reference):
+        return True
+    if not ours.is_floating_point():
+        return False
+    tolerance = TOLERANCES.get(ours.dtype, TOLERANCE_16_BIT)
+    ours, reference = ours.double(), reference.double()
+    finite = reference.isfinite()
+    if not torch.equal(ours[~finite].nan_to_num(), reference[~finite].nan_to_num()):
+        return False
+    off = (ours[finite] - reference[finite]).norm()
+    return bool(off <= tolerance * reference[finite].norm())
+
+
+def _same_generator(ours: Any, reference: Any) -> bool:
+    if isinstance(ours, Tensor):
+        return torch.equal(ours, reference)
+    if isinstance(ours, list):
+        return all(map(torch.equal, ours, reference))
+    return bool(ours == reference)

@@ -1,0 +1,145 @@
+"""A recorded step, run: forward in order, backward in reverse.
+
+A value is released after its last reader, and what an entry kept for its backward pass as soon as
+that has read it. The gradients by a value that has several readers are added.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map_only
+
+from bptrain.tape.calls import Entry, Value
+
+Parameters = Sequence[tuple[int, nn.Parameter]]
+
+
+@dataclass
+class Program:
+    """The entries of a training step.
+
+    entries     in the order of the forward pass
+    boundary    how many of them are the model's; the others are the loss's
+    inputs      the numbers of the tensors of the batch: of the model's inputs, then of the targets
+    fixed       what is the same in every run, by number: parameters, buffers, constants
+    parameters  those that need a gradient, with their numbers
+    outputs     what the model returns, `Value` where it is a tensor
+    loss        the number of the loss
+    values      how many values there are
+    """
+
+    entries: list[Entry]
+    boundary: int
+    inputs: list[int]
+    fixed: dict[int, Tensor]
+    parameters: Parameters
+    outputs: Any
+    loss: int
+    values: int
+    released: list[list[int]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.released = _released(self)
+
+    @property
+    def structure(self) -> tuple[Any, ...]:
+        """What is computed from which values, without the plain arguments, such as sizes."""
+        return tuple(each.structure for each in self.entries)
+
+    def run(self, tensors: Sequence[Tensor]) -> "Run":
+        """Return a run on the tensors of a batch, before its forward pass."""
+        values: list[Any] = [None] * self.values
+        for number, tensor in self.fixed.items():
+            values[number] = tensor
+        for number, tensor in zip(self.inputs, tensors, strict=True):
+            values[number] = tensor
+        return Run(self, values)
+
+
+class Run:
+    """One run of a program."""
+
+    def __init__(self, program: Program, values: list[Any]) -> None:
+        self.program, self.values = program, values
+        self.saved: list[Any] = []  # what each entry kept for its backward pass
+
+    def forward(self) -> Any:
+        """Run the model's entries and return its outputs."""
+        program = self.program
+        self._execute(0, program.boundary)
+        return tree_map_only(Value, lambda each: self.values[each.number], program.outputs)
+
+    def loss(self) -> Tensor:
+        """Run the loss's entries and return the loss."""
+        self._execute(self.program.boundary, len(self.program.entries))
+        loss: Tensor = self.values[self.program.loss]
+        return loss
+
+    def _execute(self, first: int, last: int) -> None:
+        values, saved, released = self.values, self.saved, self.program.released
+        entries = self.program.entries
+        with torch.no_grad(), _without_autocast():
+            for place in range(first, last):
+                saved.append(entries[place].forward(values))
+                for number in released[place]:
+                    values[number] = None
+
+    def backward(self, linear: Callable[[Tensor], Tensor]) -> None:
+        """Add the gradient of `linear(loss)` by each parameter to its `.grad`."""
+        loss = self.values[self.program.loss]
+        # the slope of a linear function is its value at 1
+        backpropagate(self.program, self.saved, linear(torch.ones_like(loss)))
+
+
+def backpropagate(program: Program, saved: list[Any], upstream: Tensor) -> None:
+    """Run the entries backward; `saved` is emptied on the way."""
+    gradients: list[Tensor | None] = [None] * program.values
+    gradients[program.loss] = upstream
+    with torch.no_grad(), _without_autocast():
+        for entry in reversed(program.entries):
+            entry.backward(gradients, saved.pop())
+        given = {upstream.data_ptr()}
+        for number, parameter in program.parameters:
+            gradient = gradients[number]
+            if gradient is not None:
+                _accumulate(parameter, gradient, given)
+
+
+def _accumulate(parameter: nn.Parameter, gradient: Tensor, given: set[int]) -> None:
+    """Add a gradient to a parameter's `.grad`; its memory becomes `.grad` if nobody else has it."""
+    gradient = gradient.to(parameter.dtype)
+    if parameter.grad is not None:
+        parameter.grad += gradient
+        return
+    if gradient.stride() != parameter.stride() or gradient.data_ptr() in given:
+        gradient = torch.empty_like(parameter).copy_(gradient)
+    given.add(gradient.data_ptr())
+    parameter.grad = gradient
+
+
+def _without_autocast() -> AbstractContextManager[object]:
+    """Turn autocast off where it is on: the casts stand in the program."""
+    if not torch._C._is_any_autocast_enabled():
+        return nullcontext()
+    stack = ExitStack()
+    for kind in ("cpu", "cuda"):
+        stack.enter_context(torch.autocast(kind, enabled=False))
+    return stack
+
+
+def _released(program: Program) -> list[list[int]]:
+    """Return, for each entry, the values that nothing reads after it."""
+    last: dict[int, int] = {}
+    for place, entry in enumerate(program.entries):
+        for number in (*entry.reads, *[each for each in entry.outputs if each is not None]):
+            last[number] = place
+    kept = {program.loss, *(each.number for each in tree_leaves(program.outputs) if isinstance(each, Value))}
+    released: list[list[int]] = [[] for _ in program.entries]
+    for number, place in last.items():
+        if number not in kept:
+            released[place].append(number)
+    return released

@@ -1,0 +1,198 @@
+"""Records a forward pass: each call of an operation, and each function of tensors between them.
+
+The pass runs without autograd. What would make the record incomplete is noticed: a tensor of
+unknown origin, a function on the way of the gradient that has no rule. A number that is read out of
+a tensor may decide what the model does next: such a record holds for one batch only.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+from torch.utils._pytree import tree_leaves, tree_map_only
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from bptrain.ops.kernels import chosen_kernels
+from bptrain.ops.operation import Operation
+from bptrain.ops.recording import recorded_by
+from bptrain.tape.calls import Call, Entry, Function, Like, Value
+from bptrain.tape.rules import READS_NUMBERS, WITHOUT_GRADIENT, rule_of
+
+READING_METHODS = {  # of which no function of tensors is seen
+    Tensor.tolist,
+    Tensor.numpy,
+    Tensor.__array__,
+    Tensor.data_ptr,
+    Tensor.untyped_storage,
+}
+
+
+class OffTapeError(Exception):
+    """Why a model cannot be recorded."""
+
+
+class Recorder(TorchDispatchMode):
+    """Records what runs inside `listening`.
+
+    entries          what was called, in order
+    saved            what each entry kept for its backward pass
+    likes            of each value, by number
+    needed           whether the gradient by each value is needed
+    reads_numbers    whether a number was read out of a tensor
+    """
+
+    def __init__(self, is_autocast: bool) -> None:
+        super().__init__()
+        self.is_autocast = is_autocast
+        self.entries: list[Entry] = []
+        self.saved: list[Any] = []
+        self.likes: list[Like] = []
+        self.needed: list[bool] = []
+        self.constants: dict[int, Tensor] = {}
+        self.reads_numbers = False
+        self._numbers = WeakTensorKeyDictionary()
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Tell torch not to import its compiler, a second's work, to keep it away from here."""
+        return False
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Record what runs inside the block."""
+        with torch.no_grad(), recorded_by(self), _Reading(self), self:
+            yield
+
+    def know(self, tensor: Tensor, needed: bool = False) -> int:
+        """Give a tensor a number, unless it has one; return it."""
+        number = self._numbers.get(tensor)
+        if number is None:
+            number = len(self.likes)
+            self._numbers[tensor] = number
+            self.likes.append(Like.of(tensor))
+            self.needed.append(needed and tensor.is_floating_point())
+        return int(number)
+
+    def number_of(self, tensor: Tensor) -> int:
+        """Return a tensor's number, or raise OffTapeError if its origin is unknown."""
+        number = self._numbers.get(tensor)
+        if number is None:
+            raise OffTapeError(
+                f"a tensor {list(tensor.shape)} is read that is neither an input, a parameter, a "
+                "buffer nor computed from them"
+            )
+        return int(number)
+
+    def call(self, operation: Operation[Any], inputs: tuple[Any, ...], in_place: bool = False) -> Any:
+        """Carry out and record a call of an operation."""
+        with _disable_current_modes():
+            arguments = tuple(self._argument(each) for each in inputs)
+            needed = tuple(self._needs(each) for each in arguments)
+            passes = operation.passes(chosen_kernels())
+            outputs, saved = operation.compute(passes, inputs, needed, self.is_autocast)
+            results = outputs if isinstance(outputs, tuple) else (outputs,)
+            numbers = tuple(
+                None
+                if each is None
+                else self._new(
+                    each, any(needed) and place not in operation.traits.non_differentiable
+                )
+                for place, each in enumerate(results)
+            )
+            likes = tuple(None if each is None else Like.of(each) for each in results)
+            dtypes = tuple(each.dtype if isinstance(each, Tensor) else None for each in inputs)
+            self.entries.append(
+                Call(operation, passes, arguments, numbers, needed, dtypes, likes, self.is_autocast)
+            )
+            self.saved.append(saved if any(needed) else None)
+            if in_place:
+                outputs = self._written(inputs[0], outputs, numbers[0])
+            return outputs
+
+    def _written(self, x: Tensor, y: Tensor, number: int | None) -> Tensor:
+        """Write y into x, which from now on is the value that y was."""
+        if any(x is each for each in tree_leaves(self.saved[-1])):
+            raise OffTapeError("an operation overwrites an input that its backward pass reads")
+        x.copy_(y)
+        self._numbers[x] = number
+        return x
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        """Carry out and record a function of tensors."""
+        options = kwargs or {}
+        if func in READS_NUMBERS:
+            self.reads_numbers = True
+            return func(*args, **options)
+        if func is torch.ops.aten.lift_fresh.default:  # made from Python's numbers: a constant
+            return self._constant(func(*args))
+        arguments, named = tree_map_only(
+            Tensor, lambda each: Value(self.number_of(each)), (args, options)
+        )
+        is_needed = any(self._needs(each) for each in tree_leaves((arguments, named)))
+        result = func(*args, **options)
+        results = result if isinstance(result, tuple | list) else (result,)
+        self._record(func, (args, options), (arguments, named), results, is_needed)
+        return result
+
+    def _record(
+        self,
+        func: Any,
+        given: tuple[tuple[Any, ...], dict[str, Any]],
+        names: tuple[tuple[Any, ...], dict[str, Any]],
+        results: Sequence[Any],
+        is_needed: bool,
+    ) -> None:
+        is_needed &= func not in WITHOUT_GRADIENT
+        is_needed &= any(isinstance(each, Tensor) and each.is_floating_point() for each in results)
+        rule = rule_of(func, *given) if is_needed else None
+        if is_needed and rule is None:
+            raise OffTapeError(f"{func} is not an operation of bptrain, and has a gradient")
+        numbers = tuple(
+            self._new(each, is_needed) if isinstance(each, Tensor) else None for each in results
+        )
+        likes = tuple(Like.of(each) if isinstance(each, Tensor) else None for each in results)
+        self.entries.append(Function(func, *names, numbers, rule, likes))
+        self.saved.append(None)
+
+    def _constant(self, tensor: Tensor) -> Tensor:
+        self.constants[self.know(tensor)] = tensor
+        return tensor
+
+    def _new(self, tensor: Tensor, needed: bool) -> int:
+        """Return the number of a result: a new one, or if it is an argument, written to, its own."""
+        number = self._numbers.get(tensor)
+        if number is not None and not needed:
+            return int(number)
+        self._numbers.pop(tensor, None)
+        return self.know(tensor, needed)
+
+    def _argument(self, given: Any) -> Any:
+        if isinstance(given, Tensor):
+            return Value(self.number_of(given))
+        if any(isinstance(each, Tensor) for each in tree_leaves(given)):
+            raise OffTapeError("an operation is given tensors within a list")
+        return given
+
+    def _needs(self, argument: Any) -> bool:
+        return isinstance(argument, Value) and self.needed[argument.number]
+
+
+class _Reading(TorchFunctionMode):
+    """Notices methods that read numbers without a function of tensors."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        super().__init__()
+        self.recorder = recorder
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if func in READING_METHODS:
+            self.recorder.reads_numbers = True
+        return func(*args, **(kwargs or {}))

@@ -1,0 +1,70 @@
+"""A step on one batch, whoever runs it; and the one by autograd's engine."""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from bptrain.tape.batch import Batch
+
+Linear = Callable[[Tensor], Tensor]  # a linear function of the loss
+
+
+class Run(Protocol):
+    """A step on one batch: forward, loss, backward, in this order."""
+
+    def forward(self) -> Any:
+        """Return the model's outputs."""
+        ...
+
+    def loss(self) -> Tensor:
+        """Return the loss of the outputs."""
+        ...
+
+    def backward(self, minimized: Linear) -> None:
+        """Add the gradient of `minimized(loss)` by each parameter to its `.grad`."""
+        ...
+
+
+class Engine(Protocol):
+    """What runs the steps of a model and a loss."""
+
+    model: nn.Module
+    loss_function: Callable[..., Tensor]
+
+    def begin(self, inputs: tuple[Any, ...], targets: tuple[Any, ...]) -> Run:
+        """Return the step on a batch, before its forward pass."""
+        ...
+
+
+class AutogradRun:
+    """A step by autograd's engine."""
+
+    def __init__(self, model: nn.Module, loss: Callable[..., Tensor], batch: Batch) -> None:
+        self.model, self.loss_function, self.batch = model, loss, batch
+
+    def forward(self) -> Any:
+        """Return the model's outputs."""
+        self._outputs = self.model(*self.batch.inputs)
+        return self._outputs
+
+    def loss(self) -> Tensor:
+        """Return the loss of the outputs."""
+        self._loss = self.loss_function(self._outputs, *self.batch.targets)
+        return self._loss
+
+    def backward(self, minimized: Linear) -> None:
+        """Let autograd's engine run the backward passes."""
+        # given a gradient, `backward` would import sympy to check its shape: 0.4 s
+        minimized(self._loss).backward()
+
+
+class Autograd:
+    """The engine that hands each backward pass to autograd."""
+
+    def __init__(self, model: nn.Module, loss: Callable[..., Tensor]) -> None:
+        self.model, self.loss_function = model, loss
+
+    def begin(self, inputs: tuple[Any, ...], targets: tuple[Any, ...]) -> Run:
+        """Return the step on a batch, before its forward pass."""
+        return AutogradRun(self.model, self.loss_function, Batch(inputs, targets))

@@ -1,0 +1,191 @@
+"""What a step depends on besides its batch, and what it changes: the modules' state.
+
+    watched    plain attributes, hooks, parameters and buffers of every module. A record holds as
+               long as they are the same
+    changed    buffers, attributes and random generators, as a forward pass leaves them: two ways to
+               run a step must leave them alike
+"""
+
+import random
+from collections.abc import Iterable
+from operator import is_
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map_only
+
+HOOKS = (
+    "_forward_hooks",
+    "_forward_pre_hooks",
+    "_backward_hooks",
+    "_backward_pre_hooks",
+)
+PLAIN = (bool, int, float, str, type(None), torch.dtype, torch.device)
+CONTAINERS = (list, tuple, dict)
+
+
+class Watched:
+    """The attributes of modules that a record depends on, as they were when it was made.
+
+    Numbers and strings are compared by value, all else by identity; of lists, tuples and dicts also
+    what they hold.
+    """
+
+    def __init__(self, modules: Iterable[nn.Module]) -> None:
+        self.attributes: list[tuple[dict[str, Any], list[str], list[Any]]] = []
+        self.contents: list[tuple[Any, list[Any]]] = []
+        self.sizes: list[tuple[dict[str, Any], int]] = []
+        parameters: dict[nn.Parameter, bool] = {}
+        for module in modules:
+            own = vars(module)
+            for container in (own, own["_parameters"], own["_buffers"], own["_modules"]):
+                self.sizes.append((container, len(container)))
+                self.attributes.append((container, list(container), list(container.values())))
+            self.contents += [
+                (value, tree_leaves(value))
+                for name, value in own.items()
+                if type(value) in CONTAINERS and not name.startswith("_")
+            ]
+            self.sizes += [(own[name], len(own[name])) for name in HOOKS]
+            parameters |= {p: p.requires_grad for p in module.parameters(recurse=False)}
+        self.parameters = list(parameters.items())
+
+    @property
+    def hold(self) -> bool:
+        """Whether everything is as it was."""
+        for values, names, before in self.attributes:
+            # identity first, in one pass: this runs in every step
+            if not all(map(is_, map(values.get, names), before)) and not _are_same(
+                list(map(values.get, names)), before
+            ):
+                return False
+        for container, size in self.sizes:
+            if len(container) != size:
+                return False
+        for parameter, is_trained in self.parameters:
+            if parameter.requires_grad is not is_trained or has_hooks(parameter):
+                return False
+        return all(_are_same(tree_leaves(value), leaves) for value, leaves in self.contents)
+
+
+def has_hooks(parameter: nn.Parameter) -> bool:
+    """Return whether a parameter's gradient is told to somebody."""
+    return bool(parameter._backward_hooks or parameter._post_accumulate_grad_hooks)
+
+
+def _are_same(now: list[Any], before: list[Any]) -> bool:
+    return len(now) == len(before) and all(
+        a is b or (isinstance(b, PLAIN) and _equal(a, b)) for a, b in zip(now, before, strict=True)
+    )
+
+
+def _equal(now: object, value: object) -> bool:
+    return type(now) is type(value) and now == value
+
+
+def hooked(modules: Iterable[tuple[str, nn.Module]]) -> str | None:
+    """Return the name of a module or parameter with hooks, which a tape would not call; or None."""
+    for name, module in modules:
+        if any(getattr(module, hooks) for hooks in HOOKS):
+            return name or type(module).__name__
+        for own, parameter in module.named_parameters(recurse=False):
+            if has_hooks(parameter):
+                return f"{name}.{own}".lstrip(".")
+    return None
+
+
+class State(NamedTuple):
+    """What a forward pass may change, as it is at one time."""
+
+    buffers: list[Tensor]
+    attributes: list[dict[str, Any]]
+    contents: list[Any]  # of the attributes that are lists or dicts
+    generators: list[Any]
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """Buffers, and the tensors within attributes."""
+        return [each for each in tree_leaves((self.buffers, self.contents)) if is_tensor(each)]
+
+    @property
+    def plain(self) -> list[Any]:
+        """All else within attributes."""
+        return [each for each in tree_leaves(self.contents) if not is_tensor(each)]
+
+
+def is_tensor(value: object) -> bool:
+    """Return whether a value is a tensor."""
+    return isinstance(value, Tensor)
+
+
+def state_of(modules: list[nn.Module]) -> State:
+    """Return copies of all that a forward pass may change."""
+    attributes = [public(module) for module in modules]
+    buffers = {id(each): each for module in modules for each in module.buffers(recurse=False)}
+    return State(
+        [each.clone() for each in buffers.values()],
+        attributes,
+        [copied(value) for each in attributes for value in each.values()],
+        generators(),
+    )
+
+
+def restore(modules: list[nn.Module], state: State) -> None:
+    """Undo what a forward pass changed since."""
+    buffers = {id(each): each for module in modules for each in module.buffers(recurse=False)}
+    for buffer, value in zip(buffers.values(), state.buffers, strict=True):
+        buffer.copy_(value)
+    contents = iter(state.contents)
+    for module, attributes in zip(modules, state.attributes, strict=True):
+        for name in public(module).keys() - attributes.keys():
+            del vars(module)[name]
+        for name, value in attributes.items():
+            _refill(value, next(contents))
+            vars(module)[name] = value
+    torch.set_rng_state(state.generators[0])
+    if state.generators[1]:
+        torch.cuda.set_rng_state_all(state.generators[1])
+    random.setstate(state.generators[2])
+
+
+def changes(before: State, after: State) -> bool:
+    """Return whether an attribute or Python's generator changed: the next step may differ."""
+    return not (
+        _are_same(tree_leaves(before.contents), tree_leaves(after.contents))
+        and [*map(list, before.attributes)] == [*map(list, after.attributes)]
+        and before.generators[2] == after.generators[2]
+    )
+
+
+def attribute_tensors(modules: list[nn.Module]) -> list[Tensor]:
+    """Return the tensors that modules hold as attributes, also within lists, tuples and dicts."""
+    return [each for module in modules for each in tree_leaves(public(module)) if is_tensor(each)]
+
+
+def generators() -> list[Any]:
+    """Return the states of the random generators."""
+    on_gpu = torch.cuda.is_available() and torch.cuda.is_initialized()
+    return [
+        torch.get_rng_state(),
+        torch.cuda.get_rng_state_all() if on_gpu else [],
+        random.getstate(),
+    ]
+
+
+def public(module: nn.Module) -> dict[str, Any]:
+    """Return the attributes of a module that are its own, not torch's."""
+    return {name: value for name, value in vars(module).items() if not name.startswith("_")}
+
+
+def copied(value: Any) -> Any:
+    """Return a copy of a list or dict, another value itself."""
+    return value.copy() if type(value) in (dict, list) else value
+
+
+def _refill(value: Any, contents: Any) -> None:
+    if type(value) is dict:
+        value.clear()
+        value.update(contents)
+    elif type(value) is list:
+        value[:] = contents

@@ -1,0 +1,170 @@
+"""A model's training step on the tape, or by autograd where the tape cannot be trusted.
+
+A program holds for batches of one shape, one mode and one state of the modules. It is trusted only
+after its gradients, loss and everything else that a step leaves behind were those of autograd, on a
+real batch. Where the forward pass depends on numbers in tensors or changes attributes, such as a
+carried state, it is recorded again in every step, and its program is used once.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, nn
+
+from bptrain.tape.batch import Batch, key_of, tensors_of
+from bptrain.tape.comparison import Outcome, difference
+from bptrain.tape.program import Program
+from bptrain.tape.recorder import OffTapeError
+from bptrain.tape.recording import Recording, recorded
+from bptrain.tape.run import AutogradRun, Run
+from bptrain.tape.state import Watched, hooked, restore, state_of
+
+MOST_PROGRAMS = 64  # kinds of batches whose programs are held
+
+
+class Step:
+    """The training step of a model and a loss.
+
+    on_autograd  is told why a kind of batch runs by autograd, each reason once
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: Callable[..., Tensor],
+        on_autograd: Callable[[str], object] = lambda reason: None,
+    ) -> None:
+        self.model, self.loss_function, self.on_autograd = model, loss, on_autograd
+        self.reasons: list[str] = []
+        self._programs: dict[Any, Program | None] = {}  # by kind of batch; None: recorded each time
+        self._by_autograd: set[Any] = set()  # kinds of batches
+        self._trusted: set[Any] = set()  # structures of programs
+        self._modules: list[nn.Module] = []
+        self._watched: Watched | None = None
+
+    def __call__(self, inputs: Any, *targets: Any) -> Tensor:
+        """Run a step on inputs (a tensor, or a tuple of arguments); fill `.grad`, return the loss.
+
+        The gradients are added to those in `.grad`, as by `loss.backward()`.
+        """
+        run = self.begin(inputs if isinstance(inputs, tuple) else (inputs,), targets)
+        run.forward()
+        loss = run.loss()
+        run.backward(lambda loss: loss)
+        return loss.detach()
+
+    def begin(self, inputs: tuple[Any, ...], targets: tuple[Any, ...]) -> Run:
+        """Return the step on a batch, before its forward pass."""
+        batch = Batch(inputs, targets)
+        if self._watched is None or not self._watched.hold:
+            self._watch()
+        try:
+            key = key_of(batch)
+            if key not in self._programs and key not in self._by_autograd:
+                self._learn(key, batch)
+            if key not in self._by_autograd:
+                return self._on_tape(key, batch)
+        except OffTapeError as error:
+            self._report(str(error))
+        return AutogradRun(self.model, self.loss_function, batch)
+
+    def record(self, inputs: tuple[Any, ...], targets: tuple[Any, ...]) -> Program:
+        """Return the program of a batch without running it, or raise OffTapeError."""
+        self._watch()
+        before = state_of(self._modules)
+        recording = recorded(self.model, self.loss_function, Batch(inputs, targets), self._modules)
+        restore(self._modules, before)
+        return recording.program
+
+    def _watch(self) -> None:
+        """Forget what was recorded, and begin anew with the modules as they are."""
+        loss = self.loss_function
+        own = list(loss.modules()) if isinstance(loss, nn.Module) else []
+        self._modules = [*self.model.modules(), *own]
+        self._watched = Watched(self._modules)
+        for known in (self._programs, self._by_autograd, self._trusted):
+            known.clear()
+
+    def _report(self, reason: str) -> None:
+        if reason not in self.reasons:
+            self.reasons.append(reason)
+            self.on_autograd(reason)
+
+    def _on_tape(self, key: Any, batch: Batch) -> Run:
+        """Return a run of a known kind of batch."""
+        program = self._programs[key]
+        if program is not None:
+            return program.run(tensors_of(batch))
+        before = state_of(self._modules)
+        recording = self._record(batch)
+        if recording.program.structure not in self._trusted:
+            restore(self._modules, before)
+            self._prove(batch)
+            recording = self._record(batch)
+        return recording.run
+
+    def _learn(self, key: Any, batch: Batch) -> None:
+        """Record and prove a new kind of batch; leave the modules as they were."""
+        try:
+            recording = self._prove(batch)
+        except OffTapeError:
+            self._by_autograd.add(key)
+            raise
+        self._programs[key] = None if recording.varies else recording.program
+        while len(self._programs) > MOST_PROGRAMS:
+            del self._programs[next(iter(self._programs))]
+
+    def _record(self, batch: Batch) -> Recording:
+        return recorded(self.model, self.loss_function, batch, self._modules)
+
+    def _prove(self, batch: Batch) -> Recording:
+        """Record a batch, or raise OffTapeError unless the record does what autograd does.
+
+        The modules and generators are left as they were.
+        """
+        if name := hooked(self.model.named_modules()):
+            raise OffTapeError(f"{name} has hooks, which the tape does not call")
+        before = state_of(self._modules)
+        try:
+            reference = self._outcome(AutogradRun(self.model, self.loss_function, batch))
+            restore(self._modules, before)
+            recording = self._record(batch)
+            run: Run = recording.run
+            if not recording.varies:
+                restore(self._modules, before)
+                run = recording.program.run(tensors_of(batch))
+            ours = self._outcome(run)
+        finally:
+            restore(self._modules, before)
+        if wrong := difference(ours, reference):
+            raise OffTapeError(f"its step differs from autograd's: {wrong}")
+        self._trusted.add(recording.program.structure)
+        return recording
+
+    def _outcome(self, run: Run) -> Outcome:
+        """Run a step; return what it leaves behind, without leaving it."""
+        parameters = {p: p.grad for module in self._modules for p in module.parameters(False)}
+        try:
+            for parameter in parameters:
+                parameter.grad = None
+            run.forward()
+            loss = run.loss()
+            run.backward(lambda loss: loss)
+            gradients = [parameter.grad for parameter in parameters]
+        finally:
+            for parameter, gradient in parameters.items():
+                parameter.grad = gradient
+        return Outcome(loss.detach(), gradients, state_of(self._modules))
+
+
+def record(model: nn.Module, loss: Callable[..., Tensor]) -> Step:
+    """Return the training step of a model and a loss, to be called as `step(inputs, *targets)`.
+
+    model  any module; it runs on the tape if its forward pass consists of bptrain's operations
+    loss   (outputs, *targets) -> scalar
+
+    A call returns the loss and fills `.grad` as `loss(model(x), y).backward()` does. The first call
+    for each kind of batch records the step and compares it with autograd's. What cannot be recorded
+    runs by autograd; `step.reasons` says why. Source: docs/tape.md.
+    """
+    return Step(model, loss)
