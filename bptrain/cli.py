@@ -222,6 +222,16 @@ def verify_resume_command(
         verify_resume(loaded, steps, kills, as_json)
 
 
+@app.command("tape")
+def tape_command(config: ConfigPath, overrides: Overrides = None) -> None:
+    """Print the recorded training step of CONFIG as Python, forward and backward."""
+    with errors_to_exit_codes():
+        from bptrain.commands.tape import tape
+        from bptrain.experiment.config import ExperimentConfig
+
+        tape(load_config(ExperimentConfig, config, overrides or []), Output())
+
+
 @app.command("validate")
 def validate_command(
     config: Annotated[Path | None, typer.Argument(metavar="CONFIG")] = None,

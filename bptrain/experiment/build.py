@@ -10,7 +10,7 @@ from bptrain.data import BatchSource, Dataset
 from bptrain.errors import UsageError
 from bptrain.experiment.config import EngineName, ExperimentConfig
 from bptrain.experiment.plan import Plan, serve
-from bptrain.tape import Autograd, Engine, record
+from bptrain.tape import Autograd, Engine, Step
 from bptrain.tasks import task_of
 from bptrain.train.averaging import AveragedWeights
 from bptrain.train.evaluate import Metric
@@ -65,10 +65,10 @@ def build(plan: Plan) -> Experiment:
 
 
 def engine_of(name: EngineName, model: nn.Module, loss_function: nn.Module) -> Engine:
-    """Return the engine of that name."""
+    """Return the engine of that name; the tape falls back to autograd, and says so."""
     if name == "autograd":
         return Autograd(model, loss_function)
-    step = record(model, loss_function)
+    step = Step(model, loss_function)
     if name == "tape":
         step.on_autograd = _refuse
     return step

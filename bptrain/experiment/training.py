@@ -29,6 +29,7 @@ from bptrain.rundir.run_directory import (
 )
 from bptrain.rundir.run_lock import locked
 from bptrain.rundir.training_state import TrainingState
+from bptrain.tape import Step
 from bptrain.tasks import task_of
 from bptrain.tasks.text_sampling import TextData, write_sample
 from bptrain.train.memory import allocating
@@ -76,6 +77,10 @@ def train(
     """Train from the start or from a saved state, and evaluate the best state at the end."""
     with log_of(experiment, run_dir, console) as log:
         session = Session(experiment, run_dir / CHECKPOINTS, log, stop)
+        if isinstance(experiment.engine, Step) and experiment.config.engine == "auto":
+            experiment.engine.on_autograd = lambda reason: log.console.print_line(
+                f"runs by autograd: {reason}"
+            )
         with stop.noted():
             if saved is None:
                 session.begin()

@@ -1,6 +1,7 @@
 """The tape: a training step recorded once, then run by us, without autograd's engine."""
 
+from bptrain.tape.recorder import OffTapeError
 from bptrain.tape.run import Autograd, Engine, Run
 from bptrain.tape.step import Step, record
 
-__all__ = ["Autograd", "Engine", "Run", "Step", "record"]
+__all__ = ["Autograd", "Engine", "OffTapeError", "Run", "Step", "record"]

@@ -6,7 +6,7 @@ values and plain arguments; it writes values, and keeps what its backward pass w
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,7 +16,6 @@ from bptrain.ops.operation import Operation, Passes
 
 Values = list[Any]  # of a run, by number: tensors, None for one that is released
 Gradients = list[Tensor | None]  # of the loss by each value, by number
-Rule = Callable[..., Tensor]  # (upstream gradients, one for each output) -> the first input's
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +43,22 @@ class Like:
         return torch.zeros(self.shape, dtype=self.dtype, device=self.device)
 
 
+class Rule(NamedTuple):
+    """The chain rule through a function: its first argument's gradient, of the upstream ones.
+
+    function   of the upstream gradient, or if it `joins` of a list of one for each output
+    arguments  what it takes besides
+    """
+
+    function: Callable[..., Tensor]
+    arguments: tuple[Any, ...] = ()
+    joins: bool = False
+
+    def __call__(self, *upstream: Tensor) -> Tensor:
+        """Return the gradient."""
+        return self.function(upstream if self.joins else upstream[0], *self.arguments)
+
+
 @dataclass(slots=True)
 class Call:
     """A call of an operation.
@@ -54,6 +69,8 @@ class Call:
     dtypes     of the arguments, in which their gradients are added
     likes      of the outputs
     autocast   whether autocast is on, for the dtype of a loss
+    is_tuple   whether it returns a tuple of outputs
+    layer      the name of the module that called it
     """
 
     operation: Operation[Any]
@@ -64,6 +81,8 @@ class Call:
     dtypes: tuple[torch.dtype | None, ...]
     likes: tuple[Like | None, ...]
     autocast: bool = False
+    is_tuple: bool = False
+    layer: str = ""
 
     @property
     def reads(self) -> list[int]:
@@ -115,8 +134,9 @@ class Function:
 
     arguments, options  positional and by name, `Value` where they are tensors, also within lists
     outputs             the number of each tensor that it returns, None for other results
-    rule                turns the upstream gradients into that of the first argument; None where no
-                        gradient is needed
+    rule                the chain rule through it; None where no gradient is needed
+    is_tuple            whether it returns several results, or a list of one
+    layer               the name of the module that called it
     """
 
     function: Callable[..., Any]
@@ -125,6 +145,8 @@ class Function:
     outputs: tuple[int | None, ...]
     rule: Rule | None
     likes: tuple[Like | None, ...]
+    is_tuple: bool = False
+    layer: str = ""
 
     @property
     def reads(self) -> list[int]:
@@ -146,7 +168,7 @@ class Function:
             Value, lambda each: values[each.number], (self.arguments, self.options)
         )
         result = self.function(*arguments, **options)
-        results = result if isinstance(result, tuple | list) else (result,)
+        results = result if self.is_tuple else (result,)
         for number, each in zip(self.outputs, results, strict=True):
             if number is not None:
                 values[number] = each

@@ -137,7 +137,10 @@ def _released(program: Program) -> list[list[int]]:
     for place, entry in enumerate(program.entries):
         for number in (*entry.reads, *[each for each in entry.outputs if each is not None]):
             last[number] = place
-    kept = {program.loss, *(each.number for each in tree_leaves(program.outputs) if isinstance(each, Value))}
+    kept = {
+        program.loss,
+        *(each.number for each in tree_leaves(program.outputs) if isinstance(each, Value)),
+    }
     released: list[list[int]] = [[] for _ in program.entries]
     for number, place in last.items():
         if number not in kept:

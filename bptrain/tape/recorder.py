@@ -5,12 +5,12 @@ unknown origin, a function on the way of the gradient that has no rule. A number
 a tensor may decide what the model does next: such a record holds for one batch only.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves, tree_map_only
@@ -20,6 +20,7 @@ from bptrain.ops.kernels import chosen_kernels
 from bptrain.ops.operation import Operation
 from bptrain.ops.recording import recorded_by
 from bptrain.tape.calls import Call, Entry, Function, Like, Value
+from bptrain.tape.layers import Layers
 from bptrain.tape.rules import READS_NUMBERS, WITHOUT_GRADIENT, rule_of
 
 READING_METHODS = {  # of which no function of tensors is seen
@@ -45,9 +46,10 @@ class Recorder(TorchDispatchMode):
     reads_numbers    whether a number was read out of a tensor
     """
 
-    def __init__(self, is_autocast: bool) -> None:
-        super().__init__()
+    def __init__(self, is_autocast: bool, names: dict[nn.Module, str]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
         self.is_autocast = is_autocast
+        self.layers = Layers(names)
         self.entries: list[Entry] = []
         self.saved: list[Any] = []
         self.likes: list[Like] = []
@@ -64,7 +66,7 @@ class Recorder(TorchDispatchMode):
     @contextmanager
     def listening(self) -> Iterator[None]:
         """Record what runs inside the block."""
-        with torch.no_grad(), recorded_by(self), _Reading(self), self:
+        with torch.no_grad(), recorded_by(self), self.layers.noted(), _Reading(self), self:
             yield
 
     def know(self, tensor: Tensor, needed: bool = False) -> int:
@@ -87,7 +89,9 @@ class Recorder(TorchDispatchMode):
             )
         return int(number)
 
-    def call(self, operation: Operation[Any], inputs: tuple[Any, ...], in_place: bool = False) -> Any:
+    def call(
+        self, operation: Operation[Any], inputs: tuple[Any, ...], in_place: bool = False
+    ) -> Any:
         """Carry out and record a call of an operation."""
         with _disable_current_modes():
             arguments = tuple(self._argument(each) for each in inputs)
@@ -106,7 +110,18 @@ class Recorder(TorchDispatchMode):
             likes = tuple(None if each is None else Like.of(each) for each in results)
             dtypes = tuple(each.dtype if isinstance(each, Tensor) else None for each in inputs)
             self.entries.append(
-                Call(operation, passes, arguments, numbers, needed, dtypes, likes, self.is_autocast)
+                Call(
+                    operation,
+                    passes,
+                    arguments,
+                    numbers,
+                    needed,
+                    dtypes,
+                    likes,
+                    self.is_autocast,
+                    isinstance(outputs, tuple),
+                    self.layers.current,
+                )
             )
             self.saved.append(saved if any(needed) else None)
             if in_place:
@@ -136,8 +151,7 @@ class Recorder(TorchDispatchMode):
         )
         is_needed = any(self._needs(each) for each in tree_leaves((arguments, named)))
         result = func(*args, **options)
-        results = result if isinstance(result, tuple | list) else (result,)
-        self._record(func, (args, options), (arguments, named), results, is_needed)
+        self._record(func, (args, options), (arguments, named), result, is_needed)
         return result
 
     def _record(
@@ -145,9 +159,11 @@ class Recorder(TorchDispatchMode):
         func: Any,
         given: tuple[tuple[Any, ...], dict[str, Any]],
         names: tuple[tuple[Any, ...], dict[str, Any]],
-        results: Sequence[Any],
+        result: Any,
         is_needed: bool,
     ) -> None:
+        is_tuple = isinstance(result, tuple | list)
+        results = result if is_tuple else (result,)
         is_needed &= func not in WITHOUT_GRADIENT
         is_needed &= any(isinstance(each, Tensor) and each.is_floating_point() for each in results)
         rule = rule_of(func, *given) if is_needed else None
@@ -157,7 +173,9 @@ class Recorder(TorchDispatchMode):
             self._new(each, is_needed) if isinstance(each, Tensor) else None for each in results
         )
         likes = tuple(Like.of(each) if isinstance(each, Tensor) else None for each in results)
-        self.entries.append(Function(func, *names, numbers, rule, likes))
+        self.entries.append(
+            Function(func, *names, numbers, rule, likes, is_tuple, self.layers.current)
+        )
         self.saved.append(None)
 
     def _constant(self, tensor: Tensor) -> Tensor:
@@ -165,7 +183,7 @@ class Recorder(TorchDispatchMode):
         return tensor
 
     def _new(self, tensor: Tensor, needed: bool) -> int:
-        """Return the number of a result: a new one, or if it is an argument, written to, its own."""
+        """Return the number of a result: a new one, or its own if it is an argument written to."""
         number = self._numbers.get(tensor)
         if number is not None and not needed:
             return int(number)

@@ -9,6 +9,7 @@ from torch.utils._pytree import tree_map_only
 
 from bptrain.tape.batch import Batch, is_autocast, tensors_of
 from bptrain.tape.calls import Value
+from bptrain.tape.printing import text_of
 from bptrain.tape.program import Program, backpropagate
 from bptrain.tape.recorder import OffTapeError, Recorder
 from bptrain.tape.state import attribute_tensors, changes, state_of
@@ -37,11 +38,24 @@ class Recording(NamedTuple):
     """A program, and the run it was recorded in.
 
     varies  whether the next batch, even if it looks alike, may need another program
+    names   of parameters and buffers, by number
     """
 
     program: Program
     run: RecordedRun
     varies: bool
+    names: dict[int, str]
+
+    @property
+    def text(self) -> str:
+        """The program as Python."""
+        return text_of(self.program, self.names, self.run.saved)
+
+
+def names_of(model: nn.Module, loss: Callable[..., Tensor]) -> dict[nn.Module, str]:
+    """Return the name of each module."""
+    names = {module: name for name, module in model.named_modules()}
+    return names | ({loss: "loss"} if isinstance(loss, nn.Module) else {})
 
 
 def recorded(
@@ -49,8 +63,10 @@ def recorded(
 ) -> Recording:
     """Run and record a forward pass and the loss, or raise OffTapeError."""
     under_autocast = is_autocast(batch)
-    recorder = Recorder(under_autocast)
-    parameters = {p: recorder.know(p, p.requires_grad) for m in modules for p in m.parameters(False)}
+    recorder = Recorder(under_autocast, names_of(model, loss))
+    parameters = {
+        p: recorder.know(p, p.requires_grad) for m in modules for p in m.parameters(False)
+    }
     fixed: dict[int, Tensor] = {number: p for p, number in parameters.items()}
     fixed |= {recorder.know(b): b for m in modules for b in m.buffers(False)}
     for tensor in attribute_tensors(modules):
@@ -66,7 +82,11 @@ def recorded(
         outputs = model(*batch.inputs)
         boundary = len(recorder.entries)
         value = loss(outputs, *batch.targets)
-    if not isinstance(value, Tensor) or value.dim() or not recorder.needed[recorder.number_of(value)]:
+    if (
+        not isinstance(value, Tensor)
+        or value.dim()
+        or not recorder.needed[recorder.number_of(value)]
+    ):
         raise OffTapeError("the loss is no number with a gradient by a parameter")
     program = Program(
         recorder.entries,
@@ -79,4 +99,14 @@ def recorded(
         len(recorder.likes),
     )
     varies = recorder.reads_numbers or changes(before, state_of(modules))
-    return Recording(program, RecordedRun(program, outputs, value, recorder.saved), varies)
+    run = RecordedRun(program, outputs, value, recorder.saved)
+    return Recording(program, run, varies, numbers_of(model, loss, recorder))
+
+
+def numbers_of(model: nn.Module, loss: Callable[..., Tensor], recorder: Recorder) -> dict[int, str]:
+    """Return the names of parameters and buffers by number."""
+    named = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    if isinstance(loss, nn.Module):
+        named |= {f"loss.{name}": each for name, each in loss.named_buffers()}
+        named |= {f"loss.{name}": each for name, each in loss.named_parameters()}
+    return {recorder.number_of(each): name for name, each in named.items()}

@@ -16,54 +16,49 @@ aten = torch.ops.aten
 
 
 def _reshaped(x: Tensor, *_: Any) -> Rule:
-    shape = x.shape
-    return lambda grad: grad.reshape(shape)
+    return Rule(aten.reshape.default, (list(x.shape),))
 
 
-def _same(x: Tensor, *_: Any) -> Rule:
-    return lambda grad: grad
+def _same(x: Tensor, *_: Any, **__: Any) -> Rule:
+    return Rule(aten.alias.default)
 
 
-def _cast_back(x: Tensor, *_: Any) -> Rule:
-    dtype, device = x.dtype, x.device
-    return lambda grad: grad.to(device, dtype)
+def _cast_back(x: Tensor, *_: Any, **__: Any) -> Rule:
+    return Rule(Tensor.to, (x.device, x.dtype))
 
 
 def _transposed(x: Tensor, first: int, second: int) -> Rule:
-    return lambda grad: grad.transpose(first, second)
+    return Rule(aten.transpose.int, (first, second))
 
 
 def _t(x: Tensor) -> Rule:
-    return lambda grad: grad.t()
+    return Rule(aten.t.default)
 
 
 def _permuted(x: Tensor, axes: list[int]) -> Rule:
-    inverse = torch.tensor([axis % x.dim() for axis in axes]).argsort().tolist()
-    return lambda grad: grad.permute(inverse)
+    order = [axis % x.dim() for axis in axes]
+    return Rule(aten.permute.default, ([order.index(axis) for axis in range(x.dim())],))
 
 
-def _expanded(x: Tensor, *_: Any) -> Rule:
-    shape = x.shape
-    return lambda grad: grad.sum_to_size(shape)
+def _expanded(x: Tensor, *_: Any, **__: Any) -> Rule:
+    return Rule(Tensor.sum_to_size, (list(x.shape),))
 
 
 def _selected(x: Tensor, axis: int, index: int) -> Rule:
-    shape = x.shape
-    return lambda grad: aten.select_backward(grad, shape, axis, index)
+    return Rule(aten.select_backward.default, (list(x.shape), axis, index))
 
 
 def _sliced(x: Tensor, axis: int = 0, start: Any = None, end: Any = None, step: int = 1) -> Rule:
-    shape, size = x.shape, x.shape[axis]
-    first, last, _ = slice(start, end).indices(size)
-    return lambda grad: aten.slice_backward(grad, shape, axis, first, last, step)
+    first, last, _ = slice(start, end).indices(x.shape[axis])
+    return Rule(aten.slice_backward.default, (list(x.shape), axis, first, last, step))
 
 
 def _unbound(x: Tensor, axis: int = 0) -> Rule:
-    return lambda *grads: torch.stack(grads, axis)
+    return Rule(torch.stack, (axis,), joins=True)
 
 
 def _split(x: Tensor, sizes: Any, axis: int = 0) -> Rule:
-    return lambda *grads: torch.cat(grads, axis)
+    return Rule(torch.cat, (axis,), joins=True)
 
 
 RULES: dict[Any, Callable[..., Rule]] = {
@@ -99,6 +94,4 @@ READS_NUMBERS = {aten._local_scalar_dense.default, aten.equal.default}
 def rule_of(function: Any, arguments: tuple[Any, ...], options: dict[str, Any]) -> Rule | None:
     """Return the rule of a call with these arguments, or None if there is none."""
     make = RULES.get(function)
-    if make is None:
-        return None
-    return make(*arguments) if make in (_cast_back, _same) else make(*arguments, **options)
+    return None if make is None else make(*arguments, **options)

@@ -1,9 +1,9 @@
 """What a step depends on besides its batch, and what it changes: the modules' state.
 
-    watched    plain attributes, hooks, parameters and buffers of every module. A record holds as
-               long as they are the same
-    changed    buffers, attributes and random generators, as a forward pass leaves them: two ways to
-               run a step must leave them alike
+watched    plain attributes, hooks, parameters and buffers of every module. A record holds as
+           long as they are the same
+changed    buffers, attributes and random generators, as a forward pass leaves them: two ways to
+           run a step must leave them alike
 """
 
 import random
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves, tree_map_only
+from torch.utils._pytree import tree_leaves
 
 HOOKS = (
     "_forward_hooks",

@@ -68,13 +68,16 @@ class Step:
             self._report(str(error))
         return AutogradRun(self.model, self.loss_function, batch)
 
-    def record(self, inputs: tuple[Any, ...], targets: tuple[Any, ...]) -> Program:
-        """Return the program of a batch without running it, or raise OffTapeError."""
+    def text(self, inputs: tuple[Any, ...], targets: tuple[Any, ...]) -> str:
+        """Return the program of a batch as Python, without running it; see `record` for errors.
+
+        Raises OffTapeError where it cannot be recorded, ValueError where it cannot be written.
+        """
         self._watch()
         before = state_of(self._modules)
-        recording = recorded(self.model, self.loss_function, Batch(inputs, targets), self._modules)
+        recording = self._record(Batch(inputs, targets))
         restore(self._modules, before)
-        return recording.program
+        return recording.text
 
     def _watch(self) -> None:
         """Forget what was recorded, and begin anew with the modules as they are."""

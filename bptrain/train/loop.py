@@ -84,8 +84,8 @@ def fit(
     """Train from `start` until `total_steps` steps are done, and yield a report after each.
 
     The batches of a step are passed one by one, so that only one's activations are in memory;
-    their gradients are added in each parameter's `.grad`. Nothing here waits for the device: the caller decides
-    when to read a report.
+    their gradients are added in each parameter's `.grad`. Nothing here waits for the device: the
+    caller decides when to read a report.
     """
     for position, group in steps_of(batches, update.batches, total_steps, start):
         if update.searches:

@@ -1,0 +1,27 @@
+"""`tape`: the recorded training step of an experiment as plain Python."""
+
+from rich.console import Console
+
+from bptrain.errors import UsageError
+from bptrain.experiment.build import build
+from bptrain.experiment.config import ExperimentConfig
+from bptrain.experiment.plan import plan
+from bptrain.tape import OffTapeError, Step
+from bptrain.train.accumulation import first_that_counts
+from bptrain.train.memory import allocating
+
+
+def tape(config: ExperimentConfig, console: Console) -> None:
+    """Print the step on the experiment's first batch, or raise UsageError if it has no record."""
+    with allocating():
+        experiment = build(plan(config))
+        batch = first_that_counts(experiment.batches.epoch(0))
+        step = Step(experiment.model, experiment.loss_function)
+        with experiment.update.precision.computing():
+            try:
+                text = step.text(batch.inputs, batch.targets)
+            except (OffTapeError, ValueError) as error:
+                raise UsageError(
+                    "the step cannot be recorded", str(error), "it runs by autograd"
+                ) from error
+    console.print(text, end="", highlight=False, soft_wrap=True)

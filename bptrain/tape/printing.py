@@ -1,0 +1,245 @@
+"""A program as plain Python: one line an operation, forward and backward.
+
+The text, run, defines `step`, whose arguments are the batch's tensors and a dict of the model's
+parameters and buffers by name, and which returns the loss and the gradients by name.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
+
+from bptrain.free_memory import format_bytes
+from bptrain.tape.calls import Call, Entry, Function, Like, Rule, Value
+from bptrain.tape.literals import Imports, import_lines, imported, written
+from bptrain.tape.program import Program
+
+WIDTH = 56  # of a line before its comment
+
+
+class Text:
+    """The lines of a program, and how its values are called."""
+
+    def __init__(self, program: Program, names: Mapping[int, str], saved: list[Any]) -> None:
+        self.program, self.saved = program, saved
+        self.imports: Imports = set()
+        self.fixed = {
+            number: f"tensors[{names[number]!r}]" if number in names else _constant(value)
+            for number, value in program.fixed.items()
+        }
+        inputs = [f"x{n}" for n in range(1, len(program.inputs) + 1)]
+        self.names = dict(zip(program.inputs, inputs, strict=True)) | self.fixed
+        self.arguments = list(dict.fromkeys(self.names[number] for number in program.inputs))
+        self.parameters = {number: names[number] for number, _ in program.parameters}
+        self.kept: dict[int, int] = {}  # bytes that each entry keeps
+
+    def lines(self) -> list[str]:
+        """Return the whole text, line by line."""
+        body = [*self._forward(), *self._backward()]
+        return [
+            "import torch",
+            "",
+            *import_lines(self.imports),
+            "",
+            "",
+            f"def step({', '.join([*self.arguments, 'tensors'])}):",
+            *(f"    {line}".rstrip() for line in body),
+        ]
+
+    def _forward(self) -> list[str]:
+        lines = ["# forward"]
+        seen = {each.untyped_storage().data_ptr() for each in self.program.fixed.values()}
+        for place, entry in enumerate(self.program.entries):
+            if place == self.program.boundary:
+                lines += ["", "# loss"]
+            self.kept[place] = _new_bytes(self.saved[place], seen)
+            lines += self._computed(place, entry)
+        return [*lines, ""]
+
+    def _computed(self, place: int, entry: Entry) -> list[str]:
+        results = [self._name(number) for number in entry.outputs]
+        shape = next((like for like in entry.likes if like is not None), None)
+        said = [_shape(shape)]
+        said += [f"keeps {format_bytes(self.kept[place])}"] * bool(self.kept[place])
+        said += [entry.layer] * bool(entry.layer)
+        comment = "  ".join(filter(None, said))
+        if isinstance(entry, Function):
+            left = _tuple(results) if entry.is_tuple else results[0]
+            return [_commented(f"{left} = {self._function(entry)}", comment)]
+        left = f"({_tuple(results)})" if entry.is_tuple else results[0]
+        keeps = f"saved{place}" if any(entry.needed) else "_"
+        inputs = [self._argument(each) for each in entry.arguments]
+        call = f"{self._passes(entry, 'forward')}({', '.join(inputs + self._needs(entry))})"
+        lines = [_commented(f"{left}, {keeps} = {call}", comment)]
+        if entry.operation.precision.is_loss and shape is not None:
+            lines.append(f"{results[0]} = {results[0]}.to({shape.dtype})")
+        return lines
+
+    def _function(self, entry: Function) -> str:
+        arguments = [self._argument(each) for each in entry.arguments]
+        options = [f"{name}={self._argument(each)}" for name, each in entry.options.items()]
+        return f"torch.ops.{entry.function}({', '.join(arguments + options)})"
+
+    def _backward(self) -> list[str]:
+        loss, lines = self.program.loss, ["# backward"]
+        known = {loss}
+        lines.append(f"{_gradient(loss)} = torch.ones_like({self._name(loss)})")
+        for place, entry in reversed(list(enumerate(self.program.entries))):
+            if not known.isdisjoint(each for each in entry.outputs if each is not None):
+                lines += self._step_back(place, entry, known)
+        gradients = [
+            f"{name!r}: {_gradient(number)}"
+            for number, name in self.parameters.items()
+            if number in known
+        ]
+        return [*lines, "", f"return {self._name(loss)}, {{{', '.join(gradients)}}}"]
+
+    def _step_back(self, place: int, entry: Entry, known: set[int]) -> list[str]:
+        upstream = [
+            self._upstream(n, like, known)
+            for n, like in zip(entry.outputs, entry.likes, strict=True)
+        ]
+        if isinstance(entry, Function):
+            if entry.rule is None:
+                return []
+            return self._added([entry.arguments[0]], self._rule(entry.rule, upstream), known, entry)
+        traits = entry.operation.traits
+        if len(upstream) > 1:
+            upstream = [
+                "None" if n in traits.optional_gradients and not _is_known(number, known) else name
+                for n, (number, name) in enumerate(zip(entry.outputs, upstream, strict=True))
+                if n not in traits.non_differentiable
+            ]
+        call = f"{self._passes(entry, 'backward')}("
+        needs = [each.removeprefix("needs=") for each in self._needs(entry)]
+        call += ", ".join([*upstream, f"saved{place}", *needs]) + ")"
+        targets = [each for each, need in zip(entry.arguments, entry.needed, strict=True) if need]
+        lines = self._added(targets, call, known, entry)
+        freed = f"releases {format_bytes(self.kept[place])}" * bool(self.kept[place])
+        return [*lines, _commented(f"del saved{place}", freed)]
+
+    def _added(self, targets: list[Value], call: str, known: set[int], entry: Entry) -> list[str]:
+        """Return the lines that add the gradients that a call returns to those that are known."""
+        numbers = [each.number for each in targets]
+        places = [
+            f"g{number}" if number not in known and numbers.count(number) == 1 else f"more{n}"
+            for n, number in enumerate(numbers)
+        ]
+        left = self._left(places, entry)
+        lines = [_commented(f"{left} = {call}", entry.layer)]
+        for number, name in zip(numbers, places, strict=True):
+            if name.startswith("more"):
+                lines.append(
+                    f"g{number} = g{number} + {name}" if number in known else f"g{number} = {name}"
+                )
+            known.add(number)
+        return [*lines, *self._casts(numbers, entry)]
+
+    def _left(self, names: list[str], entry: Entry) -> str:
+        """Return the left side of an assignment of gradients, `_` for those that are not needed."""
+        if isinstance(entry, Function) or (
+            entry.operation.needs is None and not entry.operation.is_variadic
+        ):
+            return names[0]
+        left = iter(names)
+        places = entry.operation.differentiable
+        if entry.operation.is_variadic:
+            places = tuple(range(len(entry.operation.inputs) - 1, len(entry.needed)))
+        parts = [next(left) if entry.needed[place] else "_" for place in places]
+        return _tuple(parts)
+
+    def _casts(self, numbers: list[int], entry: Entry) -> list[str]:
+        if isinstance(entry, Function) or not entry.autocast:
+            return []
+        dtypes = [dtype for dtype, need in zip(entry.dtypes, entry.needed, strict=True) if need]
+        return [f"g{n} = g{n}.to({dtype})" for n, dtype in zip(numbers, dtypes, strict=True)]
+
+    def _upstream(self, number: int | None, like: Like | None, known: set[int]) -> str:
+        if number is None or like is None:
+            return "None"
+        if number in known:
+            return _gradient(number)
+        return f"torch.zeros({list(like.shape)}, dtype={like.dtype}, device={like.device.type!r})"
+
+    def _rule(self, rule: Rule, upstream: list[str]) -> str:
+        name = str(rule.function)
+        if rule.function in (Tensor.to, Tensor.sum_to_size):
+            name = f"torch.Tensor.{rule.function.__name__}"
+        elif rule.function in (torch.stack, torch.cat):
+            name = f"torch.{rule.function.__name__}"
+        else:
+            name = f"torch.ops.{name}"
+        given = f"[{', '.join(upstream)}]" if rule.joins else upstream[0]
+        more = [written(each, self.imports) for each in rule.arguments]
+        return f"{name}({', '.join([given, *more])})"
+
+    def _passes(self, entry: Call, way: str) -> str:
+        function = getattr(entry.passes, way)
+        return imported(function.__module__, function.__name__, self.imports)
+
+    def _needs(self, entry: Call) -> list[str]:
+        op = entry.operation
+        if op.is_variadic:
+            return [f"needs={entry.needed[len(op.inputs) - 1 :]}"]
+        if op.needs is None:
+            return []
+        return [written(op.needs(*[entry.needed[k] for k in op.differentiable]), self.imports)]
+
+    def _argument(self, argument: Any) -> str:
+        if isinstance(argument, Value):
+            return self._name(argument.number)
+        if isinstance(argument, list | tuple) and any(
+            isinstance(e, Value) for e in tree_leaves(argument)
+        ):
+            return f"[{', '.join(map(self._argument, argument))}]"
+        return written(argument, self.imports)
+
+    def _name(self, number: int | None) -> str:
+        return "_" if number is None else self.names.get(number, f"v{number}")
+
+
+def _tuple(names: list[str]) -> str:
+    return f"{', '.join(names)}{',' * (len(names) == 1)}"
+
+
+def _constant(value: Tensor) -> str:
+    return f"torch.tensor({value.tolist()}, dtype={value.dtype}, device={value.device.type!r})"
+
+
+def _gradient(number: int) -> str:
+    return f"g{number}"
+
+
+def _is_known(number: int | None, known: set[int]) -> bool:
+    return number is not None and number in known
+
+
+def _shape(like: Like | None) -> str:
+    return "" if like is None else str(list(like.shape))
+
+
+def _commented(line: str, comment: str) -> str:
+    return f"{line.ljust(WIDTH)}  # {comment}" if comment else line
+
+
+def _new_bytes(saved: Any, seen: set[int]) -> int:
+    """Return the bytes of tensors in Saved that nothing before keeps; add them to `seen`."""
+    total = 0
+    for each in tree_leaves(saved):
+        if isinstance(each, Tensor) and each.untyped_storage().data_ptr() not in seen:
+            seen.add(each.untyped_storage().data_ptr())
+            total += each.untyped_storage().nbytes()
+    return total
+
+
+def text_of(program: Program, names: Mapping[int, str], saved: list[Any]) -> str:
+    """Return the text of a program.
+
+    names  of parameters and buffers, by number
+    saved  what each entry kept when it was recorded, for the bytes in the comments
+
+    Raises ValueError for an argument that cannot be written.
+    """
+    return "\n".join(Text(program, names, saved).lines()) + "\n"
