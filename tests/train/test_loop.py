@@ -10,6 +10,7 @@ from torch import nn
 
 import bptrain.nn
 from bptrain.data.batches import Batch
+from bptrain.tape import record
 from bptrain.tasks.accuracy import Accuracy
 from bptrain.tasks.task import IGNORED
 from bptrain.train.evaluate import StepWindow, evaluate
@@ -49,7 +50,7 @@ def test_each_step_is_the_chain_rule_and_a_step_downhill() -> None:
     factors = [1.0, 0.5, 0.25]
     weight = 1.0
     reports = fit(
-        model, nn.MSELoss(), Toy(), plain_update(model, factors.__getitem__), total_steps=3
+        record(model, nn.MSELoss()), Toy(), plain_update(model, factors.__getitem__), total_steps=3
     )
     for step, report in enumerate(reports):
         x = (1.0, 2.0)[step % 2]
@@ -64,7 +65,7 @@ def test_each_step_is_the_chain_rule_and_a_step_downhill() -> None:
 
 def test_nothing_happens_before_a_report_is_asked_for() -> None:
     model = scalar_model(1.0)
-    reports = fit(model, nn.MSELoss(), Toy(), plain_update(model), total_steps=2)
+    reports = fit(record(model, nn.MSELoss()), Toy(), plain_update(model), total_steps=2)
     assert model.weight.item() == 1
     next(reports)
     after_one = model.weight.item()
@@ -121,7 +122,7 @@ def test_a_batch_of_ignored_targets_counts_0_in_training(
     before = model.weight.detach().clone()
     update = plain_update(model, searches=optimizer is torch.optim.LBFGS)
     update.optimizer = optimizer(model.parameters(), lr=0.1)
-    first, second = fit(model, loss, Tags(2), update, total_steps=2)
+    first, second = fit(record(model, loss), Tags(2), update, total_steps=2)
     assert (first.loss, first.change.norms[0]) == (0, 0)
     assert second.loss > 0
     assert model.weight.isfinite().all()
@@ -132,7 +133,16 @@ def test_a_batch_of_ignored_targets_counts_0_in_training(
 def test_a_batch_of_ignored_targets_counts_0_in_accumulation(loss: nn.Module) -> None:
     model = nn.Linear(2, 2)
     reports = [
-        next(iter(fit(deepcopy(model), loss, Tags(count), plain_update(model, batches=count), 1)))
+        next(
+            iter(
+                fit(
+                    record(deepcopy(model), loss),
+                    Tags(count),
+                    plain_update(model, batches=count),
+                    1,
+                )
+            )
+        )
         for count in (3, 1)
     ]
     assert reports[0].loss == reports[1].loss > 0
@@ -154,7 +164,7 @@ def test_a_batch_of_ignored_targets_counts_0_in_evaluation(loss: nn.Module) -> N
 def test_a_window_gives_each_loss_and_the_means() -> None:
     model = scalar_model(1.0)
     window, losses, norms = StepWindow(Accuracy()), [], []
-    for report in fit(model, nn.MSELoss(), Toy(), plain_update(model), total_steps=4):
+    for report in fit(record(model, nn.MSELoss()), Toy(), plain_update(model), total_steps=4):
         window.add(report)
         losses.append(report.loss.item())
         norms.append(model.weight.grad.abs().item())
@@ -172,7 +182,7 @@ def test_a_window_gives_each_loss_and_the_means() -> None:
 def test_a_window_that_was_saved_and_restored_reads_the_same() -> None:
     model = scalar_model(1.0)
     whole, first, second = (StepWindow(Accuracy()) for _ in range(3))
-    for report in fit(model, nn.MSELoss(), Toy(), plain_update(model), total_steps=5):
+    for report in fit(record(model, nn.MSELoss()), Toy(), plain_update(model), total_steps=5):
         whole.add(report)
         if report.position.step == 3:
             second.restore(first.state())
@@ -185,11 +195,11 @@ def test_a_window_that_was_saved_and_restored_reads_the_same() -> None:
 
 def test_a_run_resumes_from_the_middle_of_an_epoch_and_from_its_end() -> None:
     whole = scalar_model(1.0)
-    steps = fit(whole, nn.MSELoss(), Toy(), plain_update(whole), total_steps=5)
+    steps = fit(record(whole, nn.MSELoss()), Toy(), plain_update(whole), total_steps=5)
     states = [(report.position, whole.weight.item()) for report in steps]
     for position, weight in states:
         model = scalar_model(weight)
-        reports = fit(model, nn.MSELoss(), Toy(), plain_update(model), 5, position)
+        reports = fit(record(model, nn.MSELoss()), Toy(), plain_update(model), 5, position)
         assert [r.position for r in reports] == [p for p, _ in states if p.step > position.step]
         assert model.weight.item() == whole.weight.item()
 
@@ -197,7 +207,7 @@ def test_a_run_resumes_from_the_middle_of_an_epoch_and_from_its_end() -> None:
 def test_gradients_of_several_batches_make_one_step() -> None:
     model = scalar_model(1.0)
     update = plain_update(model, batches=2)
-    (report,) = fit(model, nn.MSELoss(), Toy(), update, total_steps=1)
+    (report,) = fit(record(model, nn.MSELoss()), Toy(), update, total_steps=1)
     assert report.position == Position(step=1, epoch=0, batch=2)
     assert report.loss.item() == pytest.approx((1 + 4) / 2)
     assert report.change.norms[0].item() == pytest.approx((2 * 1 + 2 * 4) / 2)
@@ -210,6 +220,6 @@ def test_a_line_search_evaluates_the_loss_at_other_weights() -> None:
     precision = Precision.of("fp32", torch.device("cpu"))
     gradients = LayerGradients(model)
     update = Update(optimizer, lambda step: 1.0, gradients, precision, searches=True)
-    (report,) = fit(model, nn.MSELoss(), Toy(), update, total_steps=1)
+    (report,) = fit(record(model, nn.MSELoss()), Toy(), update, total_steps=1)
     assert report.loss.item() == 1.0  # before the search
     assert model.weight.item() == pytest.approx(0, abs=1e-6)
