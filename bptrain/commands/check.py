@@ -16,7 +16,7 @@ from bptrain.experiment.plan import plan, serve
 from bptrain.rundir.durable_files import storing
 from bptrain.train.accumulation import first_that_counts
 from bptrain.train.memory import allocating
-from bptrain.verify import Report
+from bptrain.verify import Report, tape_rows
 from bptrain.verify import check as check_module
 
 WHERE_GRADIENTS_ARE = "the backward of that layer: the rows marked WRONG name element and values"
@@ -87,4 +87,8 @@ def check_gradients(
         step = TrainingStep(experiment.model, experiment.loss_function, len(batch.inputs))
         precision = experiment.update.precision.dtype
         arguments = (*batch.inputs, *batch.targets)
-        return check_module(step, arguments, precision=precision, progress=progress)
+        report = check_module(step, arguments, precision=precision, progress=progress)
+        rows, notes = tape_rows(
+            experiment.model, experiment.loss_function, batch.inputs, batch.targets
+        )
+        return Report([*report.rows, *rows], [*report.notes, *notes])

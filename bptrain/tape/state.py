@@ -21,6 +21,7 @@ HOOKS = (
     "_backward_hooks",
     "_backward_pre_hooks",
 )
+HELD = ("_parameters", "_buffers", "_modules")
 PLAIN = (bool, int, float, str, type(None), torch.dtype, torch.device)
 CONTAINERS = (list, tuple, dict)
 
@@ -35,33 +36,33 @@ class Watched:
     def __init__(self, modules: Iterable[nn.Module]) -> None:
         self.attributes: list[tuple[dict[str, Any], list[str], list[Any]]] = []
         self.contents: list[tuple[Any, list[Any]]] = []
-        self.sizes: list[tuple[dict[str, Any], int]] = []
+        self.sized: list[dict[str, Any]] = []
         parameters: dict[nn.Parameter, bool] = {}
         for module in modules:
             own = vars(module)
-            for container in (own, own["_parameters"], own["_buffers"], own["_modules"]):
-                self.sizes.append((container, len(container)))
-                self.attributes.append((container, list(container), list(container.values())))
+            held = [own[name] for name in HELD]
+            self.sized += [own, *held, *(own[name] for name in HOOKS)]
+            for container, values in ((own, public(module)), *((each, each) for each in held)):
+                if values:
+                    self.attributes.append((container, list(values), list(values.values())))
             self.contents += [
                 (value, tree_leaves(value))
-                for name, value in own.items()
-                if type(value) in CONTAINERS and not name.startswith("_")
+                for value in public(module).values()
+                if type(value) in CONTAINERS
             ]
-            self.sizes += [(own[name], len(own[name])) for name in HOOKS]
             parameters |= {p: p.requires_grad for p in module.parameters(recurse=False)}
         self.parameters = list(parameters.items())
+        self.sizes = list(map(len, self.sized))
 
     @property
     def hold(self) -> bool:
-        """Whether everything is as it was."""
+        """Whether everything is as it was. This runs in every step: the loops are C's."""
+        if list(map(len, self.sized)) != self.sizes:
+            return False
         for values, names, before in self.attributes:
-            # identity first, in one pass: this runs in every step
             if not all(map(is_, map(values.get, names), before)) and not _are_same(
                 list(map(values.get, names)), before
             ):
-                return False
-        for container, size in self.sizes:
-            if len(container) != size:
                 return False
         for parameter, is_trained in self.parameters:
             if parameter.requires_grad is not is_trained or has_hooks(parameter):

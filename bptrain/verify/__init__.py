@@ -8,5 +8,6 @@ assert report.ok, report
 from bptrain.verify.check import check
 from bptrain.verify.finite_differences import Sampling
 from bptrain.verify.report import Report, Row
+from bptrain.verify.tape_rows import tape_rows
 
-__all__ = ["Report", "Row", "Sampling", "check"]
+__all__ = ["Report", "Row", "Sampling", "check", "tape_rows"]

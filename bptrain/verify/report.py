@@ -19,13 +19,20 @@ from bptrain.verify.named_tensors import PARAMETER
 from bptrain.verify.parity import GRADIENT
 
 Oracle = Literal[
-    "finite differences", "torch autograd", "the second time", "float32", "bfloat16", "float16"
+    "finite differences",
+    "torch autograd",
+    "the second time",
+    "autograd's engine",
+    "float32",
+    "bfloat16",
+    "float16",
 ]
-EXACT = ("finite differences", "torch autograd", "the second time")
+EXACT = ("finite differences", "torch autograd", "the second time", "autograd's engine")
 SHORT: dict[Oracle, str] = {
     "finite differences": "numeric",
     "torch autograd": "torch",
     "the second time": "again",
+    "autograd's engine": "engine",
     "float32": "float32",
     "bfloat16": "bfloat16",
     "float16": "float16",
