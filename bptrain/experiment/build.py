@@ -8,7 +8,7 @@ from torch import nn
 
 from bptrain.data import BatchSource, Dataset
 from bptrain.errors import UsageError
-from bptrain.experiment.config import EngineName, ExperimentConfig
+from bptrain.experiment.config import ExperimentConfig
 from bptrain.experiment.plan import Plan, serve
 from bptrain.tape import Autograd, Engine, Step
 from bptrain.tasks import task_of
@@ -54,7 +54,7 @@ def build(plan: Plan) -> Experiment:
         dataset,
         model,
         loss_function,
-        engine_of(config.engine, model, loss_function),
+        engine_of(config, model, loss_function),
         training_metric=task_of(problem).training_metric(problem),
         evaluation_metric=task_of(problem).evaluation_metric(problem),
         update=update_of(plan, model),
@@ -64,12 +64,12 @@ def build(plan: Plan) -> Experiment:
     )
 
 
-def engine_of(name: EngineName, model: nn.Module, loss_function: nn.Module) -> Engine:
-    """Return the engine of that name; the tape falls back to autograd, and says so."""
-    if name == "autograd":
+def engine_of(config: ExperimentConfig, model: nn.Module, loss_function: nn.Module) -> Engine:
+    """Return the config's engine; the tape falls back to autograd, and says so."""
+    if config.engine == "autograd":
         return Autograd(model, loss_function)
-    step = Step(model, loss_function)
-    if name == "tape":
+    step = Step(model, loss_function, checkpointing=config.train.checkpointing)
+    if config.engine == "tape":
         step.on_autograd = _refuse
     return step
 

@@ -13,6 +13,7 @@ from bptrain.ops.kernels import Kernels
 from bptrain.optim import OptimizerConfig, ScheduleConfig
 from bptrain.optim.schedules import ConstantConfig
 from bptrain.optim.sgd import SGDConfig
+from bptrain.tape.segments import Checkpointing
 from bptrain.train.clipping import Clipping
 from bptrain.train.early_stopping import EarlyStoppingConfig
 
@@ -45,6 +46,13 @@ class TrainConfig(StrictConfig):
     )
     clip_grad_value: Bound = Field(
         default=None, description="largest absolute value of each element of the gradients"
+    )
+    checkpointing: Checkpointing = Field(
+        default="none",
+        description="what the backward pass computes again instead of keeping it, to train larger "
+        "networks in the same memory for about a third more time. blocks keeps the inputs of each "
+        "block of layers, sqrt those of about sqrt(n) parts of n operations; the gradients are the "
+        "same. It needs the tape (engine)",
     )
     clip_grad_adaptive: Bound = Field(
         default=None,

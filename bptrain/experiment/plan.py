@@ -116,6 +116,13 @@ def is_surely_small(model: nn.Module, problem: Problem) -> bool:
 
 def refuse_what_cannot_work(config: ExperimentConfig, dataset: Dataset) -> None:
     """Raise ConfigKeyError for parts of a config that exclude each other."""
+    if config.engine == "autograd" and config.train.checkpointing != "none":
+        raise ConfigKeyError(
+            ("train", "checkpointing"),
+            "engine is autograd",
+            "only the tape computes parts of the forward pass again",
+            "engine=auto, or train.checkpointing=none",
+        )
     watching = {("schedule", "kind"): config.schedule.watches_validation}
     watching["train", "early_stopping"] = config.train.early_stopping is not None
     for key, watches in watching.items():

@@ -4,9 +4,9 @@ A value is known by its number, the index into the list of values of a run. An e
 values and plain arguments; it writes values, and keeps what its backward pass will read.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_map_only
 
 from bptrain.ops.operation import Operation, Passes
 
-Values = list[Any]  # of a run, by number: tensors, None for one that is released
+Values = MutableMapping[int, Any] | list[Any]  # of a run, by number; None: released
 Gradients = list[Tensor | None]  # of the loss by each value, by number
 
 
@@ -70,6 +70,8 @@ class Call:
     likes      of the outputs
     autocast   whether autocast is on, for the dtype of a loss
     is_tuple   whether it returns a tuple of outputs
+    keeps      the bytes that it keeps for its backward pass, and nothing before it
+    draws      whether it draws random numbers; known where segments need it
     layer      the name of the module that called it
     """
 
@@ -82,6 +84,8 @@ class Call:
     likes: tuple[Like | None, ...]
     autocast: bool = False
     is_tuple: bool = False
+    keeps: int = 0
+    draws: bool = False
     layer: str = ""
 
     @property
@@ -158,6 +162,12 @@ class Function:
         return numbers
 
     @property
+    def changes(self) -> int | None:
+        """The number of the value that it changes in place, such as running statistics."""
+        is_in_place = getattr(self.function, "_schema").is_mutable  # noqa: B009 (of torch's own)
+        return self.arguments[0].number if is_in_place else None
+
+    @property
     def structure(self) -> tuple[Any, ...]:
         """What it computes from which values."""
         return (self.function, tuple(self.reads), self.outputs, self.rule is not None)
@@ -185,7 +195,44 @@ class Function:
         add(gradients, self.arguments[0].number, self.rule(*defined))
 
 
-Entry = Call | Function
+class Entry(Protocol):
+    """One entry of a program.
+
+    reads, outputs  the numbers of the values that it reads and writes
+    likes           of the outputs
+    """
+
+    layer: str
+
+    @property
+    def reads(self) -> list[int]: ...  # noqa: D102
+
+    @property
+    def outputs(self) -> tuple[int | None, ...]: ...  # noqa: D102
+
+    @property
+    def likes(self) -> tuple[Like | None, ...]: ...  # noqa: D102
+
+    @property
+    def structure(self) -> tuple[Any, ...]:
+        """What it computes from which values, without plain arguments such as sizes."""
+        ...
+
+    def forward(self, values: Values) -> Any:
+        """Write the outputs; return what the backward pass reads."""
+        ...
+
+    def backward(self, gradients: Gradients, saved: Any) -> None:
+        """Add what the upstream gradients give to the gradients by the values that it read."""
+        ...
+
+
+Recorded = Call | Function
+
+
+def numbers_in(outputs: tuple[int | None, ...]) -> list[int]:
+    """Return the numbers of the outputs that are computed."""
+    return [number for number in outputs if number is not None]
 
 
 def taken(gradients: Gradients, numbers: tuple[int | None, ...]) -> tuple[Any, ...]:

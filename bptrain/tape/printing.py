@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from bptrain.free_memory import format_bytes
-from bptrain.tape.calls import Call, Entry, Function, Like, Rule, Value
+from bptrain.tape.calls import Call, Function, Like, Recorded, Rule, Value
 from bptrain.tape.literals import Imports, import_lines, imported, written
 from bptrain.tape.program import Program
 
@@ -22,8 +22,9 @@ WIDTH = 56  # of a line before its comment
 class Text:
     """The lines of a program, and how its values are called."""
 
-    def __init__(self, program: Program, names: Mapping[int, str], saved: list[Any]) -> None:
-        self.program, self.saved = program, saved
+    def __init__(self, program: Program, names: Mapping[int, str]) -> None:
+        self.program = program
+        self.entries = [each for each in program.entries if isinstance(each, Call | Function)]
         self.imports: Imports = set()
         self.fixed = {
             number: f"tensors[{names[number]!r}]" if number in names else _constant(value)
@@ -33,7 +34,6 @@ class Text:
         self.names = dict(zip(program.inputs, inputs, strict=True)) | self.fixed
         self.arguments = list(dict.fromkeys(self.names[number] for number in program.inputs))
         self.parameters = {number: names[number] for number, _ in program.parameters}
-        self.kept: dict[int, int] = {}  # bytes that each entry keeps
 
     def lines(self) -> list[str]:
         """Return the whole text, line by line."""
@@ -50,20 +50,19 @@ class Text:
 
     def _forward(self) -> list[str]:
         lines = ["# forward"]
-        seen = {each.untyped_storage().data_ptr() for each in self.program.fixed.values()}
-        for place, entry in enumerate(self.program.entries):
+        for place, entry in enumerate(self.entries):
             if place == self.program.boundary:
                 lines += ["", "# loss"]
-            self.kept[place] = _new_bytes(self.saved[place], seen)
             lines += self._computed(place, entry)
         return [*lines, ""]
 
-    def _computed(self, place: int, entry: Entry) -> list[str]:
+    def _computed(self, place: int, entry: Recorded) -> list[str]:
         results = [self._name(number) for number in entry.outputs]
         shape = next((like for like in entry.likes if like is not None), None)
         said = [_shape(shape)]
-        said += [f"keeps {format_bytes(self.kept[place])}"] * bool(self.kept[place])
-        said += [entry.layer] * bool(entry.layer)
+        if isinstance(entry, Call) and entry.keeps:
+            said.append(f"keeps {format_bytes(entry.keeps)}")
+        said.append(entry.layer)
         comment = "  ".join(filter(None, said))
         if isinstance(entry, Function):
             left = _tuple(results) if entry.is_tuple else results[0]
@@ -86,7 +85,7 @@ class Text:
         loss, lines = self.program.loss, ["# backward"]
         known = {loss}
         lines.append(f"{_gradient(loss)} = torch.ones_like({self._name(loss)})")
-        for place, entry in reversed(list(enumerate(self.program.entries))):
+        for place, entry in reversed(list(enumerate(self.entries))):
             if not known.isdisjoint(each for each in entry.outputs if each is not None):
                 lines += self._step_back(place, entry, known)
         gradients = [
@@ -96,7 +95,7 @@ class Text:
         ]
         return [*lines, "", f"return {self._name(loss)}, {{{', '.join(gradients)}}}"]
 
-    def _step_back(self, place: int, entry: Entry, known: set[int]) -> list[str]:
+    def _step_back(self, place: int, entry: Recorded, known: set[int]) -> list[str]:
         upstream = [
             self._upstream(n, like, known)
             for n, like in zip(entry.outputs, entry.likes, strict=True)
@@ -117,10 +116,12 @@ class Text:
         call += ", ".join([*upstream, f"saved{place}", *needs]) + ")"
         targets = [each for each, need in zip(entry.arguments, entry.needed, strict=True) if need]
         lines = self._added(targets, call, known, entry)
-        freed = f"releases {format_bytes(self.kept[place])}" * bool(self.kept[place])
+        freed = f"releases {format_bytes(entry.keeps)}" * bool(entry.keeps)
         return [*lines, _commented(f"del saved{place}", freed)]
 
-    def _added(self, targets: list[Value], call: str, known: set[int], entry: Entry) -> list[str]:
+    def _added(
+        self, targets: list[Value], call: str, known: set[int], entry: Recorded
+    ) -> list[str]:
         """Return the lines that add the gradients that a call returns to those that are known."""
         numbers = [each.number for each in targets]
         places = [
@@ -137,7 +138,7 @@ class Text:
             known.add(number)
         return [*lines, *self._casts(numbers, entry)]
 
-    def _left(self, names: list[str], entry: Entry) -> str:
+    def _left(self, names: list[str], entry: Recorded) -> str:
         """Return the left side of an assignment of gradients, `_` for those that are not needed."""
         if isinstance(entry, Function) or (
             entry.operation.needs is None and not entry.operation.is_variadic
@@ -150,7 +151,7 @@ class Text:
         parts = [next(left) if entry.needed[place] else "_" for place in places]
         return _tuple(parts)
 
-    def _casts(self, numbers: list[int], entry: Entry) -> list[str]:
+    def _casts(self, numbers: list[int], entry: Recorded) -> list[str]:
         if isinstance(entry, Function) or not entry.autocast:
             return []
         dtypes = [dtype for dtype, need in zip(entry.dtypes, entry.needed, strict=True) if need]
@@ -224,22 +225,9 @@ def _commented(line: str, comment: str) -> str:
     return f"{line.ljust(WIDTH)}  # {comment}" if comment else line
 
 
-def _new_bytes(saved: Any, seen: set[int]) -> int:
-    """Return the bytes of tensors in Saved that nothing before keeps; add them to `seen`."""
-    total = 0
-    for each in tree_leaves(saved):
-        if isinstance(each, Tensor) and each.untyped_storage().data_ptr() not in seen:
-            seen.add(each.untyped_storage().data_ptr())
-            total += each.untyped_storage().nbytes()
-    return total
-
-
-def text_of(program: Program, names: Mapping[int, str], saved: list[Any]) -> str:
-    """Return the text of a program.
-
-    names  of parameters and buffers, by number
-    saved  what each entry kept when it was recorded, for the bytes in the comments
+def text_of(program: Program, names: Mapping[int, str]) -> str:
+    """Return the text of a program; `names` are those of parameters and buffers, by number.
 
     Raises ValueError for an argument that cannot be written.
     """
-    return "\n".join(Text(program, names, saved).lines()) + "\n"
+    return "\n".join(Text(program, names).lines()) + "\n"

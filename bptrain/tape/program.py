@@ -6,14 +6,14 @@ that has read it. The gradients by a value that has several readers are added.
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from bptrain.tape.calls import Entry, Value
+from bptrain.tape.calls import Entry, Value, numbers_in
 
 Parameters = Sequence[tuple[int, nn.Parameter]]
 
@@ -40,10 +40,20 @@ class Program:
     outputs: Any
     loss: int
     values: int
-    released: list[list[int]] = field(init=False)
+    released: list[list[int]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.released = _released(self)
+
+    @property
+    def kept(self) -> set[int]:
+        """The values that the caller is given: the loss, and the model's outputs."""
+        outputs = [each.number for each in tree_leaves(self.outputs) if isinstance(each, Value)]
+        return {self.loss, *outputs}
+
+    def with_entries(self, entries: list[Entry], boundary: int) -> "Program":
+        """Return the program with other entries that compute the same values."""
+        return replace(self, entries=entries, boundary=boundary)
 
     @property
     def structure(self) -> tuple[Any, ...]:
@@ -131,18 +141,19 @@ def _without_autocast() -> AbstractContextManager[object]:
     return stack
 
 
+def last_readers(entries: Sequence[Entry]) -> dict[int, int]:
+    """Return, for each value, the place of the last entry that reads or writes it."""
+    return {
+        number: place
+        for place, entry in enumerate(entries)
+        for number in (*entry.reads, *numbers_in(entry.outputs))
+    }
+
+
 def _released(program: Program) -> list[list[int]]:
     """Return, for each entry, the values that nothing reads after it."""
-    last: dict[int, int] = {}
-    for place, entry in enumerate(program.entries):
-        for number in (*entry.reads, *[each for each in entry.outputs if each is not None]):
-            last[number] = place
-    kept = {
-        program.loss,
-        *(each.number for each in tree_leaves(program.outputs) if isinstance(each, Value)),
-    }
     released: list[list[int]] = [[] for _ in program.entries]
-    for number, place in last.items():
-        if number not in kept:
+    for number, place in last_readers(program.entries).items():
+        if number not in program.kept:
             released[place].append(number)
     return released

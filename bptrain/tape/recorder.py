@@ -46,9 +46,12 @@ class Recorder(TorchDispatchMode):
     reads_numbers    whether a number was read out of a tensor
     """
 
-    def __init__(self, is_autocast: bool, names: dict[nn.Module, str]) -> None:
+    def __init__(
+        self, is_autocast: bool, names: dict[nn.Module, str], keeps_saved: bool = True
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.is_autocast = is_autocast
+        self.is_autocast, self.keeps_saved = is_autocast, keeps_saved
+        self._kept: set[int] = set()  # the memory that is counted
         self.layers = Layers(names)
         self.entries: list[Entry] = []
         self.saved: list[Any] = []
@@ -93,10 +96,11 @@ class Recorder(TorchDispatchMode):
         self, operation: Operation[Any], inputs: tuple[Any, ...], in_place: bool = False
     ) -> Any:
         """Carry out and record a call of an operation."""
-        with _disable_current_modes():
+        with _disable_current_modes(), torch._C.DisableTorchFunction():
             arguments = tuple(self._argument(each) for each in inputs)
             needed = tuple(self._needs(each) for each in arguments)
             passes = operation.passes(chosen_kernels())
+            before = None if self.keeps_saved else random_state()
             outputs, saved = operation.compute(passes, inputs, needed, self.is_autocast)
             results = outputs if isinstance(outputs, tuple) else (outputs,)
             numbers = tuple(
@@ -120,18 +124,23 @@ class Recorder(TorchDispatchMode):
                     likes,
                     self.is_autocast,
                     isinstance(outputs, tuple),
+                    new_bytes(saved, self._kept) if any(needed) else 0,
+                    before is not None and not all(map(torch.equal, before, random_state())),
                     self.layers.current,
                 )
             )
-            self.saved.append(saved if any(needed) else None)
+            self.saved.append(saved if any(needed) and self.keeps_saved else None)
             if in_place:
+                self._refuse_overwritten(inputs[0], saved)
                 outputs = self._written(inputs[0], outputs, numbers[0])
             return outputs
 
+    def _refuse_overwritten(self, x: Tensor, saved: Any) -> None:
+        if any(x is each for each in tree_leaves(saved)):
+            raise OffTapeError("an operation overwrites an input that its backward pass reads")
+
     def _written(self, x: Tensor, y: Tensor, number: int | None) -> Tensor:
         """Write y into x, which from now on is the value that y was."""
-        if any(x is each for each in tree_leaves(self.saved[-1])):
-            raise OffTapeError("an operation overwrites an input that its backward pass reads")
         x.copy_(y)
         self._numbers[x] = number
         return x
@@ -199,6 +208,22 @@ class Recorder(TorchDispatchMode):
 
     def _needs(self, argument: Any) -> bool:
         return isinstance(argument, Value) and self.needed[argument.number]
+
+
+def random_state() -> list[Tensor]:
+    """Return the states of torch's random generators."""
+    on_gpu = torch.cuda.is_available() and torch.cuda.is_initialized()
+    return [torch.get_rng_state(), *([torch.cuda.get_rng_state()] if on_gpu else [])]
+
+
+def new_bytes(saved: Any, seen: set[int]) -> int:
+    """Return the bytes of tensors in Saved that nothing before keeps; add them to `seen`."""
+    total = 0
+    for each in tree_leaves(saved):
+        if isinstance(each, Tensor) and each.untyped_storage().data_ptr() not in seen:
+            seen.add(each.untyped_storage().data_ptr())
+            total += each.untyped_storage().nbytes()
+    return total
 
 
 class _Reading(TorchFunctionMode):

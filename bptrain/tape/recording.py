@@ -49,7 +49,7 @@ class Recording(NamedTuple):
     @property
     def text(self) -> str:
         """The program as Python."""
-        return text_of(self.program, self.names, self.run.saved)
+        return text_of(self.program, self.names)
 
 
 def names_of(model: nn.Module, loss: Callable[..., Tensor]) -> dict[nn.Module, str]:
@@ -59,11 +59,18 @@ def names_of(model: nn.Module, loss: Callable[..., Tensor]) -> dict[nn.Module, s
 
 
 def recorded(
-    model: nn.Module, loss: Callable[..., Tensor], batch: Batch, modules: list[nn.Module]
+    model: nn.Module,
+    loss: Callable[..., Tensor],
+    batch: Batch,
+    modules: list[nn.Module],
+    keeps_saved: bool = True,
 ) -> Recording:
-    """Run and record a forward pass and the loss, or raise OffTapeError."""
+    """Run and record a forward pass and the loss, or raise OffTapeError.
+
+    keeps_saved  whether the run that is recorded can be completed by its backward pass
+    """
     under_autocast = is_autocast(batch)
-    recorder = Recorder(under_autocast, names_of(model, loss))
+    recorder = Recorder(under_autocast, names_of(model, loss), keeps_saved)
     parameters = {
         p: recorder.know(p, p.requires_grad) for m in modules for p in m.parameters(False)
     }

@@ -132,11 +132,19 @@ def state_of(modules: list[nn.Module]) -> State:
     )
 
 
-def restore(modules: list[nn.Module], state: State) -> None:
-    """Undo what a forward pass changed since."""
+def restore_numbers(modules: list[nn.Module], state: State) -> None:
+    """Set buffers and torch's generators as they were."""
     buffers = {id(each): each for module in modules for each in module.buffers(recurse=False)}
     for buffer, value in zip(buffers.values(), state.buffers, strict=True):
         buffer.copy_(value)
+    torch.set_rng_state(state.generators[0])
+    if state.generators[1]:
+        torch.cuda.set_rng_state_all(state.generators[1])
+
+
+def restore(modules: list[nn.Module], state: State) -> None:
+    """Undo what a forward pass changed since."""
+    restore_numbers(modules, state)
     contents = iter(state.contents)
     for module, attributes in zip(modules, state.attributes, strict=True):
         for name in public(module).keys() - attributes.keys():
@@ -144,9 +152,6 @@ def restore(modules: list[nn.Module], state: State) -> None:
         for name, value in attributes.items():
             _refill(value, next(contents))
             vars(module)[name] = value
-    torch.set_rng_state(state.generators[0])
-    if state.generators[1]:
-        torch.cuda.set_rng_state_all(state.generators[1])
     random.setstate(state.generators[2])
 
 

@@ -17,7 +17,8 @@ from bptrain.tape.program import Program
 from bptrain.tape.recorder import OffTapeError
 from bptrain.tape.recording import Recording, recorded
 from bptrain.tape.run import AutogradRun, Run
-from bptrain.tape.state import Watched, hooked, restore, state_of
+from bptrain.tape.segments import Checkpointing, segmented
+from bptrain.tape.state import State, Watched, hooked, restore, restore_numbers, state_of
 
 MOST_PROGRAMS = 64  # kinds of batches whose programs are held
 
@@ -25,7 +26,8 @@ MOST_PROGRAMS = 64  # kinds of batches whose programs are held
 class Step:
     """The training step of a model and a loss.
 
-    on_autograd  is told why a kind of batch runs by autograd, each reason once
+    on_autograd    is told why a kind of batch runs by autograd, each reason once
+    checkpointing  which segments are computed again in the backward pass, to keep less
     """
 
     def __init__(
@@ -33,7 +35,9 @@ class Step:
         model: nn.Module,
         loss: Callable[..., Tensor],
         on_autograd: Callable[[str], object] = lambda reason: None,
+        checkpointing: Checkpointing = "none",
     ) -> None:
+        self.checkpointing: Checkpointing = checkpointing
         self.model, self.loss_function, self.on_autograd = model, loss, on_autograd
         self.reasons: list[str] = []
         self._programs: dict[Any, Program | None] = {}  # by kind of batch; None: recorded each time
@@ -104,7 +108,20 @@ class Step:
             restore(self._modules, before)
             self._prove(batch)
             recording = self._record(batch)
-        return recording.run
+        return self._run_of(recording, batch, before)
+
+    def _run_of(self, recording: Recording, batch: Batch, before: State) -> Run:
+        """Return the recorded run itself; with checkpointing another one, in segments.
+
+        Its forward pass computes once more what the record did, but for the modules' attributes.
+        """
+        if self.checkpointing == "none":
+            return recording.run
+        restore_numbers(self._modules, before)
+        return self._rewritten(recording.program).run(tensors_of(batch))
+
+    def _rewritten(self, program: Program) -> Program:
+        return segmented(program, self.checkpointing)
 
     def _learn(self, key: Any, batch: Batch) -> None:
         """Record and prove a new kind of batch; leave the modules as they were."""
@@ -113,12 +130,13 @@ class Step:
         except OffTapeError:
             self._by_autograd.add(key)
             raise
-        self._programs[key] = None if recording.varies else recording.program
+        self._programs[key] = None if recording.varies else self._rewritten(recording.program)
         while len(self._programs) > MOST_PROGRAMS:
             del self._programs[next(iter(self._programs))]
 
     def _record(self, batch: Batch) -> Recording:
-        return recorded(self.model, self.loss_function, batch, self._modules)
+        keeps_saved = self.checkpointing == "none"
+        return recorded(self.model, self.loss_function, batch, self._modules, keeps_saved)
 
     def _prove(self, batch: Batch) -> Recording:
         """Record a batch, or raise OffTapeError unless the record does what autograd does.
@@ -132,10 +150,11 @@ class Step:
             reference = self._outcome(AutogradRun(self.model, self.loss_function, batch))
             restore(self._modules, before)
             recording = self._record(batch)
-            run: Run = recording.run
-            if not recording.varies:
+            if recording.varies:
+                run = self._run_of(recording, batch, before)
+            else:
                 restore(self._modules, before)
-                run = recording.program.run(tensors_of(batch))
+                run = self._rewritten(recording.program).run(tensors_of(batch))
             ours = self._outcome(run)
         finally:
             restore(self._modules, before)
@@ -160,14 +179,17 @@ class Step:
         return Outcome(loss.detach(), gradients, state_of(self._modules))
 
 
-def record(model: nn.Module, loss: Callable[..., Tensor]) -> Step:
+def record(
+    model: nn.Module, loss: Callable[..., Tensor], checkpointing: Checkpointing = "none"
+) -> Step:
     """Return the training step of a model and a loss, to be called as `step(inputs, *targets)`.
 
     model  any module; it runs on the tape if its forward pass consists of bptrain's operations
     loss   (outputs, *targets) -> scalar
+    checkpointing  none, blocks or sqrt: what the backward pass computes again (segments.py)
 
     A call returns the loss and fills `.grad` as `loss(model(x), y).backward()` does. The first call
     for each kind of batch records the step and compares it with autograd's. What cannot be recorded
     runs by autograd; `step.reasons` says why. Source: docs/tape.md.
     """
-    return Step(model, loss)
+    return Step(model, loss, checkpointing=checkpointing)

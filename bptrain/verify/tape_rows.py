@@ -36,7 +36,7 @@ def tape_rows(
             found = []
             for kind in (Step, Autograd):
                 torch.set_rng_state(state)
-                engine = kind(deepcopy(model).double(), deepcopy(loss).double())
+                engine: Engine = kind(deepcopy(model).double(), deepcopy(loss).double())
                 if isinstance(engine, Step):
                     engine.on_autograd = _refuse
                 try:
@@ -44,7 +44,7 @@ def tape_rows(
                         found.append(_gradients(engine, *given))
                 except OffTapeError as error:
                     return [], [f"the training step does not run on the tape: {error}"]
-            rows += _compared(*found, kernels)
+            rows += _compared(found[0], found[1], kernels)
     return rows, []
 
 
