@@ -60,6 +60,7 @@ from bptrain.ops.l1_loss import l1_loss
 from bptrain.ops.layer_norm import layer_norm
 from bptrain.ops.leaky_relu import leaky_relu
 from bptrain.ops.linear import linear
+from bptrain.ops.linear_relu import linear_relu
 from bptrain.ops.local_response_norm import local_response_norm
 from bptrain.ops.log_softmax import log_softmax
 from bptrain.ops.logsigmoid import logsigmoid
@@ -131,6 +132,7 @@ __all__ = [
     "layer_norm",
     "leaky_relu",
     "linear",
+    "linear_relu",
     "local_response_norm",
     "log_softmax",
     "logsigmoid",

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from bptrain.tape.batch import Batch, key_of, tensors_of
 from bptrain.tape.comparison import Outcome, difference
+from bptrain.tape.patterns import fused
 from bptrain.tape.program import Program
 from bptrain.tape.recorder import OffTapeError
 from bptrain.tape.recording import Recording, recorded
@@ -121,7 +122,7 @@ class Step:
         return self._rewritten(recording.program).run(tensors_of(batch))
 
     def _rewritten(self, program: Program) -> Program:
-        return segmented(program, self.checkpointing)
+        return segmented(fused(program), self.checkpointing)
 
     def _learn(self, key: Any, batch: Batch) -> None:
         """Record and prove a new kind of batch; leave the modules as they were."""

@@ -1,0 +1,112 @@
+"""Which neighbouring operations one fused operation computes: the table, and how it is applied.
+
+A row holds where each operation of the chain is the only reader of the one before it, and nothing
+else of that one is read. The fused operation's formula is the parts' own; its cases hold it equal.
+Patterns apply to `kernels: fused` alone; `formula` runs the operations as they are written.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from bptrain.ops.linear import linear_function
+from bptrain.ops.linear_relu import linear_relu_function
+from bptrain.ops.operation import Operation
+from bptrain.ops.relu import relu_function
+from bptrain.tape.calls import Call, Entry, Value, numbers_in
+from bptrain.tape.program import Program
+
+
+def _first_ones(chain: Sequence[Call]) -> tuple[Any, ...]:
+    """Return the first operation's arguments."""
+    return chain[0].arguments
+
+
+class Pattern(NamedTuple):
+    """A chain of operations, and what takes its place.
+
+    arguments  those of the fused operation, given the calls; None where it does not fit
+    """
+
+    chain: tuple[Operation[Any], ...]
+    fused: Operation[Any]
+    arguments: Callable[[Sequence[Call]], tuple[Any, ...] | None] = _first_ones
+
+
+PATTERNS = (Pattern((linear_function, relu_function), linear_relu_function),)
+
+
+def fused(program: Program) -> Program:
+    """Return the program with each chain that is in the table as one call."""
+    for pattern in PATTERNS:
+        program = _applied(pattern, program)
+    return program
+
+
+def _applied(pattern: Pattern, program: Program) -> Program:
+    """Return the program with each chain of a pattern as one call."""
+    entries: list[Entry | None] = list(program.entries)
+    readers = _readers(program)
+    for place in range(len(entries)):
+        places = _chain(pattern, program, readers, place)
+        if places is None or places[0] < program.boundary <= places[-1]:
+            continue
+        calls = [entry for each in places if isinstance(entry := program.entries[each], Call)]
+        arguments = pattern.arguments(calls)
+        if arguments is None or any(entries[each] is None for each in places):
+            continue
+        for each in places[:-1]:
+            entries[each] = None
+        entries[places[-1]] = _merged(pattern.fused, calls, arguments)
+    removed = entries[: program.boundary].count(None)
+    return program.with_entries([e for e in entries if e is not None], program.boundary - removed)
+
+
+def _chain(
+    pattern: Pattern, program: Program, readers: dict[int, list[int]], place: int
+) -> list[int] | None:
+    """Return the places of a chain that begins at `place`, or None."""
+    places = [place]
+    for number, operation in enumerate(pattern.chain):
+        entry = program.entries[places[-1]]
+        if not isinstance(entry, Call) or entry.operation is not operation:
+            return None
+        if entry.passes != operation.fused or number == len(pattern.chain) - 1:
+            return places if entry.passes == operation.fused else None
+        output, *others = entry.outputs
+        is_alone = output not in program.kept and not any(map(readers.get, numbers_in((*others,))))
+        following = readers.get(output or 0, []) if output is not None else []
+        if not is_alone or len(following) != 1:
+            return None
+        places.append(following[0])
+    return None
+
+
+def _readers(program: Program) -> dict[int, list[int]]:
+    """Return, for each value, the places of the entries that read it."""
+    readers: dict[int, list[int]] = {}
+    for place, entry in enumerate(program.entries):
+        for number in entry.reads:
+            readers.setdefault(number, []).append(place)
+    return readers
+
+
+def _merged(fused: Operation[Any], calls: Sequence[Call], arguments: tuple[Any, ...]) -> Call:
+    """Return the call of the fused operation; it writes what the last one of the chain wrote."""
+    known = {
+        argument: (need, dtype)
+        for call in calls
+        for argument, need, dtype in zip(call.arguments, call.needed, call.dtypes, strict=True)
+        if isinstance(argument, Value)
+    }
+    return replace(
+        calls[-1],
+        operation=fused,
+        passes=fused.fused,
+        arguments=arguments,
+        needed=tuple(known.get(each, (False, None))[0] for each in arguments),
+        dtypes=tuple(known.get(each, (False, None))[1] for each in arguments),
+        keeps=sum(call.keeps for call in calls),
+        draws=any(call.draws for call in calls),
+        layer=calls[0].layer,
+    )

@@ -1,0 +1,74 @@
+"""Chains in the table run as one fused operation, and only where nothing else reads their parts."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from bptrain import nn
+from bptrain.ops.kernels import use_kernels
+from bptrain.tape import record
+from bptrain.tape.calls import Call
+
+X, Y = torch.randn(6, 5), torch.randn(6, 4)
+
+
+class Net(torch.nn.Module):
+    """A linear layer, an activation, and what is made of both."""
+
+    def __init__(self, made: Callable[[Tensor, Tensor], object]) -> None:
+        super().__init__()
+        self.linear, self.relu, self.add, self.made = nn.Linear(5, 4), nn.ReLU(), nn.Add(), made
+
+    def forward(self, x: Tensor) -> object:
+        a = self.linear(x)
+        return self.made(a, self.relu(a))
+
+
+class Loss(nn.MSELoss):
+    """The loss of the first output."""
+
+    def forward(self, input: Tensor | tuple, target: Tensor) -> Tensor:
+        return super().forward(input[0] if isinstance(input, tuple) else input, target)
+
+
+def names(model: torch.nn.Module) -> list[str]:
+    step = record(model, Loss())
+    step(X, Y)
+    assert step.reasons == []
+    (program,) = step._programs.values()
+    return [each.operation.name for each in program.entries if isinstance(each, Call)]
+
+
+def test_linear_and_relu_are_one_operation() -> None:
+    assert names(Net(lambda a, y: y)) == ["linear_relu", "mse_loss"]
+
+
+def test_not_by_the_formulas() -> None:
+    with use_kernels("formula"):
+        assert names(Net(lambda a, y: y)) == ["linear", "relu", "mse_loss"]
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda a, y: nn.Add()(a, y),  # the product has a second reader
+        lambda a, y: (y, a),  # the caller is given the product
+        lambda a, y: (a, y),
+    ],
+)
+def test_not_where_the_product_is_read_besides(made: Callable[[Tensor, Tensor], object]) -> None:
+    assert "linear_relu" not in names(Net(made))
+
+
+def test_not_across_the_model_and_the_loss() -> None:
+    class Rectified(Loss):
+        def forward(self, input: Tensor, target: Tensor) -> Tensor:
+            return super().forward(nn.ReLU()(input), target)
+
+    step = record(nn.Linear(5, 4), Rectified())
+    step(X, Y)
+    (program,) = step._programs.values()
+    found = [each.operation.name for each in program.entries if isinstance(each, Call)]
+    assert found == ["linear", "relu", "mse_loss"]
