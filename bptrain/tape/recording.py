@@ -55,7 +55,9 @@ class Recording(NamedTuple):
 def names_of(model: nn.Module, loss: Callable[..., Tensor]) -> dict[nn.Module, str]:
     """Return the name of each module."""
     names = {module: name for name, module in model.named_modules()}
-    return names | ({loss: "loss"} if isinstance(loss, nn.Module) else {})
+    if isinstance(loss, nn.Module):
+        names |= {each: f"loss.{name}".rstrip(".") for name, each in loss.named_modules()}
+    return names
 
 
 def recorded(

@@ -85,9 +85,9 @@ def _equal(now: object, value: object) -> bool:
     return type(now) is type(value) and now == value
 
 
-def hooked(modules: Iterable[tuple[str, nn.Module]]) -> str | None:
+def hooked(names: dict[nn.Module, str]) -> str | None:
     """Return the name of a module or parameter with hooks, which a tape would not call; or None."""
-    for name, module in modules:
+    for module, name in names.items():
         if any(getattr(module, hooks) for hooks in HOOKS):
             return name or type(module).__name__
         for own, parameter in module.named_parameters(recurse=False):

@@ -16,7 +16,7 @@ from bptrain.tape.comparison import Outcome, difference
 from bptrain.tape.patterns import fused
 from bptrain.tape.program import Program
 from bptrain.tape.recorder import OffTapeError
-from bptrain.tape.recording import Recording, recorded
+from bptrain.tape.recording import Recording, names_of, recorded
 from bptrain.tape.run import AutogradRun, Run
 from bptrain.tape.segments import Checkpointing, segmented
 from bptrain.tape.state import State, Watched, hooked, restore, restore_numbers, state_of
@@ -144,7 +144,7 @@ class Step:
 
         The modules and generators are left as they were.
         """
-        if name := hooked(self.model.named_modules()):
+        if name := hooked(names_of(self.model, self.loss_function)):
             raise OffTapeError(f"{name} has hooks, which the tape does not call")
         before = state_of(self._modules)
         try:

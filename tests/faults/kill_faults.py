@@ -14,6 +14,9 @@ from typing import Any
 
 import torch
 
+import bptrain.tape.program
+import bptrain.tape.recording
+
 REACHED = "reached"  # a file: the run has reached the call where it stalls
 GO = "go"  # a file: the run may continue
 
@@ -29,23 +32,33 @@ def kill_after_step(number: int) -> None:
         at_call(f"bptrain.train.update:Update.{update}", number, kill, after=True)
 
 
-def kill_in_backward(number: int, depth: int) -> None:
-    """Kill it in the n-th backward pass, `depth` nodes down the graph from the loss."""
-    passed = 0
-    original = torch.Tensor.backward
+class Deadly(list):
+    """What the entries of a tape saved; the process is killed when `depth` of them were read."""
 
-    def backward(loss: torch.Tensor, *arguments: Any) -> None:
+    def __init__(self, saved: list[Any], depth: int) -> None:
+        super().__init__(saved)
+        self.left = min(depth, len(saved) - 1)
+
+    def pop(self) -> Any:
+        """Return the last entry's."""
+        if not self.left:
+            kill()
+        self.left -= 1
+        return super().pop()
+
+
+def kill_in_backward(number: int, depth: int) -> None:
+    """Kill it in the n-th backward pass, `depth` operations before the loss."""
+    passed = 0
+    original = bptrain.tape.program.backpropagate
+
+    def backpropagate(program: Any, saved: list[Any], upstream: torch.Tensor) -> None:
         nonlocal passed
         passed += 1
-        if passed == number:
-            node = loss.grad_fn
-            for _ in range(depth):
-                before = [each for each, _ in node.next_functions if each is not None]
-                node = before[0] if before else node
-            node.register_prehook(lambda *_: kill())
-        original(loss, *arguments)
+        original(program, Deadly(saved, depth) if passed == number else saved, upstream)
 
-    torch.Tensor.backward = backward
+    bptrain.tape.program.backpropagate = backpropagate
+    bptrain.tape.recording.backpropagate = backpropagate
 
 
 def signal_at(target: str, number: int, signals: Sequence[int], after: bool = False) -> None:

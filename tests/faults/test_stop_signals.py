@@ -46,7 +46,7 @@ STARTING = {
 }
 TRAINING = {
     "the first step begins": ("bptrain.train.loop:shares", 1),
-    "gradients are computed": ("torch:Tensor.backward", 7),
+    "gradients are computed": ("bptrain.tape.program:backpropagate", 8),
     "weights are changed": ("bptrain.train.update:Update.__call__", 9, True),
     "a line is logged": ("bptrain.monitor.run_log:RunLog.write", 3),
     "the validation split is evaluated": ("bptrain.experiment.evaluation:evaluate", 2),

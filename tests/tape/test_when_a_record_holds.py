@@ -157,12 +157,14 @@ def test_a_record_that_differs_from_autograd_is_not_used() -> None:
     assert step.reasons == ["its step differs from autograd's: the loss is another"]
 
 
-@pytest.mark.parametrize("place", ["module", "parameter", "accumulated parameter"])
+@pytest.mark.parametrize("place", ["module", "loss", "parameter", "accumulated parameter"])
 def test_hooks_are_called(place: str) -> None:
-    net, called = Net(lambda net, x: net.relu(x)), []
-    step = record(net, nn.MSELoss())
+    net, loss, called = Net(lambda net, x: net.relu(x)), nn.MSELoss(), []
+    step = record(net, loss)
     step(X, Y)
-    if place == "module":
+    if place == "loss":
+        handle = loss.register_forward_pre_hook(lambda *_: called.append(1))
+    elif place == "module":
         handle = net.relu.register_forward_hook(lambda *_: called.append(1))
     elif place == "parameter":
         handle = net.first.weight.register_hook(lambda _: called.append(1))
