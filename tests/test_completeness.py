@@ -32,7 +32,11 @@ PARTS = {  # derivations that several operations share, offered through these
     "cross_entropy_of_probabilities": "the other kind of target, through cross_entropy",
     "reorder": "the order of a PackedSequence, through their modules",
 }
-FUSED = {"linear_relu"}  # two operations in one, which the tape puts in their place
+FUSED = {
+    "linear_relu",
+    "conv_relu",
+    "relu_max_pool",
+}  # two operations in one, which the tape puts in their place
 OPERATIONS = [path for path in OP_FILES if path.stem not in PARTS]
 EQUATION = re.compile(r" {4}\w'(_.+)? +=")  # x' = or x'_ij = at the margin
 HEADINGS = ["Shapes", "Forward", "Backward", "Saves", "Cost", "Source"]

@@ -36,6 +36,7 @@ from bptrain.ops.binary_cross_entropy import binary_cross_entropy
 from bptrain.ops.binary_cross_entropy_with_logits import binary_cross_entropy_with_logits
 from bptrain.ops.cat import cat
 from bptrain.ops.conv import conv1d, conv2d, conv3d
+from bptrain.ops.conv_relu import conv2d_relu
 from bptrain.ops.conv_transpose import conv_transpose1d, conv_transpose2d
 from bptrain.ops.cosine_embedding_loss import cosine_embedding_loss
 from bptrain.ops.cross_entropy import cross_entropy
@@ -75,6 +76,7 @@ from bptrain.ops.pixel_shuffle import pixel_shuffle
 from bptrain.ops.poisson_nll_loss import poisson_nll_loss
 from bptrain.ops.prelu import prelu
 from bptrain.ops.relu import relu
+from bptrain.ops.relu_max_pool import relu_max_pool2d
 from bptrain.ops.rms_norm import rms_norm
 from bptrain.ops.rnn import rnn_relu, rnn_relu_cell, rnn_tanh, rnn_tanh_cell
 from bptrain.ops.sigmoid import sigmoid
@@ -102,6 +104,7 @@ __all__ = [
     "celu",
     "conv1d",
     "conv2d",
+    "conv2d_relu",
     "conv3d",
     "conv_transpose1d",
     "conv_transpose2d",
@@ -150,6 +153,7 @@ __all__ = [
     "prelu",
     "relu",
     "relu6",
+    "relu_max_pool2d",
     "rms_norm",
     "rnn_relu",
     "rnn_relu_cell",

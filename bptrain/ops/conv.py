@@ -37,7 +37,7 @@ from bptrain.ops.convolution import (
     per_axis,
     weight_gradient,
 )
-from bptrain.ops.operation import operation
+from bptrain.ops.operation import Operation, operation
 from bptrain.ops.pad import pad
 from bptrain.ops.precision import MATMUL
 
@@ -131,7 +131,7 @@ def conv1d(
 
     Raises ValueError for shapes or options that do not fit.
     """
-    return _conv(1, input, weight, bias, (stride, padding, dilation, groups))
+    return convolved(1, input, weight, bias, (stride, padding, dilation, groups))
 
 
 def conv2d(
@@ -147,7 +147,7 @@ def conv2d(
 
     input may lack N; the options are conv1d's, a number or one for each spatial axis.
     """
-    return _conv(2, input, weight, bias, (stride, padding, dilation, groups))
+    return convolved(2, input, weight, bias, (stride, padding, dilation, groups))
 
 
 def conv3d(
@@ -163,15 +163,16 @@ def conv3d(
 
     input may lack N; the options are conv1d's, a number or one for each spatial axis.
     """
-    return _conv(3, input, weight, bias, (stride, padding, dilation, groups))
+    return convolved(3, input, weight, bias, (stride, padding, dilation, groups))
 
 
-def _conv(
+def convolved(
     axes: int,
     input: Tensor,
     weight: Tensor,
     bias: Tensor | None,
     options: tuple[Numbers, Numbers | str, Numbers, int],
+    function: Operation[Tensor] = conv_function,
 ) -> Tensor:
     """Check the arguments and apply the operation, with a batch axis."""
     stride, padding, dilation, groups = options
@@ -190,8 +191,8 @@ def _conv(
             )
     geometry = Geometry(u, p, v, (0,) * axes, groups)
     if input.dim() == axes + 2:
-        return conv_function(input, weight, bias, geometry)
-    return conv_function(input.unsqueeze(0), weight, bias, geometry).squeeze(0)
+        return function(input, weight, bias, geometry)
+    return function(input.unsqueeze(0), weight, bias, geometry).squeeze(0)
 
 
 def _padded_as_named(

@@ -105,7 +105,7 @@ class Call:
             [values[each.number] if type(each) is Value else each for each in self.arguments]
         )
         outputs, saved = self.operation.compute(self.passes, inputs, self.needed, self.autocast)
-        if not isinstance(outputs, tuple):
+        if not self.is_tuple:
             outputs = (outputs,)
         for number, output in zip(self.outputs, outputs, strict=True):
             if number is not None:

@@ -9,10 +9,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from bptrain.ops.conv import conv_function
+from bptrain.ops.conv_relu import conv_relu_function
 from bptrain.ops.linear import linear_function
 from bptrain.ops.linear_relu import linear_relu_function
+from bptrain.ops.max_pool import max_pool_function
 from bptrain.ops.operation import Operation
 from bptrain.ops.relu import relu_function
+from bptrain.ops.relu_max_pool import relu_max_pool_function
+from bptrain.ops.window import Window
 from bptrain.tape.calls import Call, Entry, Value, numbers_in
 from bptrain.tape.program import Program
 
@@ -33,7 +38,17 @@ class Pattern(NamedTuple):
     arguments: Callable[[Sequence[Call]], tuple[Any, ...] | None] = _first_ones
 
 
-PATTERNS = (Pattern((linear_function, relu_function), linear_relu_function),)
+def _pooled(chain: Sequence[Call]) -> tuple[Any, ...] | None:
+    """Return the rectifier's input and the window, if each window has one size."""
+    window = chain[1].arguments[1]
+    return (chain[0].arguments[0], window) if isinstance(window, Window) else None
+
+
+PATTERNS = (  # in the order in which they are applied
+    Pattern((relu_function, max_pool_function), relu_max_pool_function, _pooled),
+    Pattern((linear_function, relu_function), linear_relu_function),
+    Pattern((conv_function, relu_function), conv_relu_function),
+)
 
 
 def fused(program: Program) -> Program:
@@ -71,15 +86,22 @@ def _chain(
         entry = program.entries[places[-1]]
         if not isinstance(entry, Call) or entry.operation is not operation:
             return None
-        if entry.passes != operation.fused or number == len(pattern.chain) - 1:
-            return places if entry.passes == operation.fused else None
-        output, *others = entry.outputs
-        is_alone = output not in program.kept and not any(map(readers.get, numbers_in((*others,))))
-        following = readers.get(output or 0, []) if output is not None else []
-        if not is_alone or len(following) != 1:
+        if entry.passes != operation.fused or _is_read(entry.outputs[1:], program, readers):
+            return None
+        if number == len(pattern.chain) - 1:
+            return places
+        output = entry.outputs[0]
+        following = [] if output is None else readers.get(output, [])
+        if output in program.kept or len(following) != 1:
             return None
         places.append(following[0])
     return None
+
+
+def _is_read(
+    outputs: tuple[int | None, ...], program: Program, readers: dict[int, list[int]]
+) -> bool:
+    return any(each in readers or each in program.kept for each in numbers_in(outputs))
 
 
 def _readers(program: Program) -> dict[int, list[int]]:
@@ -104,6 +126,9 @@ def _merged(fused: Operation[Any], calls: Sequence[Call], arguments: tuple[Any, 
         operation=fused,
         passes=fused.fused,
         arguments=arguments,
+        outputs=calls[-1].outputs[:1],
+        likes=calls[-1].likes[:1],
+        is_tuple=False,
         needed=tuple(known.get(each, (False, None))[0] for each in arguments),
         dtypes=tuple(known.get(each, (False, None))[1] for each in arguments),
         keeps=sum(call.keeps for call in calls),

@@ -1,10 +1,6 @@
 """Cases of the affine map."""
 
 from collections.abc import Callable
-from dataclasses import replace
-
-import torch
-from torch import Tensor
 
 from bptrain.verify.named_tensors import Tensors
 from cases.case import Inputs, ModuleCase, OpCase
@@ -26,18 +22,6 @@ def _expanded_linear(draw: Inputs) -> Tensors:
     return {"input": draw.normal(1, 5).expand(4, 5), "weight": draw.normal(3, 5)}
 
 
-def _nan(draw: Inputs) -> Tensors:
-    return {
-        "input": draw.normal(4, 5) * draw.values(1, 1, 1, torch.nan, 1),
-        "weight": draw.normal(3, 5),
-    }
-
-
-def rectified(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Return relu(linear(input)), as torch computes it in two functions."""
-    return torch.nn.functional.linear(input, weight, bias).relu()
-
-
 OPS = [
     OpCase("linear", "matrix", "the usual shape", _linear(4)),
     OpCase("linear", "no bias", "b' is skipped", _linear(4, bias=False)),
@@ -48,20 +32,6 @@ OPS = [
     OpCase("linear", "transposed", "strides other than contiguous", _transposed_linear),
     OpCase("linear", "expanded", "an input whose rows share memory", _expanded_linear),
 ]
-
-OPS += [
-    replace(case, op="linear_relu", reference=rectified) for case in OPS if case.name != "expanded"
-]
-OPS.append(
-    OpCase(
-        "linear_relu",
-        "NaN",
-        "it stays NaN, and is seen in the gradient",
-        _nan,
-        smooth=False,
-        reference=rectified,
-    )
-)
 
 MODULES = [
     ModuleCase(

@@ -33,9 +33,9 @@ class Loss(nn.MSELoss):
         return super().forward(input[0] if isinstance(input, tuple) else input, target)
 
 
-def names(model: torch.nn.Module) -> list[str]:
+def names(model: torch.nn.Module, x: Tensor = X, y: Tensor = Y) -> list[str]:
     step = record(model, Loss())
-    step(X, Y)
+    step(x, y)
     assert step.reasons == []
     (program,) = step._programs.values()
     return [each.operation.name for each in program.entries if isinstance(each, Call)]
@@ -43,6 +43,27 @@ def names(model: torch.nn.Module) -> list[str]:
 
 def test_linear_and_relu_are_one_operation() -> None:
     assert names(Net(lambda a, y: y)) == ["linear_relu", "mse_loss"]
+
+
+def test_convolution_relu_and_max_pool() -> None:
+    x, y = torch.randn(2, 1, 8, 8), torch.randn(2, 4)
+    front = [nn.Conv2d(1, 3, 3), nn.ReLU()]
+    for pools, width, expected in (
+        ([], 108, ["conv_relu"]),
+        ([nn.MaxPool2d(2)], 27, ["conv", "relu_max_pool"]),
+        ([nn.AdaptiveMaxPool2d(3)], 27, ["conv_relu", "max_pool"]),
+        ([nn.AvgPool2d(2)], 27, ["conv_relu", "avg_pool"]),
+    ):
+        model = torch.nn.Sequential(*front, *pools, nn.Flatten(), nn.Linear(width, 4))
+        assert names(model, x, y)[: len(expected)] == expected
+
+
+def test_what_is_kept_is_a_byte_a_winner() -> None:
+    model = torch.nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten())
+    run = record(model, Loss()).begin((torch.randn(2, 1, 8, 8),), (torch.randn(2, 27),))
+    run.forward()
+    _, pooled, *_ = run.saved
+    assert (pooled.distance.dtype, pooled.distance.shape) == (torch.uint8, (2, 3, 3, 3))
 
 
 def test_not_by_the_formulas() -> None:
