@@ -168,6 +168,7 @@ def run_job(job: dict[str, Any]) -> NoReturn:
 
     signal.alarm(TIMEOUT_S)
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback of this file before it begins
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which `nohup` has ignored
     os.setsid()  # a signal to its group reaches only it and its workers
     os.chdir(job["cwd"])
     null = os.open(os.devnull, os.O_RDONLY)
