@@ -32,8 +32,10 @@ PARTS = {  # derivations that several operations share, offered through these
     "cross_entropy_of_probabilities": "the other kind of target, through cross_entropy",
     "reorder": "the order of a PackedSequence, through their modules",
 }
+# which the tape puts in their parts' place
 FUSED = {
     "linear_relu",
+    "linear_cross_entropy",
     "conv_relu",
     "relu_max_pool",
 }  # two operations in one, which the tape puts in their place
@@ -104,7 +106,7 @@ def test_an_op_takes_the_arguments_of_torch_in_its_order(name: str) -> None:
     ours = list(inspect.signature(getattr(ops, name)).parameters)
     assert ours == [p for p in theirs if p in ours]
     left_out = set(theirs) - set(ours)
-    assert left_out <= {"size_average", "reduce", "_stacklevel", "dtype"}
+    assert left_out <= {"size_average", "reduce", "_stacklevel", "dtype", "options"}
 
 
 @pytest.mark.parametrize("module", [import_module(f"bptrain.ops.{p.stem}") for p in OPERATIONS])

@@ -61,6 +61,7 @@ from bptrain.ops.l1_loss import l1_loss
 from bptrain.ops.layer_norm import layer_norm
 from bptrain.ops.leaky_relu import leaky_relu
 from bptrain.ops.linear import linear
+from bptrain.ops.linear_cross_entropy import linear_cross_entropy
 from bptrain.ops.linear_relu import linear_relu
 from bptrain.ops.local_response_norm import local_response_norm
 from bptrain.ops.log_softmax import log_softmax
@@ -135,6 +136,7 @@ __all__ = [
     "layer_norm",
     "leaky_relu",
     "linear",
+    "linear_cross_entropy",
     "linear_relu",
     "local_response_norm",
     "log_softmax",

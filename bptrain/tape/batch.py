@@ -12,10 +12,14 @@ PLAIN = (bool, int, float, str, type(None))
 
 
 class Batch(NamedTuple):
-    """The arguments of the model, and those of the loss after the model's outputs."""
+    """The arguments of the model, and those of the loss after the model's outputs.
+
+    needs_outputs  whether the caller reads the model's outputs
+    """
 
     inputs: tuple[Any, ...]
     targets: tuple[Any, ...]
+    needs_outputs: bool = True
 
 
 def tensors_of(batch: Batch) -> list[Tensor]:
@@ -29,7 +33,7 @@ def key_of(batch: Batch) -> tuple[Any, ...]:
     Raises OffTapeError for an argument that is neither a tensor nor plain.
     """
     places: dict[int, int] = {}  # a tensor that is given twice
-    parts: list[Any] = [chosen_kernels(), torch.is_grad_enabled(), torch.get_default_dtype()]
+    parts: list[Any] = [chosen_kernels(), batch.needs_outputs, torch.get_default_dtype()]
     for place, each in enumerate((*batch.inputs, *batch.targets)):
         if isinstance(each, Tensor):
             if each.requires_grad:

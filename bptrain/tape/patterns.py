@@ -9,36 +9,54 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+import torch
+
 from bptrain.ops.conv import conv_function
 from bptrain.ops.conv_relu import conv_relu_function
+from bptrain.ops.cross_entropy import cross_entropy_function
 from bptrain.ops.linear import linear_function
+from bptrain.ops.linear_cross_entropy import linear_cross_entropy_function
 from bptrain.ops.linear_relu import linear_relu_function
 from bptrain.ops.max_pool import max_pool_function
 from bptrain.ops.operation import Operation
 from bptrain.ops.relu import relu_function
 from bptrain.ops.relu_max_pool import relu_max_pool_function
 from bptrain.ops.window import Window
-from bptrain.tape.calls import Call, Entry, Value, numbers_in
+from bptrain.tape.calls import Call, Entry, Function, Recorded, Value, numbers_in
 from bptrain.tape.program import Program
 
+VIEW = torch.ops.aten.view.default
+LARGE = 2**22  # logits: below it a loss in chunks would save little memory
 
-def _first_ones(chain: Sequence[Call]) -> tuple[Any, ...]:
+
+def _first_ones(chain: Sequence[Recorded]) -> tuple[Any, ...]:
     """Return the first operation's arguments."""
     return chain[0].arguments
+
+
+def _head(chain: Sequence[Recorded]) -> tuple[Any, ...] | None:
+    """Return the arguments of a loss in chunks, where the logits [N, K] are large."""
+    first, last = chain[0], chain[-1]
+    _, t, w, options = last.arguments
+    logits = chain[-2].likes[0]
+    if logits is None or len(logits.shape) != 2 or options.reduction == "none":
+        return None
+    return (*first.arguments, t, w, options) if logits.shape.numel() >= LARGE else None
 
 
 class Pattern(NamedTuple):
     """A chain of operations, and what takes its place.
 
-    arguments  those of the fused operation, given the calls; None where it does not fit
+    chain      operations; functions of tensors stand in it too
+    arguments  those of the fused operation, given the entries; None where it does not fit
     """
 
-    chain: tuple[Operation[Any], ...]
+    chain: tuple[Any, ...]
     fused: Operation[Any]
-    arguments: Callable[[Sequence[Call]], tuple[Any, ...] | None] = _first_ones
+    arguments: Callable[[Sequence[Recorded]], tuple[Any, ...] | None] = _first_ones
 
 
-def _pooled(chain: Sequence[Call]) -> tuple[Any, ...] | None:
+def _pooled(chain: Sequence[Recorded]) -> tuple[Any, ...] | None:
     """Return the rectifier's input and the window, if each window has one size."""
     window = chain[1].arguments[1]
     return (chain[0].arguments[0], window) if isinstance(window, Window) else None
@@ -48,6 +66,8 @@ PATTERNS = (  # in the order in which they are applied
     Pattern((relu_function, max_pool_function), relu_max_pool_function, _pooled),
     Pattern((linear_function, relu_function), linear_relu_function),
     Pattern((conv_function, relu_function), conv_relu_function),
+    Pattern((linear_function, cross_entropy_function), linear_cross_entropy_function, _head),
+    Pattern((linear_function, VIEW, cross_entropy_function), linear_cross_entropy_function, _head),
 )
 
 
@@ -64,15 +84,17 @@ def _applied(pattern: Pattern, program: Program) -> Program:
     readers = _readers(program)
     for place in range(len(entries)):
         places = _chain(pattern, program, readers, place)
-        if places is None or places[0] < program.boundary <= places[-1]:
+        if places is None or _parts_outputs(places, program):
             continue
-        calls = [entry for each in places if isinstance(entry := program.entries[each], Call)]
-        arguments = pattern.arguments(calls)
+        chain = [e for each in places if isinstance(e := program.entries[each], Call | Function)]
+        arguments = pattern.arguments(chain)
         if arguments is None or any(entries[each] is None for each in places):
             continue
         for each in places[:-1]:
             entries[each] = None
-        entries[places[-1]] = _merged(pattern.fused, calls, arguments)
+        entries[places[-1]] = _merged(
+            pattern.fused, [each for each in chain if isinstance(each, Call)], arguments
+        )
     removed = entries[: program.boundary].count(None)
     return program.with_entries([e for e in entries if e is not None], program.boundary - removed)
 
@@ -82,11 +104,9 @@ def _chain(
 ) -> list[int] | None:
     """Return the places of a chain that begins at `place`, or None."""
     places = [place]
-    for number, operation in enumerate(pattern.chain):
+    for number, wanted in enumerate(pattern.chain):
         entry = program.entries[places[-1]]
-        if not isinstance(entry, Call) or entry.operation is not operation:
-            return None
-        if entry.passes != operation.fused or _is_read(entry.outputs[1:], program, readers):
+        if not _is(entry, wanted) or _is_read(entry.outputs[1:], program, readers):
             return None
         if number == len(pattern.chain) - 1:
             return places
@@ -96,6 +116,18 @@ def _chain(
             return None
         places.append(following[0])
     return None
+
+
+def _is(entry: Entry, wanted: Any) -> bool:
+    """Return whether an entry calls this operation, by its kernels, or this function."""
+    if isinstance(entry, Function):
+        return entry.function is wanted
+    return isinstance(entry, Call) and entry.operation is wanted and entry.passes == wanted.fused
+
+
+def _parts_outputs(places: list[int], program: Program) -> bool:
+    """Return whether a chain leads from the model into the loss, while the outputs are needed."""
+    return places[0] < program.boundary <= places[-1] and program.outputs is not None
 
 
 def _is_read(

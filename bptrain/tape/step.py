@@ -7,6 +7,7 @@ carried state, it is recorded again in every step, and its program is used once.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -52,15 +53,22 @@ class Step:
 
         The gradients are added to those in `.grad`, as by `loss.backward()`.
         """
-        run = self.begin(inputs if isinstance(inputs, tuple) else (inputs,), targets)
+        inputs = inputs if isinstance(inputs, tuple) else (inputs,)
+        run = self.begin(inputs, targets, needs_outputs=False)
         run.forward()
         loss = run.loss()
         run.backward(lambda loss: loss)
         return loss.detach()
 
-    def begin(self, inputs: tuple[Any, ...], targets: tuple[Any, ...]) -> Run:
-        """Return the step on a batch, before its forward pass."""
-        batch = Batch(inputs, targets)
+    def begin(
+        self, inputs: tuple[Any, ...], targets: tuple[Any, ...], needs_outputs: bool = True
+    ) -> Run:
+        """Return the step on a batch, before its forward pass.
+
+        needs_outputs  whether `forward` must return the model's outputs: without them the last
+                       layer and the loss may be one operation
+        """
+        batch = Batch(inputs, targets, needs_outputs)
         if self._watched is None or not self._watched.hold:
             self._watch()
         try:
@@ -119,9 +127,11 @@ class Step:
         if self.checkpointing == "none":
             return recording.run
         restore_numbers(self._modules, before)
-        return self._rewritten(recording.program).run(tensors_of(batch))
+        return self._rewritten(recording.program, batch).run(tensors_of(batch))
 
-    def _rewritten(self, program: Program) -> Program:
+    def _rewritten(self, program: Program, batch: Batch) -> Program:
+        if not batch.needs_outputs:
+            program = replace(program, outputs=None)
         return segmented(fused(program), self.checkpointing)
 
     def _learn(self, key: Any, batch: Batch) -> None:
@@ -131,7 +141,9 @@ class Step:
         except OffTapeError:
             self._by_autograd.add(key)
             raise
-        self._programs[key] = None if recording.varies else self._rewritten(recording.program)
+        self._programs[key] = (
+            None if recording.varies else self._rewritten(recording.program, batch)
+        )
         while len(self._programs) > MOST_PROGRAMS:
             del self._programs[next(iter(self._programs))]
 
@@ -155,7 +167,7 @@ class Step:
                 run = self._run_of(recording, batch, before)
             else:
                 restore(self._modules, before)
-                run = self._rewritten(recording.program).run(tensors_of(batch))
+                run = self._rewritten(recording.program, batch).run(tensors_of(batch))
             ours = self._outcome(run)
         finally:
             restore(self._modules, before)

@@ -1,5 +1,6 @@
 """Cases of the fused operations: those of their first part, against the parts one by one."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from math import nan
 from typing import Any
@@ -51,7 +52,64 @@ def _with_nan(draw: Inputs) -> Tensors:
     return {"input": x, "weight": draw.normal(3, 5)}
 
 
+def linear_cross_entropy(
+    input: Tensor,
+    linear_weight: Tensor,
+    target: Tensor,
+    linear_bias: Tensor | None = None,
+    **options: Any,
+) -> Tensor:
+    """Return cross_entropy(linear(...)); torch's own of this name is not in every torch."""
+    logits = functional.linear(input, linear_weight, linear_bias).flatten(0, -2)
+    return functional.cross_entropy(logits, target.flatten(), **options)
+
+
+def _many_classes(
+    *leading: int, bias: bool = True, ignored: int | None = None, weights: bool = False
+) -> Callable[[Inputs], Tensors]:
+    def arguments(draw: Inputs) -> Tensors:
+        tensors = {"input": draw.normal(*leading, 3), "linear_weight": draw.normal(5, 3)}
+        tensors["target"] = draw.classes(*leading, classes=5, ignored=ignored)
+        tensors |= {"linear_bias": draw.normal(5)} if bias else {}
+        return tensors | ({"weight": draw.uniform(5, low=0.1, high=2)} if weights else {})
+
+    return arguments
+
+
+def _head(name: str, why: str, arguments: Callable[[Inputs], Tensors], **options: Any) -> OpCase:
+    return OpCase(
+        "linear_cross_entropy",
+        name,
+        why,
+        arguments,
+        options,
+        constants=("weight",),
+        reference=linear_cross_entropy,
+    )
+
+
+HEADS = [
+    _head("mean", "the usual call", _many_classes(4)),
+    _head("no bias", "b' is skipped", _many_classes(4, bias=False)),
+    _head("sum", "no division by A", _many_classes(4), reduction="sum"),
+    _head("sequence", "leading axes are flattened and restored", _many_classes(2, 3)),
+    _head("ignored", "an ignored sample counts nowhere", _many_classes(4, ignored=-100)),
+    _head("smoothing", "c has K terms", _many_classes(4), label_smoothing=0.2),
+    _head("weights", "the mean divides by A, not N", _many_classes(4, weights=True)),
+    _head(
+        "everything",
+        "C is neither 1 nor A / N",
+        _many_classes(2, 3, ignored=2, weights=True),
+        label_smoothing=0.3,
+        ignore_index=2,
+    ),
+    _head("all smoothing", "the true class has no term", _many_classes(4), label_smoothing=1.0),
+    _head("one sample", "a size-1 axis may be summed away", _many_classes(1)),
+    _head("empty", "no samples: the sum is 0", _many_classes(0), reduction="sum"),
+]
+
 CASES = [
+    *HEADS,
     *(
         replace(case, op="linear_relu", reference=linear_relu)
         for case in linear.OPS

@@ -35,7 +35,7 @@ class Loss(nn.MSELoss):
 
 def names(model: torch.nn.Module, x: Tensor = X, y: Tensor = Y) -> list[str]:
     step = record(model, Loss())
-    step(x, y)
+    step.begin((x,), (y,))
     assert step.reasons == []
     (program,) = step._programs.values()
     return [each.operation.name for each in program.entries if isinstance(each, Call)]
@@ -89,7 +89,52 @@ def test_not_across_the_model_and_the_loss() -> None:
             return super().forward(nn.ReLU()(input), target)
 
     step = record(nn.Linear(5, 4), Rectified())
-    step(X, Y)
+    step.begin((X,), (Y,))
     (program,) = step._programs.values()
-    found = [each.operation.name for each in program.entries if isinstance(each, Call)]
-    assert found == ["linear", "relu", "mse_loss"]
+    assert [each.operation.name for each in program.entries] == ["linear", "relu", "mse_loss"]
+    alone = record(nn.Linear(5, 4), Rectified())
+    alone(X, Y)  # returns the loss alone: nobody reads the outputs
+    (program,) = alone._programs.values()
+    assert [each.operation.name for each in program.entries] == ["linear_relu", "mse_loss"]
+
+
+class Tokens(torch.nn.Module):
+    """A model with an output for each token of each text."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(5, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.linear(x)
+        return logits.flatten(0, -2)
+
+
+@pytest.mark.parametrize("leading", [(1100,), (11, 100)])
+def test_many_classes_and_their_loss_are_one_operation(leading: tuple[int, ...]) -> None:
+    model, loss = Tokens(4000), nn.CrossEntropyLoss(label_smoothing=0.1, ignore_index=3)
+    x, y = torch.randn(*leading, 5), torch.randint(4000, (1100,))
+    step = record(model, loss)
+    ours = step(x, y)
+    (program,) = step._programs.values()
+    assert [each.operation.name for each in program.entries] == ["linear_cross_entropy"]
+    gradients = [p.grad for p in model.parameters()]
+    model.zero_grad()
+    reference = loss(model(x), y)
+    reference.backward()
+    torch.testing.assert_close(ours, reference.detach())
+    for gradient, parameter in zip(gradients, model.parameters(), strict=True):
+        torch.testing.assert_close(gradient, parameter.grad)
+
+
+def test_not_where_the_outputs_are_needed_or_there_are_few() -> None:
+    x, y = torch.randn(1100, 5), torch.randint(4000, (1100,))
+    step = record(Tokens(4000), nn.CrossEntropyLoss())
+    run = step.begin((x,), (y,))
+    assert run.forward().shape == (1100, 4000)
+    small = record(Tokens(4), nn.CrossEntropyLoss())
+    small(x, y % 4)
+    for each in (step, small):
+        (program,) = each._programs.values()
+        called = [entry.operation.name for entry in program.entries if isinstance(entry, Call)]
+        assert called == ["linear", "cross_entropy"]

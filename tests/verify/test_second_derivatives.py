@@ -17,6 +17,7 @@ from bptrain.verify.parity import differentiable
 REFUSED = {  # each says why its gradient cannot be differentiated
     "ctc_loss": "its tables hold -inf, which differentiated gives NaN; torch has none either",
     "CTCLoss": "as ctc_loss",
+    "linear_cross_entropy": "in chunks its gradients are computed beside the loss, as numbers",
 }
 # Finite differences see float64 alone, and torch's gradgradcheck has none of no elements.
 ROUNDED = ("to float32", "to bfloat16", "empty")
@@ -81,6 +82,10 @@ def test_second_derivatives_of_every_other_case_do_too(case: Case) -> None:
     check_second_derivatives(case)
 
 
+def _op_of(case: Case) -> str:
+    return "ctc_loss" if case in MODULES else case.op
+
+
 @every_case([each for each in CASES if name_of(each) in REFUSED])
 def test_what_has_no_second_derivative_says_so_whatever_the_upstream_is(case: Case) -> None:
     tensors = case.draw(torch.float64, "cpu")
@@ -88,8 +93,16 @@ def test_what_has_no_second_derivative_says_so_whatever_the_upstream_is(case: Ca
         name: tensors[name].clone().requires_grad_() for name in differentiated(case, tensors)
     }
     output = next(iter(differentiable(case.ours(tensors | leaves)).values()))
-    with pytest.raises(NotImplementedError, match="ctc_loss has no second derivative"):
+    with pytest.raises(NotImplementedError, match=f"{_op_of(case)} has no second derivative"):
         torch.autograd.grad(output.sum(), list(leaves.values()), create_graph=True)
+
+
+@every_case(
+    [each for each in CASES if name_of(each) == "linear_cross_entropy" and can_be_checked(each)]
+)
+def test_the_formula_of_a_loss_in_chunks_has_one(case: Case) -> None:
+    with use_kernels("formula"):
+        assert second_derivatives_are_right(case, case.draw(torch.float64, "cpu"))
 
 
 def test_the_second_derivative_of_tanh() -> None:
