@@ -190,7 +190,7 @@ def names_used(tree: ast.Module) -> set[str]:
         for alias in node.names
     }
     for node in ast.walk(tree):
-        if isinstance(node, ast.Name | ast.Attribute):
+        if isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Load):
             root, dot, rest = ast.unparse(node).partition(".")
             used.add(full.get(root, root) + dot + rest)
     return used

@@ -68,15 +68,28 @@ def engine_of(config: ExperimentConfig, model: nn.Module, loss_function: nn.Modu
     """Return the config's engine; the tape falls back to autograd, and says so."""
     if config.engine == "autograd":
         return Autograd(model, loss_function)
-    step = Step(model, loss_function, checkpointing=config.train.checkpointing)
+    step = Step(
+        model,
+        loss_function,
+        checkpointing=config.train.checkpointing,
+        compiles=config.compile is not False,
+    )
     if config.engine == "tape":
-        step.on_autograd = _refuse
+        step.notices.by_autograd = _refuse_autograd
+    if config.compile is True:
+        step.notices.not_compiled = _refuse_plain
     return step
 
 
-def _refuse(reason: str) -> NoReturn:
+def _refuse_autograd(reason: str) -> NoReturn:
     raise UsageError(
         "the model does not run on the tape", reason, "engine: auto, which then uses autograd"
+    )
+
+
+def _refuse_plain(reason: str) -> NoReturn:
+    raise UsageError(
+        "the training step cannot be compiled", reason, "compile: auto, which then does without"
     )
 
 

@@ -159,6 +159,13 @@ class ExperimentConfig(StrictConfig):
         description="fused computes an operation by a library's kernel where there is one; formula "
         "by the lines of its derivation, which gives the same numbers to rounding and is slower",
     )
+    compile: bool | Literal["auto"] = Field(
+        default=False,
+        description="whether torch.compile compiles the recorded step, forward and backward, once "
+        "at the start, which takes 10 s to minutes and is cached on disk; with kernels formula it "
+        "is bptrain's formulas that become kernels. true needs a C++ compiler and a step that can "
+        "be compiled; auto does without where there is none, and says so",
+    )
     data: DataConfig
     model: ModelConfig
     loss: LossConfig | None = Field(

@@ -116,13 +116,7 @@ def is_surely_small(model: nn.Module, problem: Problem) -> bool:
 
 def refuse_what_cannot_work(config: ExperimentConfig, dataset: Dataset) -> None:
     """Raise ConfigKeyError for parts of a config that exclude each other."""
-    if config.engine == "autograd" and config.train.checkpointing != "none":
-        raise ConfigKeyError(
-            ("train", "checkpointing"),
-            "engine is autograd",
-            "only the tape computes parts of the forward pass again",
-            "engine=auto, or train.checkpointing=none",
-        )
+    refuse_what_needs_the_tape(config)
     watching = {("schedule", "kind"): config.schedule.watches_validation}
     watching["train", "early_stopping"] = config.train.early_stopping is not None
     for key, watches in watching.items():
@@ -135,6 +129,23 @@ def refuse_what_cannot_work(config: ExperimentConfig, dataset: Dataset) -> None:
     refuse_unknown_metrics(config, dataset.problem, dataset.validation is not None)
     if config.optimizer.searches:
         refuse_what_no_search_can(config, dataset.problem)
+
+
+def refuse_what_needs_the_tape(config: ExperimentConfig) -> None:
+    """Raise ConfigKeyError for what only the tape does, where the engine is another."""
+    if config.engine != "autograd":
+        return
+    if config.train.checkpointing != "none":
+        raise ConfigKeyError(
+            ("train", "checkpointing"),
+            "engine is autograd",
+            "only the tape computes parts of the forward pass again",
+            "engine=auto, or train.checkpointing=none",
+        )
+    if config.compile is not False:
+        raise ConfigKeyError(
+            ("compile",), "engine is autograd", "only the tape is compiled", "engine=auto"
+        )
 
 
 def refuse_what_no_search_can(config: ExperimentConfig, problem: Problem) -> None:

@@ -77,10 +77,7 @@ def train(
     """Train from the start or from a saved state, and evaluate the best state at the end."""
     with log_of(experiment, run_dir, console) as log:
         session = Session(experiment, run_dir / CHECKPOINTS, log, stop)
-        if isinstance(experiment.engine, Step) and experiment.config.engine == "auto":
-            experiment.engine.on_autograd = lambda reason: log.console.print_line(
-                f"runs by autograd: {reason}"
-            )
+        print_notices(experiment, log.console)
         with stop.noted():
             if saved is None:
                 session.begin()
@@ -93,6 +90,18 @@ def train(
             log.console.print_line(f"stopped early: {session.early_stopping.reason}")
         with stop.at_once():
             conclude(session, run_dir)
+
+
+def print_notices(experiment: Experiment, console: TrainingConsole) -> None:
+    """Print what the tape tells, where the config does not make an error of it."""
+    engine, config = experiment.engine, experiment.config
+    if not isinstance(engine, Step):
+        return
+    engine.notices.compiled = lambda s: console.print_line(f"compiled in {s:.1f} s")
+    if config.engine == "auto":
+        engine.notices.by_autograd = lambda why: console.print_line(f"runs by autograd: {why}")
+    if config.compile == "auto":
+        engine.notices.not_compiled = lambda why: console.print_line(f"not compiled: {why}")
 
 
 def conclude(session: Session, run_dir: Path) -> None:

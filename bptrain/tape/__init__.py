@@ -1,7 +1,8 @@
 """The tape: a training step recorded once, then run by us, without autograd's engine."""
 
+from bptrain.tape.notices import Notices
 from bptrain.tape.recorder import OffTapeError
 from bptrain.tape.run import Autograd, Engine, Run
 from bptrain.tape.step import Step, record
 
-__all__ = ["Autograd", "Engine", "OffTapeError", "Run", "Step", "record"]
+__all__ = ["Autograd", "Engine", "Notices", "OffTapeError", "Run", "Step", "record"]

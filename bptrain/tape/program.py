@@ -92,34 +92,34 @@ class Run:
     def _execute(self, first: int, last: int) -> None:
         values, saved, released = self.values, self.saved, self.program.released
         entries = self.program.entries
-        with torch.no_grad(), _without_autocast():
+        with torch.no_grad(), without_autocast():
             for place in range(first, last):
                 saved.append(entries[place].forward(values))
                 for number in released[place]:
                     values[number] = None
 
-    def backward(self, linear: Callable[[Tensor], Tensor]) -> None:
-        """Add the gradient of `linear(loss)` by each parameter to its `.grad`."""
+    def backward(self, minimized: Callable[[Tensor], Tensor]) -> None:
+        """Add the gradient of `minimized(loss)` by each parameter to its `.grad`."""
         loss = self.values[self.program.loss]
         # the slope of a linear function is its value at 1
-        backpropagate(self.program, self.saved, linear(torch.ones_like(loss)))
+        backpropagate(self.program, self.saved, minimized(torch.ones_like(loss)))
 
 
 def backpropagate(program: Program, saved: list[Any], upstream: Tensor) -> None:
     """Run the entries backward; `saved` is emptied on the way."""
     gradients: list[Tensor | None] = [None] * program.values
     gradients[program.loss] = upstream
-    with torch.no_grad(), _without_autocast():
+    with torch.no_grad(), without_autocast():
         for entry in reversed(program.entries):
             entry.backward(gradients, saved.pop())
         given = {upstream.data_ptr()}
         for number, parameter in program.parameters:
             gradient = gradients[number]
             if gradient is not None:
-                _accumulate(parameter, gradient, given)
+                accumulate(parameter, gradient, given)
 
 
-def _accumulate(parameter: nn.Parameter, gradient: Tensor, given: set[int]) -> None:
+def accumulate(parameter: nn.Parameter, gradient: Tensor, given: set[int]) -> None:
     """Add a gradient to a parameter's `.grad`; its memory becomes `.grad` if nobody else has it."""
     gradient = gradient.to(parameter.dtype)
     if parameter.grad is not None:
@@ -131,7 +131,7 @@ def _accumulate(parameter: nn.Parameter, gradient: Tensor, given: set[int]) -> N
     parameter.grad = gradient
 
 
-def _without_autocast() -> AbstractContextManager[object]:
+def without_autocast() -> AbstractContextManager[object]:
     """Turn autocast off where it is on: the casts stand in the program."""
     if not torch._C._is_any_autocast_enabled():
         return nullcontext()

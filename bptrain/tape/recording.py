@@ -29,9 +29,9 @@ class RecordedRun:
         """Return the loss of the outputs."""
         return self.value
 
-    def backward(self, linear: Callable[[Tensor], Tensor]) -> None:
+    def backward(self, minimized: Callable[[Tensor], Tensor]) -> None:
         """Add to the parameters' `.grad`."""
-        backpropagate(self.program, self.saved, linear(torch.ones_like(self.value)))
+        backpropagate(self.program, self.saved, minimized(torch.ones_like(self.value)))
 
 
 class Recording(NamedTuple):

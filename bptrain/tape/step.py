@@ -6,6 +6,7 @@ real batch. Where the forward pass depends on numbers in tensors or changes attr
 carried state, it is recorded again in every step, and its program is used once.
 """
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -14,6 +15,8 @@ from torch import Tensor, nn
 
 from bptrain.tape.batch import Batch, key_of, tensors_of
 from bptrain.tape.comparison import Outcome, difference
+from bptrain.tape.compiled import CompiledProgram, NotCompiledError
+from bptrain.tape.notices import Notices
 from bptrain.tape.patterns import fused
 from bptrain.tape.program import Program
 from bptrain.tape.recorder import OffTapeError
@@ -22,27 +25,32 @@ from bptrain.tape.run import AutogradRun, Run
 from bptrain.tape.segments import Checkpointing, segmented
 from bptrain.tape.state import State, Watched, hooked, restore, restore_numbers, state_of
 
+Runnable = Program | CompiledProgram
 MOST_PROGRAMS = 64  # kinds of batches whose programs are held
 
 
 class Step:
     """The training step of a model and a loss.
 
-    on_autograd    is told why a kind of batch runs by autograd, each reason once
+    notices        who is told of what does not run as it was asked for
     checkpointing  which segments are computed again in the backward pass, to keep less
+    compiles       whether programs are compiled by torch.compile
     """
 
     def __init__(
         self,
         model: nn.Module,
         loss: Callable[..., Tensor],
-        on_autograd: Callable[[str], object] = lambda reason: None,
+        notices: Notices | None = None,
         checkpointing: Checkpointing = "none",
+        compiles: bool = False,
     ) -> None:
         self.checkpointing: Checkpointing = checkpointing
-        self.model, self.loss_function, self.on_autograd = model, loss, on_autograd
-        self.reasons: list[str] = []
-        self._programs: dict[Any, Program | None] = {}  # by kind of batch; None: recorded each time
+        self.model, self.loss_function, self.compiles = model, loss, compiles
+        self.notices = notices or Notices()
+        self.reasons: list[str] = []  # why batches run by autograd
+        self.not_compiled: list[str] = []  # why they are not compiled
+        self._programs: dict[Any, Runnable | None] = {}  # by kind of batch; None: recorded again
         self._by_autograd: set[Any] = set()  # kinds of batches
         self._trusted: set[Any] = set()  # structures of programs
         self._modules: list[nn.Module] = []
@@ -104,7 +112,7 @@ class Step:
     def _report(self, reason: str) -> None:
         if reason not in self.reasons:
             self.reasons.append(reason)
-            self.on_autograd(reason)
+            self.notices.by_autograd(reason)
 
     def _on_tape(self, key: Any, batch: Batch) -> Run:
         """Return a run of a known kind of batch."""
@@ -137,13 +145,10 @@ class Step:
     def _learn(self, key: Any, batch: Batch) -> None:
         """Record and prove a new kind of batch; leave the modules as they were."""
         try:
-            recording = self._prove(batch)
+            self._programs[key] = self._prove(batch)
         except OffTapeError:
             self._by_autograd.add(key)
             raise
-        self._programs[key] = (
-            None if recording.varies else self._rewritten(recording.program, batch)
-        )
         while len(self._programs) > MOST_PROGRAMS:
             del self._programs[next(iter(self._programs))]
 
@@ -151,30 +156,53 @@ class Step:
         keeps_saved = self.checkpointing == "none"
         return recorded(self.model, self.loss_function, batch, self._modules, keeps_saved)
 
-    def _prove(self, batch: Batch) -> Recording:
-        """Record a batch, or raise OffTapeError unless the record does what autograd does.
+    def _prove(self, batch: Batch) -> Runnable | None:
+        """Return the program of a batch, None if the next batch may need another one.
 
-        The modules and generators are left as they were.
+        Raises OffTapeError unless the record does what autograd does. The modules and generators
+        are left as they were.
         """
         if name := hooked(names_of(self.model, self.loss_function)):
             raise OffTapeError(f"{name} has hooks, which the tape does not call")
         before = state_of(self._modules)
+        program: Runnable | None = None
         try:
             reference = self._outcome(AutogradRun(self.model, self.loss_function, batch))
             restore(self._modules, before)
             recording = self._record(batch)
             if recording.varies:
+                self._refuse_to_compile("it is recorded again for each batch")
                 run = self._run_of(recording, batch, before)
             else:
                 restore(self._modules, before)
-                run = self._rewritten(recording.program, batch).run(tensors_of(batch))
+                program = self._made(recording.program, batch)
+                run = program.run(tensors_of(batch))
             ours = self._outcome(run)
         finally:
             restore(self._modules, before)
         if wrong := difference(ours, reference):
             raise OffTapeError(f"its step differs from autograd's: {wrong}")
         self._trusted.add(recording.program.structure)
-        return recording
+        return program
+
+    def _made(self, recorded: Program, batch: Batch) -> Runnable:
+        """Return the program that runs: fused, in segments, compiled if that is asked for."""
+        program = self._rewritten(recorded, batch)
+        if not self.compiles:
+            return program
+        started_s = time.perf_counter()
+        try:
+            compiled = CompiledProgram(program, tensors_of(batch))
+        except NotCompiledError as error:
+            self._refuse_to_compile(str(error))
+            return program
+        self.notices.compiled(time.perf_counter() - started_s)
+        return compiled
+
+    def _refuse_to_compile(self, reason: str) -> None:
+        if self.compiles and reason not in self.not_compiled:
+            self.not_compiled.append(reason)
+            self.notices.not_compiled(reason)
 
     def _outcome(self, run: Run) -> Outcome:
         """Run a step; return what it leaves behind, without leaving it."""
@@ -193,16 +221,20 @@ class Step:
 
 
 def record(
-    model: nn.Module, loss: Callable[..., Tensor], checkpointing: Checkpointing = "none"
+    model: nn.Module,
+    loss: Callable[..., Tensor],
+    checkpointing: Checkpointing = "none",
+    compiles: bool = False,
 ) -> Step:
     """Return the training step of a model and a loss, to be called as `step(inputs, *targets)`.
 
     model  any module; it runs on the tape if its forward pass consists of bptrain's operations
     loss   (outputs, *targets) -> scalar
     checkpointing  none, blocks or sqrt: what the backward pass computes again (segments.py)
+    compiles  whether torch.compile compiles the step; `step.not_compiled` says what it did not
 
     A call returns the loss and fills `.grad` as `loss(model(x), y).backward()` does. The first call
     for each kind of batch records the step and compares it with autograd's. What cannot be recorded
     runs by autograd; `step.reasons` says why. Source: docs/tape.md.
     """
-    return Step(model, loss, checkpointing=checkpointing)
+    return Step(model, loss, checkpointing=checkpointing, compiles=compiles)

@@ -38,7 +38,7 @@ def tape_rows(
                 torch.set_rng_state(state)
                 engine: Engine = kind(deepcopy(model).double(), deepcopy(loss).double())
                 if isinstance(engine, Step):
-                    engine.on_autograd = _refuse
+                    engine.notices.by_autograd = _refuse
                 try:
                     with use_kernels(kernels):
                         found.append(_gradients(engine, *given))

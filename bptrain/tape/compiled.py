@@ -1,0 +1,166 @@
+"""A program compiled by torch.compile: its two passes as two graphs of pure functions.
+
+Each pass is traced into a graph, without autograd: what the entries keep leaves the forward graph
+as results and enters the backward graph. With `kernels: formula` it is the lines of the derivations
+that become kernels. Random numbers are torch's own, in the same order as without the compiler.
+torch caches what it compiled on disk, between runs too.
+"""
+
+import shutil
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_map_only, tree_unflatten
+
+from bptrain.tape.calls import Call, Value
+from bptrain.tape.program import Parameters, Program, accumulate, without_autocast
+from bptrain.tape.run import Linear
+from bptrain.tape.segments import Segment
+
+COMPILERS = ("c++", "g++", "clang++", "cl")
+LOOPS = ("bptt",)  # operations that are a loop over many steps: as one graph they take minutes
+OPTIONS: dict[str, Any] = {"fallback_random": True}  # torch's own random numbers
+
+Graph = Callable[..., Any]
+
+
+class NotCompiledError(Exception):
+    """Why a program cannot be compiled."""
+
+
+class Place(NamedTuple):
+    """Where a leaf of what was kept is found: among the given tensors, or the graph's results."""
+
+    is_given: bool
+    number: int
+
+
+class Kept(NamedTuple):
+    """What the entries kept: its structure, and each leaf's place, or a plain leaf itself."""
+
+    spec: TreeSpec
+    leaves: list[Any]
+
+    def of(self, given: Sequence[Tensor], results: Sequence[Tensor]) -> Any:
+        """Return what was kept, made of the tensors of a run."""
+        leaves = [
+            (given if each.is_given else results)[each.number] if isinstance(each, Place) else each
+            for each in self.leaves
+        ]
+        return tree_unflatten(leaves, self.spec)
+
+
+class CompiledProgram:
+    """A program whose passes are compiled for the tensors of one kind of batch."""
+
+    def __init__(self, program: Program, tensors: Sequence[Tensor]) -> None:
+        refuse_what_is_not_compiled(program)
+        self.program = program
+        self.numbers = [*program.inputs, *program.fixed]
+        given = self.given(tensors)
+        self.kept: Kept | None = None
+        self.forward: Graph = _compiled(self._forward, given)
+        with torch.no_grad(), torch.random.fork_rng():
+            _, loss, results = self.forward(*[each.clone() for each in given])
+        self.backward: Graph = _compiled(self._backward, [*given, *results, torch.ones_like(loss)])
+
+    def given(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """Return what both graphs are given: the batch's tensors, then parameters and buffers."""
+        return [*tensors, *(each.detach() for each in self.program.fixed.values())]
+
+    def run(self, tensors: Sequence[Tensor]) -> "CompiledRun":
+        """Return a run on the tensors of a batch, before its forward pass."""
+        return CompiledRun(self, self.given(tensors))
+
+    def _forward(self, *given: Tensor) -> tuple[Any, Tensor, list[Tensor]]:
+        """Return the outputs, the loss, and the tensors that were kept and not given."""
+        program = self.program
+        values: list[Any] = [None] * program.values
+        for number, tensor in zip(self.numbers, given, strict=True):
+            values[number] = tensor
+        leaves, spec = tree_flatten([entry.forward(values) for entry in program.entries])
+        known = {id(each): Place(True, number) for number, each in enumerate(given)}
+        results: list[Tensor] = []
+        for each in leaves:
+            if isinstance(each, Tensor) and id(each) not in known:
+                known[id(each)] = Place(False, len(results))
+                results.append(each)
+        places = [known[id(each)] if isinstance(each, Tensor) else each for each in leaves]
+        self.kept = Kept(spec, places)
+        outputs = tree_map_only(Value, lambda each: values[each.number], program.outputs)
+        return outputs, values[program.loss], results
+
+    def _backward(self, *given: Tensor) -> list[Tensor | None]:
+        """Return the gradients by the parameters, given the tensors, what was kept and L'."""
+        assert self.kept is not None
+        tensors, results = given[: len(self.numbers)], given[len(self.numbers) : -1]
+        saved = self.kept.of(tensors, results)
+        gradients: list[Tensor | None] = [None] * self.program.values
+        gradients[self.program.loss] = given[-1]
+        for entry in reversed(self.program.entries):
+            entry.backward(gradients, saved.pop())
+        return [gradients[number] for number, _ in self.parameters]
+
+    @property
+    def parameters(self) -> Parameters:
+        """The parameters that need a gradient, with their numbers."""
+        return self.program.parameters
+
+
+class CompiledRun:
+    """One run of a compiled program."""
+
+    def __init__(self, compiled: CompiledProgram, given: list[Tensor]) -> None:
+        self.compiled, self.given_tensors = compiled, given
+
+    def forward(self) -> Any:
+        """Run the forward pass and the loss, and return the model's outputs."""
+        with torch.no_grad(), without_autocast():
+            outputs, self.value, self.results = self.compiled.forward(*self.given_tensors)
+        return outputs
+
+    def loss(self) -> Tensor:
+        """Return the loss of the outputs."""
+        loss: Tensor = self.value
+        return loss
+
+    def backward(self, minimized: Linear) -> None:
+        """Add the gradient of `minimized(loss)` by each parameter to its `.grad`."""
+        upstream = minimized(torch.ones_like(self.value))
+        with torch.no_grad(), without_autocast():
+            found = self.compiled.backward(*self.given_tensors, *self.results, upstream)
+            given = {upstream.data_ptr()}
+            for (_, parameter), gradient in zip(self.compiled.parameters, found, strict=True):
+                if gradient is not None:
+                    accumulate(parameter, gradient, given)
+
+
+def refuse_what_is_not_compiled(program: Program) -> None:
+    """Raise NotCompiledError for a program with loops or segments, or without a compiler."""
+    if not any(map(shutil.which, COMPILERS)):
+        raise NotCompiledError("no C++ compiler was found: install g++ or clang")
+    for entry in program.entries:
+        if isinstance(entry, Segment):
+            raise NotCompiledError("checkpointing draws the same random numbers twice")
+        if isinstance(entry, Call) and entry.operation.name in LOOPS:
+            raise NotCompiledError("a recurrent layer is a loop, too long for one graph")
+
+
+def _compiled(function: Callable[..., Any], given: Sequence[Tensor]) -> Graph:
+    """Return a function of these tensors as compiled code. Raises NotCompiledError."""
+    # the compiler takes a second to import, and most runs do without
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    try:
+        with torch.no_grad(), without_autocast(), torch.random.fork_rng():
+            graph = make_fx(function)(*[each.clone() for each in given])
+            compiled: Graph = torch.compile(graph, fullgraph=True, dynamic=False, options=OPTIONS)
+            compiled(*[each.clone() for each in given])  # compiles it now, on copies
+    except Exception as error:  # whatever the compiler, or the compiler's compiler, raises
+        first_line = str(error).strip().partition("\n")[0]
+        raise NotCompiledError(
+            f"torch.compile fails: {first_line or type(error).__name__}"
+        ) from error
+    return compiled

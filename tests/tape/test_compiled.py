@@ -1,0 +1,82 @@
+"""Compiled programs: the same training as by autograd, to rounding, or a reason why not."""
+
+from collections.abc import Callable
+from copy import deepcopy
+
+import pytest
+import torch
+from networks import NETWORKS
+from small_files import CONFIGS
+from test_equal_gradients import trained
+from typer.testing import Result
+
+import bptrain.tape.compiled
+from bptrain import nn
+from bptrain.ops.kernels import Kernels, use_kernels
+from bptrain.tape import Autograd, Notices, Step
+
+Bptrain = Callable[..., Result]
+LOOPS = [n for n in NETWORKS if any(each in n for each in ("rnn", "lstm", "gru"))]
+COMPILED = [name for name in NETWORKS if name not in LOOPS]
+
+
+def compare(name: str, kernels: Kernels) -> None:
+    torch.manual_seed(0)
+    network = NETWORKS[name]()
+    step = Step(network.model, network.loss, compiles=True)
+    autograd = Autograd(deepcopy(network.model), deepcopy(network.loss))
+    with use_kernels(kernels):
+        ours, reference = trained(step, network), trained(autograd, network)
+    assert (step.reasons, step.not_compiled) == ([], [])
+    for one, other in zip(ours, reference, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kernels", ["fused", "formula"])
+@pytest.mark.parametrize("name", COMPILED)
+def test_a_compiled_step_trains_as_by_autograd(name: str, kernels: Kernels) -> None:
+    compare(name, kernels)
+
+
+@pytest.mark.parametrize("name", ["rnn", "lstm, packed"])
+def test_a_loop_is_not_compiled_and_a_reason_is_given(name: str) -> None:
+    network, said = NETWORKS[name](), []
+    notices = Notices(not_compiled=said.append)
+    step = Step(network.model, network.loss, notices, compiles=True)
+    for _ in range(2):
+        step(network.inputs, *network.targets)
+    assert said == step.not_compiled
+    assert len(said) == 1
+    assert ("recorded again" if "packed" in name else "recurrent layer") in said[0]
+
+
+def test_without_a_compiler_it_runs_uncompiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bptrain.tape.compiled, "COMPILERS", ("no such compiler",))
+    step = Step(nn.Linear(5, 3), nn.MSELoss(), compiles=True)
+    step(torch.randn(6, 5), torch.randn(6, 3))
+    assert step.reasons == []
+    assert "install g++" in step.not_compiled[0]
+
+
+@pytest.mark.parametrize("asked", ["true", "auto"])
+def test_a_run_that_cannot_be_compiled(
+    bptrain: Bptrain, monkeypatch: pytest.MonkeyPatch, asked: str
+) -> None:
+    monkeypatch.setattr("bptrain.tape.compiled.COMPILERS", ("no such compiler",))
+    words = ["train.steps=2", "data.batch_size=100", f"compile={asked}", "--run-dir", "run"]
+    result = bptrain("fit", CONFIGS / "digits_mlp.yaml", *words)
+    if asked == "auto":
+        assert result.exit_code == 0, result.stderr
+        assert result.stdout.count("not compiled: no C++ compiler was found") == 1
+    else:
+        assert result.exit_code == 2
+        assert "cannot be compiled" in result.stderr
+        assert "install g++" in result.stderr
+
+
+@pytest.mark.parametrize("words", [["engine=autograd"], ["train.checkpointing=sqrt"]])
+def test_what_excludes_the_compiler_is_refused(bptrain: Bptrain, words: list[str]) -> None:
+    result = bptrain("fit", CONFIGS / "digits_mlp.yaml", "compile=true", "train.steps=2", *words)
+    assert result.exit_code == 2
+    assert "compile" in result.stderr
