@@ -203,6 +203,33 @@ def check_command(
         check(loaded, as_json, junit, Output())
 
 
+@app.command("bench")
+def bench_command(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    turns: Annotated[
+        int, typer.Option(min=3, max=100_000, help="how often each alternative is timed")
+    ] = 25,
+    with_compiler: Annotated[
+        bool,
+        typer.Option("--compile/--no-compile", help="time torch.compile too, which takes a minute"),
+    ] = True,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="write the results as JSON")
+    ] = None,
+    chart: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="draw them: .png, .svg or .pdf")
+    ] = None,
+) -> None:
+    """Time CONFIG's training step here and in torch.nn, in turns; and its memory."""
+    with errors_to_exit_codes(), naming_lines(config, overrides or []):
+        from bptrain.commands.bench import BenchOptions, bench
+        from bptrain.experiment.config import ExperimentConfig
+
+        loaded = load_config(ExperimentConfig, config, overrides or [])
+        bench(loaded, BenchOptions(turns, with_compiler, json_file, chart), Output())
+
+
 @app.command("verify-resume")
 def verify_resume_command(
     config: ConfigPath,
