@@ -220,14 +220,24 @@ def bench_command(
     chart: Annotated[
         Path | None, typer.Option(metavar="FILE", help="draw them: .png, .svg or .pdf")
     ] = None,
+    gradient_methods: Annotated[
+        bool,
+        typer.Option(
+            "--gradient-methods",
+            help="time one backward pass beside finite differences and forward mode instead, as "
+            "the model grows",
+        ),
+    ] = False,
 ) -> None:
     """Time CONFIG's training step here and in torch.nn, in turns; and its memory."""
     with errors_to_exit_codes(), naming_lines(config, overrides or []):
         from bptrain.commands.bench import BenchOptions, bench
+        from bptrain.commands.gradient_methods import bench_gradient_methods
         from bptrain.experiment.config import ExperimentConfig
 
         loaded = load_config(ExperimentConfig, config, overrides or [])
-        bench(loaded, BenchOptions(turns, with_compiler, json_file, chart), Output())
+        options = BenchOptions(turns, with_compiler, json_file, chart)
+        (bench_gradient_methods if gradient_methods else bench)(loaded, options, Output())
 
 
 @app.command("verify-resume")

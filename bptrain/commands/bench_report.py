@@ -10,41 +10,40 @@ from bptrain.errors import shorten
 from bptrain.free_memory import format_bytes
 
 MOST_OPERATIONS = 15
-LINE = 80
 
 
 def print_step(results: StepResults, console: Console) -> None:
     """Print the alternatives, the floor and the operations of a measured step."""
     shapes = ", ".join(" x ".join(map(str, shape)) for shape in results.batch)
-    _say(
+    say(
         console,
         f"{results.name}: batch {shapes}, {results.parameters:,} parameters, {results.precision} "
         f"on {results.device}",
     )
     console.print(_alternatives(results))
     steps = f"{results.steps_a_turn} step{'s' * (results.steps_a_turn > 1)}"
-    _say(console, f"median and quartiles of {results.turns} turns, each of {steps}")
-    _say(console, f"of peak: of {results.matmul_peak / 1e9:.0f} GFLOP/s, a large matrix product's")
+    say(console, f"median and quartiles of {results.turns} turns, each of {steps}")
+    say(console, f"of peak: of {results.matmul_peak / 1e9:.0f} GFLOP/s, a large matrix product's")
     floor = results.floor
-    _say(
+    say(
         console,
         f"floor: {_ms(floor.seconds)} ms, of which products and convolutions alone "
         f"{_ms(floor.products_s)},",
     )
-    _say(
+    say(
         console,
         f"  the optimizer's memory {_ms(floor.optimizer_s)} at "
         f"{results.memory_bandwidth / 1e9:.1f} GB/s",
     )
     for side in results.alternatives:
         if side.is_ours:
-            _say(console, f"{side.name}: {side.step_s.median / floor.seconds:.2f} of the floor")
+            say(console, f"{side.name}: {side.step_s.median / floor.seconds:.2f} of the floor")
     for ratio in results.ratios[1:]:
-        _say(console, f"{ratio.ours} / {ratio.theirs}: {_spread(ratio.spread)}")
+        say(console, f"{ratio.ours} / {ratio.theirs}: {_spread(ratio.spread)}")
     for name, why in results.left_out.items():
-        _say(console, f"left out: {name}, {why}")
+        say(console, f"left out: {name}, {why}")
     console.print(_operations(results))
-    _say(console, results.machine)
+    say(console, results.machine)
 
 
 def _alternatives(results: StepResults) -> Table:
@@ -99,5 +98,6 @@ def _ms(seconds: float) -> str:
     return f"{1e3 * seconds:.3g}"
 
 
-def _say(console: Console, line: str) -> None:
+def say(console: Console, line: str) -> None:
+    """Print a line, which may hold a name from a file."""
     console.print(shorten(line), highlight=False, markup=False, soft_wrap=True)
