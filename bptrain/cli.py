@@ -229,7 +229,7 @@ def bench_command(
         ),
     ] = False,
 ) -> None:
-    """Time CONFIG's training step here and in torch.nn, in turns; and its memory."""
+    """Compare CONFIG's training step with torch.nn's in time and memory."""
     with errors_to_exit_codes(), naming_lines(config, overrides or []):
         from bptrain.commands.bench import BenchOptions, bench
         from bptrain.commands.gradient_methods import bench_gradient_methods
