@@ -4,6 +4,7 @@ import platform
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from random import Random
 from statistics import median, quantiles
 
 import torch
@@ -20,24 +21,38 @@ class Timings:
         return [b / a for a, b in zip(self.seconds[name], self.seconds[to], strict=True)]
 
 
-def time_in_turns(alternatives: Mapping[str, Callable[[], object]], turns: int) -> Timings:
+def time_in_turns(
+    alternatives: Mapping[str, Callable[[], object]],
+    turns: int,
+    untimed: Mapping[str, Callable[[], object]] | None = None,
+) -> Timings:
     """Time each alternative once a turn, after one turn of warm-up that does not count.
 
-    Every second turn runs in reverse order: what one alternative leaves in the processor's caches
-    is not always found by the same other one.
+    untimed  what runs before some of them each time, so that the processor's caches hold their own
+             data and not that of the one before
+
+    The order is drawn anew at each turn, and is the same in each process.
     """
     seconds: dict[str, list[float]] = {name: [] for name in alternatives}
-    order = list(alternatives.items())
+    order, draw = list(alternatives), Random(0)  # noqa: S311  no secret
     for turn in range(turns + 1):
-        order.reverse()
-        for name, work in order:
-            started_s = time.perf_counter()
-            work()
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
+        draw.shuffle(order)
+        for name in order:
+            if untimed and name in untimed:
+                untimed[name]()
+            started_s = _now()
+            alternatives[name]()
+            ended_s = _now()
             if turn > 0:
-                seconds[name].append(time.perf_counter() - started_s)
+                seconds[name].append(ended_s - started_s)
     return Timings(seconds)
+
+
+def _now() -> float:
+    """Return the time in seconds once the device has finished."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
 
 
 def median_and_quartiles(values: list[float]) -> str:
