@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 FORMATS = (".pdf", ".png", ".svg")
 OURS, THEIRS, SECOND = "#1f77b4", "0.6", "#ff7f0e"
 MOST_OPERATIONS = 12
+
+Curves = Mapping[str, tuple[Sequence[float], PowerLaw]]
+Labels = tuple[str, str, str]  # of the panel, its horizontal and its vertical axis
+Panel = tuple[Sequence[float], Curves, Labels]
 BYTES_A_MB = 1e6
 
 
@@ -61,27 +65,16 @@ def draw_step(results: StepResults, path: Path) -> None:
     figure.savefig(path)
 
 
-def draw_growth(
-    x: Sequence[float],
-    curves: Mapping[str, tuple[Sequence[float], PowerLaw]],
-    labels: tuple[str, str, str],
-    path: Path,
-) -> None:
-    """Write a chart of costs with their fitted power laws, on logarithmic axes.
-
-    labels  of the chart, the horizontal and the vertical axis
-    """
-    figure = _figure(7, 5)
-    draw_curves(figure.add_subplot(), x, curves, labels)
+def draw_panels(panels: Sequence[Panel], columns: int, path: Path) -> None:
+    """Write a chart of costs with their fitted power laws, on logarithmic axes, in rows."""
+    rows = -(-len(panels) // columns)
+    figure = _figure(max(7, 4 * columns), max(5, 3.5 * rows))
+    for number, panel in enumerate(panels, start=1):
+        _draw_curves(figure.add_subplot(rows, columns, number), *panel)
     figure.savefig(path)
 
 
-def draw_curves(
-    axes: "Axes",
-    x: Sequence[float],
-    curves: Mapping[str, tuple[Sequence[float], PowerLaw]],
-    labels: tuple[str, str, str],
-) -> None:
+def _draw_curves(axes: "Axes", x: Sequence[float], curves: Curves, labels: Labels) -> None:
     """Draw points and the power law fitted to them, for each curve."""
     for number, (name, (y, law)) in enumerate(curves.items()):
         color = f"C{number}"

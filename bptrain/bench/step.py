@@ -22,7 +22,7 @@ from bptrain.bench.step_results import (
     Spread,
     StepResults,
 )
-from bptrain.bench.subject import Alternative, Subject
+from bptrain.bench.subject import Alternative, Subject, repeated
 
 TURN_S = 0.02  # each alternative runs about that long in a turn
 MOST_STEPS_A_TURN = 50
@@ -54,7 +54,7 @@ def measure_step(
     engine.clear()
     progress("measuring memory")
     memory = {each.name: (kept_bytes(each), peak_bytes(each)) for each in found}
-    steps = _steps_a_turn(found[0])
+    steps = steps_a_turn(found[0])
     progress(f"timing {turns} turns of {steps} steps")
     timings, rates = _timed(subject, found, products, turns, steps)
     floor = _floor(subject, timings, steps, rates[COPY])
@@ -93,7 +93,7 @@ def _compared(subject: Subject, found: list[Alternative], with_compiler: bool) -
     return differences | {each.name: refuse_different(reference, each, dtype) for each in others}
 
 
-def _steps_a_turn(side: Alternative) -> int:
+def steps_a_turn(side: Alternative) -> int:
     """Return how many steps of it take about TURN_S."""
     once = {side.name: side.run}
     seconds = min(time_in_turns(once, 3).seconds[side.name])
@@ -107,22 +107,14 @@ def _timed(
     precision = subject.precision
     multiply, flops = matmul_probe(precision.device, precision.dtype)
     copy, moved = copy_probe(precision.device)
-    work = {each.name: _repeated(each.run, steps) for each in found}
-    work[PRODUCTS] = _repeated(products.alone(), steps)
+    work = {each.name: each.repeated(steps) for each in found}
+    work[PRODUCTS] = repeated(products.alone(), steps)
     if products.has_images:
-        work[PRODUCTS_LAST] = _repeated(products.alone(torch.channels_last), steps)
+        work[PRODUCTS_LAST] = repeated(products.alone(torch.channels_last), steps)
     once = {each.name: each.run for each in found} if steps > 1 else {}  # long ones fill the cache
     timings = time_in_turns({**work, PEAK: multiply, COPY: copy}, turns, once)
     rates = {PEAK: flops, COPY: moved}
     return timings, {name: each / min(timings.seconds[name]) for name, each in rates.items()}
-
-
-def _repeated(work: Callable[[], object], times: int) -> Callable[[], None]:
-    def run() -> None:
-        for _ in range(times):
-            work()
-
-    return run
 
 
 def _floor(subject: Subject, timings: Timings, steps: int, bandwidth: float) -> Floor:

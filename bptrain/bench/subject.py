@@ -104,10 +104,24 @@ class Alternative:
         self.backpropagate()
         self.update()
 
+    def repeated(self, times: int) -> Callable[[], None]:
+        """Return a function that takes several steps."""
+        return repeated(self.run, times)
+
     def gradients(self) -> dict[str, Tensor]:
         """Return the gradients by the names of their parameters."""
         named = self.model.named_parameters()
         return {name: each.grad for name, each in named if each.grad is not None}
+
+
+def repeated(work: Callable[[], object], times: int) -> Callable[[], None]:
+    """Return a function that does the work several times."""
+
+    def run() -> None:
+        for _ in range(times):
+            work()
+
+    return run
 
 
 def _probability(module: nn.Module) -> float:

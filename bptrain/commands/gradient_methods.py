@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 from rich.console import Console
 
-from bptrain.bench.chart import draw_growth
+from bptrain.bench.chart import draw_panels
 from bptrain.bench.gradient_methods import (
     BACKWARD,
     DIFFERENCES,
@@ -56,7 +56,8 @@ def bench_gradient_methods(
         }
         labels = (f"{results.name}: the whole gradient", "weights P", "seconds")
         with storing(options.chart):
-            draw_growth([each.parameters for each in results.sizes], curves, labels, options.chart)
+            weights = [each.parameters for each in results.sizes]
+            draw_panels([(weights, curves, labels)], 1, options.chart)
 
 
 def measure_methods(config: ExperimentConfig) -> MethodsResults:

@@ -79,8 +79,8 @@ def test_the_worst_process_is_shown() -> None:
     assert (row.kept, row.peak) == (0.5, 0.9)
     table = table_of([row], {"a step": "0.65"})
     assert table == (
-        f"{HEADER}\n| a step | float32 | autograd | 3 | 0.90 | 0.90 (torch.nn) | 3.00 | 0.50 | 0.90 "
-        "| 0.65 |"
+        f"{HEADER}\n"
+        "| a step | float32 | autograd | 3 | 0.90 | 0.90 (torch.nn) | 3.00 | 0.50 | 0.90 | 0.65 |"
     )
 
 
