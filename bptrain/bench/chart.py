@@ -77,9 +77,12 @@ def draw_panels(panels: Sequence[Panel], columns: int, path: Path) -> None:
 def _draw_curves(axes: "Axes", x: Sequence[float], curves: Curves, labels: Labels) -> None:
     """Draw points and the power law fitted to them, for each curve."""
     for number, (name, (y, law)) in enumerate(curves.items()):
-        color = f"C{number}"
-        axes.loglog(x, y, "o", color=color, label=f"{name}: exponent {law.exponent:.2f}")
+        color, size = f"C{number}", 9 - 3 * number  # equal points are seen inside one another
+        label = f"{name}: exponent {law.exponent:.2f}"
+        axes.loglog(x, y, "o", color=color, markersize=max(3, size), fillstyle="none", label=label)
         axes.loglog(x, [law.at(each) for each in x], color=color, linewidth=1)
+    axes.set_xticks(x, [f"{each:,.0f}" for each in x], rotation=45, fontsize=8)
+    axes.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
     title, horizontal, vertical = labels
     axes.set(title=title, xlabel=horizontal, ylabel=vertical)
     axes.legend(fontsize=8)

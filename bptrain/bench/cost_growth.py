@@ -1,4 +1,4 @@
-"""How time and memory of a training step grow with the batch, the width, the depth, the time steps."""
+"""How a step's time and memory grow with the batch, the width, the depth and the time steps."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

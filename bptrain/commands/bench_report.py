@@ -38,12 +38,24 @@ def print_step(results: StepResults, console: Console) -> None:
     for side in results.alternatives:
         if side.is_ours:
             say(console, f"{side.name}: {side.step_s.median / floor.seconds:.2f} of the floor")
-    for ratio in results.ratios[1:]:
-        say(console, f"{ratio.ours} / {ratio.theirs}: {_spread(ratio.spread)}")
+    reference = results.alternatives[0].name
+    for ratio in results.ratios:
+        if ratio.theirs != reference:
+            say(console, f"{ratio.ours} / {ratio.theirs}: {_spread(ratio.spread)}")
+    say(console, _agreement(results))
     for name, why in results.left_out.items():
         say(console, f"left out: {name}, {why}")
     console.print(_operations(results))
     say(console, results.machine)
+
+
+def _agreement(results: StepResults) -> str:
+    """Return how far outputs and gradients are apart, and what was not compared."""
+    reference, *others = results.alternatives
+    known = [each.largest_difference for each in others if each.largest_difference is not None]
+    told = f"outputs and gradients: within {max(known, default=0):.0e} of {reference.name}'s norms"
+    unknown = [each.name for each in others if each.largest_difference is None]
+    return f"{told}; not compared: {', '.join(unknown)}, which drops others" if unknown else told
 
 
 def _alternatives(results: StepResults) -> Table:

@@ -4,11 +4,19 @@ from pathlib import Path
 
 import pytest
 
+from bptrain.bench import engines
 from bptrain.bench.cost_growth import SWEEPS, Curve, Sweep, draw, measure_sweep, table_of
+from bptrain.bench.engines import ByAutograd
 from bptrain.bench.power_law import PowerLaw
 from bptrain.bench.workloads import mlp
 
 SMALL = Sweep("MLP", "batch", (2, 4, 8), lambda batch: mlp(batch, (3,)))
+
+
+@pytest.fixture(autouse=True)
+def autograd_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measure one engine of ours, whichever others there are."""
+    monkeypatch.setattr(engines, "ENGINES", {"autograd": ByAutograd})
 
 
 def test_time_and_memory_of_both_sides_are_measured_at_each_size() -> None:

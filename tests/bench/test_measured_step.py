@@ -9,6 +9,7 @@ from torch import Tensor
 
 from bptrain import nn
 from bptrain.bench import engines
+from bptrain.bench.agreement import refuse_different
 from bptrain.bench.engines import CHANNELS_LAST, COMPILED, TORCH, ByAutograd
 from bptrain.bench.step import measure_step
 from bptrain.bench.step_memory import kept_bytes, peak_bytes
@@ -17,6 +18,14 @@ from bptrain.errors import GradientError, NonFiniteError, UsageError
 from bptrain.train.precision import Precision
 
 OURS = "bptrain, autograd"
+SLOW = ("compiled",)  # which take a minute to start
+ALL_ENGINES = dict(engines.ENGINES)
+
+
+@pytest.fixture(autouse=True)
+def autograd_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measure one engine of ours, whichever others there are."""
+    monkeypatch.setattr(engines, "ENGINES", {"autograd": ByAutograd})
 
 
 def subject(
@@ -66,6 +75,16 @@ def test_ours_and_torchs_step_are_measured_beside_the_floor() -> None:
     assert [(each.ours, each.theirs) for each in results.ratios] == [(OURS, TORCH)]
     assert {each.operation for each in results.operations} == {"linear", "relu", "cross_entropy"}
     assert next(e for e in results.operations if e.operation == "linear").calls == 2
+
+
+@pytest.mark.parametrize("name", [name for name in ALL_ENGINES if name not in SLOW])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_every_engine_computes_what_torch_does(
+    name: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "ENGINES", ALL_ENGINES)
+    given = subject(nn.Linear(6, 5), nn.BatchNorm1d(5), nn.ReLU(), nn.Linear(5, 3), dtype=dtype)
+    refuse_different(engines.torchs(given), engines.ours(given, name), dtype)
 
 
 def test_every_row_of_our_engines_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
