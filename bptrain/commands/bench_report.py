@@ -94,9 +94,9 @@ def _operations(results: StepResults) -> Table:
 
 def plain_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     """Return a table without borders, so that it fits 80 columns; all but its first are numbers."""
-    made = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    made = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
     for number, column in enumerate(columns):
-        made.add_column(column, justify="right" if number else "left")
+        made.add_column(column, justify="right" if number else "left", no_wrap=not number)
     for row in rows:
         made.add_row(*row)
     return made

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from bptrain import nn
-from bptrain.bench import engines
+from bptrain.bench import engines, products, step
 from bptrain.bench.agreement import refuse_different
 from bptrain.bench.engines import CHANNELS_LAST, COMPILED, TORCH, ByAutograd
 from bptrain.bench.step import measure_step
@@ -24,8 +24,11 @@ ALL_ENGINES = dict(engines.ENGINES)
 
 @pytest.fixture(autouse=True)
 def autograd_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Measure one engine of ours, whichever others there are."""
+    """Measure one engine of ours, whichever others there are, and for a short time."""
     monkeypatch.setattr(engines, "ENGINES", {"autograd": ByAutograd})
+    monkeypatch.setattr(products, "PEAK_SIDE", {"cpu": 64})  # small probes, short turns
+    monkeypatch.setattr(products, "COPIED_NUMBERS", 1024)
+    monkeypatch.setattr(step, "TURN_S", 0.0)
 
 
 def subject(

@@ -23,6 +23,7 @@ SMALL = {  # each kind of workload at a size that a test can run
     "resnet": lambda: workloads.resnet(2),
     "lstm": lambda: workloads.recurrent(nn.LSTM, 3, 2, (3, 4)),
     "gru": lambda: workloads.recurrent(nn.GRU, 3, 2, (3, 4)),
+    "characters": lambda: workloads.characters(3, 2, 5),
     "head": lambda: workloads.head(3, 4, 5),
 }
 

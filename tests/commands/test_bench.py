@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 from jsonschema import validate
+from kinds_of_data import KINDS
 from small_files import CONFIGS
 
-from bptrain.bench import engines, gradient_methods
+from bptrain.bench import engines, gradient_methods, products, step
 from bptrain.bench.engines import ByAutograd
 from bptrain.commands import gradient_methods as command
 
@@ -67,8 +68,11 @@ SCHEMA = {
 
 @pytest.fixture(autouse=True)
 def autograd_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Measure one engine of ours, whichever others there are."""
+    """Measure one engine of ours, whichever others there are, and for a short time."""
     monkeypatch.setattr(engines, "ENGINES", {"autograd": ByAutograd})
+    monkeypatch.setattr(products, "PEAK_SIDE", {"cpu": 64})  # small probes, short turns
+    monkeypatch.setattr(products, "COPIED_NUMBERS", 1024)
+    monkeypatch.setattr(step, "TURN_S", 0.0)
 
 
 def test_it_prints_a_table_of_80_columns_and_writes_json_and_a_chart(
@@ -121,21 +125,21 @@ def test_a_wrong_gradient_has_the_exit_code_of_check(
     assert "differ in the gradient of" in result.stderr
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "copy_lstm",
-        "adding_gru",
-        "digits_tanh_mse",
-        "spirals_mlp",
-        "digits_muon",
-        "digits_augmented",
-    ],
-)
-def test_other_kinds_of_models_and_losses_are_measured(bptrain: Callable, name: str) -> None:
-    config = CONFIGS / f"{name}.yaml"
-    result = bptrain("bench", config, "data.batch_size=8", *MEASURED)
+@pytest.mark.parametrize("name", KINDS)
+def test_every_kind_of_data_is_measured(bptrain: Callable, tmp_path: Path, name: str) -> None:
+    config, kind = tmp_path / "c.yaml", KINDS[name]
+    kind.write()
+    config.write_text(f"data: {{{kind.data}, batch_size: 8}}\nmodel: {kind.model}\n")
+    result = bptrain("bench", config, *MEASURED)
     assert (result.exit_code, result.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("name", ["digits_cnn", "digits_muon", "digits_augmented"])
+def test_other_models_and_optimizers_are_measured(bptrain: Callable, name: str) -> None:
+    words = ("data.batch_size=8", "train.clip_grad_norm=1.0", "train.ema_decay=0.9", *MEASURED)
+    result = bptrain("bench", CONFIGS / f"{name}.yaml", *words)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert max(map(len, result.stdout.splitlines()[:5])) <= 80
 
 
 def test_gradient_methods_are_compared_on_growing_networks(
