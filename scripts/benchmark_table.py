@@ -111,6 +111,8 @@ def section_of(
         f"Machine: {processor()}, {given.device}, {machine()}, bptrain {version('bptrain')}. "
         f"{reached}Load average at the end: {load} on {os.cpu_count()} processors."
     )
+    if given.no_compile:
+        measured_on += " torch.compile was left out of this run."
     parts = ["## Training steps", head, measured_on, table_of(rows, goals)]
     parts += ["Left out:", "\n".join(f"- {each}" for each in sorted(left_out))] * bool(left_out)
     return "\n\n".join(parts)
