@@ -98,18 +98,21 @@ def section_of(
         for each in processes
         for name, why in each["left_out"].items()
     }
-    peaks = [
-        each["matmul_peak"] / 1e9
+    routes = [
+        each["matmul_routes"]
         for processes in results.values()
         for each in processes
         if each["precision"] == "float32"
     ]
-    reached = f"A float32 product: {min(peaks):.0f} to {max(peaks):.0f} GFLOP/s. " if peaks else ""
+    reached = ", ".join(
+        f"{name} {max(each[name] for each in routes) / 1e9:.0f}" for name in (routes or [{}])[0]
+    )
     load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
     head = HEAD.format(processes=given.processes)
     measured_on = (
         f"Machine: {processor()}, {given.device}, {machine()}, bptrain {version('bptrain')}. "
-        f"{reached}Load average at the end: {load} on {os.cpu_count()} processors."
+        f"A float32 product in GFLOP/s: {reached}. "
+        f"Load average at the end: {load} on {os.cpu_count()} processors."
     )
     if given.no_compile:
         measured_on += " torch.compile was left out of this run."

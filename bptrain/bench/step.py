@@ -13,7 +13,7 @@ from bptrain.bench.agreement import refuse_different
 from bptrain.bench.engines import alternatives
 from bptrain.bench.operation_times import operation_times
 from bptrain.bench.paired import Timings, machine, time_in_turns
-from bptrain.bench.products import Products, copy_probe, matmul_probe
+from bptrain.bench.products import Products, copy_probe, matmul_probes
 from bptrain.bench.step_memory import kept_bytes, peak_bytes
 from bptrain.bench.step_results import (
     AlternativeResult,
@@ -56,8 +56,9 @@ def measure_step(
     memory = {each.name: (kept_bytes(each), peak_bytes(each)) for each in found}
     steps = steps_a_turn(found[0])
     progress(f"timing {turns} turns of {steps} steps")
-    timings, rates = _timed(subject, found, products, turns, steps)
-    floor = _floor(subject, timings, steps, rates[COPY])
+    timings, peaks, bandwidth = _timed(subject, found, products, turns, steps)
+    floor = _floor(subject, timings, steps, bandwidth)
+    peak = max(peaks.values())
     progress("profiling")
     return StepResults(
         subject.name,
@@ -69,10 +70,11 @@ def measure_step(
         turns,
         steps,
         products.flops,
-        rates[PEAK],
-        rates[COPY],
+        peak,
+        peaks,
+        bandwidth,
         floor,
-        _results(found, timings, steps, memory, differences, products.flops / rates[PEAK]),
+        _results(found, timings, steps, memory, differences, products.flops / peak),
         _ratios(found, timings),
         operation_times(subject, engine, PROFILED_STEPS),
         left_out,
@@ -102,19 +104,23 @@ def steps_a_turn(side: Alternative) -> int:
 
 def _timed(
     subject: Subject, found: list[Alternative], products: Products, turns: int, steps: int
-) -> tuple[Timings, dict[str, float]]:
-    """Return the seconds of each alternative and probe, and the probes' rates per second."""
+) -> tuple[Timings, dict[str, float], float]:
+    """Return the seconds of each alternative and probe, and the probes' rates per second.
+
+    They are the operations of a product by each route, and the bytes of a copy.
+    """
     precision = subject.precision
-    multiply, flops = matmul_probe(precision.device, precision.dtype)
+    multiply, flops = matmul_probes(precision.device, precision.dtype)
     copy, moved = copy_probe(precision.device)
     work = {each.name: each.repeated(steps) for each in found}
     work[PRODUCTS] = repeated(products.alone(), steps)
     if products.has_images:
         work[PRODUCTS_LAST] = repeated(products.alone(torch.channels_last), steps)
     once = {each.name: each.run for each in found} if steps > 1 else {}  # long ones fill the cache
-    timings = time_in_turns({**work, PEAK: multiply, COPY: copy}, turns, once)
-    rates = {PEAK: flops, COPY: moved}
-    return timings, {name: each / min(timings.seconds[name]) for name, each in rates.items()}
+    probes = {f"{PEAK}, {route}": product for route, product in multiply.items()}
+    timings = time_in_turns({**work, **probes, COPY: copy}, turns, once)
+    peaks = {route: flops / min(timings.seconds[f"{PEAK}, {route}"]) for route in multiply}
+    return timings, peaks, moved / min(timings.seconds[COPY])
 
 
 def _floor(subject: Subject, timings: Timings, steps: int, bandwidth: float) -> Floor:

@@ -80,7 +80,8 @@ class StepResults:
     batch             shapes of the inputs
     steps_a_turn      steps that each alternative takes in a turn
     flops             additions and multiplications of the step's products and convolutions
-    matmul_peak       of them in a second, in a large matrix product; the fastest turn's
+    matmul_peak       of them in a second, in a large matrix product by the faster route
+    matmul_routes     the same by each route, such as MKL's and oneDNN's; the fastest turn's
     memory_bandwidth  bytes in a second, read and written, of a copy; the fastest turn's
     operations        of our first engine
     left_out          alternatives that could not run, and why
@@ -96,6 +97,7 @@ class StepResults:
     steps_a_turn: int
     flops: int
     matmul_peak: float
+    matmul_routes: dict[str, float]
     memory_bandwidth: float
     floor: Floor
     alternatives: list[AlternativeResult]

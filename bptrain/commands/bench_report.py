@@ -23,7 +23,8 @@ def print_step(results: StepResults, console: Console) -> None:
     console.print(_alternatives(results))
     steps = f"{results.steps_a_turn} step{'s' * (results.steps_a_turn > 1)}"
     say(console, f"median and quartiles of {results.turns} turns, each of {steps}")
-    say(console, f"of peak: of {results.matmul_peak / 1e9:.0f} GFLOP/s, a large matrix product's")
+    routes = ", ".join(f"{name} {each / 1e9:.0f}" for name, each in results.matmul_routes.items())
+    say(console, f"of peak: of a large matrix product's, in GFLOP/s: {routes}")
     floor = results.floor
     say(
         console,

@@ -3,7 +3,7 @@
 import torch
 
 from bptrain import nn
-from bptrain.bench.products import Products, copy_probe, matmul_probe
+from bptrain.bench.products import Products, copy_probe, matmul_probes
 
 
 def counted(model: torch.nn.Module, *inputs: torch.Tensor) -> Products:
@@ -65,12 +65,24 @@ def test_an_expanded_operand_keeps_its_shape() -> None:
 
 
 def test_the_probes_say_what_they_compute_and_move() -> None:
-    multiply, flops = matmul_probe(torch.device("cpu"), torch.float32)
-    products = Products()
-    with products:
-        multiply()
-    assert products.flops == flops
+    routes, flops = matmul_probes(torch.device("cpu"), torch.float32)
+    counted_product = Products()
+    with counted_product:
+        routes["torch"]()
+    assert counted_product.flops == flops
     copy, moved = copy_probe(torch.device("cpu"))
     target = copy()
     assert isinstance(target, torch.Tensor)
     assert moved == 2 * target.numel() * 4
+
+
+def test_every_route_computes_the_same_product() -> None:
+    routes, _ = matmul_probes(torch.device("cpu"), torch.float32)
+    first, *others = (route() for route in routes.values())
+    for other in others:
+        torch.testing.assert_close(other, first, rtol=1e-4, atol=1e-3)
+
+
+def test_bfloat16_has_one_route() -> None:
+    routes, _ = matmul_probes(torch.device("cpu"), torch.bfloat16)
+    assert [*routes] == ["torch"]

@@ -34,6 +34,7 @@ WRITTEN = {  # the keys that a reader of the file may rely on
     "steps_a_turn": {"type": "integer", "minimum": 1},
     "flops": {"type": "integer", "minimum": 1},
     "matmul_peak": NUMBER,
+    "matmul_routes": {"type": "object", "additionalProperties": NUMBER, "required": ["torch"]},
     "memory_bandwidth": NUMBER,
     "floor": {"type": "object", "required": ["products_s", "optimizer_s"]},
     "alternatives": {
