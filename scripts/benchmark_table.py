@@ -12,13 +12,14 @@ import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
 
 from bptrain.bench.paired import machine
 from bptrain.bench.step import measure_step
-from bptrain.bench.workload_table import Row, rows_of, table_of, write_section
+from bptrain.bench.workload_table import rows_of, table_of, write_section
 from bptrain.bench.workloads import WORKLOADS
 from bptrain.train.precision import Precision
 
@@ -32,6 +33,18 @@ is faster, or takes less memory. [bench.md](bench.md) says how a step is measure
 columns mean; *its fastest form* is the fastest of torch.nn eager, channels_last and torch.compile.
 *goal* is what is aimed at over torch.nn: the time where oneDNN's float32 product is twice as fast
 as MKL's, the time where both are the same, and the memory."""
+
+PEERS = ("jax", "keras", "lightning")
+PEERS_SCRIPT = Path(__file__).with_name("benchmark_peers.py")
+PEERS_FOLDER = Path(__file__).parent.parent / ".venv-peers"
+PEERS_HEAD = """\
+Other frameworks on the same MLP and batch, data in memory, in processes of their own that alternate
+with bptrain's (engine {engine}, {step:.3g} ms): a jitted step of JAX with Adam, Keras's
+`train_on_batch` on JAX, an epoch of Lightning's `Trainer` with a `DataLoader`. The ratio is the worst
+of the pairs.
+
+| framework | step, ms | bptrain / it |
+|---|---|---|"""
 
 
 def main() -> None:
@@ -47,19 +60,24 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--json", type=Path, help="write all results here")
     parser.add_argument("--print", action="store_true", help="leave docs/benchmarks.md as it is")
+    parser.add_argument("--peers", action="store_true", help="time Lightning, Keras and JAX too")
     parser.add_argument("--one", help=argparse.SUPPRESS)  # a process of its own: this workload
     given = parser.parse_args()
     if given.one:
         print(measured(given))
         return
-    names = [name for name in WORKLOADS if given.only in name]
-    results = {
-        f"{name}, {precision}": [process(name, precision, given) for _ in range(given.processes)]
-        for precision in given.precision
-        for name in names
-    }
-    rows = [row for processes in results.values() for row in rows_of(processes)]
-    section = section_of(rows, results, given)
+    failures: dict[str, str] = {}
+    results: dict[str, list[dict[str, Any]]] = {}
+    for precision in given.precision:
+        for name in (name for name in WORKLOADS if given.only in name):
+            what = f"{name}, {precision}"
+            try:
+                results[what] = [process(name, precision, given) for _ in range(given.processes)]
+            except subprocess.CalledProcessError as error:
+                failures[what] = last_line(error.stderr)
+    section = section_of(results, failures, given)
+    if given.peers:
+        section += "\n\n" + peers_section(given)
     print(section)
     if given.json:
         given.json.write_text(json.dumps(results, indent=2), encoding="utf-8")
@@ -82,22 +100,34 @@ def process(name: str, precision: str, given: argparse.Namespace) -> dict[str, A
     words += ["--turns", str(given.turns)] if given.turns else []
     words += ["--no-compile"] if given.no_compile else []
     print(f"{name}, {precision}", file=sys.stderr, flush=True)
-    done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True)  # noqa: S603
-    results: dict[str, Any] = json.loads(done.stdout)
+    results: dict[str, Any] = json.loads(output_of(words))
     return results
 
 
+def output_of(words: list[str]) -> str:
+    """Return what a program prints. Raises CalledProcessError if it fails."""
+    done = subprocess.run(words, capture_output=True, text=True, check=True)  # noqa: S603
+    return done.stdout
+
+
+def last_line(stderr: str) -> str:
+    """Return the line of a traceback that names the error."""
+    named = [line for line in stderr.splitlines() if "Error" in line]
+    return (named or ["it ended without a word"])[-1]
+
+
 def section_of(
-    rows: list[Row], results: dict[str, list[dict[str, Any]]], given: argparse.Namespace
+    results: dict[str, list[dict[str, Any]]], failures: dict[str, str], given: argparse.Namespace
 ) -> str:
     """Return the table under its heading, with what it was measured on."""
+    rows = [row for processes in results.values() for row in rows_of(processes)]
     goals = {name: workload.goal for name, workload in WORKLOADS.items()}
     left_out = {
         f"{what}: {name}, {why}"
         for what, processes in results.items()
         for each in processes
         for name, why in each["left_out"].items()
-    }
+    } | {f"{what}: {why}" for what, why in failures.items()}
     routes = [
         each["matmul_routes"]
         for processes in results.values()
@@ -119,6 +149,45 @@ def section_of(
     parts = ["## Training steps", head, measured_on, table_of(rows, goals)]
     parts += ["Left out:", "\n".join(f"- {each}" for each in sorted(left_out))] * bool(left_out)
     return "\n\n".join(parts)
+
+
+def peers_section(given: argparse.Namespace) -> str:
+    """Return a table of other frameworks on the MLP, in processes that alternate with bptrain's."""
+    python = peers_python()
+    threads = str(torch.get_num_threads())
+    times: dict[str, list[float]] = {name: [] for name in PEERS}
+    ours: list[float] = []
+    for _ in range(given.processes):
+        (row, *_) = rows_of([process(next(iter(WORKLOADS)), "fp32", given)])[::-1]  # newest engine
+        ours.append(row.step_ms)
+        for name, found in times.items():
+            words = [str(python), str(PEERS_SCRIPT), name, "--threads", threads]
+            found.append(json.loads(output_of(words).splitlines()[-1])["step_ms"])
+    lines = [
+        f"| {name} {version_there(python, name)} | {median(found):.3g} "
+        f"| {max(mine / other for mine, other in zip(ours, found, strict=True)):.2f} |"
+        for name, found in times.items()
+    ]
+    return "\n".join([PEERS_HEAD.format(engine=row.engine, step=median(ours)), *lines])
+
+
+def peers_python() -> Path:
+    """Return the Python of an environment of their own, which sees this one's torch."""
+    python = PEERS_FOLDER / "bin" / "python"
+    if not python.exists():
+        print("installing Lightning, Keras and JAX into .venv-peers", file=sys.stderr, flush=True)
+        output_of([sys.executable, "-m", "venv", str(PEERS_FOLDER)])
+        for folder in PEERS_FOLDER.glob("lib/python*/site-packages"):
+            (folder / "torch_of_bptrain.pth").write_text(str(Path(torch.__file__).parents[1]))
+        pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        output_of([*pip, *PEERS])
+    return python
+
+
+def version_there(python: Path, name: str) -> str:
+    """Return the version of a package in the peers' environment."""
+    asked = f"from importlib.metadata import version; print(version({name!r}))"
+    return output_of([str(python), "-c", asked]).strip()
 
 
 def processor() -> str:

@@ -8,7 +8,6 @@
 All three compute in float64, where finite differences are exact enough to be compared.
 """
 
-import copy
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -78,10 +77,9 @@ class InFloat64:
     """The loss of a batch as a function of the weights, without dropout."""
 
     def __init__(self, subject: Subject) -> None:
-        still = subject.without_dropout()
-        self.model, self.loss = still.model.double(), copy.deepcopy(still.loss).double()
-        self.inputs = tuple(map(_double, still.inputs))
-        self.targets = tuple(map(_double, still.targets))
+        exact = subject.without_dropout().in_float64()
+        self.model, self.loss = exact.model, exact.loss
+        self.inputs, self.targets = exact.inputs, exact.targets
         self.weights = [each for each in self.model.parameters() if each.requires_grad]
 
     @property
@@ -221,8 +219,3 @@ def _timed(work: Callable[[], Any]) -> Timed:
         least = min(least, now_s - started_s)
         if now_s - began_s > MEASURED_S:
             return Timed(result.detach(), least)
-
-
-def _double(value: Any) -> Any:
-    is_number = isinstance(value, Tensor) and value.is_floating_point()
-    return value.double() if is_number else value

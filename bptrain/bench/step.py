@@ -5,6 +5,7 @@ in one process, turn after turn, and so do the probes of the machine: what slows
 """
 
 from collections.abc import Callable
+from functools import cache
 from statistics import median
 
 import torch
@@ -46,7 +47,7 @@ def measure_step(
     progress("compiling" if with_compiler else "preparing")
     found, left_out = alternatives(subject, with_compiler)
     progress("comparing")
-    differences = _compared(subject, found, with_compiler)
+    differences = _compared(subject, found)
     engine = next(each for each in found if each.is_ours)
     products = Products()
     with products:
@@ -81,18 +82,28 @@ def measure_step(
     )
 
 
-def _compared(subject: Subject, found: list[Alternative], with_compiler: bool) -> dict[str, float]:
+def _compared(subject: Subject, found: list[Alternative]) -> dict[str, float]:
     """Return each alternative's difference from the first.
 
     Dropout draws other numbers in another engine or memory format, so it is compared with dropout
     turned off; compiling a second time for that would take as long as all the rest.
     """
     if subject.is_random:
-        found, _ = alternatives(subject.without_dropout(), with_compiler=False)
+        subject = subject.without_dropout()
+        found, _ = alternatives(subject, with_compiler=False)
+
+    @cache
+    def in_float64() -> dict[str, Alternative]:
+        made, _ = alternatives(subject.in_float64(), with_compiler=False)
+        return {each.name: each for each in made}
+
     reference, *others = found
-    dtype = subject.precision.dtype
     differences = {reference.name: 0.0}
-    return differences | {each.name: refuse_different(reference, each, dtype) for each in others}
+    for each in others:
+        differences[each.name] = refuse_different(
+            reference, each, subject.precision.dtype, lambda name: in_float64().get(name)
+        )
+    return differences
 
 
 def steps_a_turn(side: Alternative) -> int:

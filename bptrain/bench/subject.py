@@ -72,6 +72,17 @@ class Subject:
                 module.dropout = 0.0
         return replace(self, model=model)
 
+    def in_float64(self) -> "Subject":
+        """Return the same in float64, on a copy of the model and the loss."""
+        return replace(
+            self,
+            model=copy.deepcopy(self.model).double(),
+            loss=copy.deepcopy(self.loss).double(),
+            inputs=tuple(map(_double, self.inputs)),
+            targets=tuple(map(_double, self.targets)),
+            precision=Precision(torch.float32, self.precision.device, self.precision.kernels),
+        )
+
 
 @dataclass(frozen=True)
 class Alternative:
@@ -130,6 +141,11 @@ def _probability(module: nn.Module) -> float:
     if isinstance(module, RANDOM):
         return module.p
     return float(module.dropout) if isinstance(module, WITH_DROPOUT_INSIDE) else 0.0
+
+
+def _double(value: Any) -> Any:
+    is_number = isinstance(value, Tensor) and value.is_floating_point()
+    return value.double() if is_number else value
 
 
 def to_memory_format(value: Any, form: torch.memory_format) -> Any:

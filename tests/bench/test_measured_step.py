@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from bptrain import nn
-from bptrain.bench import engines, products, step
+from bptrain.bench import agreement, engines, products, step
 from bptrain.bench.agreement import refuse_different
 from bptrain.bench.engines import CHANNELS_LAST, COMPILED, TORCH, ByAutograd
 from bptrain.bench.step import measure_step
@@ -87,7 +87,8 @@ def test_every_engine_computes_what_torch_does(
 ) -> None:
     monkeypatch.setattr(engines, "ENGINES", ALL_ENGINES)
     given = subject(nn.Linear(6, 5), nn.BatchNorm1d(5), nn.ReLU(), nn.Linear(5, 3), dtype=dtype)
-    refuse_different(engines.torchs(given), engines.ours(given, name), dtype)
+    reference, mine = engines.torchs(given), engines.ours(given, name)
+    refuse_different(reference, mine, dtype, lambda _: None)
 
 
 def test_every_row_of_our_engines_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,7 +125,7 @@ def without_one(model: torch.nn.Module) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"), [(scaled, "differ in the gradient of"), (without_one, "has no the")]
+    ("change", "said"), [(scaled, "1.0e-02 of its norm"), (without_one, "inf of its norm")]
 )
 def test_other_gradients_than_torchs_are_refused_before_anything_is_timed(
     change: Any, said: str, monkeypatch: pytest.MonkeyPatch
@@ -150,6 +151,44 @@ def test_a_bias_before_batch_normalization_has_a_gradient_of_rounding_alone() ->
     layers = (nn.Linear(6, 5), nn.BatchNorm1d(5), nn.ReLU(), nn.Linear(5, 3))
     differences = [each.largest_difference for each in measured(subject(*layers)).alternatives]
     assert max(differences) < 1e-3
+
+
+def test_a_difference_that_vanishes_in_float64_is_rounding(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def change(model: torch.nn.Module) -> None:
+        for weight in model.parameters():
+            assert weight.grad is not None
+            weight.grad *= 1.01 if weight.dtype == torch.float32 else 1.0
+
+    monkeypatch.setitem(engines.ENGINES, "noisy", engine(change))
+    noisy = measured(subject()).alternatives[-1]
+    assert noisy.largest_difference == pytest.approx(0.01, rel=1e-3)
+    monkeypatch.setattr(agreement, "ROUNDING", 0.005)
+    with pytest.raises(GradientError, match="differ"):
+        measured(subject())
+
+
+def test_float64_shows_the_difference_of_a_wrong_gradient_in_bfloat16(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def change(model: torch.nn.Module) -> None:
+        for weight in model.parameters():
+            assert weight.grad is not None
+            weight.grad *= 1.08
+
+    monkeypatch.setitem(engines.ENGINES, "wrong", engine(change))
+    with pytest.raises(GradientError, match=r"8\.0e-02"):
+        measured(subject(dtype=torch.bfloat16))
+
+
+def test_a_gradient_of_nan_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def change(model: torch.nn.Module) -> None:
+        next(model.parameters()).grad.fill_(torch.nan)
+
+    monkeypatch.setitem(engines.ENGINES, "wrong", engine(change))
+    with pytest.raises(GradientError, match="inf of its norm"):
+        measured(subject())
 
 
 def test_a_loss_that_is_not_finite_is_refused() -> None:
