@@ -38,10 +38,10 @@ PEERS = ("jax", "keras", "lightning")
 PEERS_SCRIPT = Path(__file__).with_name("benchmark_peers.py")
 PEERS_FOLDER = Path(__file__).parent.parent / ".venv-peers"
 PEERS_HEAD = """\
-Other frameworks on the same MLP and batch, data in memory, in processes of their own that alternate
-with bptrain's (engine {engine}, {step:.3g} ms): a jitted step of JAX with Adam, Keras's
-`train_on_batch` on JAX, an epoch of Lightning's `Trainer` with a `DataLoader`. The ratio is the worst
-of the pairs.
+Other frameworks on the same MLP and batch, data in memory, in processes of their own that
+alternate with bptrain's (engine {engine}, {step:.3g} ms): a jitted step of JAX with Adam, Keras's
+`train_on_batch` on JAX, an epoch of Lightning's `Trainer` with a `DataLoader`. The ratio is the
+worst of the pairs.
 
 | framework | step, ms | bptrain / it |
 |---|---|---|"""

@@ -8,6 +8,7 @@ raises a UsageError, and the reason is shown in place of its times.
 import copy
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -81,7 +82,7 @@ def channels_last(subject: Subject) -> Alternative:
     model: nn.Module = to_torch(subject.model).to(memory_format=form)
     made = _alternative(subject, CHANNELS_LAST, model, to_torch(subject.loss), ByAutograd)
     inputs = tuple(to_memory_format(each, form) for each in subject.inputs)
-    return Alternative(**{**vars(made), "inputs": inputs})
+    return replace(made, inputs=inputs)
 
 
 def compiled(subject: Subject) -> Alternative:
