@@ -75,12 +75,12 @@ def main() -> None:
                 results[what] = [process(name, precision, given) for _ in range(given.processes)]
             except subprocess.CalledProcessError as error:
                 failures[what] = last_line(error.stderr)
+            if given.json:  # what is measured is not lost if the rest is interrupted
+                given.json.write_text(json.dumps(results, indent=2), encoding="utf-8")
     section = section_of(results, failures, given)
     if given.peers:
         section += "\n\n" + peers_section(given)
     print(section)
-    if given.json:
-        given.json.write_text(json.dumps(results, indent=2), encoding="utf-8")
     if not given.print:
         write_section(BENCHMARKS, section)
 

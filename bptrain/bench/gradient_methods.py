@@ -192,7 +192,7 @@ def _forward_mode(problem: InFloat64, left_out: dict[str, str]) -> Timed | None:
     try:
         next(mode.derivatives())  # the first one imports what torch needs for it
         once = _timed(lambda: next(mode.derivatives()))
-    except (RuntimeError, NotImplementedError) as error:  # torch lacks it for some of its kernels
+    except RuntimeError as error:  # torch lacks it for some of its kernels
         left_out[FORWARD_MODE] = str(error).strip().partition("\n")[0]
         return None
     return _timed(mode.gradient) if once.seconds * problem.parameters <= 2 * MOST_S else None
