@@ -27,7 +27,7 @@ from bptrain.bench.subject import Alternative, Subject, repeated
 
 TURN_S = 0.02  # each alternative runs about that long in a turn
 MOST_STEPS_A_TURN = 50
-PROFILED_STEPS = 5
+PROFILED_STEPS = 3
 PEAK, COPY = "matmul peak", "copy"
 PRODUCTS, PRODUCTS_LAST = "products alone", "products alone, channels last"
 WEIGHT_BYTES = 4  # weights, gradients and optimizer state are float32
@@ -109,7 +109,9 @@ def _compared(subject: Subject, found: list[Alternative]) -> dict[str, float]:
 def steps_a_turn(side: Alternative) -> int:
     """Return how many steps of it take about TURN_S."""
     once = {side.name: side.run}
-    seconds = min(time_in_turns(once, 3).seconds[side.name])
+    seconds = min(time_in_turns(once, 1).seconds[side.name])
+    if seconds < TURN_S:
+        seconds = min(time_in_turns(once, 3).seconds[side.name])
     return max(1, min(MOST_STEPS_A_TURN, round(TURN_S / seconds)))
 
 
