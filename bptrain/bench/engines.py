@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bptrain.bench.on_tape import Compiled as CompiledTape
+from bptrain.bench.on_tape import OnTape
 from bptrain.bench.step_memory import stderr_of_libraries_hidden
 from bptrain.bench.subject import Alternative, Subject, TrainingStep, to_memory_format
 from bptrain.errors import UsageError
@@ -44,6 +46,8 @@ class ByAutograd:
 
 ENGINES: dict[str, Engine] = {
     "autograd": ByAutograd,
+    "tape": OnTape,
+    "compiled": CompiledTape,
 }
 
 
@@ -114,6 +118,8 @@ def alternatives(
     """
     makers: dict[str, Callable[[], Alternative]] = dict(counterparts(subject, with_compiler))
     for name in ENGINES:
+        if name == "compiled" and not with_compiler:
+            continue
         makers[f"bptrain, {name}"] = lambda name=name: ours(subject, name)  # type: ignore[misc]
     found, left_out = [], {}
     for name, make in makers.items():
@@ -121,6 +127,8 @@ def alternatives(
             made = make()
             if name == COMPILED:
                 _first_step(made)
+            elif isinstance(made.step, OnTape):
+                made.backpropagate()
         except UsageError as error:
             left_out[name] = "; ".join(filter(None, (error.what, error.why)))
         else:

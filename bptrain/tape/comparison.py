@@ -10,6 +10,8 @@ from bptrain.tape.state import State
 # relative to the norm: sums in another order differ by some roundings, a missing term by far more
 TOLERANCES = {torch.float64: 1e-9, torch.float32: 1e-4}
 TOLERANCE_16_BIT = 5e-2
+# of the largest norm: a gradient that cancels, such as a bias's before a normalization, is rounding
+SMALLEST = 1e-2
 
 
 class Outcome(NamedTuple):
@@ -27,7 +29,10 @@ def difference(ours: Outcome, reference: Outcome) -> str | None:
         ("a gradient", ours.gradients, reference.gradients),
         ("a buffer or attribute", ours.state.tensors, reference.state.tensors),
     ):
-        if len(one) != len(other) or not all(map(agree, one, other)):
+        smallest = SMALLEST * max((_norm(each) for each in other), default=0.0)
+        if len(one) != len(other) or not all(
+            agree(a, b, smallest) for a, b in zip(one, other, strict=True)
+        ):
             return f"{what} is another"
     if ours.state.plain != reference.state.plain:
         return "an attribute is another"
@@ -36,8 +41,17 @@ def difference(ours: Outcome, reference: Outcome) -> str | None:
     return None
 
 
-def agree(ours: Tensor | None, reference: Tensor | None) -> bool:
-    """Return whether two tensors are equal to rounding, NaN and infinity in the same places."""
+def _norm(tensor: Tensor | None) -> float:
+    if tensor is None or not tensor.is_floating_point():
+        return 0.0
+    return float(tensor.double().nan_to_num(0, 0, 0).norm())
+
+
+def agree(ours: Tensor | None, reference: Tensor | None, smallest: float = 0.0) -> bool:
+    """Return whether two tensors are equal to rounding, NaN and infinity in the same places.
+
+    smallest  the norm below which a tensor is no more precise than one of this norm
+    """
     if ours is None or reference is None:
         return ours is reference
     if ours.shape != reference.shape or ours.dtype != reference.dtype:
@@ -49,10 +63,11 @@ def agree(ours: Tensor | None, reference: Tensor | None) -> bool:
     tolerance = TOLERANCES.get(ours.dtype, TOLERANCE_16_BIT)
     ours, reference = ours.double(), reference.double()
     finite = reference.isfinite()
-    if not torch.equal(ours[~finite].nan_to_num(), reference[~finite].nan_to_num()):
+    same_nan = torch.equal(ours.isnan(), reference.isnan())
+    if not same_nan or not torch.equal(ours[~finite].nan_to_num(), reference[~finite].nan_to_num()):
         return False
     off = (ours[finite] - reference[finite]).norm()
-    return bool(off <= tolerance * reference[finite].norm())
+    return bool(off <= tolerance * max(float(reference[finite].norm()), smallest))
 
 
 def _same_generator(ours: Any, reference: Any) -> bool:
