@@ -6,7 +6,13 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from bptrain.verify.comparison import compare
-from bptrain.verify.finite_differences import TOLERANCE, gradcheck, numeric_gradient
+from bptrain.verify.finite_differences import (
+    TOLERANCE,
+    Sampling,
+    differences,
+    gradcheck,
+    numeric_gradient,
+)
 
 
 class Wrong(torch.autograd.Function):
@@ -34,6 +40,33 @@ def test_a_missing_factor_is_found_in_its_tensor_and_no_other() -> None:
     assert b.relative_error == pytest.approx(0.5, abs=1e-6)
     assert b.tensor == "b"
     assert b.reference == pytest.approx(2 * b.ours)
+
+
+class WrongInOne(torch.autograd.Function):
+    """y = x^2 whose gradient is off by a thousandth of the largest in one element."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, element: int) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.element = element
+        return x * x
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
+        (x,) = ctx.saved_tensors
+        grad_x = 2 * grad * x
+        grad_x.view(-1)[ctx.element] += 1e-3 * grad_x.abs().max()
+        return grad_x, None
+
+
+@pytest.mark.parametrize("element", range(24))
+def test_an_error_in_any_element_shows_along_one_direction(element: int) -> None:
+    x = torch.randn(4, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    (found,) = differences(
+        lambda t: {"y": WrongInOne.apply(t["x"], element)}, {"x": x}, ["x"], 1, Sampling(1, 1)
+    )
+    assert found.is_wrong
 
 
 def test_finite_differences_know_a_polynomial() -> None:
