@@ -182,7 +182,7 @@ class ModuleCase:
 
     def build(self, kind: type[torch.nn.Module]) -> torch.nn.Module:
         """Return a module of `kind` with its own initial parameters, the same for both kinds."""
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)  # not torch.manual_seed: see `reseed`
         return kind(**deepcopy(dict(self.options))).train(self.training)
 
     def draw(self, dtype: torch.dtype, device: str, seed: int = 0) -> Tensors:
