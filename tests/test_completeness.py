@@ -34,6 +34,7 @@ PARTS = {  # derivations that several operations share, offered through these
 }
 # which the tape puts in their parts' place
 FUSED = {
+    "batch_norm_relu",
     "linear_relu",
     "linear_cross_entropy",
     "conv_relu",

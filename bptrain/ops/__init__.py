@@ -31,6 +31,7 @@ from bptrain.ops.alpha_dropout import alpha_dropout
 from bptrain.ops.attention import scaled_dot_product_attention
 from bptrain.ops.avg_pool import avg_pool1d, avg_pool2d
 from bptrain.ops.batch_norm import batch_norm
+from bptrain.ops.batch_norm_relu import batch_norm_relu
 from bptrain.ops.bilinear import bilinear
 from bptrain.ops.binary_cross_entropy import binary_cross_entropy
 from bptrain.ops.binary_cross_entropy_with_logits import binary_cross_entropy_with_logits
@@ -98,6 +99,7 @@ __all__ = [
     "avg_pool1d",
     "avg_pool2d",
     "batch_norm",
+    "batch_norm_relu",
     "bilinear",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",

@@ -66,7 +66,7 @@ class Call:
     arguments  of its forward, but for `needs`; `Value` where they are tensors
     outputs    the number of each output, None for one that is not computed
     needed     which arguments have a gradient that is needed
-    dtypes     of the arguments, in which their gradients are added
+    read       what the arguments are like; their gradients are added in their dtype
     likes      of the outputs
     autocast   whether autocast is on, for the dtype of a loss
     is_tuple   whether it returns a tuple of outputs
@@ -80,7 +80,7 @@ class Call:
     arguments: tuple[Any, ...]
     outputs: tuple[int | None, ...]
     needed: tuple[bool, ...]
-    dtypes: tuple[torch.dtype | None, ...]
+    read: tuple[Like | None, ...]
     likes: tuple[Like | None, ...]
     autocast: bool = False
     is_tuple: bool = False
@@ -127,9 +127,9 @@ class Call:
                 if place not in traits.non_differentiable
             )
         found = self.operation.gradients(self.passes, upstream, saved, self.needed)
-        for argument, dtype, gradient in zip(self.arguments, self.dtypes, found, strict=True):
-            if gradient is not None:
-                add(gradients, argument.number, gradient.to(dtype))
+        for argument, like, gradient in zip(self.arguments, self.read, found, strict=True):
+            if gradient is not None and like is not None:
+                add(gradients, argument.number, gradient.to(like.dtype))
 
 
 @dataclass(slots=True)

@@ -11,6 +11,9 @@ from typing import Any, NamedTuple
 
 import torch
 
+from bptrain.ops.add import add_function
+from bptrain.ops.batch_norm import batch_norm_function
+from bptrain.ops.batch_norm_relu import batch_norm_relu_function
 from bptrain.ops.conv import conv_function
 from bptrain.ops.conv_relu import conv_relu_function
 from bptrain.ops.cross_entropy import cross_entropy_function
@@ -22,7 +25,7 @@ from bptrain.ops.operation import Operation
 from bptrain.ops.relu import relu_function
 from bptrain.ops.relu_max_pool import relu_max_pool_function
 from bptrain.ops.window import Window
-from bptrain.tape.calls import Call, Entry, Function, Recorded, Value, numbers_in
+from bptrain.tape.calls import Call, Entry, Function, Like, Recorded, Value, numbers_in
 from bptrain.tape.program import Program
 
 VIEW = torch.ops.aten.view.default
@@ -49,11 +52,38 @@ class Pattern(NamedTuple):
 
     chain      operations; functions of tensors stand in it too
     arguments  those of the fused operation, given the entries; None where it does not fit
+    carries    whether the first one's further outputs, such as running statistics, are the fused
+               operation's too: it then runs in the first one's place
     """
 
     chain: tuple[Any, ...]
     fused: Operation[Any]
     arguments: Callable[[Sequence[Recorded]], tuple[Any, ...] | None] = _first_ones
+    carries: bool = False
+
+
+def _normalized(chain: Sequence[Recorded]) -> tuple[Any, ...] | None:
+    """Return x, no residual, and what else the normalization takes; an empty batch has none."""
+    x, *others = chain[0].arguments
+    return (x, None, *others) if all(_like(chain[0]).shape) else None
+
+
+def _with_residual(chain: Sequence[Recorded]) -> tuple[Any, ...] | None:
+    """Return x, the residual, which must be like x, and what else the normalization takes."""
+    norm, added = chain[0], chain[1]
+    x, *others = norm.arguments
+    output = Value(numbers_in(norm.outputs)[0])
+    residuals = [each for each in added.arguments[:2] if each != output]
+    is_sum = len(residuals) == 1 and added.arguments[2] == 1
+    alike = isinstance(added, Call) and {*added.read[:2]} == {_like(norm)}
+    return (x, residuals[0], *others) if is_sum and alike and all(_like(norm).shape) else None
+
+
+def _like(entry: Recorded) -> Like:
+    """Return what the first output is like."""
+    first = entry.likes[0]
+    assert first is not None, "the first output of an operation is computed"
+    return first
 
 
 def _pooled(chain: Sequence[Recorded]) -> tuple[Any, ...] | None:
@@ -66,6 +96,13 @@ PATTERNS = (  # in the order in which they are applied
     Pattern((relu_function, max_pool_function), relu_max_pool_function, _pooled),
     Pattern((linear_function, relu_function), linear_relu_function),
     Pattern((conv_function, relu_function), conv_relu_function),
+    Pattern((batch_norm_function, relu_function), batch_norm_relu_function, _normalized, True),
+    Pattern(
+        (batch_norm_function, add_function, relu_function),
+        batch_norm_relu_function,
+        _with_residual,
+        True,
+    ),
     Pattern((linear_function, cross_entropy_function), linear_cross_entropy_function, _head),
     Pattern((linear_function, VIEW, cross_entropy_function), linear_cross_entropy_function, _head),
 )
@@ -90,11 +127,13 @@ def _applied(pattern: Pattern, program: Program) -> Program:
         arguments = pattern.arguments(chain)
         if arguments is None or any(entries[each] is None for each in places):
             continue
-        for each in places[:-1]:
+        at = places[0] if pattern.carries else places[-1]
+        if _are_later(arguments, at, program):
+            continue
+        for each in places:
             entries[each] = None
-        entries[places[-1]] = _merged(
-            pattern.fused, [each for each in chain if isinstance(each, Call)], arguments
-        )
+        calls = [each for each in chain if isinstance(each, Call)]
+        entries[at] = _merged(pattern, calls, arguments)
     removed = entries[: program.boundary].count(None)
     return program.with_entries([e for e in entries if e is not None], program.boundary - removed)
 
@@ -106,7 +145,10 @@ def _chain(
     places = [place]
     for number, wanted in enumerate(pattern.chain):
         entry = program.entries[places[-1]]
-        if not _is(entry, wanted) or _is_read(entry.outputs[1:], program, readers):
+        if not _is(entry, wanted):
+            return None
+        carried = pattern.carries and number == 0
+        if not carried and _is_read(entry.outputs[1:], program, readers):
             return None
         if number == len(pattern.chain) - 1:
             return places
@@ -130,6 +172,13 @@ def _parts_outputs(places: list[int], program: Program) -> bool:
     return places[0] < program.boundary <= places[-1] and program.outputs is not None
 
 
+def _are_later(arguments: tuple[Any, ...], at: int, program: Program) -> bool:
+    """Return whether an argument is only computed after the entry at this place."""
+    later = {n for entry in program.entries[at:] for n in numbers_in(entry.outputs)}
+    later -= program.fixed.keys()  # running statistics, which are changed later
+    return any(isinstance(each, Value) and each.number in later for each in arguments)
+
+
 def _is_read(
     outputs: tuple[int | None, ...], program: Program, readers: dict[int, list[int]]
 ) -> bool:
@@ -145,25 +194,27 @@ def _readers(program: Program) -> dict[int, list[int]]:
     return readers
 
 
-def _merged(fused: Operation[Any], calls: Sequence[Call], arguments: tuple[Any, ...]) -> Call:
+def _merged(pattern: Pattern, calls: Sequence[Call], arguments: tuple[Any, ...]) -> Call:
     """Return the call of the fused operation; it writes what the last one of the chain wrote."""
+    fused, first, last = pattern.fused, calls[0], calls[-1]
+    carried = slice(1, None) if pattern.carries else slice(0)
     known = {
-        argument: (need, dtype)
+        argument: (need, like)
         for call in calls
-        for argument, need, dtype in zip(call.arguments, call.needed, call.dtypes, strict=True)
+        for argument, need, like in zip(call.arguments, call.needed, call.read, strict=True)
         if isinstance(argument, Value)
     }
     return replace(
-        calls[-1],
+        last,
         operation=fused,
         passes=fused.fused,
         arguments=arguments,
-        outputs=calls[-1].outputs[:1],
-        likes=calls[-1].likes[:1],
-        is_tuple=False,
+        outputs=(*last.outputs[:1], *first.outputs[carried]),
+        likes=(*last.likes[:1], *first.likes[carried]),
+        is_tuple=pattern.carries,
         needed=tuple(known.get(each, (False, None))[0] for each in arguments),
-        dtypes=tuple(known.get(each, (False, None))[1] for each in arguments),
+        read=tuple(known.get(each, (False, None))[1] for each in arguments),
         keeps=sum(call.keeps for call in calls),
         draws=any(call.draws for call in calls),
-        layer=calls[0].layer,
+        layer=first.layer,
     )

@@ -154,8 +154,8 @@ class Text:
     def _casts(self, numbers: list[int], entry: Recorded) -> list[str]:
         if isinstance(entry, Function) or not entry.autocast:
             return []
-        dtypes = [dtype for dtype, need in zip(entry.dtypes, entry.needed, strict=True) if need]
-        return [f"g{n} = g{n}.to({dtype})" for n, dtype in zip(numbers, dtypes, strict=True)]
+        likes = [like for like, need in zip(entry.read, entry.needed, strict=True) if need and like]
+        return [f"g{n} = g{n}.to({like.dtype})" for n, like in zip(numbers, likes, strict=True)]
 
     def _upstream(self, number: int | None, like: Like | None, known: set[int]) -> str:
         if number is None or like is None:

@@ -112,7 +112,7 @@ class Recorder(TorchDispatchMode):
                 for place, each in enumerate(results)
             )
             likes = tuple(None if each is None else Like.of(each) for each in results)
-            dtypes = tuple(each.dtype if isinstance(each, Tensor) else None for each in inputs)
+            read = tuple(Like.of(each) if isinstance(each, Tensor) else None for each in inputs)
             self.entries.append(
                 Call(
                     operation,
@@ -120,7 +120,7 @@ class Recorder(TorchDispatchMode):
                     arguments,
                     numbers,
                     needed,
-                    dtypes,
+                    read,
                     likes,
                     self.is_autocast,
                     isinstance(outputs, tuple),

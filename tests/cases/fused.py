@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bptrain.verify.named_tensors import Tensors
-from cases import convolution, linear, pooling
+from cases import batch_norms, convolution, linear, pooling
 from cases.case import Inputs, OpCase
 
 functional = torch.nn.functional
@@ -40,6 +40,83 @@ def _signed(case: OpCase) -> OpCase:
         return {"input": drawn["input"] + 0.03}  # distinct values lie around 0, one of them at it
 
     return replace(case, op="relu_max_pool2d", reference=relu_max_pool2d, arguments=arguments)
+
+
+def batch_norm_relu(
+    input: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    residual: Tensor | None = None,
+    **others: Any,
+) -> Tensor:
+    """Return relu(batch_norm(...) + residual)."""
+    a = functional.batch_norm(input, running_mean, running_var, training=True, **others)
+    return (a if residual is None else a + residual).relu()
+
+
+def _residual(case: OpCase) -> Callable[[Inputs], Tensors]:
+    """Draw the same and a residual."""
+
+    def arguments(draw: Inputs) -> Tensors:
+        tensors = case.arguments(draw)
+        return tensors | {"residual": draw.normal(*tensors["input"].shape)}
+
+    return arguments
+
+
+def _normalized(case: OpCase, **changes: Any) -> OpCase:
+    options = {k: v for k, v in case.options.items() if k != "training"}
+    return replace(
+        case, op="batch_norm_relu", reference=batch_norm_relu, options=options, **changes
+    )
+
+
+def _images(*shape: int) -> Callable[[Inputs], Tensors]:
+    return lambda draw: {"input": draw.distinct(*shape) + 0.05}  # off the kink at 0
+
+
+def _channels_last(draw: Inputs) -> Tensors:
+    drawn = _images(*MANY)(draw)["input"]
+    return {"input": drawn.contiguous(memory_format=torch.channels_last)}
+
+
+def _pooled(name: str, why: str, arguments: Callable[[Inputs], Tensors], **options: Any) -> OpCase:
+    return OpCase("relu_max_pool2d", name, why, arguments, options, reference=relu_max_pool2d)
+
+
+MANY = (2, 9, 5, 4)  # so many channels that the kernel copies to the other layout
+POOLED = [
+    _pooled("many channels", "copied to the other layout", _images(*MANY), kernel_size=2),
+    _pooled(
+        "many channels, padded",
+        "windows overlap and begin before the plane",
+        _images(*MANY),
+        kernel_size=3,
+        stride=1,
+        padding=1,
+    ),
+    _pooled("channels last", "the gradient has this layout too", _channels_last, kernel_size=2),
+]
+# An expanded input is the same in the whole batch: what is normalized is 0, the rectifier's kink
+# unless a bias moves it.
+TRAINED = [c for c in batch_norms.OPS if c.op == "batch_norm" and c.options.get("training")]
+NORMALIZED = [
+    *(
+        _normalized(case, smooth=False)
+        for case in TRAINED
+        if case.name not in ("no parameters", "no bias")
+    ),
+    *(
+        _normalized(
+            case,
+            name=f"{case.name}, residual",
+            why="added before the rectifier, and has a gradient",
+            arguments=_residual(case),
+            smooth=case is TRAINED[0],
+        )
+        for case in TRAINED[:4]
+    ),
+]
 
 
 def _wide(draw: Inputs) -> Tensors:
@@ -110,6 +187,8 @@ HEADS = [
 
 CASES = [
     *HEADS,
+    *NORMALIZED,
+    *POOLED,
     *(
         replace(case, op="linear_relu", reference=linear_relu)
         for case in linear.OPS

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from networks import NETWORKS
 from torch import Tensor
 
 from bptrain import nn
@@ -63,7 +64,7 @@ def test_what_is_kept_is_a_byte_a_winner() -> None:
     run = record(model, Loss()).begin((torch.randn(2, 1, 8, 8),), (torch.randn(2, 27),))
     run.forward()
     _, pooled, *_ = run.saved
-    assert (pooled.distance.dtype, pooled.distance.shape) == (torch.uint8, (2, 3, 3, 3))
+    assert (pooled.k.dtype, pooled.k.shape) == (torch.uint8, (2, 3, 3, 3))
 
 
 def test_not_by_the_formulas() -> None:
@@ -138,3 +139,43 @@ def test_not_where_the_outputs_are_needed_or_there_are_few() -> None:
         (program,) = each._programs.values()
         called = [entry.operation.name for entry in program.entries if isinstance(entry, Call)]
         assert called == ["linear", "cross_entropy"]
+
+
+def test_batch_norm_residual_and_relu_are_one_operation() -> None:
+    torch.manual_seed(0)
+    network = NETWORKS["resnet"]()
+    step = record(network.model, network.loss)
+    step.begin(network.inputs, network.targets)
+    (program,) = step._programs.values()
+    called = [each.operation.name for each in program.entries if isinstance(each, Call)]
+    assert "relu" not in called
+    assert "add" not in called
+    assert called.count("batch_norm_relu") == 1 + 3 * 2  # the stem, and two in each block
+
+
+def test_a_residual_that_is_not_alike_or_is_itself_stays_an_addition() -> None:
+    class Doubled(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm, self.add, self.relu = nn.BatchNorm1d(5), nn.Add(), nn.ReLU()
+
+        def forward(self, x: Tensor) -> Tensor:
+            h = self.norm(x)
+            y: Tensor = self.relu(self.add(h, h))
+            return y
+
+    assert names(Doubled(), X, torch.randn(6, 5)) == ["batch_norm", "add", "relu", "mse_loss"]
+
+
+def test_a_residual_that_is_broadcast_stays_an_addition() -> None:
+    class Moved(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm, self.add, self.relu = nn.BatchNorm1d(5), nn.Add(), nn.ReLU()
+            self.by = torch.nn.Parameter(torch.randn(5))
+
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = self.relu(self.add(self.norm(x), self.by))
+            return y
+
+    assert names(Moved(), X, torch.randn(6, 5)) == ["batch_norm", "add", "relu", "mse_loss"]

@@ -110,7 +110,7 @@ def test_nothing_is_saved_that_no_gradient_reads(case: Case) -> None:
         if not any(gradient.any() for gradient in before):
             continue
         for number, saved in enumerate(step.saved):
-            if can_be_corrupted(saved):
+            if can_be_corrupted(saved) and not leads_out_of_the_plane(case, saved):
                 assert corruption_shows(step, number, before), (
                     f"for the gradients of {subset}, saved tensor {number} of shape "
                     f"{list(saved.shape)} and dtype {saved.dtype} is read by none"
@@ -142,6 +142,13 @@ class Step:
             self.outputs, self.leaves, self.upstream, retain_graph=True, allow_unused=True
         )
         return [each for each in found if each is not None]
+
+
+def leads_out_of_the_plane(case: Case, saved: Tensor) -> bool:
+    """Tell whether another distance of a winner than its own may lie in the padding."""
+    options = getattr(case, "options", {})
+    is_distance = saved.dtype == torch.uint8 and case.label.startswith("relu_max_pool2d")
+    return is_distance and bool(options.get("padding") or options.get("ceil_mode"))
 
 
 def can_be_corrupted(tensor: Tensor) -> bool:
