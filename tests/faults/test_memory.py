@@ -41,6 +41,8 @@ PLACES: dict[str, tuple[object, ...]] = {
 }
 SPARE_KB = (0, 50, 200, 500, 1000, 2000, 3000, 4000, 6000, 8000, 10_000, 13_000, 16_000)
 SPARE_KB += (20_000, 25_000, 32_000, 40_000, 50_000)
+# what is needed there may lie in memory that the process has already
+MAY_HAVE_ENOUGH = ("when it begins", "when it evaluates its best state")
 BY_DEFAULT = {  # kB
     "when it begins": (0, 1000),
     "when its model is built": (8000,),
@@ -98,7 +100,7 @@ def test_a_run_without_memory_says_so_and_resumes_when_there_is_some(
         wrong = f"exit {code}: {stderr}"
     tally(f"{kind}: too little memory {place}", f"{spare_kb} kB: {wrong}" * bool(wrong))
     assert not wrong
-    if spare_kb == 0 and place != "when it begins":
+    if spare_kb == 0 and place not in MAY_HAVE_ENOUGH:
         assert code == 7  # otherwise the limit had no effect
 
 
