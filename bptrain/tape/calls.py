@@ -174,9 +174,8 @@ class Function:
 
     def forward(self, values: Values) -> None:
         """Write the outputs; a function between operations keeps nothing."""
-        arguments, options = tree_map_only(
-            Value, lambda each: values[each.number], (self.arguments, self.options)
-        )
+        arguments = [filled(each, values) for each in self.arguments]
+        options = {name: filled(each, values) for name, each in self.options.items()}
         result = self.function(*arguments, **options)
         results = result if self.is_tuple else (result,)
         for number, each in zip(self.outputs, results, strict=True):
@@ -228,6 +227,15 @@ class Entry(Protocol):
 
 
 Recorded = Call | Function
+
+
+def filled(argument: Any, values: Values) -> Any:
+    """Return an argument with each `Value` in it replaced by the value; a list may hold some."""
+    if type(argument) is Value:
+        return values[argument.number]
+    if type(argument) in (list, tuple):
+        return type(argument)(filled(each, values) for each in argument)
+    return argument
 
 
 def numbers_in(outputs: tuple[int | None, ...]) -> list[int]:
