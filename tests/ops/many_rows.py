@@ -42,6 +42,10 @@ def batch_norm(input: Tensor, weight: Tensor, bias: Tensor, training: bool) -> T
     return ops.batch_norm(input, zeros, ones, weight, bias, training)
 
 
+def batch_norm_relu(input: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    return ops.batch_norm_relu(input, None, None, weight, bias)
+
+
 def attend(query: Tensor, key: Tensor, value: Tensor, **mask: Tensor) -> Tensor:
     return ops.scaled_dot_product_attention(query, key, value, *mask.values())
 
@@ -110,6 +114,7 @@ CONVOLUTIONS: dict[str, Case] = {
     for op, name, axes, weight, options in [
         ("conv1d", "a long line", (ROWS,), (3, 2, 3), {}),
         ("conv2d", "a large plane", (100, 100), (3, 2, 3, 3), {}),
+        ("conv2d_relu", "a large plane", (100, 100), (3, 2, 3, 3), {}),
         ("conv2d", "by channel", (100, 100), (2, 1, 2, 2), {"groups": 2}),
         ("conv3d", "a large cube", (20, 20, 20), (3, 2, 3, 3, 3), {}),
         ("conv_transpose1d", "a long line", (ROWS,), (2, 3, 3), {}),
@@ -129,6 +134,12 @@ POOLINGS: dict[str, Case] = {
             {"kernel_size": 999, "stride": 1, "padding": 499},
         ),
         ("max_pool2d", "overlap", (1, 2, 40, 40), {"kernel_size": 31, "stride": 1, "padding": 15}),
+        (
+            "relu_max_pool2d",
+            "overlap",
+            (1, 2, 40, 40),
+            {"kernel_size": 31, "stride": 1, "padding": 15},
+        ),
         ("adaptive_avg_pool1d", "enlarged", (1, 1, 3), {"output_size": 2000}),
         ("adaptive_avg_pool2d", "enlarged", (1, 1, 3, 3), {"output_size": 64}),
         ("adaptive_avg_pool2d", "one", (2, 2, 150, 150), {"output_size": 1}),
@@ -147,6 +158,7 @@ NORMS: dict[str, Case] = {
         ("instance_norm", "a long line", norm(ops.instance_norm, None, None), (2, 4, ROWS), 4),
         ("instance_norm", "samples", norm(ops.instance_norm, None, None), (ROWS // 4, 4, 4), 4),
         ("batch_norm", "training", on(batch_norm, training=True), (ROWS, 4), 4),
+        ("batch_norm_relu", "training", batch_norm_relu, (ROWS, 4), 4),
         ("batch_norm", "evaluation", on(batch_norm, training=False), (ROWS, 4), 4),
         ("batch_norm", "planes", on(batch_norm, training=True), (8, 4, 50, 50), 4),
     ]
@@ -191,6 +203,14 @@ CASES: dict[str, Case] = {
     "linear: many rows": (
         ops.linear,
         {"input": positive(ROWS, 8), "weight": positive(6, 8), "bias": normal(6)},
+    ),
+    "linear_relu: many rows": (
+        ops.linear_relu,
+        {"input": positive(ROWS, 8), "weight": positive(6, 8), "bias": positive(6)},
+    ),
+    "linear_cross_entropy: many rows": (
+        on(ops.linear_cross_entropy, target=torch.zeros(ROWS, dtype=torch.int64)),
+        {"input": positive(ROWS, 8), "linear_weight": normal(6, 8), "linear_bias": normal(6)},
     ),
     "bilinear: many rows": (
         ops.bilinear,
