@@ -35,6 +35,7 @@ from bptrain.ops.class_probabilities import (
 )
 from bptrain.ops.cross_entropy_of_probabilities import cross_entropy_of_probabilities_function
 from bptrain.ops.operation import operation
+from bptrain.ops.peeking import may_peek
 from bptrain.ops.precision import float32_loss
 from bptrain.ops.reduction import (
     Reduction,
@@ -71,8 +72,26 @@ def forward(x: Tensor, t: Tensor, w: Tensor | None, options: Options) -> tuple[T
 
 
 def fused_forward(x: Tensor, t: Tensor, w: Tensor | None, options: Options) -> tuple[Tensor, Saved]:
-    """Return L with log p from one kernel."""
-    return _loss(fused_log_softmax(x), x, t, w, options)
+    """Return L with log p from one kernel, and for plain rows the loss from another."""
+    log_p = fused_log_softmax(x)
+    if _is_plain(x, w, options):
+        loss, _ = _of_true_classes(log_p, t, options)
+        return loss, Saved(x, t, None, w, options)
+    return _loss(log_p, x, t, w, options)
+
+
+def _is_plain(x: Tensor, w: Tensor | None, options: Options) -> bool:
+    """Tell whether c has one term, 1: rows without class weights, smoothing, or a loss each."""
+    return x.dim() == 2 and w is None and options.e == 0 and options.reduction != "none"
+
+
+def _of_true_classes(log_p: Tensor, t: Tensor, options: Options) -> tuple[Tensor, Tensor]:
+    """Return L and A from one kernel, in place of ten small ones, which cost more than the sums."""
+    mean_or_sum = 1 if options.reduction == "mean" else 2
+    found: tuple[Tensor, Tensor] = torch.ops.aten.nll_loss_forward.default(
+        log_p, t, None, mean_or_sum, options.ignore_index
+    )
+    return found
 
 
 def _loss(
@@ -99,8 +118,21 @@ def backward(grad_loss: Tensor, saved: Saved) -> Tensor:
 
 
 def fused_backward(grad_loss: Tensor, saved: Saved) -> Tensor:
-    """Return x' with p from one kernel."""
-    return _gradient(fused_softmax, grad_loss, saved)
+    """Return x' with p from one kernel, and for plain rows from three."""
+    x, t, _, w, options = saved
+    if t is None or not _is_plain(x, w, options):
+        return _gradient(fused_softmax, grad_loss, saved)
+    aten, log_p = torch.ops.aten, fused_log_softmax(x)
+    _, A = _of_true_classes(log_p, t, options)
+    mean_or_sum = 1 if options.reduction == "mean" else 2
+    grad_log_p = aten.nll_loss_backward.default(
+        grad_loss.to(log_p.dtype), log_p, t, None, mean_or_sum, options.ignore_index, A
+    )
+    grad_x: Tensor = aten._log_softmax_backward_data.default(grad_log_p, log_p, 1, log_p.dtype)
+    ignored = t == options.ignore_index
+    if not may_peek(x) or bool(ignored.any()):  # of these x may be infinite or NaN
+        grad_x.masked_fill_(ignored.unsqueeze(1), 0)
+    return grad_x
 
 
 def _gradient(softmax: Callable[[Tensor], Tensor], grad_loss: Tensor, saved: Saved) -> Tensor:

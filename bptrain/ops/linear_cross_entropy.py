@@ -31,6 +31,7 @@ from bptrain.ops.cross_entropy import Saved as OfLoss
 from bptrain.ops.cross_entropy import backward as loss_backward
 from bptrain.ops.cross_entropy import forward as loss_forward
 from bptrain.ops.operation import operation
+from bptrain.ops.peeking import may_peek
 from bptrain.ops.precision import MATMUL
 from bptrain.ops.reduction import wide_dtype
 from bptrain.ops.rows import rows_of
@@ -162,7 +163,7 @@ def _chunk(
         return losses.sum(), None
     factor = torch.where(C != 0, C * scale, 0)
     grad_z = p.mul_(factor)
-    if z.device.type != "cpu" or not bool((C != 0).all()):
+    if not may_peek(z) or not bool((C != 0).all()):
         grad_z.masked_fill_(C == 0, 0)
     grad_z.scatter_add_(1, index, torch.where(c_true != 0, -c_true * scale, 0))
     if e:
@@ -172,7 +173,7 @@ def _chunk(
 
 def fused_backward(grad_L: Tensor, saved: Saved, needs: Needs) -> Gradients:
     """Return x' [..., D], W' [K, D], b' [K]: those for L' = 1, times L'."""
-    is_one = grad_L.device.type == "cpu" and float(grad_L) == 1
+    is_one = may_peek(grad_L) and float(grad_L) == 1
     grad_x, grad_W, grad_b = (
         each if each is None or is_one else (each * grad_L).to(each.dtype)
         for each in (saved.unit_x, saved.unit_W, saved.unit_b)
