@@ -19,6 +19,8 @@ import torch
 from torch import Tensor
 
 from bptrain.ops.linear import Gradients, Needs
+from bptrain.ops.linear import Saved as OfLinear
+from bptrain.ops.linear import backward as linear_backward
 from bptrain.ops.operation import operation
 from bptrain.ops.precision import MATMUL
 from bptrain.ops.rows import rows_of
@@ -51,26 +53,13 @@ def fused_forward(x: Tensor, W: Tensor, b: Tensor | None, needs: Needs) -> tuple
 def backward(grad_y: Tensor, saved: Saved, needs: Needs) -> Gradients:
     """Return x' [..., I], W' [O, I], b' [O], each None if it is not needed."""
     # not y > 0: a NaN, which is neither, reaches the gradient and is seen there
-    return _gradients(grad_y.masked_fill(saved.y <= 0, 0), saved, needs)
+    return linear_backward(grad_y.masked_fill(saved.y <= 0, 0), OfLinear(saved.x, saved.W), needs)
 
 
 def fused_backward(grad_y: Tensor, saved: Saved, needs: Needs) -> Gradients:
     """Return the same, a' from one kernel."""
-    return _gradients(torch.ops.aten.threshold_backward(grad_y, saved.y, 0), saved, needs)
-
-
-def _gradients(grad_a: Tensor, saved: Saved, needs: Needs) -> Gradients:
-    """Return x', W' and b', given a' [..., O]."""
-    x, W, _ = saved
-    grad_x = grad_W = grad_b = None
-    rows = rows_of(grad_a)  # [N, O]
-    if needs.x and W is not None:
-        grad_x = rows.mm(W).view(*grad_a.shape[:-1], W.shape[1])
-    if needs.W and x is not None:
-        grad_W = rows.t().mm(rows_of(x))
-    if needs.b:
-        grad_b = rows.sum(0)
-    return grad_x, grad_W, grad_b
+    grad_a = torch.ops.aten.threshold_backward(grad_y, saved.y, 0)
+    return linear_backward(grad_a, OfLinear(saved.x, saved.W), needs)
 
 
 linear_relu_function = operation(
