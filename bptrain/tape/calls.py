@@ -94,6 +94,11 @@ class Call:
         return [each.number for each in self.arguments if isinstance(each, Value)]
 
     @property
+    def changes(self) -> None:
+        """No value: operations are pure."""
+        return
+
+    @property
     def structure(self) -> tuple[Any, ...]:
         """What it computes from which values."""
         read = tuple(each if isinstance(each, Value) else None for each in self.arguments)
@@ -168,6 +173,11 @@ class Function:
         return self.arguments[0].number if is_in_place else None
 
     @property
+    def draws(self) -> bool:
+        """It draws no random numbers: they are drawn in operations."""
+        return False
+
+    @property
     def structure(self) -> tuple[Any, ...]:
         """What it computes from which values."""
         return (self.function, tuple(self.reads), self.outputs, self.rule is not None)
@@ -197,11 +207,15 @@ class Function:
 class Entry(Protocol):
     """One entry of a program.
 
+    layer           the name of the module that called it
     reads, outputs  the numbers of the values that it reads and writes
     likes           of the outputs
+    changes         the value that it changes in place, which is not to be repeated
+    draws           whether it draws random numbers
     """
 
-    layer: str
+    @property
+    def layer(self) -> str: ...  # noqa: D102
 
     @property
     def reads(self) -> list[int]: ...  # noqa: D102
@@ -211,6 +225,12 @@ class Entry(Protocol):
 
     @property
     def likes(self) -> tuple[Like | None, ...]: ...  # noqa: D102
+
+    @property
+    def changes(self) -> int | None: ...  # noqa: D102
+
+    @property
+    def draws(self) -> bool: ...  # noqa: D102
 
     @property
     def structure(self) -> tuple[Any, ...]:

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from bptrain.tape.calls import Call, Entry, Function, Gradients, Like, numbers_in
+from bptrain.tape.calls import Entry, Gradients, Like, numbers_in
 from bptrain.tape.program import Program, last_readers
 from bptrain.tape.recorder import random_state
 
@@ -42,7 +42,12 @@ class Segment:
     @property
     def draws(self) -> bool:
         """Whether it draws random numbers."""
-        return any(isinstance(each, Call) and each.draws for each in self.entries)
+        return any(each.draws for each in self.entries)
+
+    @property
+    def changes(self) -> None:
+        """No value: segments are not repeated, as they do not nest."""
+        return
 
     @property
     def structure(self) -> tuple[Any, ...]:
@@ -74,7 +79,7 @@ class Segment:
             _set_random_state(generators)
         kept = []
         for entry, released in zip(self.entries, self.released, strict=True):
-            kept.append(entry.forward(values) if _changed_by(entry) is None else None)
+            kept.append(entry.forward(values) if entry.changes is None else None)
             for number in released:
                 values.pop(number, None)
         if now:
@@ -131,7 +136,7 @@ def _square_root(program: Program) -> list[int]:
 def _segment(program: Program, first: int, last: int) -> Segment:
     entries = program.entries[first:last]
     inside = {number for entry in entries for number in numbers_in(entry.outputs)}
-    changed = {_changed_by(entry) for entry in entries}
+    changed = {entry.changes for entry in entries}
     before = {number for entry in entries for number in entry.reads} - (inside - changed)
     later = {number for entry in program.entries[last:] for number in entry.reads}
     outputs = tuple(sorted((inside - changed) & (later | program.kept)))
@@ -148,11 +153,6 @@ def _segment(program: Program, first: int, last: int) -> Segment:
     return Segment(
         entries, sorted(before), outputs, tuple(likes[n] for n in outputs), layer, released
     )
-
-
-def _changed_by(entry: Entry) -> int | None:
-    """Return the value that an entry changes in place, which is not to be repeated."""
-    return entry.changes if isinstance(entry, Function) else None
 
 
 def _set_random_state(states: list[Tensor]) -> None:

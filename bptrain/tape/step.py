@@ -17,6 +17,7 @@ from bptrain.tape.batch import Batch, key_of, tensors_of
 from bptrain.tape.comparison import Outcome, difference
 from bptrain.tape.compiled import CompiledProgram, NotCompiledError
 from bptrain.tape.notices import Notices
+from bptrain.tape.observing import Observer, observed
 from bptrain.tape.patterns import fused
 from bptrain.tape.program import Program
 from bptrain.tape.recorder import OffTapeError
@@ -69,12 +70,17 @@ class Step:
         return loss.detach()
 
     def begin(
-        self, inputs: tuple[Any, ...], targets: tuple[Any, ...], needs_outputs: bool = True
+        self,
+        inputs: tuple[Any, ...],
+        targets: tuple[Any, ...],
+        needs_outputs: bool = True,
+        observer: Observer | None = None,
     ) -> Run:
         """Return the step on a batch, before its forward pass.
 
         needs_outputs  whether `forward` must return the model's outputs: without them the last
                        layer and the loss may be one operation
+        observer       who is shown each entry as it runs; nothing is where autograd runs the step
         """
         batch = Batch(inputs, targets, needs_outputs)
         if self._watched is None or not self._watched.hold:
@@ -84,7 +90,7 @@ class Step:
             if key not in self._programs and key not in self._by_autograd:
                 self._learn(key, batch)
             if key not in self._by_autograd:
-                return self._on_tape(key, batch)
+                return self._on_tape(key, batch, observer)
         except OffTapeError as error:
             self._report(str(error))
         return AutogradRun(self.model, self.loss_function, batch)
@@ -114,28 +120,30 @@ class Step:
             self.reasons.append(reason)
             self.notices.by_autograd(reason)
 
-    def _on_tape(self, key: Any, batch: Batch) -> Run:
+    def _on_tape(self, key: Any, batch: Batch, observer: Observer | None) -> Run:
         """Return a run of a known kind of batch."""
         program = self._programs[key]
         if program is not None:
-            return program.run(tensors_of(batch))
+            return _shown(program, observer).run(tensors_of(batch))
         before = state_of(self._modules)
         recording = self._record(batch)
         if recording.program.structure not in self._trusted:
             restore(self._modules, before)
             self._prove(batch)
             recording = self._record(batch)
-        return self._run_of(recording, batch, before)
+        return self._run_of(recording, batch, before, observer)
 
-    def _run_of(self, recording: Recording, batch: Batch, before: State) -> Run:
-        """Return the recorded run itself; with checkpointing another one, in segments.
+    def _run_of(
+        self, recording: Recording, batch: Batch, before: State, observer: Observer | None = None
+    ) -> Run:
+        """Return the recorded run itself; with checkpointing or an observer another one.
 
         Its forward pass computes once more what the record did, but for the modules' attributes.
         """
-        if self.checkpointing == "none":
+        if self.checkpointing == "none" and observer is None:
             return recording.run
         restore_numbers(self._modules, before)
-        return self._rewritten(recording.program, batch).run(tensors_of(batch))
+        return _shown(self._rewritten(recording.program, batch), observer).run(tensors_of(batch))
 
     def _rewritten(self, program: Program, batch: Batch) -> Program:
         if not batch.needs_outputs:
@@ -218,6 +226,14 @@ class Step:
             for parameter, gradient in parameters.items():
                 parameter.grad = gradient
         return Outcome(loss.detach(), gradients, state_of(self._modules))
+
+
+def _shown(program: Runnable, observer: Observer | None) -> Runnable:
+    """Return what runs: for an observer the entries one by one, compiled or not."""
+    if observer is None:
+        return program
+    entries = program.program if isinstance(program, CompiledProgram) else program
+    return observed(entries, observer)
 
 
 def record(
