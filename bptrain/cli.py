@@ -260,13 +260,22 @@ def verify_resume_command(
 
 
 @app.command("tape")
-def tape_command(config: ConfigPath, overrides: Overrides = None) -> None:
-    """Print the recorded training step of CONFIG as Python, forward and backward."""
+def tape_command(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    recorded: Annotated[
+        bool,
+        typer.Option(
+            "--recorded", help="each layer's own operation, before any are fused or recomputed"
+        ),
+    ] = False,
+) -> None:
+    """Print the training step of CONFIG as it runs, as Python, forward and backward."""
     with errors_to_exit_codes():
         from bptrain.commands.tape import tape
         from bptrain.experiment.config import ExperimentConfig
 
-        tape(load_config(ExperimentConfig, config, overrides or []), Output())
+        tape(load_config(ExperimentConfig, config, overrides or []), recorded, Output())
 
 
 @app.command("validate")

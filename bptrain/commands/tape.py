@@ -11,15 +11,22 @@ from bptrain.train.accumulation import first_that_counts
 from bptrain.train.memory import allocating
 
 
-def tape(config: ExperimentConfig, console: Console) -> None:
-    """Print the step on the experiment's first batch, or raise UsageError if it has no record."""
+def tape(config: ExperimentConfig, as_recorded: bool, console: Console) -> None:
+    """Print the step on the experiment's first batch, or raise UsageError if it has no record.
+
+    as_recorded  before operations are fused, and without the segments of train.checkpointing
+    """
     with allocating():
         experiment = build(plan(config))
         batch = first_that_counts(experiment.batches.epoch(0))
-        step = Step(experiment.model, experiment.loss_function)
+        step = Step(
+            experiment.model,
+            experiment.loss_function,
+            checkpointing=config.train.checkpointing,
+        )
         with experiment.update.precision.computing():
             try:
-                text = step.text(batch.inputs, batch.targets)
+                text = step.text(batch.inputs, batch.targets, as_recorded)
             except (OffTapeError, ValueError) as error:
                 raise UsageError(
                     "the step cannot be recorded", str(error), "it runs by autograd"

@@ -1,10 +1,12 @@
 """A program as plain Python: one line an operation, forward and backward.
 
 The text, run, defines `step`, whose arguments are the batch's tensors and a dict of the model's
-parameters and buffers by name, and which returns the loss and the gradients by name.
+parameters and buffers by name, and which returns the loss and the gradients by name. A segment's
+forward pass stands in it twice: where it keeps its inputs alone, and before its backward pass.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -12,9 +14,11 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from bptrain.free_memory import format_bytes
-from bptrain.tape.calls import Call, Function, Like, Recorded, Rule, Value
+from bptrain.tape.calls import Call, Entry, Function, Like, Recorded, Rule, Value, numbers_in
 from bptrain.tape.literals import Imports, import_lines, imported, written
 from bptrain.tape.program import Program
+from bptrain.tape.recorder import random_state
+from bptrain.tape.segments import Segment, set_random_state
 
 WIDTH = 56  # of a line before its comment
 
@@ -24,7 +28,9 @@ class Text:
 
     def __init__(self, program: Program, names: Mapping[int, str]) -> None:
         self.program = program
-        self.entries = [each for each in program.entries if isinstance(each, Call | Function)]
+        self.places = {id(each): place for place, each in enumerate(_recorded(program.entries))}
+        segments = [each for each in program.entries if isinstance(each, Segment)]
+        self.numbers = {id(each): number for number, each in enumerate(segments, start=1)}
         self.imports: Imports = set()
         self.fixed = {
             number: f"tensors[{names[number]!r}]" if number in names else _constant(value)
@@ -45,22 +51,38 @@ class Text:
             "",
             "",
             f"def step({', '.join([*self.arguments, 'tensors'])}):",
-            *(f"    {line}".rstrip() for line in body),
+            *(f"    {line}".rstrip() for line in _without_double_blanks(body)),
         ]
 
     def _forward(self) -> list[str]:
         lines = ["# forward"]
-        for place, entry in enumerate(self.entries):
+        for place, entry in enumerate(self.program.entries):
             if place == self.program.boundary:
                 lines += ["", "# loss"]
-            lines += self._computed(place, entry)
+            lines += self._run(entry)
         return [*lines, ""]
 
-    def _computed(self, place: int, entry: Recorded) -> list[str]:
+    def _run(self, entry: Entry) -> list[str]:
+        if isinstance(entry, Call | Function):
+            return self._computed(entry)
+        assert isinstance(entry, Segment), "a program that is printed is not observed"
+        keeps = f", keeps {format_bytes(entry.keeps)}" * bool(entry.keeps)
+        lines = ["", f"# {self._segment(entry)}{keeps}"]
+        if entry.draws:
+            lines.append(f"{self._random(entry)} = {self._imported(random_state)}()")
+        for each, released in zip(entry.entries, entry.released, strict=True):
+            assert isinstance(each, Call | Function), "segments do not nest"
+            lines += [*self._computed(each, is_kept=False), *self._deleted(released)]
+        return [*lines, ""]
+
+    def _deleted(self, numbers: Sequence[int]) -> list[str]:
+        return [f"del {', '.join(map(self._name, numbers))}"] * bool(numbers)
+
+    def _computed(self, entry: Recorded, is_kept: bool = True) -> list[str]:
         results = [self._name(number) for number in entry.outputs]
         shape = next((like for like in entry.likes if like is not None), None)
         said = [_shape(shape)]
-        if isinstance(entry, Call) and entry.keeps:
+        if isinstance(entry, Call) and entry.keeps and is_kept:
             said.append(f"keeps {format_bytes(entry.keeps)}")
         said.append(entry.layer)
         comment = "  ".join(filter(None, said))
@@ -68,7 +90,7 @@ class Text:
             left = _tuple(results) if entry.is_tuple else results[0]
             return [_commented(f"{left} = {self._function(entry)}", comment)]
         left = f"({_tuple(results)})" if entry.is_tuple else results[0]
-        keeps = f"saved{place}" if any(entry.needed) else "_"
+        keeps = self._saved(entry) if any(entry.needed) and is_kept else "_"
         inputs = [self._argument(each) for each in entry.arguments]
         call = f"{self._passes(entry, 'forward')}({', '.join(inputs + self._needs(entry))})"
         lines = [_commented(f"{left}, {keeps} = {call}", comment)]
@@ -85,9 +107,8 @@ class Text:
         loss, lines = self.program.loss, ["# backward"]
         known = {loss}
         lines.append(f"{_gradient(loss)} = torch.ones_like({self._name(loss)})")
-        for place, entry in reversed(list(enumerate(self.entries))):
-            if not known.isdisjoint(each for each in entry.outputs if each is not None):
-                lines += self._step_back(place, entry, known)
+        for entry in reversed(self.program.entries):
+            lines += self._run_back(entry, known)
         gradients = [
             f"{name!r}: {_gradient(number)}"
             for number, name in self.parameters.items()
@@ -95,7 +116,31 @@ class Text:
         ]
         return [*lines, "", f"return {self._name(loss)}, {{{', '.join(gradients)}}}"]
 
-    def _step_back(self, place: int, entry: Recorded, known: set[int]) -> list[str]:
+    def _run_back(self, entry: Entry, known: set[int]) -> list[str]:
+        if known.isdisjoint(numbers_in(entry.outputs)):
+            return []
+        if isinstance(entry, Call | Function):
+            return self._step_back(entry, known)
+        assert isinstance(entry, Segment), "a program that is printed is not observed"
+        lines = ["", f"# {self._segment(entry)}, again", *self._again(entry)]
+        lines += ["", f"# {self._segment(entry)}, backward"]
+        for each in reversed(entry.entries):
+            lines += self._run_back(each, known)
+        return [*lines, ""]
+
+    def _again(self, segment: Segment) -> list[str]:
+        """Return the lines of a segment's forward pass, with the random numbers of the first."""
+        lines = []
+        for each, released in zip(segment.entries, segment.released, strict=True):
+            assert isinstance(each, Call | Function), "segments do not nest"
+            lines += self._computed(each) if each.changes is None else []
+            lines += self._deleted(released)
+        if not segment.draws:
+            return lines
+        restored, now = self._imported(set_random_state), f"now = {self._imported(random_state)}()"
+        return [now, f"{restored}({self._random(segment)})", *lines, f"{restored}(now)"]
+
+    def _step_back(self, entry: Recorded, known: set[int]) -> list[str]:
         upstream = [
             self._upstream(n, like, known)
             for n, like in zip(entry.outputs, entry.likes, strict=True)
@@ -113,11 +158,11 @@ class Text:
             ]
         call = f"{self._passes(entry, 'backward')}("
         needs = [each.removeprefix("needs=") for each in self._needs(entry)]
-        call += ", ".join([*upstream, f"saved{place}", *needs]) + ")"
+        call += ", ".join([*upstream, self._saved(entry), *needs]) + ")"
         targets = [each for each, need in zip(entry.arguments, entry.needed, strict=True) if need]
         lines = self._added(targets, call, known, entry)
         freed = f"releases {format_bytes(entry.keeps)}" * bool(entry.keeps)
-        return [*lines, _commented(f"del saved{place}", freed)]
+        return [*lines, _commented(f"del {self._saved(entry)}", freed)]
 
     def _added(
         self, targets: list[Value], call: str, known: set[int], entry: Recorded
@@ -177,7 +222,9 @@ class Text:
         return f"{name}({', '.join([given, *more])})"
 
     def _passes(self, entry: Call, way: str) -> str:
-        function = getattr(entry.passes, way)
+        return self._imported(getattr(entry.passes, way))
+
+    def _imported(self, function: Callable[..., Any]) -> str:
         return imported(function.__module__, function.__name__, self.imports)
 
     def _needs(self, entry: Call) -> list[str]:
@@ -197,8 +244,30 @@ class Text:
             return f"[{', '.join(map(self._argument, argument))}]"
         return written(argument, self.imports)
 
+    def _saved(self, entry: Recorded) -> str:
+        return f"saved{self.places[id(entry)]}"
+
+    def _segment(self, segment: Segment) -> str:
+        return f"segment {self.numbers[id(segment)]}" + f" ({segment.layer})" * bool(segment.layer)
+
+    def _random(self, segment: Segment) -> str:
+        return f"random{self.numbers[id(segment)]}"
+
     def _name(self, number: int | None) -> str:
         return "_" if number is None else self.names.get(number, f"v{number}")
+
+
+def _recorded(entries: Sequence[Entry]) -> Iterator[Recorded]:
+    """Yield the entries, those of a segment in its place."""
+    for entry in entries:
+        if isinstance(entry, Segment):
+            yield from _recorded(entry.entries)
+        elif isinstance(entry, Call | Function):
+            yield entry
+
+
+def _without_double_blanks(lines: list[str]) -> list[str]:
+    return [line for before, line in pairwise(["", *lines]) if before or line]
 
 
 def _tuple(names: list[str]) -> str:

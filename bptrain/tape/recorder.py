@@ -44,6 +44,7 @@ class Recorder(TorchDispatchMode):
     likes            of each value, by number
     needed           whether the gradient by each value is needed
     reads_numbers    whether a number was read out of a tensor
+    counted          the memory that does not count as kept by a later entry
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class Recorder(TorchDispatchMode):
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.is_autocast, self.keeps_saved = is_autocast, keeps_saved
-        self._kept: set[int] = set()  # the memory that is counted
+        self.counted: set[int] = set()
         self.layers = Layers(names)
         self.entries: list[Entry] = []
         self.saved: list[Any] = []
@@ -124,7 +125,7 @@ class Recorder(TorchDispatchMode):
                     likes,
                     self.is_autocast,
                     isinstance(outputs, tuple),
-                    new_bytes(saved, self._kept) if any(needed) else 0,
+                    new_bytes(saved, self.counted) if any(needed) else 0,
                     before is not None and not all(map(torch.equal, before, random_state())),
                     self.layers.current,
                 )

@@ -9,9 +9,8 @@ from torch.utils._pytree import tree_map_only
 
 from bptrain.tape.batch import Batch, is_autocast, tensors_of
 from bptrain.tape.calls import Value
-from bptrain.tape.printing import text_of
 from bptrain.tape.program import Program, backpropagate
-from bptrain.tape.recorder import OffTapeError, Recorder
+from bptrain.tape.recorder import OffTapeError, Recorder, new_bytes
 from bptrain.tape.state import attribute_tensors, changes, state_of
 
 
@@ -46,11 +45,6 @@ class Recording(NamedTuple):
     varies: bool
     names: dict[int, str]
 
-    @property
-    def text(self) -> str:
-        """The program as Python."""
-        return text_of(self.program, self.names)
-
 
 def names_of(model: nn.Module, loss: Callable[..., Tensor]) -> dict[nn.Module, str]:
     """Return the name of each module."""
@@ -82,6 +76,7 @@ def recorded(
         if tensor.requires_grad and not isinstance(tensor, nn.Parameter):
             raise OffTapeError("a module's attribute is a tensor that requires a gradient")
         fixed[recorder.know(tensor)] = tensor
+    new_bytes(list(fixed.values()), recorder.counted)
     known = len(recorder.likes)
     inputs = [recorder.know(each) for each in tensors_of(batch)]
     if any(number < known for number in inputs):

@@ -28,8 +28,10 @@ Checkpointing = Literal["none", "blocks", "sqrt"]
 class Segment:
     """Entries that run once more, without what they change, before their backward pass.
 
-    reads    the values from before it
-    outputs  the values that are read after it
+    reads     the values from before it
+    outputs   the values that are read after it
+    released  of each entry, the values that nothing reads after it
+    keeps     the bytes that it keeps, and nothing before it; known once they are measured
     """
 
     entries: list[Entry]
@@ -38,6 +40,7 @@ class Segment:
     likes: tuple[Like | None, ...]
     layer: str
     released: list[list[int]] = field(default_factory=list)
+    keeps: int = 0
 
     @property
     def draws(self) -> bool:
@@ -56,12 +59,16 @@ class Segment:
 
     def forward(self, values: Any) -> tuple[list[Any], Any]:
         """Write the outputs; return the inputs, and the state of the generators if it draws."""
-        kept = [values[number] for number in self.reads], random_state() if self.draws else None
+        kept = self.kept(values)
         for entry, released in zip(self.entries, self.released, strict=True):
             entry.forward(values)
             for number in released:
                 values[number] = None
         return kept
+
+    def kept(self, values: Any) -> tuple[list[Any], Any]:
+        """Return what it keeps: its inputs, and the state of the generators if it draws."""
+        return [values[number] for number in self.reads], random_state() if self.draws else None
 
     def backward(self, gradients: Gradients, saved: tuple[list[Any], Any]) -> None:
         """Compute the forward pass again, then run the entries backward."""
@@ -76,14 +83,14 @@ class Segment:
         """Return what the entries keep, with the random numbers of the first time."""
         now = random_state() if generators else None
         if generators:
-            _set_random_state(generators)
+            set_random_state(generators)
         kept = []
         for entry, released in zip(self.entries, self.released, strict=True):
             kept.append(entry.forward(values) if entry.changes is None else None)
             for number in released:
                 values.pop(number, None)
         if now:
-            _set_random_state(now)
+            set_random_state(now)
         return kept
 
 
@@ -155,7 +162,8 @@ def _segment(program: Program, first: int, last: int) -> Segment:
     )
 
 
-def _set_random_state(states: list[Tensor]) -> None:
+def set_random_state(states: list[Tensor]) -> None:
+    """Set torch's generators as `random_state` returned them."""
     torch.set_rng_state(states[0])
     if len(states) > 1:
         torch.cuda.set_rng_state(states[1])

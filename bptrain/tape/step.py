@@ -16,9 +16,11 @@ from torch import Tensor, nn
 from bptrain.tape.batch import Batch, key_of, tensors_of
 from bptrain.tape.comparison import Outcome, difference
 from bptrain.tape.compiled import CompiledProgram, NotCompiledError
+from bptrain.tape.kept_bytes import measure_kept_bytes
 from bptrain.tape.notices import Notices
 from bptrain.tape.observing import Observer, observed
 from bptrain.tape.patterns import fused
+from bptrain.tape.printing import text_of
 from bptrain.tape.program import Program
 from bptrain.tape.recorder import OffTapeError
 from bptrain.tape.recording import Recording, names_of, recorded
@@ -95,16 +97,26 @@ class Step:
             self._report(str(error))
         return AutogradRun(self.model, self.loss_function, batch)
 
-    def text(self, inputs: tuple[Any, ...], targets: tuple[Any, ...]) -> str:
-        """Return the program of a batch as Python, without running it; see `record` for errors.
+    def text(
+        self, inputs: tuple[Any, ...], targets: tuple[Any, ...], as_recorded: bool = False
+    ) -> str:
+        """Return the program that a batch runs as Python; the modules are left as they were.
+
+        as_recorded  before neighbouring operations are fused, and without segments
 
         Raises OffTapeError where it cannot be recorded, ValueError where it cannot be written.
         """
         self._watch()
-        before = state_of(self._modules)
-        recording = self._record(Batch(inputs, targets))
-        restore(self._modules, before)
-        return recording.text
+        batch, before = Batch(inputs, targets), state_of(self._modules)
+        try:
+            program, _, _, names = self._record(batch)
+            if not as_recorded:
+                program = self._rewritten(program, batch)
+            restore_numbers(self._modules, before)
+            measure_kept_bytes(program, tensors_of(batch))
+        finally:
+            restore(self._modules, before)
+        return text_of(program, names)
 
     def _watch(self) -> None:
         """Forget what was recorded, and begin anew with the modules as they are."""

@@ -1,0 +1,40 @@
+"""The bytes that the entries of a program keep for their backward pass, measured in a forward pass.
+
+What fused operations and segments keep is another thing than what their parts did. Parameters and
+buffers are there anyway, and do not count.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from bptrain.tape.calls import Call, Entry, Values
+from bptrain.tape.program import Program, without_autocast
+from bptrain.tape.recorder import new_bytes
+from bptrain.tape.segments import Segment
+
+
+def measure_kept_bytes(program: Program, tensors: Sequence[Tensor]) -> None:
+    """Run the forward pass of a batch, and set `keeps` of each entry, those in segments too.
+
+    Buffers and random generators change as in any forward pass.
+    """
+    seen: set[int] = set()
+    new_bytes(list(program.fixed.values()), seen)
+    with torch.no_grad(), without_autocast():
+        _measure(program.entries, program.run(tensors).values, seen)
+
+
+def _measure(entries: Sequence[Entry], values: Values, seen: set[int]) -> None:
+    """Run the entries, and set what each keeps besides the memory in `seen`."""
+    held = []  # so that no memory that is kept is given out again
+    for entry in entries:
+        if isinstance(entry, Segment):
+            held.append(entry.kept(values))
+            entry.keeps = new_bytes(held[-1], seen)
+            _measure(entry.entries, values, set(seen))
+        else:
+            held.append(entry.forward(values))
+            if isinstance(entry, Call):
+                entry.keeps = new_bytes(held[-1], seen)
