@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
 
 from bptrain.tape.calls import Call, Entry, Values
 from bptrain.tape.program import Program, without_autocast
@@ -20,21 +21,19 @@ def measure_kept_bytes(program: Program, tensors: Sequence[Tensor]) -> None:
 
     Buffers and random generators change as in any forward pass.
     """
-    seen: set[int] = set()
+    seen: set[StorageWeakRef] = set()
     new_bytes(list(program.fixed.values()), seen)
     with torch.no_grad(), without_autocast():
         _measure(program.entries, program.run(tensors).values, seen)
 
 
-def _measure(entries: Sequence[Entry], values: Values, seen: set[int]) -> None:
+def _measure(entries: Sequence[Entry], values: Values, seen: set[StorageWeakRef]) -> None:
     """Run the entries, and set what each keeps besides the memory in `seen`."""
-    held = []  # so that no memory that is kept is given out again
     for entry in entries:
         if isinstance(entry, Segment):
-            held.append(entry.kept(values))
-            entry.keeps = new_bytes(held[-1], seen)
+            entry.keeps = new_bytes(entry.kept(values), seen)
             _measure(entry.entries, values, set(seen))
         else:
-            held.append(entry.forward(values))
+            saved = entry.forward(values)
             if isinstance(entry, Call):
-                entry.keeps = new_bytes(held[-1], seen)
+                entry.keeps = new_bytes(saved, seen)

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves, tree_map_only
@@ -52,7 +53,7 @@ class Recorder(TorchDispatchMode):
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.is_autocast, self.keeps_saved = is_autocast, keeps_saved
-        self.counted: set[int] = set()
+        self.counted: set[StorageWeakRef] = set()
         self.layers = Layers(names)
         self.entries: list[Entry] = []
         self.saved: list[Any] = []
@@ -217,13 +218,18 @@ def random_state() -> list[Tensor]:
     return [torch.get_rng_state(), *([torch.cuda.get_rng_state()] if on_gpu else [])]
 
 
-def new_bytes(saved: Any, seen: set[int]) -> int:
-    """Return the bytes of tensors in Saved that nothing before keeps; add them to `seen`."""
+def new_bytes(saved: Any, seen: set[StorageWeakRef]) -> int:
+    """Return the bytes of tensors in Saved that nothing before keeps; add them to `seen`.
+
+    A reference, not an address, tells memory apart: what is released may be given out again.
+    """
     total = 0
     for each in tree_leaves(saved):
-        if isinstance(each, Tensor) and each.untyped_storage().data_ptr() not in seen:
-            seen.add(each.untyped_storage().data_ptr())
-            total += each.untyped_storage().nbytes()
+        if isinstance(each, Tensor):
+            storage = each.untyped_storage()
+            reference = StorageWeakRef(storage)
+            total += storage.nbytes() if reference not in seen else 0
+            seen.add(reference)
     return total
 
 

@@ -29,3 +29,16 @@ def test_the_sum_is_what_a_run_holds(name: str, kind: str) -> None:
     measure_kept_bytes(program, tensors_of(Batch(inputs, targets)))
     said = [each.keeps for each in program.entries if hasattr(each, "keeps")]
     assert sum(said) == sum(storages.values())
+
+
+@pytest.mark.parametrize("name", ["resnet", "layers", "lstm, two layers"])
+def test_a_record_that_keeps_nothing_counts_the_same(name: str) -> None:
+    model, loss, inputs, targets = NETWORKS[name]()
+    batch = Batch(inputs, targets)
+    said = []
+    for kind in ("none", "sqrt"):  # with segments, nothing is kept while recording
+        step = record(model, loss, checkpointing=kind)
+        step._watch()
+        said.append([getattr(each, "keeps", 0) for each in step._record(batch).program.entries])
+    assert said[0] == said[1]
+    assert sum(said[0]) > 0
