@@ -38,6 +38,7 @@ class Step:
     notices        who is told of what does not run as it was asked for
     checkpointing  which segments are computed again in the backward pass, to keep less
     compiles       whether programs are compiled by torch.compile
+    fuses          whether neighbouring operations run as one; an observer may want each by itself
     """
 
     def __init__(
@@ -47,8 +48,10 @@ class Step:
         notices: Notices | None = None,
         checkpointing: Checkpointing = "none",
         compiles: bool = False,
+        fuses: bool = True,
     ) -> None:
         self.checkpointing: Checkpointing = checkpointing
+        self.fuses = fuses
         self.model, self.loss_function, self.compiles = model, loss, compiles
         self.notices = notices or Notices()
         self.reasons: list[str] = []  # why batches run by autograd
@@ -160,7 +163,7 @@ class Step:
     def _rewritten(self, program: Program, batch: Batch) -> Program:
         if not batch.needs_outputs:
             program = replace(program, outputs=None)
-        return segmented(fused(program), self.checkpointing)
+        return segmented(fused(program) if self.fuses else program, self.checkpointing)
 
     def _learn(self, key: Any, batch: Batch) -> None:
         """Record and prove a new kind of batch; leave the modules as they were."""

@@ -83,3 +83,22 @@ def test_the_gradients_shown_are_those_by_each_layers_output_and_input(kind: str
     for name, before in (("1", "0"), ("2", "1"), ("3", "2")):
         assert torch.equal(step.seen.contributions[name], outputs[before].grad)
     assert [each for each in step.seen.forward if each][:4] == ["0", "1", "2", "3"]
+
+
+@pytest.mark.parametrize(
+    ("fuses", "operations"), [(True, ["linear_relu"]), (False, ["linear", "relu"])]
+)
+def test_an_observer_may_be_shown_each_operation_by_itself(
+    fuses: bool, operations: list[str]
+) -> None:
+    names: list[str] = []
+
+    class Named(Seen):
+        def after_forward(self, entry: Entry, values: Values, saved: Any) -> None:
+            names.append(entry.operation.name)
+
+    model = torch.nn.Sequential(nn.Linear(5, 4), nn.ReLU())
+    step = Step(model, nn.MSELoss(), fuses=fuses)
+    run = step.begin((torch.randn(6, 5),), (torch.randn(6, 4),), observer=Named())
+    run.forward()
+    assert names == operations
