@@ -23,11 +23,13 @@ LAYERS = [  # from the bottom up; packages of one layer do not import each other
     {"cli"},  # the commands a user types, one call each
 ]
 EVERYONE_MAY_IMPORT = "__init__"  # the version
+OFFERS = {"nn"}  # to `import bptrain`, by the names that __init__ imports when they are asked for
 STARTS_THE_COMMAND_LINE = "__main__"
 LAYER = {package: number for number, packages in enumerate(LAYERS) for package in packages}
 MOST_LAYERS = 8
 MAX_MODULES = 6  # directly under bptrain/
-MAY_IMPORT_NN = {"nn", "models", "losses", "verify", "bench"}
+# __init__: bptrain.convert makes a user's model one of bptrain.nn's layers
+MAY_IMPORT_NN = {"nn", "models", "losses", "verify", "bench", "__init__"}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -69,7 +71,7 @@ def may_import(importer: str, imported: str) -> bool:
     if importer == STARTS_THE_COMMAND_LINE:
         return imported == "cli"
     if importer == EVERYONE_MAY_IMPORT:
-        return False
+        return imported in OFFERS
     return LAYER[imported] < LAYER[importer]
 
 
@@ -105,6 +107,7 @@ def test_imports_lead_to_lower_layers() -> None:
         ("rundir", "train", False),  # upwards
         ("errors", "config", False),
         ("__init__", "cli", False),
+        ("__init__", "nn", True),
         ("__main__", "cli", True),
         ("__main__", "commands", False),
         ("verify", "__init__", True),
@@ -114,6 +117,25 @@ def test_peers_and_higher_layers_are_refused(
     importer: str, imported: str, is_allowed: bool
 ) -> None:
     assert may_import(importer, imported) == is_allowed
+
+
+def test_the_package_imports_nothing_of_its_own_until_it_is_asked_for() -> None:
+    found = imported_at_once(ast.parse((PACKAGE / "__init__.py").read_text()))
+    assert found == {"typing"}
+
+
+def imported_at_once(tree: ast.Module) -> set[str | None]:
+    """Return the modules that a file imports when it is imported, not inside of a function."""
+    found: set[str | None] = set()
+    for node in tree.body:
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            continue
+        for each in [] if isinstance(node, ast.FunctionDef) else ast.walk(node):
+            if isinstance(each, ast.Import):
+                found |= {alias.name for alias in each.names}
+            elif isinstance(each, ast.ImportFrom):
+                found.add(each.module)
+    return found
 
 
 def test_no_file_imports_its_own_package() -> None:

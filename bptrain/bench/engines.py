@@ -19,7 +19,7 @@ from bptrain.bench.on_tape import OnTape
 from bptrain.bench.step_memory import stderr_of_libraries_hidden
 from bptrain.bench.subject import Alternative, Subject, TrainingStep, to_memory_format
 from bptrain.errors import UsageError
-from bptrain.nn.to_torch import to_torch
+from bptrain.nn.convert import torch_copy
 from bptrain.train.precision import Precision
 
 TORCH = "torch.nn"
@@ -77,14 +77,16 @@ def ours(subject: Subject, name: str) -> Alternative:
 
 def torchs(subject: Subject) -> Alternative:
     """Return the torch.nn counterpart, run eagerly."""
-    return _alternative(subject, TORCH, to_torch(subject.model), to_torch(subject.loss), ByAutograd)
+    return _alternative(
+        subject, TORCH, torch_copy(subject.model), torch_copy(subject.loss), ByAutograd
+    )
 
 
 def channels_last(subject: Subject) -> Alternative:
     """Return the torch.nn counterpart with its images and kernels in channels-last format."""
     form = torch.channels_last
-    model: nn.Module = to_torch(subject.model).to(memory_format=form)
-    made = _alternative(subject, CHANNELS_LAST, model, to_torch(subject.loss), ByAutograd)
+    model: nn.Module = torch_copy(subject.model).to(memory_format=form)
+    made = _alternative(subject, CHANNELS_LAST, model, torch_copy(subject.loss), ByAutograd)
     inputs = tuple(to_memory_format(each, form) for each in subject.inputs)
     return replace(made, inputs=inputs)
 
@@ -94,7 +96,7 @@ def compiled(subject: Subject) -> Alternative:
     if not any(map(shutil.which, ("c++", "g++", "clang++", "cl"))):
         raise UsageError("no C++ compiler was found", hint="install g++ or clang")
     return _alternative(
-        subject, COMPILED, to_torch(subject.model), to_torch(subject.loss), Compiled
+        subject, COMPILED, torch_copy(subject.model), torch_copy(subject.loss), Compiled
     )
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from bptrain.bench.power_law import PowerLaw, fit_power_law
 from bptrain.bench.subject import Subject
-from bptrain.nn.to_torch import to_torch
+from bptrain.nn.convert import torch_copy
 
 BACKWARD, DIFFERENCES, FORWARD_MODE = "backward", "finite differences", "forward mode"
 STEP = 1e-6  # of a weight of size 1, in float64: the error of the slope is about 1e-9 of it
@@ -123,7 +123,7 @@ class ForwardMode:
 
     def __init__(self, problem: InFloat64) -> None:
         self.problem = problem
-        self.model, self.loss = to_torch(problem.model), to_torch(problem.loss)
+        self.model, self.loss = torch_copy(problem.model), torch_copy(problem.loss)
         self.weights = {
             name: each.detach()
             for name, each in self.model.named_parameters()

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bptrain import nn
 from bptrain.models.summary import SavedBytes
-from bptrain.nn.to_torch import torch_class
+from bptrain.nn.counterparts import torch_class
 
 Shape = tuple[int, ...]
 

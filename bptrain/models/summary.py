@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bptrain.nn.to_torch import is_ours
+from bptrain.nn.counterparts import is_ours
 from bptrain.problem import Problem
 
 

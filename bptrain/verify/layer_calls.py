@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from bptrain.nn.to_torch import is_ours, to_torch
+from bptrain.nn.convert import torch_copy
+from bptrain.nn.counterparts import is_ours
 from bptrain.verify.call_arguments import put_together, take_apart
 from bptrain.verify.named_tensors import PARAMETER, Tensors, named, reseed
 from bptrain.verify.points import generic_point
@@ -118,7 +119,7 @@ def layer_calls(
 ) -> Calls:
     """Return the call of the whole module, and of the layers and blocks that it has."""
     model = copy.deepcopy(module).double()
-    counterpart = to_torch(module) if reference is None else copy.deepcopy(reference)
+    counterpart = torch_copy(module) if reference is None else copy.deepcopy(reference)
     counterpart = counterpart.double().train(module.training)
     tensors: Tensors = {}
     template = take_apart(arguments, "input", tensors)

@@ -14,7 +14,7 @@ from bptrain.models import summarize
 from bptrain.models.activations import Activation
 from bptrain.models.initialization import SMOOTH_RELUS, TORCHS_GAINS
 from bptrain.models.mlp import MLPConfig
-from bptrain.nn.to_torch import to_torch
+from bptrain.nn.convert import torch_copy
 from bptrain.problem import Problem
 
 
@@ -54,7 +54,7 @@ def test_a_residual_layer_is_added_to_what_it_reads() -> None:
     x = torch.randn(6, 4)
     hidden = torch.relu(x @ model.linear1.weight.T + model.linear1.bias) + x
     torch.testing.assert_close(model(x), model.output(hidden))
-    torch.testing.assert_close(to_torch(model)(x), model(x))
+    torch.testing.assert_close(torch_copy(model)(x), model(x))
 
 
 def test_a_residual_that_no_layer_can_have_is_refused() -> None:
