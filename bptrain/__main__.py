@@ -7,7 +7,10 @@ import signal
 def main() -> None:
     """Run the command line; a Ctrl-C while it is being imported ends it without a traceback."""
     try:
-        from bptrain.cli import main as run
+        from bptrain.commands.importing import importing
+
+        with importing():
+            from bptrain.cli import main as run
     except KeyboardInterrupt:
         os._exit(128 + signal.SIGINT)
     run()

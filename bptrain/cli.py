@@ -11,6 +11,7 @@ from typer.core import TyperCommand
 
 from bptrain import __version__
 from bptrain.commands.exit_codes import errors_to_exit_codes, run_command_line
+from bptrain.commands.importing import importing
 from bptrain.config import load_config, naming_lines
 from bptrain.errors import UsageError, printable
 from bptrain.train.signals import StopRequest
@@ -110,7 +111,10 @@ def fit_command(
         "--overfit-one-batch": overfit_one_batch,
     }
     with errors_to_exit_codes(), naming_lines(config, overrides or []), StopRequest() as stop:
-        with stop.noted():  # raised inside an import, it is swallowed or leaves half a module
+        with (
+            stop.noted(),
+            importing(),
+        ):  # raised inside an import, it is swallowed or leaves half a module
             from bptrain.commands.fit import Start, dev_run, fit, overfit
             from bptrain.commands.fit import dry_run as show_plan
             from bptrain.experiment.config import ExperimentConfig
@@ -153,7 +157,8 @@ def evaluate_command(
 ) -> None:
     """Print a run's loss and metrics on the test split, or on new labelled DATA."""
     with errors_to_exit_codes():
-        from bptrain.commands.evaluate import evaluate
+        with importing():
+            from bptrain.commands.evaluate import evaluate
 
         evaluate(run, files, data or [], checkpoint.value, as_json)
 
@@ -177,8 +182,9 @@ def predict_command(
 ) -> None:
     """Print what a run's model says of each INPUT, or writes on from it."""
     with errors_to_exit_codes():
-        from bptrain.commands.predict import predict, printing
-        from bptrain.tasks.text_sampling import SamplingOptions
+        with importing():
+            from bptrain.commands.predict import predict, printing
+            from bptrain.tasks.text_sampling import SamplingOptions
 
         show = printing(as_json, as_csv)
         options = SamplingOptions.of(length, temperature, seed)
@@ -196,8 +202,9 @@ def check_command(
 ) -> None:
     """Prove every hand-written gradient of CONFIG's model."""
     with errors_to_exit_codes(), naming_lines(config, overrides or []):
-        from bptrain.commands.check import check
-        from bptrain.experiment.config import ExperimentConfig
+        with importing():
+            from bptrain.commands.check import check
+            from bptrain.experiment.config import ExperimentConfig
 
         loaded = load_config(ExperimentConfig, config, overrides or [])
         check(loaded, as_json, junit, Output())
@@ -231,9 +238,10 @@ def bench_command(
 ) -> None:
     """Compare CONFIG's training step with torch.nn's in time and memory."""
     with errors_to_exit_codes(), naming_lines(config, overrides or []):
-        from bptrain.commands.bench import BenchOptions, bench
-        from bptrain.commands.gradient_methods import bench_gradient_methods
-        from bptrain.experiment.config import ExperimentConfig
+        with importing():
+            from bptrain.commands.bench import BenchOptions, bench
+            from bptrain.commands.gradient_methods import bench_gradient_methods
+            from bptrain.experiment.config import ExperimentConfig
 
         loaded = load_config(ExperimentConfig, config, overrides or [])
         options = BenchOptions(turns, with_compiler, json_file, chart)
@@ -252,8 +260,9 @@ def verify_resume_command(
 ) -> None:
     """Kill CONFIG's run, resume it, and compare it bit for bit with one left alone."""
     with errors_to_exit_codes(), naming_lines(config, overrides or []), StopRequest():
-        from bptrain.commands.verify_resume import verify_resume
-        from bptrain.experiment.config import ExperimentConfig
+        with importing():
+            from bptrain.commands.verify_resume import verify_resume
+            from bptrain.experiment.config import ExperimentConfig
 
         loaded = load_config(ExperimentConfig, config, overrides or [])
         verify_resume(loaded, steps, kills, as_json)
@@ -272,8 +281,9 @@ def tape_command(
 ) -> None:
     """Print the training step of CONFIG as it runs, as Python, forward and backward."""
     with errors_to_exit_codes():
-        from bptrain.commands.tape import tape
-        from bptrain.experiment.config import ExperimentConfig
+        with importing():
+            from bptrain.commands.tape import tape
+            from bptrain.experiment.config import ExperimentConfig
 
         tape(load_config(ExperimentConfig, config, overrides or []), recorded, Output())
 
@@ -286,7 +296,8 @@ def validate_command(
 ) -> None:
     """Check CONFIG and report every error in it; run nothing."""
     with errors_to_exit_codes():
-        from bptrain.commands.validate import print_schema, validate
+        with importing():
+            from bptrain.commands.validate import print_schema, validate
 
         if schema:
             print_schema()
@@ -302,7 +313,8 @@ def init(
 ) -> None:
     """Print a commented starter config."""
     with errors_to_exit_codes():
-        from bptrain.commands.init import print_starter_config
+        with importing():
+            from bptrain.commands.init import print_starter_config
 
         print_starter_config(kind.value)
 
@@ -311,7 +323,8 @@ def init(
 def doctor() -> None:
     """Show the torch build, devices, threads, shared memory and versions."""
     with errors_to_exit_codes():
-        from bptrain.commands.doctor import print_machine
+        with importing():
+            from bptrain.commands.doctor import print_machine
 
         print_machine(Output())
 
