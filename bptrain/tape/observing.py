@@ -4,15 +4,19 @@ The observed program computes the same numbers; the program itself stays as it i
 where nobody observes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from torch import Tensor
+from torch import Tensor, nn
 
+from bptrain.tape.batch import Batch, tensors_of
 from bptrain.tape.calls import Entry, Gradients, Like, Values
-from bptrain.tape.program import Program
+from bptrain.tape.program import Program, Run
+from bptrain.tape.recorder import OffTapeError
+from bptrain.tape.recording import names_of, recorded
 from bptrain.tape.segments import Segment
+from bptrain.tape.state import hooked, restore, restore_numbers, state_of
 
 
 class Observer(Protocol):
@@ -110,3 +114,29 @@ def _observed(entry: Entry, observer: Observer) -> Entry:
     if isinstance(entry, Segment):
         return replace(entry, entries=[_observed(each, observer) for each in entry.entries])
     return ObservedEntry(entry, observer)
+
+
+def observed_run(
+    model: nn.Module,
+    loss: Callable[..., Tensor],
+    inputs: tuple[Any, ...],
+    targets: tuple[Any, ...],
+    observer: Observer,
+) -> Run:
+    """Return a step on a batch whose operations are shown one by one: none is fused.
+
+    It is recorded for this one run, and not compared with autograd's. Raises OffTapeError where it
+    cannot be recorded.
+    """
+    names = names_of(model, loss)
+    if name := hooked(names):
+        raise OffTapeError(f"{name} has hooks, which the tape does not call")
+    modules, batch = list(names), Batch(inputs, targets)
+    before = state_of(modules)
+    try:
+        recording = recorded(model, loss, batch, modules)
+    except OffTapeError:
+        restore(modules, before)
+        raise
+    restore_numbers(modules, before)
+    return observed(recording.program, observer).run(tensors_of(batch))

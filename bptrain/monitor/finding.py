@@ -1,0 +1,68 @@
+"""The first number of a step that is not finite, in words and as plain values."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from bptrain.monitor.ranges import Range
+
+Place = Literal["batch", "state", "forward", "backward"]
+SHOWN_BEFORE = 3  # tensors that were still finite
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A tensor of a step: its name, and what it holds."""
+
+    name: str
+    range: Range
+
+    def __str__(self) -> str:
+        """Describe it, as in "0.weight in [-0.5, 0.5]" or "0's output holds 3 nan of 64"."""
+        return f"{self.name} {'in' if self.range.is_finite else 'holds'} {self.range}"
+
+
+def not_finite(seen: Iterable[Seen]) -> list[Seen]:
+    """Return the tensors that hold a NaN or an infinity."""
+    return [each for each in seen if not each.range.is_finite]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The first number of a step that is not finite.
+
+    place      forward or backward: an operation of that pass computed it; batch: it is in the data;
+               state: it was there before the step, in a weight, a buffer or a carried state
+    operation  that computed it, or was the first to read it; "" where only the layer is known
+    layer      the name of the module that called the operation; "" outside of any
+    tensor     that holds it
+    inputs     what the operation read
+    before     what the operations before it put out, which was finite, the latest first
+    """
+
+    place: Place
+    operation: str
+    layer: str
+    tensor: Seen
+    inputs: tuple[Seen, ...] = ()
+    before: tuple[Seen, ...] = ()
+
+    @property
+    def headline(self) -> str:
+        """What was found, in one line."""
+        by = " of ".join(filter(None, (self.operation, self.layer))) or "between the layers"
+        where = {
+            "batch": f"the data, read by {by}",
+            "state": f"there before the step, read by {by}",
+        }
+        return f"{where.get(self.place, f'{self.place} pass, {by}')}: {self.tensor}"
+
+    @property
+    def lines(self) -> list[str]:
+        """All of it, line by line."""
+        read = [f"  it read {each}" for each in self.inputs if each != self.tensor]
+        return [self.headline, *read, *(f"  before it, {each}" for each in self.before)]
+
+    def plain(self) -> dict[str, Any]:
+        """Return it as plain values."""
+        return asdict(self)
