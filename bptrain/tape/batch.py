@@ -7,8 +7,7 @@ from torch import Tensor
 
 from bptrain.ops.kernels import chosen_kernels
 from bptrain.tape.recorder import OffTapeError
-
-PLAIN = (bool, int, float, str, type(None))
+from bptrain.tape.slots import PLAIN, layout
 
 
 class Batch(NamedTuple):
@@ -27,23 +26,20 @@ def tensors_of(batch: Batch) -> list[Tensor]:
     return [each for each in (*batch.inputs, *batch.targets) if isinstance(each, Tensor)]
 
 
-def key_of(batch: Batch) -> tuple[Any, ...]:
+def key_of(batch: Batch, places: dict[int, int]) -> tuple[Any, ...]:
     """Return what a program depends on: plain arguments, the layout of tensors, the settings.
+
+    places  as in `layout`: two arguments may be one tensor
 
     Raises OffTapeError for an argument that is neither a tensor nor plain.
     """
-    places: dict[int, int] = {}  # a tensor that is given twice
     parts: list[Any] = [chosen_kernels(), batch.needs_outputs, torch.get_default_dtype()]
-    for place, each in enumerate((*batch.inputs, *batch.targets)):
-        if isinstance(each, Tensor):
-            if each.requires_grad:
-                raise OffTapeError("an input requires a gradient")
-            first = places.setdefault(id(each), place)
-            parts.append((each.shape, each.stride(), each.dtype, each.device, first))
-        elif isinstance(each, PLAIN):
-            parts.append((type(each), each))
-        else:
+    for each in (*batch.inputs, *batch.targets):
+        if isinstance(each, Tensor) and each.requires_grad:
+            raise OffTapeError("an input requires a gradient")
+        if not isinstance(each, (Tensor, *PLAIN)):
             raise OffTapeError(f"an argument is a {type(each).__name__}")
+        parts.append(layout(each, places))
     if torch._C._is_any_autocast_enabled():
         kinds = {each.device.type for each in tensors_of(batch)}
         parts += [(k, torch.is_autocast_enabled(k), torch.get_autocast_dtype(k)) for k in kinds]

@@ -58,24 +58,27 @@ class CompiledProgram:
     def __init__(self, program: Program, tensors: Sequence[Tensor]) -> None:
         refuse_what_is_not_compiled(program)
         self.program = program
-        self.numbers = [*program.inputs, *program.fixed]
+        self.carried = program.carried
+        state = [number for each in program.carried for number in each.reads]
+        self.numbers = [*program.inputs, *state, *program.fixed]
         given = self.given(tensors)
         self.kept: Kept | None = None
         self.forward: Graph = _compiled(self._forward, given)
         with torch.no_grad(), torch.random.fork_rng():
-            _, loss, results = self.forward(*[each.clone() for each in given])
+            _, _, loss, results = self.forward(*[each.clone() for each in given])
         self.backward: Graph = _compiled(self._backward, [*given, *results, torch.ones_like(loss)])
 
     def given(self, tensors: Sequence[Tensor]) -> list[Tensor]:
-        """Return what both graphs are given: the batch's tensors, then parameters and buffers."""
-        return [*tensors, *(each.detach() for each in self.program.fixed.values())]
+        """Return what both graphs are given: the batch, what is carried, parameters, buffers."""
+        state = [tensor for each in self.carried for tensor in each.slot.tensors]
+        return [*tensors, *state, *(each.detach() for each in self.program.fixed.values())]
 
     def run(self, tensors: Sequence[Tensor]) -> "CompiledRun":
         """Return a run on the tensors of a batch, before its forward pass."""
         return CompiledRun(self, self.given(tensors))
 
-    def _forward(self, *given: Tensor) -> tuple[Any, Tensor, list[Tensor]]:
-        """Return the outputs, the loss, and the tensors that were kept and not given."""
+    def _forward(self, *given: Tensor) -> tuple[Any, list[Tensor], Tensor, list[Tensor]]:
+        """Return outputs, what is carried on, the loss, and what was kept and not given."""
         program = self.program
         values: list[Any] = [None] * program.values
         for number, tensor in zip(self.numbers, given, strict=True):
@@ -90,7 +93,8 @@ class CompiledProgram:
         places = [known[id(each)] if isinstance(each, Tensor) else each for each in leaves]
         self.kept = Kept(spec, places)
         outputs = tree_map_only(Value, lambda each: values[each.number], program.outputs)
-        return outputs, values[program.loss], results
+        state = [values[number] for each in self.carried for number in each.written]
+        return outputs, state, values[program.loss], results
 
     def _backward(self, *given: Tensor) -> list[Tensor | None]:
         """Return the gradients by the parameters, given the tensors, what was kept and L'."""
@@ -118,7 +122,13 @@ class CompiledRun:
     def forward(self) -> Any:
         """Run the forward pass and the loss, and return the model's outputs."""
         with torch.no_grad(), without_autocast():
-            outputs, self.value, self.results = self.compiled.forward(*self.given_tensors)
+            found = self.compiled.forward(*self.given_tensors)
+        outputs, state, self.value, self.results = found
+        carried = self.compiled.carried
+        numbers = [number for each in carried for number in each.written]
+        values = dict(zip(numbers, state, strict=True))
+        for each in carried:
+            each.assign(values)
         return outputs
 
     def loss(self) -> Tensor:

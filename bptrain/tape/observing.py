@@ -14,9 +14,9 @@ from bptrain.tape.batch import Batch, tensors_of
 from bptrain.tape.calls import Entry, Gradients, Like, Values
 from bptrain.tape.program import Program, Run
 from bptrain.tape.recorder import OffTapeError
-from bptrain.tape.recording import names_of, recorded
+from bptrain.tape.recording import names_of, recorded, rewind
 from bptrain.tape.segments import Segment
-from bptrain.tape.state import hooked, restore, restore_numbers, state_of
+from bptrain.tape.state import hooked, restore, state_of
 
 
 class Observer(Protocol):
@@ -138,5 +138,5 @@ def observed_run(
     except OffTapeError:
         restore(modules, before)
         raise
-    restore_numbers(modules, before)
+    rewind(recording, modules, before)
     return observed(recording.program, observer).run(tensors_of(batch))

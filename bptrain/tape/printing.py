@@ -35,6 +35,10 @@ class Text:
         self.fixed = {
             number: f"tensors[{names[number]!r}]" if number in names else _constant(value)
             for number, value in program.fixed.items()
+        } | {
+            number: f"tensors[{names[number]!r}]"
+            for carried in program.carried
+            for number in carried.reads
         }
         inputs = [f"x{n}" for n in range(1, len(program.inputs) + 1)]
         self.names = dict(zip(program.inputs, inputs, strict=True)) | self.fixed

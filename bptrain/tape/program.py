@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from bptrain.tape.calls import Entry, Value, numbers_in
+from bptrain.tape.slots import Carried
 
 Parameters = Sequence[tuple[int, nn.Parameter]]
 
@@ -30,6 +31,7 @@ class Program:
     outputs     what the model returns, `Value` where it is a tensor
     loss        the number of the loss
     values      how many values there are
+    carried     attributes of modules that are read before the forward pass and assigned after it
     """
 
     entries: list[Entry]
@@ -40,6 +42,7 @@ class Program:
     outputs: Any
     loss: int
     values: int
+    carried: Sequence[Carried] = ()
     released: list[list[int]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -47,9 +50,9 @@ class Program:
 
     @property
     def kept(self) -> set[int]:
-        """The values that the caller is given: the loss, and the model's outputs."""
+        """The values that outlive the forward pass: the loss, the model's outputs, its state."""
         outputs = [each.number for each in tree_leaves(self.outputs) if isinstance(each, Value)]
-        return {self.loss, *outputs}
+        return {self.loss, *outputs, *(n for each in self.carried for n in each.written)}
 
     def with_entries(self, entries: list[Entry], boundary: int) -> "Program":
         """Return the program with other entries that compute the same values."""
@@ -67,6 +70,9 @@ class Program:
             values[number] = tensor
         for number, tensor in zip(self.inputs, tensors, strict=True):
             values[number] = tensor
+        for each in self.carried:
+            for number, tensor in zip(each.reads, each.slot.tensors, strict=True):
+                values[number] = tensor
         return Run(self, values)
 
 
@@ -81,6 +87,8 @@ class Run:
         """Run the model's entries and return its outputs."""
         program = self.program
         self._execute(0, program.boundary)
+        for each in program.carried:
+            each.assign(self.values)
         return tree_map_only(Value, lambda each: self.values[each.number], program.outputs)
 
     def loss(self) -> Tensor:

@@ -7,11 +7,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
+from bptrain.tape.attributes import NONE_CHANGES, Attributes, Changing
 from bptrain.tape.batch import Batch, is_autocast, tensors_of
 from bptrain.tape.calls import Value
 from bptrain.tape.program import Program, backpropagate
 from bptrain.tape.recorder import OffTapeError, Recorder, new_bytes
-from bptrain.tape.state import attribute_tensors, changes, state_of
+from bptrain.tape.state import State, restore, restore_numbers
 
 
 class RecordedRun:
@@ -36,13 +37,15 @@ class RecordedRun:
 class Recording(NamedTuple):
     """A program, and the run it was recorded in.
 
-    varies  whether the next batch, even if it looks alike, may need another program
-    names   of parameters and buffers, by number
+    varies    whether the next batch, even if it looks alike, may need another program
+    changing  the attributes that forward passes change, as far as they are known now
+    names     of parameters and buffers, by number
     """
 
     program: Program
     run: RecordedRun
     varies: bool
+    changing: Changing
     names: dict[int, str]
 
 
@@ -59,39 +62,34 @@ def recorded(
     loss: Callable[..., Tensor],
     batch: Batch,
     modules: list[nn.Module],
+    changing: Changing = NONE_CHANGES,
     keeps_saved: bool = True,
 ) -> Recording:
     """Run and record a forward pass and the loss, or raise OffTapeError.
 
+    changing     the attributes that are known to change
     keeps_saved  whether the run that is recorded can be completed by its backward pass
     """
-    under_autocast = is_autocast(batch)
-    recorder = Recorder(under_autocast, names_of(model, loss), keeps_saved)
+    recorder = Recorder(is_autocast(batch), names_of(model, loss), keeps_saved)
     parameters = {
         p: recorder.know(p, p.requires_grad) for m in modules for p in m.parameters(False)
     }
-    fixed: dict[int, Tensor] = {number: p for p, number in parameters.items()}
-    fixed |= {recorder.know(b): b for m in modules for b in m.buffers(False)}
-    for tensor in attribute_tensors(modules):
-        if tensor.requires_grad and not isinstance(tensor, nn.Parameter):
-            raise OffTapeError("a module's attribute is a tensor that requires a gradient")
-        fixed[recorder.know(tensor)] = tensor
-    new_bytes(list(fixed.values()), recorder.counted)
-    known = len(recorder.likes)
+    own: dict[int, Tensor] = {number: p for p, number in parameters.items()}
+    own |= {recorder.know(b): b for m in modules for b in m.buffers(False)}
+    attributes = Attributes(recorder, modules)
+    new_bytes([*own.values(), *attributes.besides([]).values()], recorder.counted)
     inputs = [recorder.know(each) for each in tensors_of(batch)]
-    if any(number < known for number in inputs):
-        raise OffTapeError("a module holds a tensor of the batch")
-    before = state_of(modules)
     with recorder.listening():
         outputs = model(*batch.inputs)
-        boundary = len(recorder.entries)
+        boundary, computed = len(recorder.entries), len(recorder.likes)
         value = loss(outputs, *batch.targets)
-    if (
-        not isinstance(value, Tensor)
-        or value.dim()
-        or not recorder.needed[recorder.number_of(value)]
-    ):
+    if not _has_gradient(value, recorder):
         raise OffTapeError("the loss is no number with a gradient by a parameter")
+    carried, changing, moves = attributes.after(model, changing, computed)
+    varies = recorder.reads_numbers or moves
+    fixed = own | attributes.besides([] if varies else carried)
+    if any(number in fixed for number in inputs):
+        raise OffTapeError("a module holds a tensor of the batch")
     program = Program(
         recorder.entries,
         boundary,
@@ -101,10 +99,26 @@ def recorded(
         tree_map_only(Tensor, lambda each: Value(recorder.number_of(each)), outputs),
         recorder.number_of(value),
         len(recorder.likes),
+        [] if varies else carried,
     )
-    varies = recorder.reads_numbers or changes(before, state_of(modules))
     run = RecordedRun(program, outputs, value, recorder.saved)
-    return Recording(program, run, varies, numbers_of(model, loss, recorder))
+    names = numbers_of(model, loss, recorder) | attributes.names(
+        program.carried, names_of(model, loss)
+    )
+    return Recording(program, run, varies, changing, names)
+
+
+def _has_gradient(value: Any, recorder: Recorder) -> bool:
+    is_number = isinstance(value, Tensor) and not value.dim()
+    return is_number and recorder.needed[recorder.number_of(value)]
+
+
+def rewind(recording: Recording, modules: list[nn.Module], before: State) -> None:
+    """Undo what the recorded run changed, so that its program can run in its place.
+
+    Attributes that the program does not assign stay as they are now.
+    """
+    (restore_numbers if recording.varies else restore)(modules, before)
 
 
 def numbers_of(model: nn.Module, loss: Callable[..., Tensor], recorder: Recorder) -> dict[int, str]:

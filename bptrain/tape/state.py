@@ -7,13 +7,16 @@ changed    buffers, attributes and random generators, as a forward pass leaves t
 """
 
 import random
-from collections.abc import Iterable
+from collections import OrderedDict, defaultdict, deque
+from collections.abc import Collection, Iterable
 from operator import is_
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_flatten, tree_is_leaf, tree_leaves, tree_map
+
+from bptrain.tape.slots import ABSENT, PLAIN, Slot, refill
 
 HOOKS = (
     "_forward_hooks",
@@ -22,33 +25,33 @@ HOOKS = (
     "_backward_pre_hooks",
 )
 HELD = ("_parameters", "_buffers", "_modules")
-PLAIN = (bool, int, float, str, type(None), torch.dtype, torch.device)
-CONTAINERS = (list, tuple, dict)
+OF_TORCH = {name for name in vars(nn.Module()) if name.startswith("_")}
+BY_VALUE = (*PLAIN, torch.dtype, torch.device)
+REFILLED = (list, dict, OrderedDict, defaultdict, deque)  # others may hold the same object
 
 
 class Watched:
     """The attributes of modules that a record depends on, as they were when it was made.
 
     Numbers and strings are compared by value, all else by identity; of lists, tuples and dicts also
-    what they hold.
+    what they hold. Left out are the attributes that the forward pass itself changes.
     """
 
-    def __init__(self, modules: Iterable[nn.Module]) -> None:
+    def __init__(self, modules: Iterable[nn.Module], left_out: Collection[Slot] = ()) -> None:
         self.attributes: list[tuple[dict[str, Any], list[str], list[Any]]] = []
         self.contents: list[tuple[Any, list[Any]]] = []
         self.sized: list[dict[str, Any]] = []
         parameters: dict[nn.Parameter, bool] = {}
         for module in modules:
             own = vars(module)
+            fixed = {k: v for k, v in public(module).items() if Slot(module, k) not in left_out}
             held = [own[name] for name in HELD]
             self.sized += [own, *held, *(own[name] for name in HOOKS)]
-            for container, values in ((own, public(module)), *((each, each) for each in held)):
+            for container, values in ((own, fixed), *((each, each) for each in held)):
                 if values:
                     self.attributes.append((container, list(values), list(values.values())))
             self.contents += [
-                (value, tree_leaves(value))
-                for value in public(module).values()
-                if type(value) in CONTAINERS
+                (value, tree_leaves(value)) for value in fixed.values() if not tree_is_leaf(value)
             ]
             parameters |= {p: p.requires_grad for p in module.parameters(recurse=False)}
         self.parameters = list(parameters.items())
@@ -77,7 +80,8 @@ def has_hooks(parameter: nn.Parameter) -> bool:
 
 def _are_same(now: list[Any], before: list[Any]) -> bool:
     return len(now) == len(before) and all(
-        a is b or (isinstance(b, PLAIN) and _equal(a, b)) for a, b in zip(now, before, strict=True)
+        a is b or (isinstance(b, BY_VALUE) and _equal(a, b))
+        for a, b in zip(now, before, strict=True)
     )
 
 
@@ -100,14 +104,15 @@ class State(NamedTuple):
     """What a forward pass may change, as it is at one time."""
 
     buffers: list[Tensor]
-    attributes: list[dict[str, Any]]
-    contents: list[Any]  # of the attributes that are lists or dicts
+    attributes: list[dict[str, Any]]  # of each module
+    contents: list[dict[str, Any]]  # the same, with copies of lists and dicts
     generators: list[Any]
 
     @property
     def tensors(self) -> list[Tensor]:
-        """Buffers, and the tensors within attributes."""
-        return [each for each in tree_leaves((self.buffers, self.contents)) if is_tensor(each)]
+        """Buffers, and the tensors within attributes that are no parameters."""
+        leaves = tree_leaves((self.buffers, self.contents))
+        return [each for each in leaves if is_tensor(each) and not isinstance(each, nn.Parameter)]
 
     @property
     def plain(self) -> list[Any]:
@@ -127,7 +132,7 @@ def state_of(modules: list[nn.Module]) -> State:
     return State(
         [each.clone() for each in buffers.values()],
         attributes,
-        [copied(value) for each in attributes for value in each.values()],
+        [{name: copied(value) for name, value in each.items()} for each in attributes],
         generators(),
     )
 
@@ -145,28 +150,37 @@ def restore_numbers(modules: list[nn.Module], state: State) -> None:
 def restore(modules: list[nn.Module], state: State) -> None:
     """Undo what a forward pass changed since."""
     restore_numbers(modules, state)
-    contents = iter(state.contents)
-    for module, attributes in zip(modules, state.attributes, strict=True):
+    for module, attributes, contents in zip(modules, state.attributes, state.contents, strict=True):
         for name in public(module).keys() - attributes.keys():
             del vars(module)[name]
         for name, value in attributes.items():
-            _refill(value, next(contents))
+            if type(value) in REFILLED:
+                refill(value, copied(contents[name]))
             vars(module)[name] = value
     random.setstate(state.generators[2])
 
 
-def changes(before: State, after: State) -> bool:
-    """Return whether an attribute or Python's generator changed: the next step may differ."""
-    return not (
-        _are_same(tree_leaves(before.contents), tree_leaves(after.contents))
-        and [*map(list, before.attributes)] == [*map(list, after.attributes)]
-        and before.generators[2] == after.generators[2]
-    )
+def changed(modules: list[nn.Module], before: State, after: State) -> list[Slot]:
+    """Return the attributes that are others than before."""
+    return [
+        Slot(module, name)
+        for module, one, other in zip(modules, before.contents, after.contents, strict=True)
+        for name in {**one, **other}
+        if not _alike(one.get(name, ABSENT), other.get(name, ABSENT))
+    ]
 
 
-def attribute_tensors(modules: list[nn.Module]) -> list[Tensor]:
+def _alike(one: Any, other: Any) -> bool:
+    if one is other:
+        return True
+    (leaves, spec), (other_leaves, other_spec) = tree_flatten(one), tree_flatten(other)
+    return spec == other_spec and _are_same(leaves, other_leaves)
+
+
+def attribute_tensors(modules: list[nn.Module]) -> dict[Slot, list[Tensor]]:
     """Return the tensors that modules hold as attributes, also within lists, tuples and dicts."""
-    return [each for module in modules for each in tree_leaves(public(module)) if is_tensor(each)]
+    slots = (Slot(module, name) for module in modules for name in public(module))
+    return {slot: tensors for slot in slots if (tensors := slot.tensors)}
 
 
 def generators() -> list[Any]:
@@ -181,17 +195,9 @@ def generators() -> list[Any]:
 
 def public(module: nn.Module) -> dict[str, Any]:
     """Return the attributes of a module that are its own, not torch's."""
-    return {name: value for name, value in vars(module).items() if not name.startswith("_")}
+    return {name: value for name, value in vars(module).items() if name not in OF_TORCH}
 
 
 def copied(value: Any) -> Any:
-    """Return a copy of a list or dict, another value itself."""
-    return value.copy() if type(value) in (dict, list) else value
-
-
-def _refill(value: Any, contents: Any) -> None:
-    if type(value) is dict:
-        value.clear()
-        value.update(contents)
-    elif type(value) is list:
-        value[:] = contents
+    """Return a copy of a list, tuple or dict, and of those in it; another value itself."""
+    return value if tree_is_leaf(value) else tree_map(lambda leaf: leaf, value)

@@ -2,8 +2,9 @@
 
 A program holds for batches of one shape, one mode and one state of the modules. It is trusted only
 after its gradients, loss and everything else that a step leaves behind were those of autograd, on a
-real batch. Where the forward pass depends on numbers in tensors or changes attributes, such as a
-carried state, it is recorded again in every step, and its program is used once.
+real batch. An attribute that the forward pass assigns tensors to, such as a carried state, is an
+input and an output of the program. Where the forward pass depends on numbers in tensors or changes
+other attributes, it is recorded again in every step, and its program is used once.
 """
 
 import time
@@ -13,6 +14,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from bptrain.tape.attributes import NONE_CHANGES, Changing
 from bptrain.tape.batch import Batch, key_of, tensors_of
 from bptrain.tape.comparison import Outcome, difference
 from bptrain.tape.compiled import CompiledProgram, NotCompiledError
@@ -23,10 +25,18 @@ from bptrain.tape.patterns import fused
 from bptrain.tape.printing import text_of
 from bptrain.tape.program import Program
 from bptrain.tape.recorder import OffTapeError
-from bptrain.tape.recording import Recording, names_of, recorded
+from bptrain.tape.recording import Recording, names_of, recorded, rewind
 from bptrain.tape.run import AutogradRun, Run
 from bptrain.tape.segments import Checkpointing, segmented
-from bptrain.tape.state import State, Watched, hooked, restore, restore_numbers, state_of
+from bptrain.tape.slots import layout
+from bptrain.tape.state import (
+    State,
+    Watched,
+    attribute_tensors,
+    hooked,
+    restore,
+    state_of,
+)
 
 Runnable = Program | CompiledProgram
 MOST_PROGRAMS = 64  # kinds of batches whose programs are held
@@ -61,6 +71,8 @@ class Step:
         self._trusted: set[Any] = set()  # structures of programs
         self._modules: list[nn.Module] = []
         self._watched: Watched | None = None
+        self._changing = NONE_CHANGES
+        self._places: dict[int, int] = {}  # of the modules' own tensors, by id
 
     def __call__(self, inputs: Any, *targets: Any) -> Tensor:
         """Run a step on inputs (a tensor, or a tuple of arguments); fill `.grad`, return the loss.
@@ -91,9 +103,9 @@ class Step:
         if self._watched is None or not self._watched.hold:
             self._watch()
         try:
-            key = key_of(batch)
+            key = self._key(batch)
             if key not in self._programs and key not in self._by_autograd:
-                self._learn(key, batch)
+                key = self._learn(key, batch)
             if key not in self._by_autograd:
                 return self._on_tape(key, batch, observer)
         except OffTapeError as error:
@@ -112,23 +124,43 @@ class Step:
         self._watch()
         batch, before = Batch(inputs, targets), state_of(self._modules)
         try:
-            program, _, _, names = self._record(batch)
+            recording = self._record(batch, before)
+            program = recording.program
             if not as_recorded:
                 program = self._rewritten(program, batch)
-            restore_numbers(self._modules, before)
+            rewind(recording, self._modules, before)
             measure_kept_bytes(program, tensors_of(batch))
         finally:
             restore(self._modules, before)
-        return text_of(program, names)
+        return text_of(program, recording.names)
+
+    def _key(self, batch: Batch) -> Any:
+        """Return what a program depends on; raises OffTapeError."""
+        places = dict(self._places)
+        carried = [layout(slot.value, places) for slot in self._changing.carried]
+        return (*key_of(batch, places), *carried)
 
     def _watch(self) -> None:
         """Forget what was recorded, and begin anew with the modules as they are."""
         loss = self.loss_function
         own = list(loss.modules()) if isinstance(loss, nn.Module) else []
         self._modules = [*self.model.modules(), *own]
-        self._watched = Watched(self._modules)
+        self._watched = Watched(self._modules, self._changing.carried | self._changing.others)
+        self._places = self._places_of_own() if self._changing.carried else {}
         for known in (self._programs, self._by_autograd, self._trusted):
             known.clear()
+
+    def _places_of_own(self) -> dict[int, int]:
+        """Return a place for each tensor that the modules hold, besides those that change."""
+        changing = self._changing.carried | self._changing.others
+        held = [
+            tensor
+            for slot, tensors in attribute_tensors(self._modules).items()
+            if slot not in changing
+            for tensor in tensors
+        ]
+        of_torch = [t for m in self._modules for t in (*m.parameters(False), *m.buffers(False))]
+        return {id(each): place for place, each in enumerate([*of_torch, *held])}
 
     def _report(self, reason: str) -> None:
         if reason not in self.reasons:
@@ -141,11 +173,12 @@ class Step:
         if program is not None:
             return _shown(program, observer).run(tensors_of(batch))
         before = state_of(self._modules)
-        recording = self._record(batch)
-        if recording.program.structure not in self._trusted:
+        recording = self._record(batch, before)
+        is_known = recording.changing == self._changing
+        if not is_known or recording.program.structure not in self._trusted:
             restore(self._modules, before)
             self._prove(batch)
-            recording = self._record(batch)
+            recording = self._record(batch, before)
         return self._run_of(recording, batch, before, observer)
 
     def _run_of(
@@ -157,7 +190,7 @@ class Step:
         """
         if self.checkpointing == "none" and observer is None:
             return recording.run
-        restore_numbers(self._modules, before)
+        rewind(recording, self._modules, before)
         return _shown(self._rewritten(recording.program, batch), observer).run(tensors_of(batch))
 
     def _rewritten(self, program: Program, batch: Batch) -> Program:
@@ -165,19 +198,29 @@ class Step:
             program = replace(program, outputs=None)
         return segmented(fused(program) if self.fuses else program, self.checkpointing)
 
-    def _learn(self, key: Any, batch: Batch) -> None:
-        """Record and prove a new kind of batch; leave the modules as they were."""
+    def _learn(self, key: Any, batch: Batch) -> Any:
+        """Record and prove a new kind of batch; leave the modules as they were. Return its key."""
         try:
-            self._programs[key] = self._prove(batch)
+            program = self._prove(batch)
         except OffTapeError:
             self._by_autograd.add(key)
             raise
+        key = self._key(batch)  # attributes that change may have been found
+        self._programs[key] = program
         while len(self._programs) > MOST_PROGRAMS:
             del self._programs[next(iter(self._programs))]
+        return key
 
-    def _record(self, batch: Batch) -> Recording:
+    def _record(self, batch: Batch, before: State) -> Recording:
+        """Run and record a batch; if that fails, leave the modules as they were before."""
         keeps_saved = self.checkpointing == "none"
-        return recorded(self.model, self.loss_function, batch, self._modules, keeps_saved)
+        try:
+            return recorded(
+                self.model, self.loss_function, batch, self._modules, self._changing, keeps_saved
+            )
+        except Exception:
+            restore(self._modules, before)
+            raise
 
     def _prove(self, batch: Batch) -> Runnable | None:
         """Return the program of a batch, None if the next batch may need another one.
@@ -190,23 +233,33 @@ class Step:
         before = state_of(self._modules)
         program: Runnable | None = None
         try:
-            reference = self._outcome(AutogradRun(self.model, self.loss_function, batch))
-            restore(self._modules, before)
-            recording = self._record(batch)
+            recording = self._record(batch, before)
             if recording.varies:
                 self._refuse_to_compile("it is recorded again for each batch")
-                run = self._run_of(recording, batch, before)
+                ours = [self._outcome(self._run_of(recording, batch, before))]
+                self._note(recording.changing, before)
             else:
-                restore(self._modules, before)
+                self._note(recording.changing, before)
                 program = self._made(recording.program, batch)
-                run = program.run(tensors_of(batch))
-            ours = self._outcome(run)
+                ours = self._outcomes(program, batch)
+            restore(self._modules, before)
+            reference = [
+                self._outcome(AutogradRun(self.model, self.loss_function, batch)) for _ in ours
+            ]
         finally:
             restore(self._modules, before)
-        if wrong := difference(ours, reference):
-            raise OffTapeError(f"its step differs from autograd's: {wrong}")
+        for one, other in zip(ours, reference, strict=True):
+            if wrong := difference(one, other):
+                raise OffTapeError(f"its step differs from autograd's: {wrong}")
         self._trusted.add(recording.program.structure)
         return program
+
+    def _note(self, changing: Changing, before: State) -> None:
+        """Restore the modules; forget programs that took an attribute that changes to be fixed."""
+        restore(self._modules, before)
+        if changing != self._changing:
+            self._changing = changing
+            self._watch()
 
     def _made(self, recorded: Program, batch: Batch) -> Runnable:
         """Return the program that runs: fused, in segments, compiled if that is asked for."""
@@ -226,6 +279,14 @@ class Step:
         if self.compiles and reason not in self.not_compiled:
             self.not_compiled.append(reason)
             self.notices.not_compiled(reason)
+
+    def _outcomes(self, program: Runnable, batch: Batch) -> list[Outcome]:
+        """Return what a step leaves behind, and where it carries a state what two steps do."""
+        before = self._key(batch)
+        outcomes = [self._outcome(program.run(tensors_of(batch)))]
+        if program.carried and self._key(batch) == before:
+            outcomes.append(self._outcome(program.run(tensors_of(batch))))
+        return outcomes
 
     def _outcome(self, run: Run) -> Outcome:
         """Run a step; return what it leaves behind, without leaving it."""
