@@ -1,5 +1,7 @@
 """The batch of a step, and which batches one program serves."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -44,6 +46,31 @@ def key_of(batch: Batch, places: dict[int, int]) -> tuple[Any, ...]:
         kinds = {each.device.type for each in tensors_of(batch)}
         parts += [(k, torch.is_autocast_enabled(k), torch.get_autocast_dtype(k)) for k in kinds]
     return tuple(parts)
+
+
+@contextmanager
+def unwritten(batch: Batch) -> Iterator[None]:
+    """Put the batch's numbers back where the block wrote into them, and raise OffTapeError.
+
+    A step that is tried more than once must begin with the same numbers each time.
+    """
+    tensors = tensors_of(batch)
+    before = [(each.clone(), version_of(each)) for each in tensors]
+    is_written = False
+    try:
+        yield
+    finally:
+        for each, (numbers, version) in zip(tensors, before, strict=True):
+            if version_of(each) != version:
+                is_written = True
+                each.copy_(numbers)
+    if is_written:
+        raise OffTapeError("its forward pass writes into the batch")
+
+
+def version_of(tensor: Tensor) -> int:
+    """Return how often a tensor was written into; 0 for one that torch does not let be written."""
+    return 0 if tensor.is_inference() else tensor._version
 
 
 def is_autocast(batch: Batch) -> bool:

@@ -23,6 +23,7 @@ from bptrain.ops.recording import recorded_by
 from bptrain.tape.calls import Call, Entry, Function, Like, Value
 from bptrain.tape.layers import Layers
 from bptrain.tape.rules import READS_NUMBERS, WITHOUT_GRADIENT, rule_of
+from bptrain.tape.torch_functions import operation_of
 
 READING_METHODS = {  # of which no function of tensors is seen
     Tensor.tolist,
@@ -71,7 +72,7 @@ class Recorder(TorchDispatchMode):
     @contextmanager
     def listening(self) -> Iterator[None]:
         """Record what runs inside the block."""
-        with torch.no_grad(), recorded_by(self), self.layers.noted(), _Reading(self), self:
+        with torch.no_grad(), recorded_by(self), self.layers.noted(), _Functions(self), self:
             yield
 
     def know(self, tensor: Tensor, needed: bool = False) -> int:
@@ -93,6 +94,13 @@ class Recorder(TorchDispatchMode):
                 "buffer nor computed from them"
             )
         return int(number)
+
+    def has_gradient(self, values: Any) -> bool:
+        """Return whether the gradient by any tensor among the values is needed."""
+        numbers = (
+            self._numbers.get(each) for each in tree_leaves(values) if isinstance(each, Tensor)
+        )
+        return any(number is not None and self.needed[number] for number in numbers)
 
     def call(
         self, operation: Operation[Any], inputs: tuple[Any, ...], in_place: bool = False
@@ -233,8 +241,8 @@ def new_bytes(saved: Any, seen: set[StorageWeakRef]) -> int:
     return total
 
 
-class _Reading(TorchFunctionMode):
-    """Notices methods that read numbers without a function of tensors."""
+class _Functions(TorchFunctionMode):
+    """Takes operations in place of torch's functions, and notices methods that read numbers."""
 
     def __init__(self, recorder: Recorder) -> None:
         super().__init__()
@@ -243,6 +251,15 @@ class _Reading(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
+        options = kwargs or {}
         if func in READING_METHODS:
             self.recorder.reads_numbers = True
-        return func(*args, **(kwargs or {}))
+        operation = operation_of(func, args, options)
+        if operation is None or not self.recorder.has_gradient((args, options)):
+            return func(*args, **options)
+        try:
+            return operation()
+        except (NotImplementedError, TypeError, ValueError) as error:
+            raise OffTapeError(
+                f"{func.__name__} is called as no operation of bptrain: {error}"
+            ) from error

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 from bptrain.tape.attributes import NONE_CHANGES, Attributes, Changing
-from bptrain.tape.batch import Batch, is_autocast, tensors_of
+from bptrain.tape.batch import Batch, is_autocast, tensors_of, unwritten
 from bptrain.tape.calls import Value
 from bptrain.tape.program import Program, backpropagate
 from bptrain.tape.recorder import OffTapeError, Recorder, new_bytes
@@ -79,7 +79,7 @@ def recorded(
     attributes = Attributes(recorder, modules)
     new_bytes([*own.values(), *attributes.besides([]).values()], recorder.counted)
     inputs = [recorder.know(each) for each in tensors_of(batch)]
-    with recorder.listening():
+    with unwritten(batch), recorder.listening():
         outputs = model(*batch.inputs)
         boundary, computed = len(recorder.entries), len(recorder.likes)
         value = loss(outputs, *batch.targets)

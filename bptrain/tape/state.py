@@ -41,8 +41,10 @@ class Watched:
         self.attributes: list[tuple[dict[str, Any], list[str], list[Any]]] = []
         self.contents: list[tuple[Any, list[Any]]] = []
         self.sized: list[dict[str, Any]] = []
+        self.modules: list[nn.Module] = []
         parameters: dict[nn.Parameter, bool] = {}
         for module in modules:
+            self.modules.append(module)
             own = vars(module)
             fixed = {k: v for k, v in public(module).items() if Slot(module, k) not in left_out}
             held = [own[name] for name in HELD]
@@ -56,11 +58,12 @@ class Watched:
             parameters |= {p: p.requires_grad for p in module.parameters(recurse=False)}
         self.parameters = list(parameters.items())
         self.sizes = list(map(len, self.sized))
+        self.kinds = list(map(type, self.modules))  # bptrain.convert sets a module's class
 
     @property
     def hold(self) -> bool:
         """Whether everything is as it was. This runs in every step: the loops are C's."""
-        if list(map(len, self.sized)) != self.sizes:
+        if list(map(len, self.sized)) != self.sizes or list(map(type, self.modules)) != self.kinds:
             return False
         for values, names, before in self.attributes:
             if not all(map(is_, map(values.get, names), before)) and not _are_same(

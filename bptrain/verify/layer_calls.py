@@ -120,7 +120,7 @@ def layer_calls(
     """Return the call of the whole module, and of the layers and blocks that it has."""
     model = copy.deepcopy(module).double()
     counterpart = torch_copy(module) if reference is None else copy.deepcopy(reference)
-    counterpart = counterpart.double().train(module.training)
+    counterpart = _laid_out_as_ours(counterpart.double().train(module.training))
     tensors: Tensors = {}
     template = take_apart(arguments, "input", tensors)
     tensors = {k: v.double() if v.is_floating_point() else v for k, v in tensors.items()}
@@ -156,6 +156,21 @@ def layer_calls(
         [call(name) for name in inside],
         [call(name) for name in deepest_first],
     )
+
+
+def _laid_out_as_ours(counterpart: torch.nn.Module) -> torch.nn.Module:
+    """Let torch's attention put its output in the order in memory that ours has.
+
+    Dropout draws its numbers in that order, and what stands behind an attention is to drop alike.
+    """
+
+    def contiguous(_module: Any, _inputs: Any, output: tuple[Any, ...]) -> tuple[Any, ...]:
+        return output[0].contiguous(), *output[1:]
+
+    for each in counterpart.modules():
+        if isinstance(each, torch.nn.MultiheadAttention) and each.batch_first:
+            each.register_forward_hook(contiguous)
+    return counterpart
 
 
 def _is_layer(module: torch.nn.Module, model: torch.nn.Module) -> bool:

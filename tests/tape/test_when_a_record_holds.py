@@ -1,5 +1,6 @@
 """A record is never used where the step would differ: it is made anew, or autograd runs."""
 
+import copy
 import random
 from collections.abc import Callable
 
@@ -7,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bptrain import nn
+from bptrain import convert, nn
 from bptrain.tape import Step, record
 
 X, Y = torch.randn(6, 5), torch.randn(6, 3)
@@ -128,7 +129,8 @@ def test_a_step_follows_a_change_of(what: str) -> None:
         (lambda net, x: x * 2, "aten.mul.Tensor is not an operation of bptrain"),
         (lambda net, x: x + TABLE, "is read that is neither an input"),
         (lambda net, x: x.mul_(2), "aten.mul_.Tensor is not an operation of bptrain"),
-        (lambda net, x: torch.relu(x), "aten.relu.default is not an operation of bptrain"),
+        (lambda net, x: torch.exp(x), "aten.exp.default is not an operation of bptrain"),
+        (lambda net, x: x + 1, "aten.add.Tensor is not an operation of bptrain"),
     ],
 )
 def test_what_is_not_ours_runs_by_autograd_with_a_reason(
@@ -188,6 +190,47 @@ def test_an_input_that_needs_a_gradient_gets_one() -> None:
     step(x, Y)
     assert x.grad is not None
     assert step.reasons == ["an input requires a gradient"]
+
+
+@pytest.mark.parametrize(
+    "change", [lambda x: x.add_(1), lambda x: nn.ReLU(inplace=True)(x)], ids=["add_", "relu"]
+)
+def test_a_batch_that_the_model_writes_into_is_written_once(
+    change: Callable[[Tensor], Tensor],
+) -> None:
+    class Writes(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(change(x))
+
+    net, loss = Writes(), nn.MSELoss()
+    reference, ours, theirs = copy.deepcopy(net), X.clone(), X.clone()
+    step = record(net, loss)
+    assert torch.equal(step(ours, Y), loss(reference(theirs), Y))
+    assert torch.equal(ours, theirs)
+    assert step.reasons == ["its forward pass writes into the batch"]
+
+
+def test_a_layer_whose_class_is_set_is_recorded_anew() -> None:
+    class Cell(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.cell, self.last = torch.nn.GRUCell(5, 4), nn.Linear(4, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            output: Tensor = self.last(self.cell(x))
+            return output
+
+    net = Cell()
+    step, reasons = record(net, nn.MSELoss()), []
+    step.notices.by_autograd = reasons.append
+    step(X, Y)
+    assert reasons
+    reasons.clear()
+    convert(net)
+    assert torch.equal(step(X, Y), nn.MSELoss()(net(X), Y))
+    step.reasons.clear()
+    step(X, Y)
+    assert not step.reasons
 
 
 def test_a_tensor_given_twice_and_two_tensors_are_two_kinds_of_batch() -> None:
