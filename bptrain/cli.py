@@ -288,6 +288,24 @@ def tape_command(
         tape(load_config(ExperimentConfig, config, overrides or []), recorded, Output())
 
 
+@app.command("explain")
+def explain_command(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    sample: Annotated[
+        int, typer.Option(min=0, help="number of the training sample, counted from 0")
+    ] = 0,
+    steps: Annotated[int, typer.Option(min=0, max=10**9, help="training steps to take before")] = 0,
+) -> None:
+    """Show a training step of CONFIG as the chain rule, with the network's own numbers."""
+    with errors_to_exit_codes(), naming_lines(config, overrides or []):
+        from bptrain.commands.explain import ExplainOptions, explain
+        from bptrain.experiment.config import ExperimentConfig
+
+        loaded = load_config(ExperimentConfig, config, overrides or [])
+        explain(loaded, ExplainOptions(sample, steps, None), Output())
+
+
 @app.command("validate")
 def validate_command(
     config: Annotated[Path | None, typer.Argument(metavar="CONFIG")] = None,

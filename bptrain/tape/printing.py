@@ -58,6 +58,13 @@ class Text:
             *(f"    {line}".rstrip() for line in _without_double_blanks(body)),
         ]
 
+    def by_entry(self) -> list[tuple[Entry, list[str], list[str]]]:
+        """Return each entry with its lines, forward and backward."""
+        known = {self.program.loss}
+        entries = self.program.entries
+        backward = [self._run_back(entry, known) for entry in reversed(entries)]
+        return [(e, self._run(e), b) for e, b in zip(entries, reversed(backward), strict=True)]
+
     def _forward(self) -> list[str]:
         lines = ["# forward"]
         for place, entry in enumerate(self.program.entries):

@@ -29,16 +29,26 @@ class XorConfig(GeneratedConfig):
     noise: float = Field(
         default=0.2, ge=0, le=10, description="standard deviation of each cloud; 0 for four points"
     )
+    task: Literal["classification", "regression"] = Field(
+        default="classification",
+        description="classification has an output for each of the two classes, regression a single "
+        "one, whose target is 1 where the signs differ and 0 where they do not",
+    )
 
     def problem(self) -> Problem:
         """Return the task and the shapes."""
+        if self.task == "regression":
+            return Problem("regression", (2,), 1, names=("different",))
         return Problem("classification", (2,), 2, names=("same", "different"))
 
     def draw(self, samples: int, generator: torch.Generator) -> Samples:
-        """Return points [N, 2] and classes [N]."""
+        """Return points [N, 2] and classes [N], or numbers [N, 1]."""
         bits = torch.randint(2, (samples, 2), generator=generator)
         noise = torch.randn(samples, 2, generator=generator)
-        return Samples(bits * 2.0 - 1 + self.noise * noise, bits[:, 0] ^ bits[:, 1])
+        classes = bits[:, 0] ^ bits[:, 1]
+        is_number = self.task == "regression"
+        targets = classes.float().unsqueeze(1) if is_number else classes
+        return Samples(bits * 2.0 - 1 + self.noise * noise, targets)
 
 
 class SpiralsConfig(GeneratedConfig):
