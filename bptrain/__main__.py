@@ -1,18 +1,18 @@
 """`python -m bptrain`, and the `bptrain` command."""
 
+import gc
 import os
 import signal
 
 
 def main() -> None:
     """Run the command line; a Ctrl-C while it is being imported ends it without a traceback."""
+    gc.disable()  # as commands/importing.py says, which is imported by this
     try:
-        from bptrain.commands.importing import importing
-
-        with importing():
-            from bptrain.cli import main as run
+        from bptrain.cli import main as run
     except KeyboardInterrupt:
         os._exit(128 + signal.SIGINT)
+    gc.enable()
     run()
 
 

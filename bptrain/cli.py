@@ -111,10 +111,7 @@ def fit_command(
         "--overfit-one-batch": overfit_one_batch,
     }
     with errors_to_exit_codes(), naming_lines(config, overrides or []), StopRequest() as stop:
-        with (
-            stop.noted(),
-            importing(),
-        ):  # raised inside an import, it is swallowed or leaves half a module
+        with stop.noted(), importing():  # raised inside of it, it is lost or leaves half a module
             from bptrain.commands.fit import Start, dev_run, fit, overfit
             from bptrain.commands.fit import dry_run as show_plan
             from bptrain.experiment.config import ExperimentConfig

@@ -3,6 +3,7 @@
 from bptrain.config.strict import (
     ConfigErrors,
     StrictConfig,
+    config_of,
     json_schema,
     load_config,
     naming_lines,
@@ -13,6 +14,7 @@ from bptrain.config.strict import (
 __all__ = [
     "ConfigErrors",
     "StrictConfig",
+    "config_of",
     "json_schema",
     "load_config",
     "naming_lines",

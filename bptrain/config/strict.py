@@ -4,11 +4,11 @@ A config class says everything once, in its fields: types, bounds, defaults, des
 user is told is allowed comes from the JSON Schema that pydantic derives from them.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
-from os import PathLike
+from os import PathLike, fspath
 from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import (
@@ -110,6 +110,35 @@ def load_config(
     for word in overrides:
         draft.override(word)
     return draft.checked(config_class)
+
+
+def config_of(
+    config_class: type[Config], values: Mapping[str, Any], overrides: Sequence[str] = ()
+) -> Config:
+    """Check a config that is given as a mapping, as `load_config` checks a file.
+
+    Raises ConfigErrors, whose lines are those of the mapping as YAML, or UsageError for a value
+    that YAML does not have.
+    """
+    draft = _Draft("config", "\n".join(write_lines(_as_plain(values), {})) + "\n")
+    for word in overrides:
+        draft.override(word)
+    return draft.checked(config_class)
+
+
+def _as_plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _as_plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_plain(each) for each in value]
+    if isinstance(value, PathLike):
+        return fspath(value)
+    if value is None or type(value) in (bool, int, float, str):
+        return value
+    raise UsageError(
+        f"config: it holds a {type(value).__name__}",
+        "expected mappings, lists, text, numbers, true, false and None",
+    )
 
 
 @contextmanager
