@@ -4,13 +4,12 @@ A value is known by its number, the index into the list of values of a run. An e
 values and plain arguments; it writes values, and keeps what its backward pass will read.
 """
 
-from collections.abc import Callable, MutableMapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, MutableMapping
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_map_only
 
 from bptrain.ops.operation import Operation, Passes
 
@@ -146,6 +145,7 @@ class Function:
     rule                the chain rule through it; None where no gradient is needed
     is_tuple            whether it returns several results, or a list of one
     layer               the name of the module that called it
+    reads               the numbers of the values it reads
     """
 
     function: Callable[..., Any]
@@ -156,15 +156,12 @@ class Function:
     likes: tuple[Like | None, ...]
     is_tuple: bool = False
     layer: str = ""
+    reads: list[int] = field(init=False)
 
-    @property
-    def reads(self) -> list[int]:
-        """The numbers of the values it reads."""
-        numbers: list[int] = []
-        tree_map_only(
-            Value, lambda each: numbers.append(each.number), (self.arguments, self.options)
-        )
-        return numbers
+    def __post_init__(self) -> None:
+        """Note the numbers of the values it reads."""
+        given = (*self.arguments, *self.options.values())
+        self.reads = [each.number for each in flat(given) if type(each) is Value]
 
     @property
     def changes(self) -> int | None:
@@ -247,6 +244,17 @@ class Entry(Protocol):
 
 
 Recorded = Call | Function
+
+
+def flat(given: Iterable[Any]) -> Iterator[Any]:
+    """Yield what is given, and what lists, tuples and dicts in it hold."""
+    for each in given:
+        if isinstance(each, list | tuple):
+            yield from flat(each)
+        elif isinstance(each, dict):
+            yield from flat(each.values())
+        else:
+            yield each
 
 
 def filled(argument: Any, values: Values) -> Any:

@@ -16,7 +16,7 @@ from bptrain.tape.program import Program, Run
 from bptrain.tape.recorder import OffTapeError
 from bptrain.tape.recording import names_of, recorded, rewind
 from bptrain.tape.segments import Segment
-from bptrain.tape.state import hooked, restore, state_of
+from bptrain.tape.state import hooked, state_of
 
 
 class Observer(Protocol):
@@ -133,10 +133,6 @@ def observed_run(
         raise OffTapeError(f"{name} has hooks, which the tape does not call")
     modules, batch = list(names), Batch(inputs, targets)
     before = state_of(modules)
-    try:
-        recording = recorded(model, loss, batch, modules)
-    except OffTapeError:
-        restore(modules, before)
-        raise
+    recording = recorded(model, loss, batch, modules)
     rewind(recording, modules, before)
     return observed(recording.program, observer).run(tensors_of(batch))

@@ -6,7 +6,8 @@ that has read it. The gradients by a value that has several readers are added.
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -43,10 +44,11 @@ class Program:
     loss: int
     values: int
     carried: Sequence[Carried] = ()
-    released: list[list[int]] = field(init=False, repr=False)
 
-    def __post_init__(self) -> None:
-        self.released = _released(self)
+    @cached_property
+    def released(self) -> list[list[int]]:
+        """For each entry, the values that nothing reads after it."""
+        return _released(self)
 
     @property
     def kept(self) -> set[int]:

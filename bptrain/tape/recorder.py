@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
-from torch.utils._pytree import tree_leaves, tree_map_only
+from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from bptrain.ops.kernels import chosen_kernels
 from bptrain.ops.operation import Operation
 from bptrain.ops.recording import recorded_by
-from bptrain.tape.calls import Call, Entry, Function, Like, Value
+from bptrain.tape.calls import Call, Entry, Function, Like, Value, flat
 from bptrain.tape.layers import Layers
 from bptrain.tape.rules import READS_NUMBERS, WITHOUT_GRADIENT, rule_of
 from bptrain.tape.torch_functions import operation_of
@@ -165,10 +165,9 @@ class Recorder(TorchDispatchMode):
             return func(*args, **options)
         if func is torch.ops.aten.lift_fresh.default:  # made from Python's numbers: a constant
             return self._constant(func(*args))
-        arguments, named = tree_map_only(
-            Tensor, lambda each: Value(self.number_of(each)), (args, options)
-        )
-        is_needed = any(self._needs(each) for each in tree_leaves((arguments, named)))
+        arguments = tuple([self._numbered(each) for each in args])
+        named = {name: self._numbered(each) for name, each in options.items()}
+        is_needed = any(self._needs(each) for each in flat((arguments, named)))
         result = func(*args, **options)
         self._record(func, (args, options), (arguments, named), result, is_needed)
         return result
@@ -212,8 +211,16 @@ class Recorder(TorchDispatchMode):
     def _argument(self, given: Any) -> Any:
         if isinstance(given, Tensor):
             return Value(self.number_of(given))
-        if any(isinstance(each, Tensor) for each in tree_leaves(given)):
+        if any(isinstance(each, Tensor) for each in flat((given,))):
             raise OffTapeError("an operation is given tensors within a list")
+        return given
+
+    def _numbered(self, given: Any) -> Any:
+        """Return an argument of a function with `Value` in the place of each tensor."""
+        if isinstance(given, Tensor):
+            return Value(self.number_of(given))
+        if type(given) in (list, tuple):
+            return type(given)(self._numbered(each) for each in given)
         return given
 
     def _needs(self, argument: Any) -> bool:
@@ -232,7 +239,7 @@ def new_bytes(saved: Any, seen: set[StorageWeakRef]) -> int:
     A reference, not an address, tells memory apart: what is released may be given out again.
     """
     total = 0
-    for each in tree_leaves(saved):
+    for each in flat((saved,)):
         if isinstance(each, Tensor):
             storage = each.untyped_storage()
             reference = StorageWeakRef(storage)

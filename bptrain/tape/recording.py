@@ -12,7 +12,7 @@ from bptrain.tape.batch import Batch, is_autocast, tensors_of, unwritten
 from bptrain.tape.calls import Value
 from bptrain.tape.program import Program, backpropagate
 from bptrain.tape.recorder import OffTapeError, Recorder, new_bytes
-from bptrain.tape.state import State, restore, restore_numbers
+from bptrain.tape.state import State, restore, restore_numbers, undone_after_errors
 
 
 class RecordedRun:
@@ -65,7 +65,9 @@ def recorded(
     changing: Changing = NONE_CHANGES,
     keeps_saved: bool = True,
 ) -> Recording:
-    """Run and record a forward pass and the loss, or raise OffTapeError.
+    """Run and record a forward pass and the loss.
+
+    Raises OffTapeError, or what the model raises; the modules are then as they were.
 
     changing     the attributes that are known to change
     keeps_saved  whether the run that is recorded can be completed by its backward pass
@@ -79,17 +81,18 @@ def recorded(
     attributes = Attributes(recorder, modules)
     new_bytes([*own.values(), *attributes.besides([]).values()], recorder.counted)
     inputs = [recorder.know(each) for each in tensors_of(batch)]
-    with unwritten(batch), recorder.listening():
-        outputs = model(*batch.inputs)
-        boundary, computed = len(recorder.entries), len(recorder.likes)
-        value = loss(outputs, *batch.targets)
-    if not _has_gradient(value, recorder):
-        raise OffTapeError("the loss is no number with a gradient by a parameter")
-    carried, changing, moves = attributes.after(model, changing, computed)
-    varies = recorder.reads_numbers or moves
-    fixed = own | attributes.besides([] if varies else carried)
-    if any(number in fixed for number in inputs):
-        raise OffTapeError("a module holds a tensor of the batch")
+    with undone_after_errors(modules, attributes.before):
+        with unwritten(batch), recorder.listening():
+            outputs = model(*batch.inputs)
+            boundary, computed = len(recorder.entries), len(recorder.likes)
+            value = loss(outputs, *batch.targets)
+        if not _has_gradient(value, recorder):
+            raise OffTapeError("the loss is no number with a gradient by a parameter")
+        carried, changing, moves = attributes.after(model, changing, computed)
+        varies = recorder.reads_numbers or moves
+        fixed = own | attributes.besides([] if varies else carried)
+        if any(number in fixed for number in inputs):
+            raise OffTapeError("a module holds a tensor of the batch")
     program = Program(
         recorder.entries,
         boundary,
@@ -102,9 +105,8 @@ def recorded(
         [] if varies else carried,
     )
     run = RecordedRun(program, outputs, value, recorder.saved)
-    names = numbers_of(model, loss, recorder) | attributes.names(
-        program.carried, names_of(model, loss)
-    )
+    names = numbers_of(model, loss, recorder)
+    names |= attributes.names(program.carried, recorder.layers.names)
     return Recording(program, run, varies, changing, names)
 
 

@@ -8,12 +8,13 @@ from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves, tree_map_only
+from torch.utils._pytree import tree_is_leaf, tree_leaves, tree_map_only
 
 from bptrain.tape.calls import Value, Values
 from bptrain.tape.recorder import OffTapeError
 
 PLAIN = (bool, int, float, str, type(None))
+LEAVES = (*PLAIN, Tensor, nn.Module)  # most of what modules hold: seen sooner than by tree_is_leaf
 ABSENT = "no such attribute"
 
 
@@ -31,7 +32,10 @@ class Slot(NamedTuple):
     @property
     def tensors(self) -> list[Tensor]:
         """The tensors in it."""
-        return [each for each in tree_leaves(self.value) if isinstance(each, Tensor)]
+        value = self.value
+        if is_leaf(value):
+            return [value] if isinstance(value, Tensor) else []
+        return [each for each in tree_leaves(value) if isinstance(each, Tensor)]
 
 
 class Carried(NamedTuple):
@@ -59,6 +63,11 @@ class Carried(NamedTuple):
             refill(self.slot.value, after)
         else:
             vars(self.slot.module)[self.slot.name] = after
+
+
+def is_leaf(value: Any) -> bool:
+    """Return whether a value is no list, tuple or dict."""
+    return isinstance(value, LEAVES) or tree_is_leaf(value)
 
 
 def refill(value: Any, contents: Any) -> None:

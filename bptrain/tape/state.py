@@ -8,15 +8,16 @@ changed    buffers, attributes and random generators, as a forward pass leaves t
 
 import random
 from collections import OrderedDict, defaultdict, deque
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from operator import is_
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_flatten, tree_is_leaf, tree_leaves, tree_map
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_map
 
-from bptrain.tape.slots import ABSENT, PLAIN, Slot, refill
+from bptrain.tape.slots import ABSENT, PLAIN, Slot, is_leaf, refill
 
 HOOKS = (
     "_forward_hooks",
@@ -53,7 +54,7 @@ class Watched:
                 if values:
                     self.attributes.append((container, list(values), list(values.values())))
             self.contents += [
-                (value, tree_leaves(value)) for value in fixed.values() if not tree_is_leaf(value)
+                (value, tree_leaves(value)) for value in fixed.values() if not is_leaf(value)
             ]
             parameters |= {p: p.requires_grad for p in module.parameters(recurse=False)}
         self.parameters = list(parameters.items())
@@ -163,6 +164,16 @@ def restore(modules: list[nn.Module], state: State) -> None:
     random.setstate(state.generators[2])
 
 
+@contextmanager
+def undone_after_errors(modules: list[nn.Module], before: State) -> Iterator[None]:
+    """Restore the modules if the block raises."""
+    try:
+        yield
+    except Exception:
+        restore(modules, before)
+        raise
+
+
 def changed(modules: list[nn.Module], before: State, after: State) -> list[Slot]:
     """Return the attributes that are others than before."""
     return [
@@ -203,4 +214,4 @@ def public(module: nn.Module) -> dict[str, Any]:
 
 def copied(value: Any) -> Any:
     """Return a copy of a list, tuple or dict, and of those in it; another value itself."""
-    return value if tree_is_leaf(value) else tree_map(lambda leaf: leaf, value)
+    return value if is_leaf(value) else tree_map(lambda leaf: leaf, value)

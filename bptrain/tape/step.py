@@ -124,7 +124,7 @@ class Step:
         self._watch()
         batch, before = Batch(inputs, targets), state_of(self._modules)
         try:
-            recording = self._record(batch, before)
+            recording = self._record(batch)
             program = recording.program
             if not as_recorded:
                 program = self._rewritten(program, batch)
@@ -173,12 +173,12 @@ class Step:
         if program is not None:
             return _shown(program, observer).run(tensors_of(batch))
         before = state_of(self._modules)
-        recording = self._record(batch, before)
+        recording = self._record(batch)
         is_known = recording.changing == self._changing
         if not is_known or recording.program.structure not in self._trusted:
             restore(self._modules, before)
             self._prove(batch)
-            recording = self._record(batch, before)
+            recording = self._record(batch)
         return self._run_of(recording, batch, before, observer)
 
     def _run_of(
@@ -211,16 +211,11 @@ class Step:
             del self._programs[next(iter(self._programs))]
         return key
 
-    def _record(self, batch: Batch, before: State) -> Recording:
-        """Run and record a batch; if that fails, leave the modules as they were before."""
+    def _record(self, batch: Batch) -> Recording:
         keeps_saved = self.checkpointing == "none"
-        try:
-            return recorded(
-                self.model, self.loss_function, batch, self._modules, self._changing, keeps_saved
-            )
-        except Exception:
-            restore(self._modules, before)
-            raise
+        return recorded(
+            self.model, self.loss_function, batch, self._modules, self._changing, keeps_saved
+        )
 
     def _prove(self, batch: Batch) -> Runnable | None:
         """Return the program of a batch, None if the next batch may need another one.
@@ -233,7 +228,7 @@ class Step:
         before = state_of(self._modules)
         program: Runnable | None = None
         try:
-            recording = self._record(batch, before)
+            recording = self._record(batch)
             if recording.varies:
                 self._refuse_to_compile("it is recorded again for each batch")
                 ours = [self._outcome(self._run_of(recording, batch, before))]
