@@ -265,6 +265,18 @@ def verify_resume_command(
         verify_resume(loaded, steps, kills, as_json)
 
 
+@app.command("replay")
+def replay_command(
+    run: RunPath,
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
+) -> None:
+    """Repeat the step of a RUN that was not finite, and name the first operation that was so."""
+    with errors_to_exit_codes():
+        from bptrain.commands.replay import replay
+
+        replay(run, as_json, Output())
+
+
 @app.command("tape")
 def tape_command(
     config: ConfigPath,

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from rich.console import Console
 from torch import nn
 
@@ -81,7 +82,8 @@ def update_for(planned: Plan, model: nn.Module) -> Callable[[], object]:
     if update.clipping is None and not update.l1 and update.average is None:
         update.set_learning_rate(0)
         return update.optimizer.step
-    return lambda: update(0)
+    any_loss = torch.zeros((), device=planned.device)  # which is looked at for NaN alone
+    return lambda: update(0, any_loss)
 
 
 def refuse_what_cannot_be_measured(config: ExperimentConfig) -> None:

@@ -69,6 +69,14 @@ class TrainConfig(StrictConfig):
         description="decay per step of an exponential moving average of the weights, which is then "
         "evaluated and tested instead of them; 0.999 is usual, null is none",
     )
+    on_non_finite: Literal["stop", "skip", "rollback"] = Field(
+        default="stop",
+        description="what happens after a step whose loss or gradient is NaN or infinite. stop "
+        "ends the run with exit code 6, the step saved for `bptrain replay`. skip leaves the step "
+        "out; on a GPU that waits for the device in each step, and after 10 such steps in a row "
+        "the run ends. rollback sets the weights back to the last checkpoint and continues with "
+        "the batches that follow; after 3 times to the same checkpoint the run ends",
+    )
     early_stopping: EarlyStoppingConfig | None = Field(
         default=None,
         description="stop once the validation loss, or another validation metric, has stopped "

@@ -26,6 +26,7 @@ from bptrain.train.signals import StopRequest
 
 PICTURES = "pictures"
 CAUSES = "the weights have grown too far or the data holds extreme values"
+HINT = "a smaller optimizer.lr, or schedule.warmup_steps; the last checkpoint is from before"
 
 
 @dataclass(frozen=True)
@@ -141,8 +142,4 @@ def refuse_infinite_loss(loss: float, what: str) -> None:
 
 def refuse_non_finite(what: str, why: str = CAUSES) -> None:
     """Raise NonFiniteError with a hint."""
-    raise NonFiniteError(
-        what,
-        why,
-        "a smaller optimizer.lr, or schedule.warmup_steps; the last checkpoint is from before",
-    )
+    raise NonFiniteError(what, why, HINT)

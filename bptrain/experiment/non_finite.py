@@ -7,16 +7,14 @@ would fail later, or silently train wrong: an infinite second moment stops a wei
 ever. So the whole state is checked before it is saved.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import isfinite
-
-import torch
+from typing import NamedTuple
 
 from bptrain.experiment.build import Experiment
 from bptrain.experiment.evaluation import CAUSES, refuse_non_finite
 from bptrain.rundir.training_state import TrainingState
 from bptrain.stateful import Tree
-from bptrain.train.evaluate import Reading
 from bptrain.train.finite import not_finite
 from bptrain.train.update import Update
 
@@ -25,26 +23,38 @@ OPTIMIZER = "optimizer/"
 WINDOW = "window/"  # the recorded steps: in fp16 the norms of a skipped step are no error
 
 
-def refuse_steps(update: Update, reading: Reading, last_step: int) -> None:
-    """Raise NonFiniteError for the first step whose loss or gradient is not finite.
+class Failure(NamedTuple):
+    """A step that is not finite: what is seen of it, and what else is known."""
+
+    step: int
+    what: str
+    why: str
+
+
+def first_failure(
+    update: Update, losses: Sequence[float], norms: Sequence[Sequence[float]], last_step: int
+) -> Failure | None:
+    """Return the first step whose loss or gradient is not finite.
+
+    losses, norms  of consecutive steps up to `last_step`; the norms are those of a `Reading`
 
     In fp16 the gradient scaler skips a step whose gradients overflow. That is no error as long as
     the scale can still be halved.
     """
     causes = CAUSES
-    first = last_step - len(reading.losses) + 1
-    steps = zip(reading.losses, reading.norms, strict=True)
-    for step, (loss, (total, *layers)) in enumerate(steps, start=first):
+    first = last_step - len(losses) + 1
+    for step, (loss, (total, *layers)) in enumerate(zip(losses, norms, strict=True), start=first):
         if not isfinite(loss):
-            refuse_non_finite(f"the loss is {loss} at step {step}", causes)
+            return Failure(step, f"the loss is {loss} at step {step}", causes)
         bad = [(n, norm) for n, norm in enumerate(layers) if not isfinite(norm)]
-        if bad and update.precision.dtype != torch.float16:
+        if bad and not update.precision.scales:
             # gradients flow backward: the layer nearest to the loss had it first
             layer, norm = bad[-1]
             name = update.gradients.names[layer]
-            refuse_non_finite(f"the gradient of {name} is {norm} at step {step}", causes)
+            return Failure(step, f"the gradient of {name} is {norm} at step {step}", causes)
         before = f"one step before, the loss was {loss:.4g} and the gradient norm {total:.4g}"
         causes = f"{before}; {CAUSES}"
+    return None
 
 
 def refuse_weights(experiment: Experiment, step: int) -> None:

@@ -11,8 +11,9 @@ from bptrain.errors import CheckpointError, InterruptedRun, shorten
 from bptrain.experiment.best_state import best_by, ranking_of
 from bptrain.experiment.build import Experiment
 from bptrain.experiment.evaluation import evaluate_split
-from bptrain.experiment.non_finite import refuse_state, refuse_steps, refuse_weights
+from bptrain.experiment.non_finite import refuse_state, refuse_weights
 from bptrain.experiment.progress import Progress
+from bptrain.experiment.step_guard import StepGuard
 from bptrain.monitor.run_log import RunLog
 from bptrain.rundir.checkpoint import prune, write_checkpoint
 from bptrain.rundir.training_state import MODEL, TrainingState
@@ -30,7 +31,11 @@ from bptrain.train.states import (
     OptimizerState,
 )
 
-MAY_BEGIN_NOW = ("schedule", "early_stopping")  # states that may be missing in the checkpoint
+MAY_BEGIN_NOW = (
+    "schedule",
+    "early_stopping",
+    "guard",
+)  # states that may be missing in the checkpoint
 
 
 @runtime_checkable
@@ -60,6 +65,7 @@ class Session:
         self.progress = Progress(
             len(experiment.dataset.train), len(experiment.batches), experiment.update.batches
         )
+        self.guard = StepGuard(experiment, checkpoints.parent, log, self.window)
         self.states = self._states()
 
     def _states(self) -> dict[str, Stateful]:
@@ -79,6 +85,7 @@ class Session:
             "early_stopping": self.early_stopping,
             "carried": carried,
             "window": self.window,
+            "guard": self.guard,
             "generators": Generators(device),
             "log": self.log,  # last: it removes log lines from after the checkpoint
         }
@@ -110,13 +117,16 @@ class Session:
             self.settle()
         elif self.is_finished:  # no later save would finish the pruning of a killed run
             self.prune()
+        self.guard.before_step(self.position, self.states)
         for report in self._steps():
-            self.window.add(report)
+            if self.guard.counts_in(report):
+                self.window.add(report)
             self.progress.position, self.progress.is_settled = report.position, False
             self.log.advance(self.position.step, self.position.epoch)
             self.settle()
             if self.is_finished:
                 return
+            self.guard.before_step(self.position, self.states)
 
     def _steps(self) -> Iterator[StepReport]:
         experiment = self.experiment
@@ -182,9 +192,10 @@ class Session:
 
     def read_window(self) -> dict[str, float]:
         """Return the values of a log line by tag, or raise NonFiniteError."""
-        reading = self.window.read()
         update = self.experiment.update
-        refuse_steps(update, reading, self.position.step)
+        reading = self.guard.examined(self.position.step, self.states)
+        if reading is None:
+            return self.guard.values
         norms = dict(zip(update.gradients.tags, reading.norms[-1], strict=True))
         if update.clipping is not None:
             norms[tags.GRAD_TOTAL_CLIPPED] = reading.clipped
@@ -196,7 +207,7 @@ class Session:
             **{tag: norm for tag, norm in norms.items() if isfinite(norm)},
             tags.MEMORY_MB: used_mb(self.experiment.device),
         }
-        return values | self.read_scale()
+        return values | self.read_scale() | self.guard.values
 
     def read_scale(self) -> dict[str, float]:
         """Return fp16's gradient scale by tag, or raise NonFiniteError if it is too small."""
@@ -208,8 +219,7 @@ class Session:
 
     def save(self, values: dict[str, float]) -> None:
         """Write a checkpoint and remove old ones; this time does not count as training time."""
-        if self.window.losses:
-            refuse_steps(self.experiment.update, self.window.read(), self.position.step)
+        self.guard.examined(self.position.step, self.states)
         self.read_scale()  # a run resumed from a scale that is too small would fail again
         state = self.state(values)
         refuse_state(self.experiment, state)

@@ -12,6 +12,7 @@ from bptrain.data import Dataset
 from bptrain.errors import InterruptedRun
 from bptrain.experiment.build import Experiment, build
 from bptrain.experiment.evaluation import evaluate_state, save_pictures
+from bptrain.experiment.failed_step import forget_failed_step
 from bptrain.experiment.plan import Plan
 from bptrain.experiment.saved_run import CHECKPOINTS
 from bptrain.experiment.session import Session
@@ -56,6 +57,7 @@ def resume_training(
     """Train a run's experiment from a saved state to its end, and test its best state."""
     with allocating(), leaving_an_error_log(run_dir):
         forget_error_log(run_dir)
+        forget_failed_step(run_dir)
         experiment = build(plan)
         describe(run_dir, plan, read_stored(run_dir))
         train(experiment, run_dir, console, stop, saved)

@@ -18,7 +18,7 @@ class Seen:
     range: Range
 
     def __str__(self) -> str:
-        """Describe it, as in "0.weight in [-0.5, 0.5]" or "0's output holds 3 nan of 64"."""
+        """Describe it, as in "0.weight in [-0.5, 0.5]" or "0.weight holds 3 nan of 64"."""
         return f"{self.name} {'in' if self.range.is_finite else 'holds'} {self.range}"
 
 
@@ -50,18 +50,17 @@ class Finding:
     @property
     def headline(self) -> str:
         """What was found, in one line."""
-        by = " of ".join(filter(None, (self.operation, self.layer))) or "between the layers"
-        where = {
-            "batch": f"the data, read by {by}",
-            "state": f"there before the step, read by {by}",
-        }
+        by = f"layer {self.layer}" if self.layer else "between the layers"
+        by += f" ({self.operation})" * bool(self.operation)
+        where = {"batch": "the data", "state": f"there before the step, read by {by}"}
         return f"{where.get(self.place, f'{self.place} pass, {by}')}: {self.tensor}"
 
     @property
     def lines(self) -> list[str]:
         """All of it, line by line."""
         read = [f"  it read {each}" for each in self.inputs if each != self.tensor]
-        return [self.headline, *read, *(f"  before it, {each}" for each in self.before)]
+        before = [f"  before it, {each}" for each in self.before if each not in self.inputs]
+        return [self.headline, *read, *before]
 
     def plain(self) -> dict[str, Any]:
         """Return it as plain values."""

@@ -63,7 +63,7 @@ class LayerTrace:
 
     def _called(self, name: str, layer: nn.Module, arguments: tuple[Any, ...], output: Any) -> None:
         read, wrote = list(_tensors(arguments)), list(_tensors(output))
-        of_input, of_output = f"{name}'s input", f"{name}'s output"
+        of_input, of_output = f"the input of {name}", f"the output of {name}"
         call = LayerCall(
             name,
             layer,

@@ -98,14 +98,15 @@ class StepTrace:
         spoiled = [number for number in gradients if number in self._spoilers]
         return self._backward_cause(self._first_spoiled(spoiled)) if spoiled else None
 
-    def _forward_cause(self, number: int) -> Finding:
-        """Return what made a value not finite."""
-        reader = None
+    def _forward_cause(self, number: int, reader: Computed | None = None) -> Finding:
+        """Return what made a value not finite, which was read by the `reader`, if any."""
         while (maker := self._makers.get(number)) is not None:
             earlier = [n for n in _not_finite(maker.read) if self._makers.get(n) is not maker]
             if not earlier:
                 return self._found("forward", maker, maker.wrote[number])
-            reader, number = maker, min(earlier, key=self._order_of)
+            number = min(earlier, key=self._order_of)
+            if reader is None or isinstance(maker.entry, Call):  # rather than a view before it
+                reader = maker
         assert reader is not None, "the loss is computed"
         place, seen = self._given[number].place, self._values[number]
         return self._found(place, reader, seen)
@@ -124,7 +125,7 @@ class StepTrace:
         ran = next(each for each in self.forward if each.entry is spoiler.entry)
         hidden = _not_finite({**ran.read, **ran.wrote})
         if hidden:  # from the loss, such as by a mask, and not from this gradient
-            return self._forward_cause(min(hidden, key=self._order_of))
+            return self._forward_cause(min(hidden, key=self._order_of), ran)
         return self._found("backward", spoiler, spoiler.wrote[number], tuple(ran.read.values()))
 
     def _first_spoiled(self, numbers: Iterable[int]) -> int:
@@ -148,7 +149,7 @@ def _not_finite(seen: Mapping[int, Seen]) -> list[int]:
 
 def _output_name(entry: Entry, place: int) -> str:
     what = f"output {place}" if len(numbers_in(entry.outputs)) > 1 else "output"
-    return f"{entry.layer}'s {what}" if entry.layer else what
+    return f"the {what} of {entry.layer}" if entry.layer else f"the {what}"
 
 
 def _input_names(entry: Entry) -> list[str]:

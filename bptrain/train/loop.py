@@ -101,16 +101,17 @@ def fit(
                 outputs = run.forward()
 
                 # 2. loss: how wrong is it?
-                loss = run.loss()
+                part = run.loss()
 
             # 3. backward: the gradient of the loss by every weight
             run.backward(partial(scaled_part, update.precision, share))
-            passes.append(Pass(batch, outputs.detach(), part_of_loss(loss.detach(), share)))
+            passes.append(Pass(batch, outputs.detach(), part_of_loss(part.detach(), share)))
 
         # 4. update: move each weight against its gradient
-        change = update(position.step - 1)
+        loss = total_loss(passes)
+        change = update(position.step - 1, loss)
 
-        yield StepReport(position, total_loss(passes), change, passes)
+        yield StepReport(position, loss, change, passes)
 
 
 def steps_of(

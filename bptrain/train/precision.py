@@ -19,11 +19,12 @@ from typing import Any, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from bptrain.errors import NonFiniteError, UsageError
 from bptrain.ops.kernels import Kernels, use_kernels
 from bptrain.stateful import PlainState, Tree
+from bptrain.train.withholding import Withholding
 
 PrecisionName = Literal["fp32", "bf16", "fp16"]
 
@@ -84,20 +85,37 @@ class Precision:
         """Return the loss to call `backward` on: in fp16 times the scale."""
         return loss if self._scaler is None else self._scaler.scale(loss)
 
-    def unscale(self, optimizer: torch.optim.Optimizer) -> None:
-        """Divide the gradients by the scale, in place; once a step, before they are read."""
+    @property
+    def scales(self) -> bool:
+        """Whether gradients are scaled, and a step whose gradients overflow is skipped."""
+        return self._scaler is not None
+
+    def unscale(
+        self, optimizer: torch.optim.Optimizer, withholding: Withholding | None = None
+    ) -> None:
+        """Divide the gradients by the scale, in place; once a step, before they are read.
+
+        withholding  whether the update is withheld whatever the gradients are
+        """
         if self._scaler is None:
             return
+        if withholding is not None:  # the scaler looks at the gradients alone
+            first = next(p.grad for p in parameters_of(optimizer) if p.grad is not None)
+            first += withholding.nothing
         self._scaler.unscale_(optimizer)
         self._skips = not self._has_stepped and not _all_finite(optimizer)
 
-    def step(self, optimizer: torch.optim.Optimizer) -> None:
+    def step(
+        self, optimizer: torch.optim.Optimizer, withholding: Withholding | None = None
+    ) -> None:
         """Update the weights; in fp16, skip the update if a gradient was not finite at `unscale`.
 
-        In fp16 an optimizer without a fused kernel makes the host wait for the device here.
+        withholding  whether the update is withheld; in fp16 `unscale` is told
+
+        An optimizer without a fused kernel makes the host wait for the device here.
         """
         if self._scaler is None:
-            optimizer.step()
+            _step_unless(withholding, optimizer)
             return
         if self._skips is None:
             self.unscale(optimizer)
@@ -165,10 +183,29 @@ def _lack(name: PrecisionName, device: torch.device) -> str:
     return ""
 
 
+def _step_unless(withholding: Withholding | None, optimizer: torch.optim.Optimizer) -> None:
+    """Take an optimizer's step, unless it is withheld."""
+    if withholding is None:
+        optimizer.step()
+    elif not getattr(optimizer, "_step_supports_amp_scaling", False):
+        if not withholding.withheld:
+            optimizer.step()
+    else:
+        optimizer.found_inf = withholding.withheld  # type: ignore[attr-defined]  # as GradScaler
+        try:
+            optimizer.step()
+        finally:
+            del optimizer.found_inf  # type: ignore[attr-defined]
+
+
+def parameters_of(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
+    """Return the parameters that an optimizer updates."""
+    return [p for group in optimizer.param_groups for p in group["params"]]
+
+
 def _all_finite(optimizer: torch.optim.Optimizer) -> bool:
     """Return whether every gradient is finite; this waits for the device."""
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    grads = [p.grad for p in parameters if p.grad is not None]
+    grads = [p.grad for p in parameters_of(optimizer) if p.grad is not None]
     # the largest magnitude, because the sum of squares of finite numbers could overflow
     largest = torch.stack(torch._foreach_norm(grads, inf))
     return bool(largest.isfinite().all())

@@ -13,6 +13,7 @@ from bptrain.train.clipping import Clipping
 from bptrain.train.gradients import LayerGradients
 from bptrain.train.penalty import add_l1_gradients
 from bptrain.train.precision import Precision
+from bptrain.train.withholding import Withholding
 
 
 class Change(NamedTuple):
@@ -21,6 +22,7 @@ class Change(NamedTuple):
     lr: float
     norms: Tensor  # of the gradients before clipping: the total, then each layer's
     clipped: Tensor  # scalar: the total after clipping
+    is_skipped: bool = False  # where steps that are not finite are skipped: whether this one was
 
 
 @dataclass
@@ -42,25 +44,34 @@ class Update:
     l1: float = 0.0
     average: AveragedWeights | None = None
     base_lrs: list[float] = field(init=False)
+    withholding: Withholding = field(init=False)
 
     def __post_init__(self) -> None:
+        self.withholding = Withholding(self.gradients.parameters[0].device)
         self.base_lrs = [group["lr"] for group in self.optimizer.param_groups]
 
-    def __call__(self, step: int) -> Change:
+    def __call__(self, step: int, loss: Tensor) -> Change:
         """Update the weights from the parameters' `.grad`; `step` counts from 0.
 
-        Only the gradient of the loss is clipped: the L1 penalty and weight decay come after.
+        Only the gradient of the loss is clipped: the L1 penalty and weight decay come after. If the
+        loss or a gradient is not finite, the update is withheld (see `Withholding`).
         """
         lr = self.set_learning_rate(step)
-        self.precision.unscale(self.optimizer)
+        self.withholding.begin()
+        self.withholding.see_loss(loss)
+        self.precision.unscale(self.optimizer, self.withholding)
         norms = self.gradients.norms()
+        if not self.precision.scales:  # in fp16 the gradients of a step may overflow
+            self.withholding.see_norms(norms[1:])
         clipped = norms[0] if self.clipping is None else self.clipping.clip(self.gradients, norms)
         if self.l1:
             add_l1_gradients(self.gradients.parameters, self.l1)
-        self.precision.step(self.optimizer)
-        if self.average is not None:
+        is_skipped = self.withholding.is_skipped
+        if self.precision.scales or not is_skipped:  # fp16's scaler skips by itself
+            self.precision.step(self.optimizer, self.withholding)
+        if self.average is not None and not is_skipped:
             self.average.update()
-        return Change(lr, norms, clipped)
+        return Change(lr, norms, clipped, is_skipped)
 
     def search(self, step: int, loss: Tensor, loss_again: Callable[[], Tensor]) -> Change:
         """Run the optimizer's line search; the parameters' `.grad` are those of `loss`.
@@ -70,6 +81,11 @@ class Update:
         """
         lr = self.set_learning_rate(step)
         norms = self.gradients.norms()
+        self.withholding.begin()
+        self.withholding.see_loss(loss)
+        self.withholding.see_norms(norms[1:])
+        if self.withholding.withheld:  # a search reads the loss on the host too
+            return Change(lr, norms, norms[0], self.withholding.is_skipped)
         known = [loss]  # not computed again
         try:
             self.optimizer.step(lambda: float(known.pop() if known else loss_again()))

@@ -151,12 +151,12 @@ def test_the_operation_that_overflows_is_named_with_the_ranges_of_what_it_read()
     found = find(model, x)
     assert found is not None
     assert (found.place, found.layer, found.operation) == ("forward", "linear2", "linear")
-    assert found.tensor.name == "linear2's output"
-    assert {seen.name for seen in found.inputs} == {"dropout1's output", "linear2.weight"}
+    assert found.tensor.name == "the output of linear2"
+    assert {seen.name for seen in found.inputs} == {"the output of dropout1", "linear2.weight"}
     weight = next(seen for seen in found.inputs if seen.name == "linear2.weight")
     assert (weight.range.low, weight.range.high) == (pytest.approx(3e38), pytest.approx(3e38))
     names = [seen.name for seen in found.before]
-    assert names == ["dropout1's output", "relu1's output", "norm1's output"]
+    assert names == ["the output of dropout1", "the output of relu1", "the output of norm1"]
     assert all(seen.range.is_finite for seen in found.before)
 
 
@@ -230,7 +230,7 @@ def test_a_batch_with_such_a_number_is_named_with_its_place(kind: str) -> None:
     assert found is not None
     assert (found.place, found.tensor.name) == ("batch", "the batch's input")
     assert found.tensor.range.first == (3, 5, 1)
-    assert found.layer == "lstm"
+    assert (found.layer, found.operation) == ("lstm", "bptt")
 
 
 def test_a_target_with_such_a_number_is_named() -> None:

@@ -1,0 +1,127 @@
+"""The first step of a run that was not finite: saved as it began, and repeated to find the cause.
+
+It is stored as a checkpoint is, in the folder `failed` of the run: the weights, the batches, and
+all else that the step depends on. To repeat it the data set is not needed.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from bptrain.data import Batch as StoredBatch
+from bptrain.experiment.non_finite import Failure
+from bptrain.monitor.finding import Finding
+from bptrain.monitor.first_non_finite import first_non_finite
+from bptrain.monitor.step_part import Part
+from bptrain.rundir.checkpoint import newest_valid, write_checkpoint
+from bptrain.rundir.durable_files import remove, storing
+from bptrain.rundir.training_state import MODEL, TrainingState
+from bptrain.stateful import PlainState, Tree, mapping
+from bptrain.train.accumulation import shares
+from bptrain.train.loop import Batch, scaled_part
+from bptrain.train.precision import Precision
+from bptrain.train.states import Generators
+
+FAILED = "failed"  # in the folder of a run
+
+
+class SavedFailure(PlainState):
+    """What is stored of a failure in plain values."""
+
+    step: int = Field(ge=1)
+    what: str
+    why: str
+
+
+@dataclass(frozen=True)
+class FailedStep:
+    """A step that was not finite, and what it began with besides the weights.
+
+    generators, carried, precision  their states; `carried` is None for most models
+    """
+
+    failure: Failure
+    batches: Sequence[Batch]
+    generators: Tree
+    carried: Tree
+    precision: Tree
+
+    def search(
+        self, model: nn.Module, loss_function: nn.Module, precision: Precision
+    ) -> Finding | None:
+        """Repeat the step, with the model in its state; return what is not finite in it first."""
+        device = precision.device
+        Generators(device).restore(self.generators)
+        parts = [
+            Part(
+                batch.inputs,
+                batch.targets,
+                partial(scaled_part, precision, share) if share else None,
+            )
+            for batch, share in zip(self.batches, shares(self.batches), strict=True)
+        ]
+        return first_non_finite(model, loss_function, parts, precision.computing)
+
+
+def write_failed_step(run_dir: Path, failed: FailedStep, model: dict[str, Tensor]) -> None:
+    """Store a step in the folder of a run, in place of an earlier one; raises StorageError."""
+    forget_failed_step(run_dir)
+    states = {
+        MODEL: model,
+        "failure": failed.failure._asdict(),
+        "batches": [_as_tree(batch) for batch in failed.batches],
+        "generators": failed.generators,
+        "carried": failed.carried,
+        "precision": failed.precision,
+    }
+    write_checkpoint(run_dir / FAILED, TrainingState(failed.failure.step, states))
+
+
+def read_failed_step(run_dir: Path, device: torch.device) -> tuple[FailedStep, dict[str, Tensor]]:
+    """Return the stored step of a run and the model's state, or raise CheckpointError.
+
+    Raises ValueError, KeyError or TypeError for a valid file that holds something else.
+    """
+    _, saved, _ = newest_valid(run_dir / FAILED)
+    states = saved.states
+    failed = FailedStep(
+        Failure(**SavedFailure.read(states["failure"]).model_dump()),
+        [_from_tree(each, device) for each in states["batches"]],
+        *(states[name] for name in ("generators", "carried", "precision")),
+    )
+    return failed, saved.model
+
+
+def forget_failed_step(run_dir: Path) -> None:
+    """Remove the stored step of a run, if there is one."""
+    folder = run_dir / FAILED
+    with storing(folder):
+        if folder.exists():
+            remove(folder)
+
+
+def _as_tree(batch: Batch) -> Tree:
+    """Return a batch as a state; lengths stay on the CPU whatever the device is."""
+    given = {"inputs": batch.inputs, "targets": batch.targets}
+    placed = {
+        name: [isinstance(each, Tensor) and each.device.type != "cpu" for each in tensors]
+        for name, tensors in given.items()
+    }
+    held = {name: list(tensors) for name, tensors in given.items()}
+    return {**held, "weight": batch.weight, "on_device": placed}
+
+
+def _from_tree(tree: Tree, device: torch.device) -> StoredBatch:
+    held = mapping(tree)
+
+    def placed(name: str) -> tuple[Any, ...]:
+        pairs = zip(held[name], held["on_device"][name], strict=True)
+        return tuple(each.to(device) if is_on_device else each for each, is_on_device in pairs)
+
+    return StoredBatch(placed("inputs"), placed("targets"), held["weight"])
