@@ -28,7 +28,7 @@ from bptrain.ops.window import Window
 from bptrain.tape.calls import Call, Entry, Function, Like, Recorded, Value, numbers_in
 from bptrain.tape.program import Program
 
-VIEW = torch.ops.aten.view.default
+VIEW = torch.ops.aten.reshape.default
 LARGE = 2**22  # logits: below it a loss in chunks would save little memory
 
 

@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from bptrain.ops.in_place import written_into
 from bptrain.ops.kernels import chosen_kernels
 from bptrain.ops.operation import Operation
 from bptrain.ops.recording import recorded_by
@@ -32,6 +33,10 @@ READING_METHODS = {  # of which no function of tensors is seen
     Tensor.data_ptr,
     Tensor.untyped_storage,
 }
+IN_ANY_LAYOUT = dict.fromkeys(  # a fused operation may lay out its output otherwise than its parts
+    (torch.ops.aten.view.default, torch.ops.aten._unsafe_view.default),
+    torch.ops.aten.reshape.default,
+)
 
 
 class OffTapeError(Exception):
@@ -139,21 +144,11 @@ class Recorder(TorchDispatchMode):
                     self.layers.current,
                 )
             )
-            self.saved.append(saved if any(needed) and self.keeps_saved else None)
             if in_place:
-                self._refuse_overwritten(inputs[0], saved)
-                outputs = self._written(inputs[0], outputs, numbers[0])
+                outputs, saved = written_into(inputs[0], outputs, saved)
+                self._numbers[outputs] = numbers[0]  # x from now on is the value that y was
+            self.saved.append(saved if any(needed) and self.keeps_saved else None)
             return outputs
-
-    def _refuse_overwritten(self, x: Tensor, saved: Any) -> None:
-        if any(x is each for each in tree_leaves(saved)):
-            raise OffTapeError("an operation overwrites an input that its backward pass reads")
-
-    def _written(self, x: Tensor, y: Tensor, number: int | None) -> Tensor:
-        """Write y into x, which from now on is the value that y was."""
-        x.copy_(y)
-        self._numbers[x] = number
-        return x
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -191,8 +186,9 @@ class Recorder(TorchDispatchMode):
             self._new(each, is_needed) if isinstance(each, Tensor) else None for each in results
         )
         likes = tuple(Like.of(each) if isinstance(each, Tensor) else None for each in results)
+        function = IN_ANY_LAYOUT.get(func, func)
         self.entries.append(
-            Function(func, *names, numbers, rule, likes, is_tuple, self.layers.current)
+            Function(function, *names, numbers, rule, likes, is_tuple, self.layers.current)
         )
         self.saved.append(None)
 

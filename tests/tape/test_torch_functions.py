@@ -92,6 +92,7 @@ WRITTEN = {
     "x.relu_()": (lambda x, y: x.relu_(), "relu"),
     "torch.relu_": (lambda x, y: torch.relu_(x), "relu"),
     "F.relu(x, inplace=True)": (lambda x, y: F.relu(x, inplace=True), "relu"),
+    "F.silu(x, inplace=True), which reads x": (lambda x, y: F.silu(x, inplace=True), "silu"),
     "x.softmax(1)": (lambda x, y: x.softmax(1), "softmax"),
     "torch.log_softmax": (lambda x, y: torch.log_softmax(x, dim=-1), "log_softmax"),
     "F.sigmoid": (lambda x, y: F.sigmoid(x), "sigmoid"),
@@ -107,6 +108,30 @@ def test_what_a_model_writes_between_layers_is_recorded(
     net = Net(between)
     net(X)
     assert_is_on_the_tape(net, operation)
+
+
+def test_an_in_place_layer_that_reads_its_input_has_its_gradient_in_a_step_recorded_anew() -> None:
+    def between(x: Tensor, y: Tensor) -> Tensor:
+        return F.silu(x, inplace=True) if y.detach().sum().isfinite() else x
+
+    net = Net(between)
+    net(X)
+    assert_is_on_the_tape(net, "silu")
+
+
+def test_a_view_fits_whatever_a_fused_operation_lays_out() -> None:
+    # relu and max-pool as one leave one position of channels last, of which torch's next pooling
+    # makes an output with its channels last
+    model = torch.nn.Sequential(
+        torch.nn.Unflatten(1, (1, 5)),
+        nn.Conv1d(1, 8, 2),
+        nn.Unflatten(2, (2, 2)),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.AdaptiveAvgPool2d(2),
+        torch.nn.Flatten(),
+    )
+    assert_is_on_the_tape(model, "relu_max_pool")
 
 
 OFF = {
