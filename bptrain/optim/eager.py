@@ -2,18 +2,21 @@
 
 torch wraps the methods of its optimizers for torch.compile. The wrappers import torch._dynamo at
 the first call, 1.2 s and 100 MB (torch 2.14.1 on two CPU cores), in runs that compile nothing. Here
-the wrapped methods are called directly; their arithmetic is the same.
+the wrapped methods are called directly; their arithmetic is the same. `step` and `zero_grad` do
+without torch's other work around them too (fused_step.py).
 """
 
 import inspect
 from functools import cache
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import torch
 
+from bptrain.optim.fused_step import clear_gradients, with_fused_kernel
+
 Optimizer = TypeVar("Optimizer", bound=torch.optim.Optimizer)
 
-WRAPPED = ("add_param_group", "load_state_dict", "state_dict", "zero_grad")
+WRAPPED = ("add_param_group", "load_state_dict", "state_dict")
 
 
 def eager(optimizer: type[Optimizer]) -> type[Optimizer]:
@@ -24,7 +27,8 @@ def eager(optimizer: type[Optimizer]) -> type[Optimizer]:
 
 @cache
 def _subclass(optimizer: type[torch.optim.Optimizer]) -> type[torch.optim.Optimizer]:
-    methods = {name: inspect.unwrap(getattr(optimizer, name)) for name in WRAPPED}
+    methods: dict[str, Any] = {name: inspect.unwrap(getattr(optimizer, name)) for name in WRAPPED}
     # the wrapper around `step` also disables gradients, unless the optimizer is differentiable
-    methods["step"] = torch.no_grad()(inspect.unwrap(optimizer.step))
+    own = torch.no_grad()(inspect.unwrap(optimizer.step))
+    methods |= {"step": with_fused_kernel(optimizer, own), "zero_grad": clear_gradients}
     return type(optimizer.__name__, (optimizer,), methods)
