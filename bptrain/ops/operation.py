@@ -163,7 +163,7 @@ class Operation(Generic[Outputs]):
         with torch.autocast(device_type, enabled=False):
             given = self.precision.inputs(inputs, device_type)
             outputs, saved = self._forward(passes, given, needed)
-        return self._rounded(outputs, inputs, True), saved
+        return self.rounded(outputs, inputs, True), saved
 
     def compute(
         self,
@@ -174,9 +174,9 @@ class Operation(Generic[Outputs]):
     ) -> tuple[Any, Any]:
         """Return the same of inputs that are cast already, while autocast is off."""
         outputs, saved = self._forward(passes, inputs, needed)
-        return self._rounded(outputs, inputs, under_autocast), saved
+        return self.rounded(outputs, inputs, under_autocast), saved
 
-    def _rounded(self, outputs: Any, inputs: tuple[Any, ...], under_autocast: bool) -> Any:
+    def rounded(self, outputs: Any, inputs: tuple[Any, ...], under_autocast: bool) -> Any:
         """Return the outputs, a loss in the dtype that it is returned in."""
         if not self.precision.is_loss:
             return outputs
@@ -187,11 +187,33 @@ class Operation(Generic[Outputs]):
     def _forward(
         self, passes: Passes, inputs: tuple[Any, ...], needed: tuple[bool, ...]
     ) -> tuple[Any, Any]:
+        found: tuple[Any, Any] = self.bound(passes, needed).forward(*inputs)
+        return found
+
+    def bound(self, passes: Passes, needed: tuple[bool, ...]) -> Passes:
+        """Return the passes for the gradients that are needed, without the argument `needs`.
+
+        The backward pass returns a tuple, of the gradients by the inputs at `places(needed)`.
+        """
+        forward, backward = passes
         if self.is_variadic:
-            return passes.forward(*inputs, needs=needed[len(self.inputs) - 1 :])
+            those = needed[len(self.inputs) - 1 :]
+            return Passes(
+                lambda *inputs: forward(*inputs, needs=those),
+                lambda *given: tuple(backward(*given, those)),
+            )
         if self.needs is None:
-            return passes.forward(*inputs)
-        return passes.forward(*inputs, self.needs(*[needed[k] for k in self.differentiable]))
+            return Passes(forward, lambda *given: (backward(*given),))
+        needs = self.needs(*[needed[k] for k in self.differentiable])
+        return Passes(
+            lambda *inputs: forward(*inputs, needs), lambda *given: backward(*given, needs)
+        )
+
+    def places(self, needed: tuple[bool, ...]) -> tuple[int, ...]:
+        """Return the positions of the inputs whose gradients a bound backward pass returns."""
+        if self.is_variadic:
+            return tuple(range(len(self.inputs) - 1, len(needed)))
+        return self.differentiable
 
     def run_backward(
         self, passes: Passes, grads: tuple[Tensor, ...], saved: Any, needed: tuple[bool, ...]
@@ -224,16 +246,9 @@ class Operation(Generic[Outputs]):
         self, passes: Passes, grads: tuple[Any, ...], saved: Any, needed: tuple[bool, ...]
     ) -> Gradients:
         """Return the gradient by each input, while autocast is off."""
-        if self.is_variadic:
-            first = len(self.inputs) - 1
-            return (None,) * first + tuple(passes.backward(*grads, saved, needed[first:]))
         gradients: list[Tensor | None] = [None] * len(needed)
-        if self.needs is None:
-            gradients[0] = passes.backward(*grads, saved)
-            return tuple(gradients)
-        needs = self.needs(*[needed[k] for k in self.differentiable])
-        found = passes.backward(*grads, saved, needs)
-        for position, gradient in zip(self.differentiable, found, strict=True):
+        found = self.bound(passes, needed).backward(*grads, saved)
+        for position, gradient in zip(self.places(needed), found, strict=True):
             gradients[position] = gradient
         return tuple(gradients)
 
