@@ -15,8 +15,8 @@ Saves      x, and t and w, which the caller holds; not p or log p, which are as 
            16-bit training twice as large): the backward pass computes p again
 Cost       about 4NK flops and NK exponentials each way
 Source     derived here; label smoothing: Szegedy et al. 2016, "Rethinking the Inception
-           architecture", section 7, with class weights as in torch. Probabilities as targets are
-           in ops/cross_entropy_of_probabilities.py
+           architecture", section 7, with class weights as in torch. The fast form for rows is in
+           cross_entropy_of_rows.py, probabilities as targets in cross_entropy_of_probabilities.py
 """
 
 from collections.abc import Callable
@@ -34,8 +34,13 @@ from bptrain.ops.class_probabilities import (
     softmax,
 )
 from bptrain.ops.cross_entropy_of_probabilities import cross_entropy_of_probabilities_function
+from bptrain.ops.cross_entropy_of_rows import (
+    Options,
+    are_plain_rows,
+    gradient_of_rows,
+    loss_of_rows,
+)
 from bptrain.ops.operation import operation
-from bptrain.ops.peeking import may_peek
 from bptrain.ops.precision import float32_loss
 from bptrain.ops.reduction import (
     Reduction,
@@ -46,14 +51,6 @@ from bptrain.ops.reduction import (
     wide_dtype,
 )
 from bptrain.ops.second_derivatives import is_transformed
-
-
-class Options(NamedTuple):
-    """The constants of one call."""
-
-    ignore_index: int
-    reduction: Reduction
-    e: float  # label smoothing, 0 <= e <= 1
 
 
 class Saved(NamedTuple):
@@ -72,26 +69,11 @@ def forward(x: Tensor, t: Tensor, w: Tensor | None, options: Options) -> tuple[T
 
 
 def fused_forward(x: Tensor, t: Tensor, w: Tensor | None, options: Options) -> tuple[Tensor, Saved]:
-    """Return L with log p from one kernel, and for plain rows the loss from another."""
+    """Return L with log p from one kernel, and for rows the loss from another."""
     log_p = fused_log_softmax(x)
-    if _is_plain(x, w, options):
-        loss, _ = _of_true_classes(log_p, t, options)
-        return loss, Saved(x, t, None, w, options)
+    if are_plain_rows(x, w, options):
+        return loss_of_rows(log_p, t, w, options), Saved(x, t, None, w, options)
     return _loss(log_p, x, t, w, options)
-
-
-def _is_plain(x: Tensor, w: Tensor | None, options: Options) -> bool:
-    """Tell whether c has one term, 1: rows without class weights, smoothing, or a loss each."""
-    return x.dim() == 2 and w is None and options.e == 0 and options.reduction != "none"
-
-
-def _of_true_classes(log_p: Tensor, t: Tensor, options: Options) -> tuple[Tensor, Tensor]:
-    """Return L and A from one kernel, in place of ten small ones, which cost more than the sums."""
-    mean_or_sum = 1 if options.reduction == "mean" else 2
-    found: tuple[Tensor, Tensor] = torch.ops.aten.nll_loss_forward.default(
-        log_p, t, None, mean_or_sum, options.ignore_index
-    )
-    return found
 
 
 def _loss(
@@ -118,21 +100,11 @@ def backward(grad_loss: Tensor, saved: Saved) -> Tensor:
 
 
 def fused_backward(grad_loss: Tensor, saved: Saved) -> Tensor:
-    """Return x' with p from one kernel, and for plain rows from three."""
+    """Return x' with p from one kernel, and for rows all of it from few."""
     x, t, _, w, options = saved
-    if t is None or not _is_plain(x, w, options):
-        return _gradient(fused_softmax, grad_loss, saved)
-    aten, log_p = torch.ops.aten, fused_log_softmax(x)
-    _, A = _of_true_classes(log_p, t, options)
-    mean_or_sum = 1 if options.reduction == "mean" else 2
-    grad_log_p = aten.nll_loss_backward.default(
-        grad_loss.to(log_p.dtype), log_p, t, None, mean_or_sum, options.ignore_index, A
-    )
-    grad_x: Tensor = aten._log_softmax_backward_data.default(grad_log_p, log_p, 1, log_p.dtype)
-    ignored = t == options.ignore_index
-    if not may_peek(x) or bool(ignored.any()):  # of these x may be infinite or NaN
-        grad_x.masked_fill_(ignored.unsqueeze(1), 0)
-    return grad_x
+    if t is not None and are_plain_rows(x, w, options):
+        return gradient_of_rows(grad_loss, x, t, w, options)
+    return _gradient(fused_softmax, grad_loss, saved)
 
 
 def _gradient(softmax: Callable[[Tensor], Tensor], grad_loss: Tensor, saved: Saved) -> Tensor:

@@ -26,10 +26,10 @@ from torch import Tensor
 
 from bptrain.ops.class_indices import checked_classes, index_and_weights
 from bptrain.ops.class_probabilities import by_class
-from bptrain.ops.cross_entropy import Options
 from bptrain.ops.cross_entropy import Saved as OfLoss
 from bptrain.ops.cross_entropy import backward as loss_backward
 from bptrain.ops.cross_entropy import forward as loss_forward
+from bptrain.ops.cross_entropy_of_rows import Options
 from bptrain.ops.operation import operation
 from bptrain.ops.peeking import may_peek
 from bptrain.ops.precision import MATMUL

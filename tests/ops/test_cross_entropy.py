@@ -82,3 +82,36 @@ def test_wrong_arguments_are_refused(wrong: dict[str, object], message: str) -> 
     right = {"input": torch.randn(4, 5), "target": torch.zeros(4, dtype=torch.int64)}
     with pytest.raises(ValueError, match=message):
         cross_entropy(**right | wrong)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("e", [0.0, 0.2])
+@pytest.mark.parametrize("weights", ["none", "all", "one is 0"])
+@pytest.mark.parametrize("is_ignored", [False, True])
+# few classes take another way through torch's kernel, and so do many logits backward
+@pytest.mark.parametrize(("classes", "large"), [(10, 2**16), (20, 2**16), (10, 0)])
+def test_the_loss_of_rows_is_that_of_the_formula(
+    classes: int,
+    large: int,
+    is_ignored: bool,
+    weights: str,
+    e: float,
+    reduction: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("bptrain.ops.cross_entropy_of_rows.LARGE", large)
+    x, t = torch.randn(70, classes, dtype=torch.float64), torch.randint(classes, (70,))
+    w = None if weights == "none" else torch.rand(classes, dtype=torch.float64) + 0.5
+    if w is not None and weights == "one is 0":
+        w[1], x[:, 1] = 0, -torch.inf  # a class that is ruled out
+    if is_ignored:
+        t[::3], x[3] = -100, torch.nan
+    found = []
+    for kernels in ("fused", "formula"):
+        given = x.clone().requires_grad_()
+        with use_kernels(kernels):
+            loss = cross_entropy(given, t, w, reduction=reduction, label_smoothing=e)
+            (loss * 3).backward()
+        found.append((loss.detach(), given.grad))
+    torch.testing.assert_close(*found, rtol=1e-12, atol=1e-14)
+    assert found[0][0].isfinite()
