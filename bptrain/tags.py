@@ -59,3 +59,38 @@ def split_tag(split: Split, name: str) -> str:
 def layer_gradient(layer: str) -> str:
     """Return the tag of the gradient norm of a layer."""
     return f"grad/layer/{layer}"
+
+
+def layer_gradient_clipped(layer: str) -> str:
+    """Return the tag of the gradient norm of a layer after clipping."""
+    return f"grad/layer_clipped/{layer}"
+
+
+def activation_gradient(layer: str) -> str:
+    """Return the tag of the norm of the loss's gradient by a layer's output."""
+    return f"grad/activation/{layer}"
+
+
+def time_gradient(layer: str) -> str:
+    """Return the tag of the norms of the loss's gradient by a layer's state over time, a list."""
+    return f"grad/time/{layer}"
+
+
+def update_ratio(layer: str) -> str:
+    """Return the tag of the norm of a layer's update, relative to that of its weights."""
+    return f"update_ratio/{layer}"
+
+
+def weight_norm(layer: str) -> str:
+    """Return the tag of the norm of a layer's weights."""
+    return f"weight/norm/{layer}"
+
+
+def dead_units(layer: str) -> str:
+    """Return the tag of the fraction of a layer's units that are 0 for the whole batch."""
+    return f"activation/dead/{layer}"
+
+
+def saturated(layer: str) -> str:
+    """Return the tag of the fraction of a layer's outputs in its flat ends."""
+    return f"activation/saturated/{layer}"

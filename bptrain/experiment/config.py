@@ -9,6 +9,7 @@ from bptrain.config import StrictConfig
 from bptrain.data import DataConfig
 from bptrain.losses import LossConfig
 from bptrain.models import ModelConfig
+from bptrain.monitor.step_monitor import Level
 from bptrain.ops.kernels import Kernels
 from bptrain.optim import OptimizerConfig, ScheduleConfig
 from bptrain.optim.schedules import ConstantConfig
@@ -98,6 +99,17 @@ class MonitorConfig(StrictConfig):
         ge=1,
         le=1_000_000,
         description="optimizer steps between two log lines and points of the curves",
+    )
+    level: Level = Field(
+        default="standard",
+        description="what is logged besides losses, metrics and gradient norms. basic: nothing. "
+        "standard: norms of the loss's gradient by each layer's output, and over time in recurrent "
+        "layers; dead and saturated units; norms of the weights and of their updates",
+    )
+    max_overhead: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        default=0.03,
+        description="largest part of the training time that the level may take: it is then logged "
+        "in fewer lines. null logs it in every line",
     )
 
 

@@ -20,7 +20,7 @@ from bptrain.train.update import Update
 
 AVERAGE = "average/tensors/"  # as in `Session.state`
 OPTIMIZER = "optimizer/"
-WINDOW = "window/"  # the recorded steps: in fp16 the norms of a skipped step are no error
+LOGGED = ("window/", "monitor/")  # in fp16 the norms of a skipped step are no error
 
 
 class Failure(NamedTuple):
@@ -73,7 +73,7 @@ def refuse_weights(experiment: Experiment, step: int) -> None:
 def refuse_state(experiment: Experiment, state: TrainingState) -> None:
     """Raise NonFiniteError if anything that a later step reads is not finite."""
     plain, tensors = state.rest()
-    later = {path: each for path, each in tensors.items() if not path.startswith(WINDOW)}
+    later = {path: each for path, each in tensors.items() if not path.startswith(LOGGED)}
     found = not_finite({**state.model, **later})
     found += plain_not_finite(plain)
     _refuse(experiment, found, state.step)

@@ -6,6 +6,8 @@ from math import isfinite
 from pathlib import Path
 from typing import NoReturn, Protocol, runtime_checkable
 
+from torch import Tensor
+
 from bptrain import tags
 from bptrain.errors import CheckpointError, InterruptedRun, shorten
 from bptrain.experiment.best_state import best_by, ranking_of
@@ -15,6 +17,8 @@ from bptrain.experiment.non_finite import refuse_state, refuse_weights
 from bptrain.experiment.progress import Progress
 from bptrain.experiment.step_guard import StepGuard
 from bptrain.monitor.run_log import RunLog
+from bptrain.monitor.step_monitor import StepMonitor
+from bptrain.monitor.watched_engine import WatchedEngine
 from bptrain.rundir.checkpoint import prune, write_checkpoint
 from bptrain.rundir.training_state import MODEL, TrainingState
 from bptrain.stateful import Stateful
@@ -35,6 +39,7 @@ MAY_BEGIN_NOW = (
     "schedule",
     "early_stopping",
     "guard",
+    "monitor",
 )  # states that may be missing in the checkpoint
 
 
@@ -62,6 +67,11 @@ class Session:
             larger_is_better = ranking_of(rule.metric, problem).larger_is_better
             self.early_stopping = rule.build(larger_is_better)
         self.window = StepWindow(experiment.training_metric, experiment.device)
+        self.engine = WatchedEngine(experiment.engine)
+        config = experiment.config.monitor
+        self.monitor = StepMonitor(
+            self.engine, experiment.update.gradients, config.level, config.max_overhead
+        )
         self.progress = Progress(
             len(experiment.dataset.train), len(experiment.batches), experiment.update.batches
         )
@@ -86,6 +96,7 @@ class Session:
             "carried": carried,
             "window": self.window,
             "guard": self.guard,
+            "monitor": self.monitor,
             "generators": Generators(device),
             "log": self.log,  # last: it removes log lines from after the checkpoint
         }
@@ -129,16 +140,30 @@ class Session:
             self.guard.before_step(self.position, self.states)
 
     def _steps(self) -> Iterator[StepReport]:
-        experiment = self.experiment
+        """Yield the report of each remaining step; those that are due are observed."""
+        experiment, update = self.experiment, self.experiment.update
         if self.is_finished:
-            return iter(())
-        return fit(
-            experiment.engine,
-            experiment.batches,
-            experiment.update,
-            experiment.total_steps,
-            self.position,
-        )
+            return
+        total = experiment.total_steps
+        steps = fit(self.engine, experiment.batches, update, total, self.position)
+        while self.position.step < total:
+            scale = self._prepare_step()
+            report = next(steps)
+            self.monitor.after_step(scale)
+            yield report
+
+    def _prepare_step(self) -> Tensor | None:
+        """Prepare for the next step; return fp16's scale of its gradients."""
+        update, (step, _, used) = self.experiment.update, self.position
+        left = len(self.experiment.batches) - used or len(self.experiment.batches)
+        batches = min(update.batches, left)
+        is_logged = self._is_logged(step + 1, ends_epoch=batches == left)
+        self.monitor.before_step(step + 1, batches, is_logged)
+        return update.precision.scale if is_logged else None
+
+    def _is_logged(self, step: int, ends_epoch: bool) -> bool:
+        every = self.experiment.config.monitor.log_every
+        return ends_epoch or step == self.experiment.total_steps or step % every == 0
 
     def settle(self) -> None:
         """Log, evaluate and save if they are due after a step; stop if a signal was received.
@@ -152,10 +177,11 @@ class Session:
         ends_epoch = batch == len(self.experiment.batches)
         ends = ends_epoch or step == self.experiment.total_steps
         values: dict[str, float] = {}
-        if ends or step % config.monitor.log_every == 0:
-            values = self.read_window()
+        if self._is_logged(step, ends_epoch):
+            values, series = self.read_window()
             values |= self.evaluate() if ends else {}
-            self.log.write(step, epoch, values)
+            self.log.write(step, epoch, values, series)
+            self.monitor.forget()
             self.window.restart()
         self.progress.is_settled = True
 
@@ -190,15 +216,18 @@ class Session:
                 self.early_stopping.observe(values[self.early_stopping.config.metric])
         return values
 
-    def read_window(self) -> dict[str, float]:
-        """Return the values of a log line by tag, or raise NonFiniteError."""
+    def read_window(self) -> tuple[dict[str, float], dict[str, list[float]]]:
+        """Return the values of a log line by tag and its lists, or raise NonFiniteError."""
+        observed = self.monitor.observed
         update = self.experiment.update
-        reading = self.guard.examined(self.position.step, self.states)
+        reading = self.guard.examined(self.position.step, self.states, observed.tensors)
         if reading is None:
-            return self.guard.values
+            return self.guard.values, {}
         norms = dict(zip(update.gradients.tags, reading.norms[-1], strict=True))
         if update.clipping is not None:
-            norms[tags.GRAD_TOTAL_CLIPPED] = reading.clipped
+            norms |= dict(zip(update.gradients.clipped_tags, reading.clipped, strict=True))
+        numbers, series = observed.values(reading.others)
+        norms |= numbers
         step = self.position.step
         values = {
             **reading.means,
@@ -207,7 +236,7 @@ class Session:
             **{tag: norm for tag, norm in norms.items() if isfinite(norm)},
             tags.MEMORY_MB: used_mb(self.experiment.device),
         }
-        return values | self.read_scale() | self.guard.values
+        return values | self.read_scale() | self.guard.values, series
 
     def read_scale(self) -> dict[str, float]:
         """Return fp16's gradient scale by tag, or raise NonFiniteError if it is too small."""

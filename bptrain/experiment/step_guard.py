@@ -6,7 +6,7 @@ What else a step begins with is kept here until then. Running statistics, which 
 not read, are those of the last time.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -104,8 +104,10 @@ class StepGuard:
         generators = Generators(self.experiment.device).state()
         self.starts.append(StepStart(position, generators, carried))
 
-    def examined(self, step: int, states: Mapping[str, Stateful]) -> Reading | None:
-        """Return the window's values; None if it has none, or was rolled back.
+    def examined(
+        self, step: int, states: Mapping[str, Stateful], others: Sequence[Tensor] = ()
+    ) -> Reading | None:
+        """Return the window's values, and `others`; None if it has none, or was rolled back.
 
         step    the last one
         states  of the run, by name
@@ -114,7 +116,7 @@ class StepGuard:
         """
         if not self.window.losses:
             return None
-        reading = self.window.read()
+        reading = self.window.read(others)
         failure = first_failure(self.experiment.update, reading.losses, reading.norms, step)
         if failure is not None:
             if self.policy != "rollback":

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import Field
 
 from bptrain.monitor.console import TrainingConsole
-from bptrain.monitor.tensorboard import Board
+from bptrain.monitor.tensorboard import NO_SERIES, Board
 from bptrain.rundir.file_digests import FileDigests
 from bptrain.rundir.metrics_file import MetricsFile
 from bptrain.stateful import PlainState, Tree
@@ -113,10 +113,16 @@ class RunLog:
         self.step = step
         self.console.advance(step, epoch)
 
-    def write(self, step: int, epoch: int, values: dict[str, float]) -> None:
-        """Write the values of a step by tag; `epoch` is counted from 0."""
-        self.metrics.write(step, epoch, values)
-        self.board.write(step, values)
+    def write(
+        self,
+        step: int,
+        epoch: int,
+        values: dict[str, float],
+        series: Mapping[str, Sequence[float]] = NO_SERIES,
+    ) -> None:
+        """Write the values of a step by tag, and lists over time; `epoch` is counted from 0."""
+        self.metrics.write(step, epoch, {**values, **series})
+        self.board.write(step, values, series)
         self.console.show(step, values)
 
     def state(self) -> dict[str, Any]:

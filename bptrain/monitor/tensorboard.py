@@ -1,6 +1,7 @@
 """TensorBoard event files of a run; the x axis is the optimizer step."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from math import isfinite
 from pathlib import Path
 from textwrap import indent
 from types import TracebackType
@@ -9,11 +10,13 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 from tensorboard.compat.proto.summary_pb2 import Summary
-from torch.utils.tensorboard.summary import custom_scalars, image, scalar, text
+from torch.utils.tensorboard.summary import custom_scalars, histogram_raw, image, scalar, text
 
 from bptrain import tags
 from bptrain.rundir.durable_files import storing
 from bptrain.rundir.event_file import EventFile, event_files, next_path, truncate_events
+
+NO_SERIES: Mapping[str, Sequence[float]] = {}
 
 
 class EvaluationFigure(Protocol):
@@ -66,10 +69,19 @@ class Board:
             self._file.add(text("config", f"```yaml\n{config_text}```"))
             self._file.add(custom_scalars(charts(gradient_tags, metrics)))
 
-    def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Write a scalar per tag, in one record: a step is written as a whole or not at all."""
-        scalars = [scalar(tag, value).value[0] for tag, value in values.items()]
-        self._file.add(Summary(value=scalars), step)
+    def write(
+        self,
+        step: int,
+        values: Mapping[str, float],
+        series: Mapping[str, Sequence[float]] = NO_SERIES,
+    ) -> None:
+        """Write a scalar per tag, in one record: a step is written as a whole or not at all.
+
+        Lists become histograms: a bar for each number, at its place in the list.
+        """
+        written = [scalar(tag, value).value[0] for tag, value in values.items()]
+        written += [bars(tag, each).value[0] for tag, each in series.items()]
+        self._file.add(Summary(value=written), step)
 
     def write_figures(
         self, step: int, split: tags.Split, figures: Sequence[EvaluationFigure]
@@ -114,8 +126,28 @@ def charts(gradient_tags: Sequence[str], metrics: Sequence[str]) -> dict[str, di
             name: ["Multiline", [tags.split_tag("train", name), tags.split_tag("val", name)]]
             for name in ("loss", *metrics)
         },
-        "gradients": {"norm by layer": ["Multiline", list(gradient_tags)]},
+        "gradients": {
+            "norm by layer": ["Multiline", list(gradient_tags)],
+            "norm by activation": _all_layers(tags.activation_gradient),
+            "update relative to the weights": _all_layers(tags.update_ratio),
+        },
+        "activations": {
+            "dead units": _all_layers(tags.dead_units),
+            "saturated outputs": _all_layers(tags.saturated),
+        },
     }
+
+
+def _all_layers(tag: Callable[[str], str]) -> list[Any]:
+    """Return a chart of one tag of every layer; TensorBoard reads a regular expression."""
+    return ["Multiline", [f"^{tag('.*')}$"]]
+
+
+def bars(tag: str, heights: Sequence[float]) -> Summary:
+    """Return a histogram whose bar k, from k to k + 1, is as high as the k-th number."""
+    shown = [height if isfinite(height) else 0.0 for height in heights]
+    total = sum(shown)
+    return histogram_raw(tag, 0, len(shown), total, total, total, range(1, len(shown) + 1), shown)
 
 
 def as_markdown(rows: Sequence[Sequence[str]]) -> str:

@@ -115,7 +115,7 @@ def fused_backward(
     columns = saved.scan.cell.in_place.columns
     rows = rows_of(grad_y)
     last = (grad_h,) if grad_c is None else (grad_h, grad_c)
-    grad_a, grad_h_all, grad_start = _scan_backward(rows, last, saved, needs)
+    grad_a, grad_h_all, grad_start = _scan_backward(rows, last, saved, needs.h_0)
     grad_a_x, grad_a_h = columns.of_x(grad_a), columns.of_h(grad_a)
 
     grad_x = grad_W_ih = grad_b_ih = grad_W_hh = grad_b_hh = grad_W_hr = None
@@ -140,14 +140,36 @@ def fused_backward(
     )  # fmt: skip
 
 
+def hidden_gradients(
+    grad_y: Tensor | None, grad_h: Tensor | None, grad_c: Tensor | None, saved: Saved
+) -> Tensor:
+    """Return h' [B, P], the gradient by the state after every step, through all that reads it.
+
+    It reaches the loss as the output y_t, as the last state, and through the later steps. Given the
+    gradients of y [..., P] and of the last states [N, ...], None for 0; in the rows of y.
+    """
+    scan, s = saved.scan, saved.s
+    P = s.shape[1] if saved.W_hr is None else saved.W_hr.shape[0]
+    rows = s.new_zeros(scan.steps.rows, P) if grad_y is None else rows_of(grad_y)
+    last = tuple(
+        s.new_zeros(scan.steps.sizes[0], width) if grad is None else grad
+        for grad, width, _ in zip((grad_h, grad_c), (P, s.shape[1]), scan.stays_wide, strict=False)
+    )
+    return _scan_backward(rows, last, saved, needs_h_0=False, keeps_h=True)[1]
+
+
 def _scan_backward(
-    grad_y: Tensor, grad_last: State, saved: Saved, needs: Needs
+    grad_y: Tensor, grad_last: State, saved: Saved, needs_h_0: bool, keeps_h: bool = False
 ) -> tuple[Tensor, Tensor, State]:
-    """Return a' [B, G], h' [B, P] if there is a projection, and the first states' gradients."""
+    """Return a' [B, G], h' [B, P] if it is kept, and the first states' gradients.
+
+    keeps_h  whether h' is kept where no projection reads it
+    """
     cell, steps = saved.scan.cell.in_place, saved.scan.steps
     W_hh, W_hr = saved.W_hh, saved.W_hr
     grad_a, *slopes = cell.slopes(saved.gates, steps.before(saved.s), steps.after(saved.s))
-    grad_h = grad_y if W_hr is None else torch.empty_like(grad_y)
+    keeps_h |= W_hr is not None
+    grad_h = torch.empty_like(grad_y) if keeps_h else grad_y
 
     carried = tuple(each.clone() for each in grad_last)
     now = carried
@@ -158,12 +180,11 @@ def _scan_backward(
             # gradient; those that it is done with already hold the first states'.
             now = tuple(each[: len(grad_y_t)] for each in carried)
         carried_h = now[0].add_(grad_y_t)
-        if W_hr is None:
-            cell.backward(now, *slopes_t)
-        else:
+        if keeps_h:
             grad_h_t.copy_(carried_h)
-            cell.backward((grad_h_t.mm(W_hr), *now[1:]), *slopes_t)
-        if W_hh is not None and (done < len(steps.sizes) or needs.h_0):
+        grad_m_t = carried_h if W_hr is None else grad_h_t.mm(W_hr)
+        cell.backward((grad_m_t, *now[1:]), *slopes_t)
+        if W_hh is not None and (done < len(steps.sizes) or needs_h_0):
             _add_product(carried_h, grad_a_h_t, W_hh, onto=cell.passes_h)
     return grad_a, grad_h, carried
 

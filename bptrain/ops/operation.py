@@ -333,8 +333,8 @@ def _autograd_function(op: Operation[Any], in_place: bool = False) -> type[torch
         upstream: Any = grads if len(grads) == 1 else _defined(ctx.likes, grads, without)
         # Gradients are on here only when the caller asked for create_graph.
         if is_transformed():
-            return op.run_differentiable_backward(upstream, _saved(ctx), ctx.needs_input_grad)
-        return op.run_backward(ctx.passes, upstream, _saved(ctx), ctx.needs_input_grad)
+            return op.run_differentiable_backward(upstream, saved_by(ctx), ctx.needs_input_grad)
+        return op.run_backward(ctx.passes, upstream, saved_by(ctx), ctx.needs_input_grad)
 
     body = {
         "forward": staticmethod(forward),
@@ -352,8 +352,8 @@ def _save(ctx: Any, saved: Any) -> None:
     ctx.fields = [Tensor if isinstance(each, Tensor) else each for each in saved]
 
 
-def _saved(ctx: Any) -> Any:
-    """Return the Saved again."""
+def saved_by(ctx: Any) -> Any:
+    """Return the Saved of a call, given its node in autograd's graph."""
     tensors = iter(ctx.saved_tensors)
     return ctx.kind(*[next(tensors) if field is Tensor else field for field in ctx.fields])
 

@@ -1,10 +1,10 @@
-"""`metrics.jsonl`: one flat JSON object per line, with the same numbers as TensorBoard."""
+"""`metrics.jsonl`: one JSON object per line, of numbers and lists of numbers, as on TensorBoard."""
 
 import json
 import mmap
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import isfinite
 from pathlib import Path
 from types import TracebackType
@@ -34,12 +34,12 @@ class MetricsFile:
         """Seconds that the run has taken, from its first start and over all resumes."""
         return time.perf_counter() - self._started_s
 
-    def write(self, step: int, epoch: int, values: Mapping[str, float]) -> None:
+    def write(self, step: int, epoch: int, values: Mapping[str, float | Sequence[float]]) -> None:
         """Append the values of a step; `epoch` is counted from 0.
 
         JSON has no NaN and infinity: they become null, which table readers turn into NaN.
         """
-        finite = {tag: value if isfinite(value) else None for tag, value in values.items()}
+        finite = {tag: _finite(value) for tag, value in values.items()}
         record = {"step": step, "epoch": epoch, "time_s": round(self.elapsed_s, 3), **finite}
         self._file.write(json.dumps(record, allow_nan=False).encode() + b"\n")
 
@@ -57,6 +57,13 @@ class MetricsFile:
         traceback: TracebackType | None,
     ) -> None:
         self._file.close()
+
+
+def _finite(value: float | Sequence[float]) -> float | list[float | None] | None:
+    """Return a number or list without NaN and infinities."""
+    if isinstance(value, Sequence):
+        return [each if isfinite(each) else None for each in value]
+    return value if isfinite(value) else None
 
 
 def _truncate_to_a_line(path: Path, offset: int) -> int:

@@ -72,6 +72,7 @@ class Call:
     keeps      the bytes that it keeps for its backward pass, and nothing before it
     draws      whether it draws random numbers; known where segments need it
     layer      the name of the module that called it
+    returned_by  the modules that returned an output, each with the output's number
 
     What is the same in every run is prepared once: on a small network, half of a step's time would
     be spent here in Python.
@@ -89,6 +90,7 @@ class Call:
     keeps: int = 0
     draws: bool = False
     layer: str = ""
+    returned_by: list[tuple[str, int]] = field(default_factory=list)
     _bound: Passes = field(init=False, repr=False, compare=False)
     _given: list[tuple[int | None, Any]] = field(init=False, repr=False, compare=False)
     _targets: list[tuple[int, int, torch.dtype]] = field(init=False, repr=False, compare=False)
@@ -170,6 +172,7 @@ class Function:
     is_tuple            whether it returns several results, or a list of one
     layer               the name of the module that called it
     reads               the numbers of the values it reads
+    returned_by         the modules that returned an output, each with the output's number
     """
 
     function: Callable[..., Any]
@@ -180,6 +183,7 @@ class Function:
     likes: tuple[Like | None, ...]
     is_tuple: bool = False
     layer: str = ""
+    returned_by: list[tuple[str, int]] = field(default_factory=list)
     reads: list[int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -233,10 +237,14 @@ class Entry(Protocol):
     likes           of the outputs
     changes         the value that it changes in place, which is not to be repeated
     draws           whether it draws random numbers
+    returned_by     the modules that returned an output, each with the output's number
     """
 
     @property
     def layer(self) -> str: ...  # noqa: D102
+
+    @property
+    def returned_by(self) -> list[tuple[str, int]]: ...  # noqa: D102
 
     @property
     def reads(self) -> list[int]: ...  # noqa: D102

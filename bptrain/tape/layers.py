@@ -1,18 +1,25 @@
-"""Which module is running, so that each entry of a record knows its layer."""
+"""Which module is running, so that each entry of a record knows its layer, and what it returned."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+from torch.utils._pytree import tree_leaves
+
+Returned = Callable[[str, Tensor], None]
 
 
 class Layers:
-    """The modules that are running, outermost first."""
+    """The modules that are running, outermost first.
 
-    def __init__(self, names: dict[nn.Module, str]) -> None:
-        self.names = names
+    returned  is called with the name of each module that ends, and its output; of several outputs
+              with the first one
+    """
+
+    def __init__(self, names: dict[nn.Module, str], returned: Returned) -> None:
+        self.names, self.returned = names, returned
         self._running: list[str] = []
 
     @property
@@ -34,5 +41,9 @@ class Layers:
     def _enter(self, module: nn.Module, *_: Any) -> None:
         self._running.append(self.names.get(module, self.current))
 
-    def _leave(self, *_: Any) -> None:
-        self._running.pop()
+    def _leave(self, module: nn.Module, _: Any, output: Any) -> None:
+        name = self._running.pop()
+        if module in self.names:
+            for first in tree_leaves(output)[:1]:
+                if isinstance(first, Tensor):
+                    self.returned(name, first)

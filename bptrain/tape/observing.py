@@ -1,7 +1,8 @@
 """A program whose entries are shown to an observer as they run: to measure, check or explain them.
 
 The observed program computes the same numbers; the program itself stays as it is, and costs nothing
-where nobody observes.
+where nobody observes. Compiled code gives other numbers, to rounding: an observed program runs
+beside it, and what it leaves behind does not count.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,8 +16,10 @@ from bptrain.tape.calls import Entry, Gradients, Like, Values
 from bptrain.tape.program import Program, Run
 from bptrain.tape.recorder import OffTapeError
 from bptrain.tape.recording import names_of, recorded, rewind
+from bptrain.tape.run import Linear
+from bptrain.tape.run import Run as AnyRun
 from bptrain.tape.segments import Segment
-from bptrain.tape.state import hooked, state_of
+from bptrain.tape.state import hooked, restore, state_of
 
 
 class Observer(Protocol):
@@ -59,6 +62,11 @@ class ObservedEntry:
     def layer(self) -> str:
         """The name of the module that called it."""
         return self.entry.layer
+
+    @property
+    def returned_by(self) -> list[tuple[str, int]]:
+        """The modules that returned an output, each with the output's number."""
+        return self.entry.returned_by
 
     @property
     def reads(self) -> list[int]:
@@ -108,6 +116,33 @@ def observed(program: Program, observer: Observer) -> Program:
     """Return the program with each entry shown to the observer, those within segments too."""
     entries = [_observed(entry, observer) for entry in program.entries]
     return program.with_entries(entries, program.boundary)
+
+
+class BesideRun:
+    """A run whose results count, and one of the same step that is shown to an observer.
+
+    shown  adds to no parameter's `.grad`
+    """
+
+    def __init__(self, run: AnyRun, shown: Run, modules: list[nn.Module]) -> None:
+        self.run, self.shown, self.modules = run, shown, modules
+
+    def forward(self) -> Any:
+        """Return the model's outputs."""
+        before = state_of(self.modules)
+        self.shown.forward()
+        self.shown.loss()
+        restore(self.modules, before)
+        return self.run.forward()
+
+    def loss(self) -> Tensor:
+        """Return the loss of the outputs."""
+        return self.run.loss()
+
+    def backward(self, minimized: Linear) -> None:
+        """Add the gradient of `minimized(loss)` by each parameter to its `.grad`, once."""
+        self.shown.backward(minimized)
+        self.run.backward(minimized)
 
 
 def _observed(entry: Entry, observer: Observer) -> Entry:

@@ -60,7 +60,7 @@ class Recorder(TorchDispatchMode):
         super().__init__()  # type: ignore[no-untyped-call]
         self.is_autocast, self.keeps_saved = is_autocast, keeps_saved
         self.counted: set[StorageWeakRef] = set()
-        self.layers = Layers(names)
+        self.layers = Layers(names, self._note_returned)
         self.entries: list[Entry] = []
         self.saved: list[Any] = []
         self.likes: list[Like] = []
@@ -191,6 +191,14 @@ class Recorder(TorchDispatchMode):
             Function(function, *names, numbers, rule, likes, is_tuple, self.layers.current)
         )
         self.saved.append(None)
+
+    def _note_returned(self, layer: str, output: Tensor) -> None:
+        """Note with the entry that computed a value that a layer returned it."""
+        number = self._numbers.get(output)
+        computed = (each for each in reversed(self.entries) if number in each.outputs)
+        for entry in computed if number is not None else ():
+            entry.returned_by.append((layer, int(number)))
+            return
 
     def _constant(self, tensor: Tensor) -> Tensor:
         self.constants[self.know(tensor)] = tensor

@@ -48,6 +48,11 @@ class Segment:
         return any(each.draws for each in self.entries)
 
     @property
+    def returned_by(self) -> list[tuple[str, int]]:
+        """None: the entries within know it."""
+        return []
+
+    @property
     def changes(self) -> None:
         """No value: segments are not repeated, as they do not nest."""
         return

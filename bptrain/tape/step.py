@@ -20,7 +20,7 @@ from bptrain.tape.comparison import Outcome, difference
 from bptrain.tape.compiled import CompiledProgram, NotCompiledError
 from bptrain.tape.kept_bytes import measure_kept_bytes
 from bptrain.tape.notices import Notices
-from bptrain.tape.observing import Observer, observed
+from bptrain.tape.observing import BesideRun, Observer, observed
 from bptrain.tape.patterns import fused
 from bptrain.tape.printing import text_of
 from bptrain.tape.program import Program
@@ -67,6 +67,7 @@ class Step:
         self.reasons: list[str] = []  # why batches run by autograd
         self.not_compiled: list[str] = []  # why they are not compiled
         self._programs: dict[Any, Runnable | None] = {}  # by kind of batch; None: recorded again
+        self._recorded: dict[Any, Program] = {}  # what they were made of
         self._by_autograd: set[Any] = set()  # kinds of batches
         self._trusted: set[Any] = set()  # structures of programs
         self._modules: list[nn.Module] = []
@@ -92,12 +93,15 @@ class Step:
         targets: tuple[Any, ...],
         needs_outputs: bool = True,
         observer: Observer | None = None,
+        apart: bool = False,
     ) -> Run:
         """Return the step on a batch, before its forward pass.
 
         needs_outputs  whether `forward` must return the model's outputs: without them the last
                        layer and the loss may be one operation
         observer       who is shown each entry as it runs; nothing is where autograd runs the step
+        apart          whether the observer is shown each operation by itself, also those that run
+                       as one: the step's numbers stay the same
         """
         batch = Batch(inputs, targets, needs_outputs)
         if self._watched is None or not self._watched.hold:
@@ -107,7 +111,7 @@ class Step:
             if key not in self._programs and key not in self._by_autograd:
                 key = self._learn(key, batch)
             if key not in self._by_autograd:
-                return self._on_tape(key, batch, observer)
+                return self._on_tape(key, batch, observer, apart)
         except OffTapeError as error:
             self._report(str(error))
         return AutogradRun(self.model, self.loss_function, batch)
@@ -127,7 +131,7 @@ class Step:
             recording = self._record(batch)
             program = recording.program
             if not as_recorded:
-                program = self._rewritten(program, batch)
+                program = self._rewritten(program, batch, self.fuses)
             rewind(recording, self._modules, before)
             measure_kept_bytes(program, tensors_of(batch))
         finally:
@@ -147,7 +151,7 @@ class Step:
         self._modules = [*self.model.modules(), *own]
         self._watched = Watched(self._modules, self._changing.carried | self._changing.others)
         self._places = self._places_of_own() if self._changing.carried else {}
-        for known in (self._programs, self._by_autograd, self._trusted):
+        for known in (self._programs, self._recorded, self._by_autograd, self._trusted):
             known.clear()
 
     def _places_of_own(self) -> dict[int, int]:
@@ -167,11 +171,14 @@ class Step:
             self.reasons.append(reason)
             self.notices.by_autograd(reason)
 
-    def _on_tape(self, key: Any, batch: Batch, observer: Observer | None) -> Run:
+    def _on_tape(self, key: Any, batch: Batch, observer: Observer | None, apart: bool) -> Run:
         """Return a run of a known kind of batch."""
         program = self._programs[key]
         if program is not None:
-            return _shown(program, observer).run(tensors_of(batch))
+            if observer is None:
+                return program.run(tensors_of(batch))
+            recorded = self._recorded[key] if apart else None
+            return self._shown(program, recorded, batch, observer)
         before = state_of(self._modules)
         recording = self._record(batch)
         is_known = recording.changing == self._changing
@@ -179,10 +186,28 @@ class Step:
             restore(self._modules, before)
             self._prove(batch)
             recording = self._record(batch)
-        return self._run_of(recording, batch, before, observer)
+        return self._run_of(recording, batch, before, observer, apart)
+
+    def _shown(
+        self, program: Runnable, recorded: Program | None, batch: Batch, observer: Observer
+    ) -> Run:
+        """Return a run of a program, or of what it was made of, that is shown to an observer."""
+        tensors = tensors_of(batch)
+        entries = program.program if isinstance(program, CompiledProgram) else program
+        if recorded is not None:
+            entries = self._rewritten(recorded, batch, fuses=False)
+        if not isinstance(program, CompiledProgram):
+            return observed(entries, observer).run(tensors)
+        shown = observed(replace(entries, parameters=()), observer)
+        return BesideRun(program.run(tensors), shown.run(tensors), self._modules)
 
     def _run_of(
-        self, recording: Recording, batch: Batch, before: State, observer: Observer | None = None
+        self,
+        recording: Recording,
+        batch: Batch,
+        before: State,
+        observer: Observer | None = None,
+        apart: bool = False,
     ) -> Run:
         """Return the recorded run itself; with checkpointing or an observer another one.
 
@@ -191,24 +216,26 @@ class Step:
         if self.checkpointing == "none" and observer is None:
             return recording.run
         rewind(recording, self._modules, before)
-        return _shown(self._rewritten(recording.program, batch), observer).run(tensors_of(batch))
+        program = self._rewritten(recording.program, batch, self.fuses and not apart)
+        return (observed(program, observer) if observer else program).run(tensors_of(batch))
 
-    def _rewritten(self, program: Program, batch: Batch) -> Program:
+    def _rewritten(self, program: Program, batch: Batch, fuses: bool) -> Program:
         if not batch.needs_outputs:
             program = replace(program, outputs=None)
-        return segmented(fused(program) if self.fuses else program, self.checkpointing)
+        return segmented(fused(program) if fuses else program, self.checkpointing)
 
     def _learn(self, key: Any, batch: Batch) -> Any:
         """Record and prove a new kind of batch; leave the modules as they were. Return its key."""
         try:
-            program = self._prove(batch)
+            program, recorded = self._prove(batch)
         except OffTapeError:
             self._by_autograd.add(key)
             raise
         key = self._key(batch)  # attributes that change may have been found
-        self._programs[key] = program
+        self._programs[key], self._recorded[key] = program, recorded
         while len(self._programs) > MOST_PROGRAMS:
-            del self._programs[next(iter(self._programs))]
+            oldest = next(iter(self._programs))
+            del self._programs[oldest], self._recorded[oldest]
         return key
 
     def _record(self, batch: Batch) -> Recording:
@@ -217,8 +244,8 @@ class Step:
             self.model, self.loss_function, batch, self._modules, self._changing, keeps_saved
         )
 
-    def _prove(self, batch: Batch) -> Runnable | None:
-        """Return the program of a batch, None if the next batch may need another one.
+    def _prove(self, batch: Batch) -> tuple[Runnable | None, Program]:
+        """Return the program of a batch, None if the next batch may need another one; its record.
 
         Raises OffTapeError unless the record does what autograd does. The modules and generators
         are left as they were.
@@ -247,7 +274,7 @@ class Step:
             if wrong := difference(one, other):
                 raise OffTapeError(f"its step differs from autograd's: {wrong}")
         self._trusted.add(recording.program.structure)
-        return program
+        return program, recording.program
 
     def _note(self, changing: Changing, before: State) -> None:
         """Restore the modules; forget programs that took an attribute that changes to be fixed."""
@@ -258,7 +285,7 @@ class Step:
 
     def _made(self, recorded: Program, batch: Batch) -> Runnable:
         """Return the program that runs: fused, in segments, compiled if that is asked for."""
-        program = self._rewritten(recorded, batch)
+        program = self._rewritten(recorded, batch, self.fuses)
         if not self.compiles:
             return program
         started_s = time.perf_counter()
@@ -297,14 +324,6 @@ class Step:
             for parameter, gradient in parameters.items():
                 parameter.grad = gradient
         return Outcome(loss.detach(), gradients, state_of(self._modules))
-
-
-def _shown(program: Runnable, observer: Observer | None) -> Runnable:
-    """Return what runs: for an observer the entries one by one, compiled or not."""
-    if observer is None:
-        return program
-    entries = program.program if isinstance(program, CompiledProgram) else program
-    return observed(entries, observer)
 
 
 def record(

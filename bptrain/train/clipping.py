@@ -43,7 +43,7 @@ class Clipping:
 
     @torch.no_grad()
     def clip(self, gradients: LayerGradients, norms: Tensor) -> Tensor:
-        """Clip the gradients in place and return their total norm afterwards, a scalar.
+        """Clip the gradients in place and return their norms afterwards [1 + layers].
 
         norms  `gradients.norms()` of this step [1 + layers], from before clipping
         """
@@ -51,8 +51,7 @@ class Clipping:
             norms = _clip_elements(gradients, self.value)
         if self.adaptive is not None:
             norms = _clip_layers(gradients, norms, self.adaptive)
-        total = norms[0]
-        return total if self.norm is None else _clip_total(gradients, total, self.norm)
+        return norms if self.norm is None else _clip_total(gradients, norms, self.norm)
 
 
 def _clip_elements(gradients: LayerGradients, bound: float) -> Tensor:
@@ -77,10 +76,10 @@ def _clip_layers(gradients: LayerGradients, norms: Tensor, ratio: float) -> Tens
     return torch.cat([by_layer.norm().view(1), by_layer])
 
 
-def _clip_total(gradients: LayerGradients, total: Tensor, bound: float) -> Tensor:
-    """Scale all gradients by one factor, and return their total norm afterwards."""
-    factor = (bound / (total + 1e-6)).clamp(max=1.0)
+def _clip_total(gradients: LayerGradients, norms: Tensor, bound: float) -> Tensor:
+    """Scale all gradients by one factor, and return the norms afterwards [1 + layers]."""
+    factor = (bound / (norms[0] + 1e-6)).clamp(max=1.0)
     grads = [p.grad for p in gradients.parameters if p.grad is not None]
     if grads:
         torch._foreach_mul_(grads, factor)
-    return total * factor
+    return norms * factor

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Protocol
 
 import torch
@@ -90,14 +91,16 @@ class Reading:
 
     losses   of each step
     norms    of each step's gradients before clipping: the total, then each layer's
-    clipped  total norm of the last step's gradients after clipping
+    clipped  the norms of the last step's gradients after clipping
     means    over the window, by tag
+    others   the tensors that were read with them
     """
 
     losses: list[float]
     norms: list[list[float]]
-    clipped: float
+    clipped: list[float]
     means: dict[str, float]
+    others: list[list[float]]
 
 
 @dataclass
@@ -128,19 +131,19 @@ class StepWindow:
             self.timed_samples += len(outputs)
         self.timed_steps += 1
 
-    def read(self) -> Reading:
-        """Return the values since the last restart.
+    def read(self, others: Sequence[Tensor] = ()) -> Reading:
+        """Return the values since the last restart, and those of `others`, each of one axis.
 
         This is the only host copy, and on CUDA the only wait, for a log line.
         """
         steps, layers = len(self.losses), len(self.norms[0])
         sums = torch.stack(self.sums).sum(0)
-        parts = [torch.stack(self.losses), torch.cat(self.norms), self.clipped[0].view(1), sums]
-        values = torch.cat([part.double() for part in parts]).tolist()
+        parts = [torch.stack(self.losses), torch.cat(self.norms), self.clipped[0], sums, *others]
+        values = iter(torch.cat([part.double() for part in parts]).tolist())
         elapsed_s = time.perf_counter() - self.started_s
-        losses, rest = values[:steps], values[steps:]
-        norms = [rest[layers * step : layers * (step + 1)] for step in range(steps)]
-        clipped, *sums_of_metric = rest[layers * steps :]
+        losses, norms, clipped, sums_of_metric, *rest = (
+            [*islice(values, len(part))] for part in parts
+        )
         metrics = self.metric.values(sums_of_metric)
         means = {
             tags.TRAIN_LOSS: sum(losses) / steps,
@@ -149,7 +152,8 @@ class StepWindow:
         if self.timed_steps:  # none right after a resume
             means[tags.SAMPLES_PER_S] = self.timed_samples / elapsed_s
             means[tags.STEP_MS] = 1e3 * elapsed_s / self.timed_steps
-        return Reading(losses, norms, clipped, means)
+        by_step = [norms[layers * step : layers * (step + 1)] for step in range(steps)]
+        return Reading(losses, by_step, clipped, means, rest)
 
     def restart(self) -> None:
         """Begin the next window now."""
@@ -171,7 +175,7 @@ class StepWindow:
         saved = {name: tensor(each).to(self.device) for name, each in mapping(state).items()}
         for name, steps in self._held().items():
             steps.extend(saved[name].unbind() if name in saved else ())
-            axes = 1 if name in ("norms", "sums") else 0  # of each step
+            axes = 0 if name == "losses" else 1  # of each step
             if any(each.dim() != axes or not each.is_floating_point() for each in steps):
                 raise ValueError(
                     f"the unlogged steps' {name} have the shape {tuple(saved[name].shape)}"

@@ -39,6 +39,11 @@ class LayerGradients:
         """Tag of each value that `norms` returns."""
         return [tags.GRAD_TOTAL, *map(tags.layer_gradient, self.names)]
 
+    @property
+    def clipped_tags(self) -> list[str]:
+        """Tag of each norm after clipping."""
+        return [tags.GRAD_TOTAL_CLIPPED, *map(tags.layer_gradient_clipped, self.names)]
+
     def norms(self) -> Tensor:
         """Return the total and the layers' norms [1 + layers], float32, still on the device.
 
@@ -49,7 +54,11 @@ class LayerGradients:
 
     def weight_norms(self) -> Tensor:
         """Return the norm of each layer's parameters [layers], float32, still on the device."""
-        return self._by_layer([p.detach() for p in self.parameters]).sqrt_()
+        return self.norms_of([p.detach() for p in self.parameters])
+
+    def norms_of(self, tensors: Sequence[Tensor]) -> Tensor:
+        """Return each layer's norm [layers] of tensors, one for each parameter, on the device."""
+        return self._by_layer(tensors).sqrt_()
 
     def _by_layer(self, tensors: Sequence[Tensor | None]) -> Tensor:
         """Return the sum of squares of each layer's tensors [layers], of which some may be None.

@@ -21,7 +21,7 @@ class Change(NamedTuple):
 
     lr: float
     norms: Tensor  # of the gradients before clipping: the total, then each layer's
-    clipped: Tensor  # scalar: the total after clipping
+    clipped: Tensor  # the same after clipping
     is_skipped: bool = False  # where steps that are not finite are skipped: whether this one was
 
 
@@ -63,7 +63,7 @@ class Update:
         norms = self.gradients.norms()
         if not self.precision.scales:  # in fp16 the gradients of a step may overflow
             self.withholding.see_norms(norms[1:])
-        clipped = norms[0] if self.clipping is None else self.clipping.clip(self.gradients, norms)
+        clipped = norms if self.clipping is None else self.clipping.clip(self.gradients, norms)
         if self.l1:
             add_l1_gradients(self.gradients.parameters, self.l1)
         is_skipped = self.withholding.is_skipped
@@ -85,7 +85,7 @@ class Update:
         self.withholding.see_loss(loss)
         self.withholding.see_norms(norms[1:])
         if self.withholding.withheld:  # a search reads the loss on the host too
-            return Change(lr, norms, norms[0], self.withholding.is_skipped)
+            return Change(lr, norms, norms, self.withholding.is_skipped)
         known = [loss]  # not computed again
         try:
             self.optimizer.step(lambda: float(known.pop() if known else loss_again()))
@@ -100,7 +100,7 @@ class Update:
             ) from error
         if self.average is not None:
             self.average.update()
-        return Change(lr, norms, norms[0])
+        return Change(lr, norms, norms)
 
     def set_learning_rate(self, step: int) -> float:
         """Set each group's learning rate for a step, and return the first group's."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +13,9 @@ from torch import Tensor
 
 from bptrain import nn
 from bptrain.tape import Autograd, Run, Step
+from bptrain.tape.batch import Batch
 from bptrain.tape.calls import Entry, Gradients, Values, numbers_in
+from bptrain.tape.observing import BesideRun, observed
 
 
 class Seen:
@@ -83,6 +86,22 @@ def test_the_gradients_shown_are_those_by_each_layers_output_and_input(kind: str
     for name, before in (("1", "0"), ("2", "1"), ("3", "2")):
         assert torch.equal(step.seen.contributions[name], outputs[before].grad)
     assert [each for each in step.seen.forward if each][:4] == ["0", "1", "2", "3"]
+
+
+def test_all_that_a_run_beside_an_observed_one_leaves_is_its_own() -> None:
+    torch.manual_seed(0)
+    network = NETWORKS["mlp, batch norm, dropout"]()
+    reference = Autograd(deepcopy(network.model), deepcopy(network.loss))
+
+    class Beside(Step):
+        def begin(self, *batch: Any) -> Run:
+            run = super().begin(*batch)
+            program = self._programs[self._key(Batch(*batch, True))]
+            shown = observed(replace(program, parameters=()), Seen())
+            return BesideRun(run, shown.run([*batch[0], *batch[1]]), self._modules)
+
+    step = Beside(network.model, network.loss)
+    assert_equal(trained(step, network), trained(reference, network))
 
 
 @pytest.mark.parametrize(

@@ -24,8 +24,11 @@ def grads_of(model: nn.Module) -> list[Tensor]:
 
 
 def clip(model: nn.Module, clipping: Clipping) -> Tensor:
+    """Clip, and return the total norm afterwards; the layers' are those of the gradients."""
     gradients = LayerGradients(model)
-    return clipping.clip(gradients, gradients.norms())
+    norms = clipping.clip(gradients, gradients.norms())
+    torch.testing.assert_close(norms, gradients.norms(), equal_nan=True)
+    return norms[0]
 
 
 @pytest.mark.parametrize("device", DEVICES)

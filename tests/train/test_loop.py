@@ -171,7 +171,7 @@ def test_a_window_gives_each_loss_and_the_means() -> None:
     read = window.read()
     assert read.losses == losses
     assert read.norms == [pytest.approx([norm, norm]) for norm in norms]  # the total, the layer's
-    assert read.clipped == read.norms[-1][0]
+    assert read.clipped == read.norms[-1]
     assert read.means["train/loss"] == pytest.approx(sum(losses) / 4)
     assert read.means["train/accuracy"] == 1.0  # one output: its argmax is class 0
     assert read.means["perf/samples_per_s"] > 0
