@@ -127,6 +127,7 @@ LAYERS = (
     Layer("Flatten", {}, (MAP,)),
     Layer("Unflatten", {"dim": 1, "unflattened_size": (8, 8)}, (MAP,)),
     Layer("Add", {}, (MAP, MAP)),
+    Layer("Multiply", {}, (MAP, MAP)),
     Layer("Concat", {}, (MAP, MAP)),
     Layer("BatchNorm1d", {"num_features": 512}, (FEATURES,)),
     Layer("BatchNorm2d", {"num_features": 64}, (MAP,)),

@@ -51,6 +51,7 @@ from bptrain.nn.margin_ranking_loss import MarginRankingLoss
 from bptrain.nn.max_pool import AdaptiveMaxPool2d, MaxPool1d, MaxPool2d
 from bptrain.nn.mish import Mish
 from bptrain.nn.mse_loss import MSELoss
+from bptrain.nn.mul import Multiply
 from bptrain.nn.nll_loss import NLLLoss
 from bptrain.nn.pad import ZeroPad2d
 from bptrain.nn.pixel_shuffle import PixelShuffle
@@ -131,6 +132,7 @@ __all__ = [
     "MaxPool2d",
     "Mish",
     "MultiheadAttention",
+    "Multiply",
     "NLLLoss",
     "PReLU",
     "PixelShuffle",

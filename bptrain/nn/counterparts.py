@@ -9,6 +9,7 @@ from torch import Tensor
 
 from bptrain.nn.add import Add
 from bptrain.nn.cat import Concat
+from bptrain.nn.mul import Multiply
 
 OURS = "bptrain.nn."
 
@@ -19,6 +20,14 @@ class TorchAdd(torch.nn.Module):
     def forward(self, input: Tensor, other: Tensor) -> Tensor:
         """Return the sum."""
         return input + other
+
+
+class TorchMultiply(torch.nn.Module):
+    """x y, differentiated by torch."""
+
+    def forward(self, input: Tensor, other: Tensor) -> Tensor:
+        """Return the product."""
+        return input * other
 
 
 class TorchConcat(torch.nn.Module):
@@ -34,7 +43,11 @@ class TorchConcat(torch.nn.Module):
 
 
 Kind = type[torch.nn.Module]
-WITHOUT_COUNTERPART: dict[Kind, Kind] = {Add: TorchAdd, Concat: TorchConcat}  # none in torch.nn
+WITHOUT_COUNTERPART: dict[Kind, Kind] = {  # of which torch.nn has none
+    Add: TorchAdd,
+    Concat: TorchConcat,
+    Multiply: TorchMultiply,
+}
 OF_TORCH = {torchs: ours for ours, torchs in WITHOUT_COUNTERPART.items()}
 
 

@@ -72,6 +72,7 @@ from bptrain.ops.margin_ranking_loss import margin_ranking_loss
 from bptrain.ops.max_pool import adaptive_max_pool2d, max_pool1d, max_pool2d
 from bptrain.ops.mish import mish
 from bptrain.ops.mse_loss import mse_loss
+from bptrain.ops.mul import mul
 from bptrain.ops.nll_loss import nll_loss
 from bptrain.ops.pad import pad
 from bptrain.ops.pixel_shuffle import pixel_shuffle
@@ -150,6 +151,7 @@ __all__ = [
     "max_pool2d",
     "mish",
     "mse_loss",
+    "mul",
     "nll_loss",
     "pad",
     "pixel_shuffle",

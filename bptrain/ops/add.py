@@ -31,7 +31,7 @@ class Saved(NamedTuple):
     """What the backward pass reads."""
 
     x: Operand
-    z: Operand
+    z: Operand | None  # None for a number
     a: float
 
 
@@ -42,9 +42,14 @@ class Needs(NamedTuple):
     z: bool
 
 
-def forward(x: Tensor, z: Tensor, a: float, needs: Needs) -> tuple[Tensor, Saved]:
+def operand(x: Tensor | float) -> Operand | None:
+    """Return what the gradient by x looks like; None for a number."""
+    return Operand(x.shape, x.dtype) if isinstance(x, Tensor) else None
+
+
+def forward(x: Tensor, z: Tensor | float, a: float, needs: Needs) -> tuple[Tensor, Saved]:
     """Return y in the wider of the two dtypes."""
-    saved = Saved(Operand(x.shape, x.dtype), Operand(z.shape, z.dtype), a)
+    saved = Saved(Operand(x.shape, x.dtype), operand(z), a)
     return torch.add(x, z, alpha=a), saved
 
 
@@ -54,7 +59,7 @@ def backward(grad_y: Tensor, saved: Saved, needs: Needs) -> tuple[Tensor | None,
     grad_x = grad_z = None
     if needs.x:
         grad_x = grad_y.sum_to_size(x.shape).to(x.dtype)
-    if needs.z:
+    if z is not None and needs.z:
         grad_z = grad_y.sum_to_size(z.shape)
         if a != 1:
             grad_z = a * grad_z
@@ -65,15 +70,22 @@ def backward(grad_y: Tensor, saved: Saved, needs: Needs) -> tuple[Tensor | None,
 add_function = operation(forward, backward)
 
 
-def add(input: Tensor, other: Tensor, *, alpha: float = 1) -> Tensor:
-    """Return input + alpha * other, broadcast as in torch.
-
-    Raises ValueError for shapes that do not broadcast.
-    """
+def check_broadcast(input: Tensor, other: Tensor | float) -> None:
+    """Raise ValueError for shapes that do not broadcast."""
+    if not isinstance(other, Tensor):
+        return
     pairs = zip(reversed(input.shape), reversed(other.shape), strict=False)
     if any(n != m and 1 not in (n, m) for n, m in pairs):
         raise ValueError(
             f"input has shape {list(input.shape)} and other {list(other.shape)}, expected shapes "
             "that agree from the last axis on, or have a 1 where they differ"
         )
+
+
+def add(input: Tensor, other: Tensor | float, *, alpha: float = 1) -> Tensor:
+    """Return input + alpha * other, broadcast as in torch; other may be a number.
+
+    Raises ValueError for shapes that do not broadcast.
+    """
+    check_broadcast(input, other)
     return add_function(input, other, alpha)

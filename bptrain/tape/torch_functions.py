@@ -15,18 +15,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from bptrain import ops
-from bptrain.ops.add import add_function
+from bptrain.tape.torch_arithmetic import ARITHMETIC
 
 METHODS = ("log_softmax", "relu", "sigmoid", "softmax", "tanh")  # of torch and Tensor, too
-
-
-def add_in_place(input: Tensor, other: Tensor, *, alpha: float = 1) -> Tensor:
-    """Add alpha * other to input, which keeps its shape and dtype."""
-    is_wider = torch.result_type(input, other) != input.dtype
-    if is_wider or torch.broadcast_shapes(input.shape, other.shape) != input.shape:
-        raise ValueError("the sum has another shape or dtype than what it is written into")
-    total: Tensor = add_function.call_in_place(input, other, alpha)
-    return total
 
 
 def relu_in_place(input: Tensor) -> Tensor:
@@ -41,8 +32,7 @@ OPERATIONS: Mapping[Any, Callable[..., Any]] = {
         if hasattr(functional, name)
     },
     **{getattr(place, name): getattr(ops, name) for place in (torch, Tensor) for name in METHODS},
-    **dict.fromkeys((torch.add, Tensor.add), ops.add),
-    **dict.fromkeys((Tensor.add_, Tensor.__iadd__), add_in_place),
+    **ARITHMETIC,
     **dict.fromkeys((torch.relu_, Tensor.relu_), relu_in_place),
     **dict.fromkeys((torch.cat, torch.concat, torch.concatenate), ops.cat),
 }
@@ -65,7 +55,7 @@ def operation_of(
         arguments = signature.bind(*args, **given).arguments
     except TypeError:
         return None
-    if any(isinstance(arguments.get(name), Number) for name in ("input", "other")):  # x + 1
+    if isinstance(arguments.get("input"), Number) or isinstance(arguments.get("other"), complex):
         return None
     return partial(found, *args, **given)
 

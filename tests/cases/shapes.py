@@ -1,4 +1,4 @@
-"""Cases of shape operations: flattening, resizing, addition with broadcasting, concatenation."""
+"""Cases of flattening, resizing, sums and products with broadcasting, concatenation."""
 
 from collections.abc import Callable
 from functools import partial
@@ -53,6 +53,14 @@ class Add(torch.nn.Module):
         return torch.add(input, other)
 
 
+class Multiply(torch.nn.Module):
+    """x y, which torch.nn has no module for."""
+
+    def forward(self, input: Tensor, other: Tensor) -> Tensor:
+        """Return the product."""
+        return input * other
+
+
 class Concat(torch.nn.Module):
     """The reference by torch's own operation; torch.nn has none."""
 
@@ -84,6 +92,7 @@ def _case(
 _flatten = partial(_case, "flatten", torch.flatten, by_name)
 _shuffle = partial(_case, "pixel_shuffle", None, by_name)
 _add = partial(_case, "add", torch.add, by_name)
+_mul = partial(_case, "mul", torch.mul, by_name)
 _cat = partial(_case, "cat", torch.cat, _as_one_list)
 _resize = partial(_case, "interpolate", None, by_name)
 
@@ -118,6 +127,19 @@ OPS = [
     _add("empty", "an empty batch", _two((0, 5), (0, 5))),
     _add("empty, repeated", "the sum of nothing is 0", _two((0, 5), (5,))),
     OpCase("add", "not finite", "NaN passes", _not_finite, smooth=False, reference=torch.add),
+    _add("a number", "it has no gradient", _normal(4, 5), other=-1.5),
+    _mul("matrices", "a gate", _two((4, 5), (4, 5))),
+    _mul("a row", "an axis that is missing", _two((4, 5), (5,))),
+    _mul("a column first", "x is repeated", _two((4, 1), (4, 5))),
+    _mul("both repeated", "each along another axis", _two((4, 1), (3, 1, 5))),
+    _mul("a scalar", "every axis is missing", _two((4, 5), ())),
+    _mul("scalars", "no axis at all", _two((), ())),
+    _mul("a number", "it has no gradient", _normal(4, 5), other=-1.5),
+    _mul("channels of images", "squeeze and excitation", _two((2, 3, 2, 2), (2, 3, 1, 1))),
+    _mul("two dtypes", "the wider one, each gradient in its own", _several_dtypes),
+    _mul("empty", "an empty batch", _two((0, 5), (0, 5))),
+    _mul("empty, repeated", "the sum of nothing is 0", _two((0, 5), (5,))),
+    OpCase("mul", "not finite", "NaN passes", _not_finite, smooth=False, reference=torch.mul),
     _cat("channels", "the usual call", _parts((2, 1, 3), (2, 3, 3), (2, 2, 3)), dim=1),
     _cat("rows", "the default axis", _parts((1, 3), (2, 3))),
     _cat("last", "an axis counted from the end", _parts((2, 3), (2, 1)), dim=-1),
@@ -292,6 +314,8 @@ MODULES = [
     ModuleCase("Upsample", "volume", {"size": 3, "mode": "trilinear"}, _normal(1, 1, 2, 2, 3)),
     ModuleCase("Add", "the residual connection", {}, _two((2, 3), (2, 3)), reference=Add),
     ModuleCase("Add", "broadcast", {}, _two((2, 3), (3,)), reference=Add),
+    ModuleCase("Multiply", "a gate", {}, _two((2, 3), (2, 3)), reference=Multiply),
+    ModuleCase("Multiply", "broadcast", {}, _two((2, 3), (3,)), reference=Multiply),
     ModuleCase("Concat", "channels", {}, _parts((2, 1, 3), (2, 2, 3)), reference=Concat),
     ModuleCase(
         "Concat",

@@ -1,5 +1,6 @@
 """torch's functions between layers are recorded as the operations that they are."""
 
+import operator
 from collections.abc import Callable
 
 import pytest
@@ -76,16 +77,25 @@ class Net(torch.nn.Module):
         return output
 
 
-def added_in_place(x: Tensor, y: Tensor) -> Tensor:
-    x += y
-    return x
-
-
 WRITTEN = {
     "x + y": (lambda x, y: x + y, "add"),
     "torch.add(x, y, alpha=2)": (lambda x, y: torch.add(x, y, alpha=2), "add"),
-    "x += y": (added_in_place, "add"),
+    "x += y": (lambda x, y: operator.iadd(x, y), "add"),
     "x.add_(y[0])": (lambda x, y: x.add_(y[0]), "add"),
+    "x + 1": (lambda x, y: x + 1, "add"),
+    "x.add(other=1)": (lambda x, y: x.add(other=1), "add"),
+    "x - y": (lambda x, y: x - y, "add"),
+    "torch.sub(x, y, alpha=2)": (lambda x, y: torch.sub(x, y, alpha=2), "add"),
+    "1 - x": (lambda x, y: 1 - x, "mul"),
+    "-x": (lambda x, y: -x, "mul"),
+    "x * y": (lambda x, y: x * y, "mul"),
+    "2 * x": (lambda x, y: 2 * x, "mul"),
+    "x / 3": (lambda x, y: x / 3, "mul"),
+    "x * y[:1]": (lambda x, y: x * y[:1], "mul"),
+    "x *= y": (lambda x, y: operator.imul(x, y), "mul"),
+    "x -= y": (lambda x, y: operator.isub(x, y), "add"),
+    "x /= 2": (lambda x, y: operator.itruediv(x, 2), "mul"),
+    "x.sub_(1)": (lambda x, y: x.sub_(1), "add"),
     "torch.cat": (lambda x, y: torch.cat([x, y], 1), "cat"),
     "torch.concat": (lambda x, y: torch.concat((x, y), dim=1), "cat"),
     "x.relu()": (lambda x, y: x.relu(), "relu"),
@@ -135,11 +145,13 @@ def test_a_view_fits_whatever_a_fused_operation_lays_out() -> None:
 
 
 OFF = {
-    "x + 1": (lambda x, y: x + 1, "aten.add.Tensor is not an operation"),
-    "x.add(other=1)": (lambda x, y: x.add(other=1), "aten.add.Tensor is not an operation"),
+    "x / y": (lambda x, y: x / (y.detach() + 9), "div is called as no operation of bptrain"),
+    "2 / x": (lambda x, y: 2 / (x + 9), "aten.reciprocal.default is not an operation"),
+    "a number first": (lambda x, y: torch.mul(2, x), "aten.mul.Tensor is not an operation"),
+    "rounded": (lambda x, y: x + torch.div(y, 2, rounding_mode="floor"), "aten.div.Tensor_mode"),
     "into another dtype": (
         lambda x, y: x.half().add_(y).float(),
-        "add_ is called as no operation of bptrain: the sum has another shape or dtype",
+        "add_ is called as no operation of bptrain: the result has another shape or dtype",
     ),
     "deprecated options": (
         lambda x, y: F.l1_loss(x, y, size_average=False, reduce=False),
