@@ -22,8 +22,8 @@ from bptrain.ops.upsample import checked_mode
 Model = TypeVar("Model", bound=torch.nn.Module)
 TORCH_NN = "torch.nn.modules."
 WITHOUT_CODE = {torch.nn.Sequential, torch.nn.ModuleList, torch.nn.ModuleDict, torch.nn.Identity}
-NO_LAYERS = WITHOUT_CODE | {  # the others are made of layers, with code around them
-    *(torch.nn.Module, torch.nn.ParameterList, torch.nn.ParameterDict, torch.nn.DataParallel),
+NO_LAYERS = WITHOUT_CODE | {  # Transformers are made of layers, with code around them
+    *(torch.nn.Module, torch.nn.ParameterList, torch.nn.ParameterDict),
     *(torch.nn.Transformer, torch.nn.TransformerEncoder, torch.nn.TransformerDecoder),
     *(torch.nn.TransformerEncoderLayer, torch.nn.TransformerDecoderLayer),
 }

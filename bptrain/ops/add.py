@@ -1,7 +1,7 @@
 """Addition: y = x + a z, the residual connection, whose gradient goes both ways unchanged.
 
 Shapes     x, z broadcast to y, as in torch: axes are aligned at the end, and one that is missing
-           or of size 1 is repeated
+           or of size 1 is repeated; z may be a number
 Forward    y_i = x_i + a z_i        a alpha, 1 by default
 Backward   writing x' for dL/dx, given y'
     x' = y'     because dy_i/dx_i = 1; summed over the axes along which x was repeated, since a

@@ -243,6 +243,7 @@ def test_modules_with_code_of_their_own_are_listed() -> None:
             "ours": OursWithOwnForward(2, 2),
             "named": OursWithOwnName(2, 2),
             "same": torch.nn.Identity(),
+            "numbers": torch.nn.ParameterList([torch.ones(2)]),
         }
     )
     found = bptrain.conversion(bptrain.convert(model))
