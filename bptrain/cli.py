@@ -304,7 +304,17 @@ def explain_command(
     sample: Annotated[
         int, typer.Option(min=0, help="number of the training sample, counted from 0")
     ] = 0,
-    steps: Annotated[int, typer.Option(min=0, max=10**9, help="training steps to take before")] = 0,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=10**9,
+            help="training steps to take before: 0 on a terminal; a page shows the way to 100",
+        ),
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="write a page with pictures and a slider")
+    ] = None,
 ) -> None:
     """Show a training step of CONFIG as the chain rule, with the network's own numbers."""
     with errors_to_exit_codes(), naming_lines(config, overrides or []):
@@ -312,7 +322,7 @@ def explain_command(
         from bptrain.experiment.config import ExperimentConfig
 
         loaded = load_config(ExperimentConfig, config, overrides or [])
-        explain(loaded, ExplainOptions(sample, steps, None), Output())
+        explain(loaded, ExplainOptions(sample, steps, html), Output())
 
 
 @app.command("validate")

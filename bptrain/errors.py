@@ -83,13 +83,18 @@ class StorageError(BptrainError):
     exit_code = 5
 
     @classmethod
-    def refused(cls, place: object, error: OSError) -> "StorageError":
-        """Return the error for an operation that the file system refused."""
+    def refused(
+        cls, place: object, error: OSError, instead: str = "choose another folder with --run-dir"
+    ) -> "StorageError":
+        """Return the error for an operation that the file system refused.
+
+        instead  what to do where its remedy does not help
+        """
         remedy = _REMEDIES.get(error.errno or 0, "")
         return cls(
             f"{place}: cannot be written",
             error.strerror or str(error),
-            f"{remedy}choose another folder with --run-dir",
+            f"{remedy}{instead}",
         )
 
 

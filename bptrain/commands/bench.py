@@ -47,10 +47,10 @@ def bench(config: ExperimentConfig, options: BenchOptions, console: Console) -> 
             results = measure_step(subject, options.turns, options.with_compiler, progress)
     print_step(results, console)
     if options.json is not None:
-        with storing(options.json):
+        with storing(options.json, "choose another file with --json"):
             options.json.write_text(results.as_json(), encoding="utf-8")
     if options.chart is not None:
-        with storing(options.chart):
+        with storing(options.chart, "choose another file with --chart"):
             draw_step(results, options.chart)
 
 

@@ -47,7 +47,7 @@ def check(config: ExperimentConfig, as_json: bool, junit: Path | None, console: 
     with progress_bar() as progress:
         report = check_gradients(config, progress)
     if junit is not None:
-        with storing(junit):
+        with storing(junit, "choose another file with --junit"):
             junit.write_text(report.as_junit(), encoding="utf-8")
     if as_json:
         print(report.as_json())

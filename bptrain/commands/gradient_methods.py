@@ -46,7 +46,7 @@ def bench_gradient_methods(
         results = measure_methods(config)
     print_methods(results, console)
     if options.json is not None:
-        with storing(options.json):
+        with storing(options.json, "choose another file with --json"):
             options.json.write_text(json.dumps(asdict(results), indent=2), encoding="utf-8")
     if options.chart is not None:
         curves = {
@@ -55,7 +55,7 @@ def bench_gradient_methods(
             if all(method in each.seconds for each in results.sizes)
         }
         labels = (f"{results.name}: the whole gradient", "weights P", "seconds")
-        with storing(options.chart):
+        with storing(options.chart, "choose another file with --chart"):
             weights = [each.parameters for each in results.sizes]
             draw_panels([(weights, curves, labels)], 1, options.chart)
 

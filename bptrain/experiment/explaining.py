@@ -10,6 +10,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from bptrain.data.batches import Batch
 from bptrain.errors import UsageError
@@ -85,7 +86,11 @@ def _served(experiment: Experiment, number: int, together: int) -> Sample:
             "so that no loss begins",
             "another --sample",
         )
-    return Sample(number, batch, row)
+    copied = batch._replace(  # a slice would keep all samples in memory with it
+        inputs=tuple(each.clone() if isinstance(each, Tensor) else each for each in batch.inputs),
+        targets=tuple(each.clone() for each in batch.targets),
+    )
+    return Sample(number, copied, row)
 
 
 def explanations(
@@ -136,7 +141,7 @@ def explain(plan: Plan, experiment: Experiment, sample: Sample, step: int) -> Ex
         row=sample.row,
         loss=float(report.loss),
         lr=report.change.lr,
-        norms=(float(report.change.norms[0]), float(report.change.clipped)),
+        norms=(float(report.change.norms[0]), float(report.change.clipped[0])),
         links=told.links,
         updates=tuple(updates),
         weight=followed,

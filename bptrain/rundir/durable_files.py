@@ -24,8 +24,10 @@ UNFINISHED = ".unfinished-"
 
 
 @contextmanager
-def storing(path: Path) -> Iterator[None]:
+def storing(path: Path, instead: str = "choose another folder with --run-dir") -> Iterator[None]:
     """Turn an OSError inside the block into a StorageError about `path`.
+
+    instead  what the message proposes
 
     Put only file operations into the block: other OSErrors are not about storage.
     """
@@ -36,7 +38,7 @@ def storing(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno == errno.ENOMEM:  # out of memory; not a storage error
             raise
-        raise StorageError.refused(path, error) from error
+        raise StorageError.refused(path, error, instead) from error
 
 
 def write_new(path: Path, content: bytes) -> None:

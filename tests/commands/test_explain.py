@@ -82,10 +82,10 @@ def test_wrong_options_are_usage_errors(bptrain: Callable, words: list[str], sai
 def test_a_model_off_the_tape_is_refused(
     bptrain: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def doubled(self: MLP, input: torch.Tensor) -> torch.Tensor:
-        return torch.nn.Sequential.forward(self, input) * 2
+    def curved(self: MLP, input: torch.Tensor) -> torch.Tensor:
+        return torch.nn.Sequential.forward(self, input).erf()
 
-    monkeypatch.setattr(MLP, "forward", doubled)
+    monkeypatch.setattr(MLP, "forward", curved)
     shown = bptrain("explain", TINY)
     assert shown.exit_code == 2
     assert "does not run on the tape" in shown.stderr

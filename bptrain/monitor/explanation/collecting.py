@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -156,7 +157,8 @@ def strongest(gradient: Tensor, count: int) -> list[Index]:
 
 def index_of(place: int, tensor: Tensor) -> Index:
     """Return the index of an element of the flattened tensor."""
-    return tuple(int(each) for each in torch.unravel_index(torch.tensor(place), tensor.shape))
+    # torch.unravel_index would import sympy: 5 s
+    return tuple(int(each) for each in np.unravel_index(place, tuple(tensor.shape)))
 
 
 def pulled_back(entry: Call, upstream: Sequence[Tensor | None], saved: Any, room: int) -> Gradients:

@@ -4,18 +4,19 @@ from torch import Tensor
 
 from bptrain.monitor.explanation.links import Index
 
+MINUS = "\N{MINUS SIGN}"  # as wide as a plus
 MOST_NUMBERS = 16  # of a tensor that is shown whole
 MOST_COLUMNS = 8
 
 
 def number(value: float) -> str:
     """Return a number with four digits; 0 has no sign."""
-    return f"{value or 0.0:.4g}".replace("-", "−")  # noqa: RUF001  a minus sign, as wide as a plus
+    return f"{value or 0.0:.4g}".replace("-", MINUS)
 
 
 def exact(value: float) -> str:
     """Return a number with ten digits, to be compared with another one."""
-    return f"{value:.10g}".replace("-", "−")  # noqa: RUF001
+    return f"{value:.10g}".replace("-", MINUS)
 
 
 def shape(tensor: Tensor) -> str:

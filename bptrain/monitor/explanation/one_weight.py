@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from bptrain.monitor.explanation.collecting import operation_of, strongest
@@ -18,6 +17,7 @@ from bptrain.monitor.explanation.links import FollowedWeight, Index, Link, Moved
 from bptrain.tape import OffTapeError, Step
 from bptrain.tape.calls import Entry, Gradients, Values
 from bptrain.tape.run import AutogradRun
+from bptrain.tape.state import restore, state_of
 
 DISTANCE = 1e-6  # that the weight is moved, relative to it or to 1
 
@@ -82,10 +82,11 @@ def follow(given: Given, weight: Chosen, links: Sequence[Link]) -> FollowedWeigh
 
     Raises OffTapeError where the copy in float64 does not run on the tape.
     """
-    value = float(dict(given.model.named_parameters())[weight.name].detach()[weight.at])
+    copied = _Copy(given, weight)
+    value = float(copied.parameter.detach()[weight.at])
     distance = DISTANCE * max(1.0, abs(value))
-    runs = [_run(given, weight, value + shift * distance) for shift in (-1, 0, 1)]
-    (low, below, _), (middle, at, gradient), (high, above, _) = runs
+    runs = [copied.run(value + shift * distance) for shift in (-1, 1, 0)]
+    (low, below), (high, above), (middle, at) = runs
     path = []
     for link, place in _matched(at.entries, links):
         gradients = at.gradients.get(id(at.entries[place]), [])
@@ -93,28 +94,44 @@ def follow(given: Given, weight: Chosen, links: Sequence[Link]) -> FollowedWeigh
         if moved is not None:
             path.append(Moved(link.number, link.title, *moved))
     return FollowedWeight(
-        *weight, value, gradient, distance, losses=(low, middle, high), path=tuple(path)
+        *weight, value, copied.gradient, distance, losses=(low, middle, high), path=tuple(path)
     )
 
 
-def _run(given: Given, weight: Chosen, value: float) -> tuple[float, Passed, float]:
-    """Return the loss with another value of the weight, what passed, and the gradient by it."""
-    model, loss = (each.double() for each in deepcopy((given.model, given.loss)))
-    parameter = dict(model.named_parameters())[weight.name]
-    step, passed = Step(model, loss, fuses=False), Passed()
-    devices = [parameter.device] if parameter.is_cuda else []
-    parameter.grad = None
-    parameter.detach()[weight.at] = value
-    with torch.random.fork_rng(devices):  # every run draws the same numbers
-        inputs, targets = (tuple(map(_double, each)) for each in (given.inputs, given.targets))
-        run = step.begin(inputs, targets, observer=passed)
+class _Copy:
+    """A copy of a step in float64, which runs with other values of a weight.
+
+    gradient  by the weight, in the last run
+    """
+
+    gradient = 0.0
+
+    def __init__(self, given: Given, weight: Chosen) -> None:
+        model, loss = (each.double() for each in deepcopy((given.model, given.loss)))
+        self.parameter = dict(model.named_parameters())[weight.name]
+        self.weight = weight
+        self.inputs, self.targets = (
+            tuple(map(_double, each)) for each in (given.inputs, given.targets)
+        )
+        self.step = Step(model, loss, fuses=False)
+        self.modules = [*model.modules(), *loss.modules()]
+        self.before = state_of(self.modules)
+
+    def run(self, value: float) -> tuple[float, Passed]:
+        """Return the loss with a value of the weight, and what passed."""
+        restore(self.modules, self.before)  # the random generators too
+        self.parameter.grad = None
+        self.parameter.detach()[self.weight.at] = value
+        passed = Passed()
+        run = self.step.begin(self.inputs, self.targets, observer=passed)
         if isinstance(run, AutogradRun):
-            raise OffTapeError("; ".join(step.reasons))
+            raise OffTapeError("; ".join(self.step.reasons))
         run.forward()
         reached = float(run.loss().detach())
         run.backward(lambda loss: loss)
-        assert parameter.grad is not None
-        return reached, passed, float(parameter.grad[weight.at])
+        assert self.parameter.grad is not None
+        self.gradient = float(self.parameter.grad[self.weight.at])
+        return reached, passed
 
 
 def _double(value: Any) -> Any:
