@@ -7,10 +7,11 @@ python scripts/benchmark_table.py --only LSTM --precision fp32 --no-compile
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
+import time
 from importlib.metadata import version
+from math import inf
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -18,13 +19,13 @@ from typing import Any
 import torch
 
 from bptrain.bench.paired import machine
+from bptrain.bench.processor import processor_name
 from bptrain.bench.step import measure_step
 from bptrain.bench.workload_table import rows_of, table_of, write_section
 from bptrain.bench.workloads import WORKLOADS
 from bptrain.train.precision import Precision
 
 BENCHMARKS = Path(__file__).parent.parent / "docs" / "benchmarks.md"
-CPUINFO = Path("/proc/cpuinfo")
 
 HEAD = """\
 `scripts/benchmark`: each step on drawn data in {processes} processes, in each the alternatives in
@@ -50,7 +51,9 @@ worst of the pairs.
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--only", default="", help="workloads whose name contains this")
+    parser.add_argument(
+        "--only", nargs="+", default=[""], help="workloads whose name contains one of these"
+    )
     parser.add_argument(
         "--precision", nargs="+", choices=["fp32", "bf16"], default=["fp32", "bf16"]
     )
@@ -58,6 +61,9 @@ def main() -> None:
     parser.add_argument("--turns", type=int, help="in place of each workload's own")
     parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument(
+        "--within", type=float, default=inf, help="seconds, after which nothing more is measured"
+    )
     parser.add_argument("--json", type=Path, help="write all results here")
     parser.add_argument("--print", action="store_true", help="leave docs/benchmarks.md as it is")
     parser.add_argument("--peers", action="store_true", help="time Lightning, Keras and JAX too")
@@ -68,11 +74,16 @@ def main() -> None:
         return
     failures: dict[str, str] = {}
     results: dict[str, list[dict[str, Any]]] = {}
+    ends_s = time.monotonic() + given.within
     for precision in given.precision:
-        for name in (name for name in WORKLOADS if given.only in name):
+        for name in (n for n in WORKLOADS if any(each in n for each in given.only)):
             what = f"{name}, {precision}"
             try:
-                results[what] = [process(name, precision, given) for _ in range(given.processes)]
+                results[what] = [
+                    process(name, precision, given, ends_s) for _ in range(given.processes)
+                ]
+            except subprocess.TimeoutExpired:
+                failures[what] = f"not within {given.within:g} s"
             except subprocess.CalledProcessError as error:
                 failures[what] = last_line(error.stderr)
             if given.json:  # what is measured is not lost if the rest is interrupted
@@ -93,20 +104,26 @@ def measured(given: argparse.Namespace) -> str:
     return measure_step(workload.subject(precision), turns, not given.no_compile).as_json()
 
 
-def process(name: str, precision: str, given: argparse.Namespace) -> dict[str, Any]:
-    """Return the results of one workload, measured in a process of its own."""
+def process(name: str, precision: str, given: argparse.Namespace, ends_s: float) -> dict[str, Any]:
+    """Return the results of one workload, measured in a process of its own.
+
+    Raises TimeoutExpired at `ends_s`, by the monotonic clock.
+    """
     words = [sys.executable, __file__, "--one", name, "--precision", precision]
     words += ["--device", given.device]
     words += ["--turns", str(given.turns)] if given.turns else []
     words += ["--no-compile"] if given.no_compile else []
     print(f"{name}, {precision}", file=sys.stderr, flush=True)
-    results: dict[str, Any] = json.loads(output_of(words))
+    left_s = ends_s - time.monotonic()
+    results: dict[str, Any] = json.loads(output_of(words, None if left_s == inf else left_s))
     return results
 
 
-def output_of(words: list[str]) -> str:
-    """Return what a program prints. Raises CalledProcessError if it fails."""
-    done = subprocess.run(words, capture_output=True, text=True, check=True)  # noqa: S603
+def output_of(words: list[str], timeout_s: float | None = None) -> str:
+    """Return what a program prints. Raises CalledProcessError if it fails, or TimeoutExpired."""
+    done = subprocess.run(  # noqa: S603
+        words, capture_output=True, text=True, check=True, timeout=timeout_s
+    )
     return done.stdout
 
 
@@ -192,13 +209,7 @@ def version_there(python: Path, name: str) -> str:
 
 def processor() -> str:
     """Return the name of the CPU or the GPU."""
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    if CPUINFO.is_file():
-        for line in CPUINFO.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else processor_name()
 
 
 if __name__ == "__main__":

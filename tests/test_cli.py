@@ -309,7 +309,7 @@ def test_schema_is_json_and_holds_every_section(bptrain: Callable) -> None:
 
 def test_doctor_names_what_decides_a_run(bptrain: Callable) -> None:
     shown = bptrain("doctor").stdout
-    for word in ("torch", "CPU threads", "GPU", "cuDNN"):
+    for word in ("torch", "CPU threads", "GPU", "cuDNN", "GFLOP/s", "allocator", "usable cores"):
         assert word in shown
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from bptrain.bench.processor import allocator, processor_name, products, threads
 from bptrain.free_memory import format_bytes
 from bptrain.monitor.console import table
 from bptrain.rundir.run_directory import device_name, package_versions
@@ -22,8 +23,10 @@ def print_machine(console: Console) -> None:
     rows += [
         ["CUDA in torch", str(torch.version.cuda)],
         ["cuDNN", str(torch.backends.cudnn.version())],
-        ["CPU", torch.backends.cpu.get_cpu_capability()],
-        ["CPU threads", str(torch.get_num_threads())],
+        ["CPU", f"{processor_name()}, {torch.backends.cpu.get_cpu_capability()}"],
+        ["CPU threads", threads()],
+        ["float32 products", _speeds()],
+        ["allocator", allocator()],
         ["memory free", format_bytes(available_bytes(torch.device("cpu")))],
     ]
     for number in range(torch.cuda.device_count()):
@@ -36,3 +39,9 @@ def print_machine(console: Console) -> None:
             [str(SHARED_MEMORY), f"{format_bytes(shutil.disk_usage(SHARED_MEMORY).free)} free"]
         )
     console.print(table("bptrain doctor", ["what", "found"], rows))
+
+
+def _speeds() -> str:
+    """Return the speed of a product by each route; every product of bptrain's takes torch's."""
+    found = ", ".join(f"{name} {speed:.0f}" for name, speed in products().items())
+    return f"{found} GFLOP/s; torch's route is used"

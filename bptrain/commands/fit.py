@@ -13,6 +13,7 @@ from bptrain.experiment.config import ExperimentConfig
 from bptrain.experiment.plan import Plan, plan
 from bptrain.experiment.resuming import resume, resume_or_start
 from bptrain.experiment.training import run
+from bptrain.train.heap import keep_freed_memory
 from bptrain.train.memory import allocating, refuse_if_too_large
 from bptrain.train.signals import StopRequest
 
@@ -36,6 +37,7 @@ def fit(
     stop: StopRequest,
 ) -> None:
     """Train the experiment to its end: anew, or resumed from its newest valid checkpoint."""
+    keep_freed_memory()
     with allocating():
         written = STARTS[start](planned(config, console), run_dir, console, stop)
         console.print(f"run directory {written}", highlight=False, soft_wrap=True)

@@ -22,8 +22,11 @@ class Outcome(NamedTuple):
     state: State
 
 
-def difference(ours: Outcome, reference: Outcome) -> str | None:
-    """Return in words what differs, or None."""
+def difference(ours: Outcome, reference: Outcome, tolerance: float | None = None) -> str | None:
+    """Return in words what differs, or None.
+
+    tolerance  relative to the norm; by default the rounding of sums in another order
+    """
     for what, one, other in (
         ("the loss", [ours.loss], [reference.loss]),
         ("a gradient", ours.gradients, reference.gradients),
@@ -31,7 +34,7 @@ def difference(ours: Outcome, reference: Outcome) -> str | None:
     ):
         smallest = SMALLEST * max((_norm(each) for each in other), default=0.0)
         if len(one) != len(other) or not all(
-            agree(a, b, smallest) for a, b in zip(one, other, strict=True)
+            agree(a, b, smallest, tolerance) for a, b in zip(one, other, strict=True)
         ):
             return f"{what} is another"
     if ours.state.plain != reference.state.plain:
@@ -47,10 +50,16 @@ def _norm(tensor: Tensor | None) -> float:
     return float(tensor.double().nan_to_num(0, 0, 0).norm())
 
 
-def agree(ours: Tensor | None, reference: Tensor | None, smallest: float = 0.0) -> bool:
+def agree(
+    ours: Tensor | None,
+    reference: Tensor | None,
+    smallest: float = 0.0,
+    tolerance: float | None = None,
+) -> bool:
     """Return whether two tensors are equal to rounding, NaN and infinity in the same places.
 
-    smallest  the norm below which a tensor is no more precise than one of this norm
+    smallest   the norm below which a tensor is no more precise than one of this norm
+    tolerance  relative to the norm; by default that of the dtype
     """
     if ours is None or reference is None:
         return ours is reference
@@ -60,7 +69,8 @@ def agree(ours: Tensor | None, reference: Tensor | None, smallest: float = 0.0) 
         return True
     if not ours.is_floating_point():
         return False
-    tolerance = TOLERANCES.get(ours.dtype, TOLERANCE_16_BIT)
+    if tolerance is None:
+        tolerance = TOLERANCES.get(ours.dtype, TOLERANCE_16_BIT)
     ours, reference = ours.double(), reference.double()
     finite = reference.isfinite()
     same_nan = torch.equal(ours.isnan(), reference.isnan())

@@ -19,6 +19,8 @@ from bptrain.tape.batch import Batch, key_of, tensors_of
 from bptrain.tape.comparison import Outcome, difference
 from bptrain.tape.compiled import CompiledProgram, NotCompiledError
 from bptrain.tape.kept_bytes import measure_kept_bytes
+from bptrain.tape.layout import channels_last
+from bptrain.tape.layout_proof import LOOSELY, entries_agree
 from bptrain.tape.notices import Notices
 from bptrain.tape.observing import BesideRun, Observer, observed
 from bptrain.tape.patterns import fused
@@ -131,7 +133,7 @@ class Step:
             recording = self._record(batch)
             program = recording.program
             if not as_recorded:
-                program = self._rewritten(program, batch, self.fuses)
+                program = self._rewritten(program, batch, self.fuses, not self.compiles)
             rewind(recording, self._modules, before)
             measure_kept_bytes(program, tensors_of(batch))
         finally:
@@ -195,7 +197,8 @@ class Step:
         tensors = tensors_of(batch)
         entries = program.program if isinstance(program, CompiledProgram) else program
         if recorded is not None:
-            entries = self._rewritten(recorded, batch, fuses=False)
+            laid_out = _is_laid_out(entries, recorded)  # or its sums would be rounded otherwise
+            entries = self._rewritten(recorded, batch, fuses=False, lays_out=laid_out)
         if not isinstance(program, CompiledProgram):
             return observed(entries, observer).run(tensors)
         shown = observed(replace(entries, parameters=()), observer)
@@ -219,10 +222,17 @@ class Step:
         program = self._rewritten(recording.program, batch, self.fuses and not apart)
         return (observed(program, observer) if observer else program).run(tensors_of(batch))
 
-    def _rewritten(self, program: Program, batch: Batch, fuses: bool) -> Program:
+    def _rewritten(
+        self, program: Program, batch: Batch, fuses: bool, lays_out: bool = False
+    ) -> Program:
+        """Return what runs: fused, with channels last where that is faster, in segments."""
+        program = self._fused(program, batch, fuses)
+        return segmented(channels_last(program) if lays_out else program, self.checkpointing)
+
+    def _fused(self, program: Program, batch: Batch, fuses: bool) -> Program:
         if not batch.needs_outputs:
             program = replace(program, outputs=None)
-        return segmented(fused(program) if fuses else program, self.checkpointing)
+        return fused(program) if fuses else program
 
     def _learn(self, key: Any, batch: Batch) -> Any:
         """Record and prove a new kind of batch; leave the modules as they were. Return its key."""
@@ -274,6 +284,8 @@ class Step:
             if wrong := difference(one, other):
                 raise OffTapeError(f"its step differs from autograd's: {wrong}")
         self._trusted.add(recording.program.structure)
+        if isinstance(program, Program):
+            program = self._laid_out(program, recording.program, batch, reference[0])
         return program, recording.program
 
     def _note(self, changing: Changing, before: State) -> None:
@@ -282,6 +294,26 @@ class Step:
         if changing != self._changing:
             self._changing = changing
             self._watch()
+
+    def _laid_out(
+        self, program: Program, recorded: Program, batch: Batch, reference: Outcome
+    ) -> Program:
+        """Return the program with channels last where that is faster, if it computes the same.
+
+        A compiled one is left as it is: torch.compile chooses layouts by itself.
+        """
+        found = self._rewritten(recorded, batch, self.fuses, lays_out=True)
+        if not _is_laid_out(found, recorded):
+            return program
+        before, tensors = state_of(self._modules), tensors_of(batch)
+        try:
+            if not entries_agree(self._fused(recorded, batch, self.fuses), tensors):
+                return program
+            restore(self._modules, before)
+            ours = self._outcome(found.run(tensors))
+        finally:
+            restore(self._modules, before)
+        return program if difference(ours, reference, LOOSELY) else found
 
     def _made(self, recorded: Program, batch: Batch) -> Runnable:
         """Return the program that runs: fused, in segments, compiled if that is asked for."""
@@ -324,6 +356,11 @@ class Step:
             for parameter, gradient in parameters.items():
                 parameter.grad = gradient
         return Outcome(loss.detach(), gradients, state_of(self._modules))
+
+
+def _is_laid_out(program: Program, recorded: Program) -> bool:
+    """Return whether a program has values with the channels last that were not recorded so."""
+    return program.values > recorded.values
 
 
 def record(
