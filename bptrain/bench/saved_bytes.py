@@ -128,6 +128,7 @@ LAYERS = (
     Layer("Unflatten", {"dim": 1, "unflattened_size": (8, 8)}, (MAP,)),
     Layer("Add", {}, (MAP, MAP)),
     Layer("Multiply", {}, (MAP, MAP)),
+    Layer("Mean", {"dim": (2, 3)}, (MAP,)),
     Layer("Concat", {}, (MAP, MAP)),
     Layer("BatchNorm1d", {"num_features": 512}, (FEATURES,)),
     Layer("BatchNorm2d", {"num_features": 64}, (MAP,)),

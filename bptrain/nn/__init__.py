@@ -49,6 +49,7 @@ from bptrain.nn.logsigmoid import LogSigmoid
 from bptrain.nn.lstm import LSTM, LSTMCell
 from bptrain.nn.margin_ranking_loss import MarginRankingLoss
 from bptrain.nn.max_pool import AdaptiveMaxPool2d, MaxPool1d, MaxPool2d
+from bptrain.nn.mean import Mean
 from bptrain.nn.mish import Mish
 from bptrain.nn.mse_loss import MSELoss
 from bptrain.nn.mul import Multiply
@@ -130,6 +131,7 @@ __all__ = [
     "MarginRankingLoss",
     "MaxPool1d",
     "MaxPool2d",
+    "Mean",
     "Mish",
     "MultiheadAttention",
     "Multiply",

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from bptrain.nn.add import Add
 from bptrain.nn.cat import Concat
+from bptrain.nn.mean import Mean
 from bptrain.nn.mul import Multiply
 
 OURS = "bptrain.nn."
@@ -42,10 +43,23 @@ class TorchConcat(torch.nn.Module):
         return torch.cat(tensors, self.dim)
 
 
+class TorchMean(torch.nn.Module):
+    """The mean over axes, differentiated by torch."""
+
+    def __init__(self, dim: int | tuple[int, ...] | None = None, keepdim: bool = False) -> None:
+        super().__init__()
+        self.dim, self.keepdim = dim, keepdim
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return the mean."""
+        return torch.mean(input, self.dim, self.keepdim)
+
+
 Kind = type[torch.nn.Module]
 WITHOUT_COUNTERPART: dict[Kind, Kind] = {  # of which torch.nn has none
     Add: TorchAdd,
     Concat: TorchConcat,
+    Mean: TorchMean,
     Multiply: TorchMultiply,
 }
 OF_TORCH = {torchs: ours for ours, torchs in WITHOUT_COUNTERPART.items()}

@@ -70,6 +70,7 @@ from bptrain.ops.logsigmoid import logsigmoid
 from bptrain.ops.lstm import lstm, lstm_cell
 from bptrain.ops.margin_ranking_loss import margin_ranking_loss
 from bptrain.ops.max_pool import adaptive_max_pool2d, max_pool1d, max_pool2d
+from bptrain.ops.mean import mean
 from bptrain.ops.mish import mish
 from bptrain.ops.mse_loss import mse_loss
 from bptrain.ops.mul import mul
@@ -149,6 +150,7 @@ __all__ = [
     "margin_ranking_loss",
     "max_pool1d",
     "max_pool2d",
+    "mean",
     "mish",
     "mse_loss",
     "mul",

@@ -17,7 +17,7 @@ from torch.nn import functional
 from bptrain import ops
 from bptrain.tape.torch_arithmetic import ARITHMETIC
 
-METHODS = ("log_softmax", "relu", "sigmoid", "softmax", "tanh")  # of torch and Tensor, too
+METHODS = ("log_softmax", "mean", "relu", "sigmoid", "softmax", "tanh")  # of torch and Tensor, too
 
 
 def relu_in_place(input: Tensor) -> Tensor:

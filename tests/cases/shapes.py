@@ -1,4 +1,4 @@
-"""Cases of flattening, resizing, sums and products with broadcasting, concatenation."""
+"""Cases of flattening, resizing, sums and products with broadcasting, means, concatenation."""
 
 from collections.abc import Callable
 from functools import partial
@@ -61,6 +61,22 @@ class Multiply(torch.nn.Module):
         return input * other
 
 
+class Mean(torch.nn.Module):
+    """The mean over axes, which torch.nn has no module for."""
+
+    def __init__(self, dim: Any = None, keepdim: bool = False) -> None:
+        super().__init__()
+        self.dim, self.keepdim = dim, keepdim
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return the mean."""
+        return torch.mean(input, self.dim, self.keepdim)
+
+    def extra_repr(self) -> str:
+        """Return the constructor's arguments as text."""
+        return f"dim={self.dim}, keepdim={self.keepdim}"
+
+
 class Concat(torch.nn.Module):
     """The reference by torch's own operation; torch.nn has none."""
 
@@ -93,6 +109,7 @@ _flatten = partial(_case, "flatten", torch.flatten, by_name)
 _shuffle = partial(_case, "pixel_shuffle", None, by_name)
 _add = partial(_case, "add", torch.add, by_name)
 _mul = partial(_case, "mul", torch.mul, by_name)
+_mean = partial(_case, "mean", torch.mean, by_name)
 _cat = partial(_case, "cat", torch.cat, _as_one_list)
 _resize = partial(_case, "interpolate", None, by_name)
 
@@ -140,6 +157,16 @@ OPS = [
     _mul("empty", "an empty batch", _two((0, 5), (0, 5))),
     _mul("empty, repeated", "the sum of nothing is 0", _two((0, 5), (5,))),
     OpCase("mul", "not finite", "NaN passes", _not_finite, smooth=False, reference=torch.mul),
+    _mean("all", "the default", _normal(2, 3, 2)),
+    _mean("steps", "one axis in the middle", _normal(2, 4, 3), dim=1),
+    _mean("positions", "global average pooling", _normal(2, 3, 2, 4), dim=(2, 3)),
+    _mean("kept", "axes counted from the end", _normal(2, 3, 4), dim=(-1, 0), keepdim=True),
+    _mean("no axis named", "is all of them, as in torch", _normal(2, 3), dim=()),
+    _mean("scalar", "of one number", _normal()),
+    _mean("scalar, by its axis", "which it has, as in torch", _normal(), dim=0),
+    _mean("transposed", "strides other than contiguous", _transposed(3, 4), dim=0),
+    _mean("empty", "an empty batch", _normal(0, 3), dim=1),
+    _mean("of nothing", "is NaN", _normal(0, 3), dim=0),
     _cat("channels", "the usual call", _parts((2, 1, 3), (2, 3, 3), (2, 2, 3)), dim=1),
     _cat("rows", "the default axis", _parts((1, 3), (2, 3))),
     _cat("last", "an axis counted from the end", _parts((2, 3), (2, 1)), dim=-1),
@@ -316,6 +343,8 @@ MODULES = [
     ModuleCase("Add", "broadcast", {}, _two((2, 3), (3,)), reference=Add),
     ModuleCase("Multiply", "a gate", {}, _two((2, 3), (2, 3)), reference=Multiply),
     ModuleCase("Multiply", "broadcast", {}, _two((2, 3), (3,)), reference=Multiply),
+    ModuleCase("Mean", "positions", {"dim": (2, 3)}, _normal(2, 3, 2, 2), reference=Mean),
+    ModuleCase("Mean", "kept", {"dim": 1, "keepdim": True}, _normal(2, 3), reference=Mean),
     ModuleCase("Concat", "channels", {}, _parts((2, 1, 3), (2, 2, 3)), reference=Concat),
     ModuleCase(
         "Concat",

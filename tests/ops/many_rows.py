@@ -258,6 +258,7 @@ CASES: dict[str, Case] = {
             "mask": normal(3, 3),
         },
     ),
+    "mean": (on(ops.mean, dim=0), {"input": positive(ROWS, 4)}),
     "mul": (on(ops.mul), {"input": positive(ROWS, 4), "other": positive(4)}),
     **CONVOLUTIONS,
     **POOLINGS,

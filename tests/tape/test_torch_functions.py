@@ -96,6 +96,8 @@ WRITTEN = {
     "x -= y": (lambda x, y: operator.isub(x, y), "add"),
     "x /= 2": (lambda x, y: operator.itruediv(x, 2), "mul"),
     "x.sub_(1)": (lambda x, y: x.sub_(1), "add"),
+    "x.mean(0)": (lambda x, y: x * x.mean(0), "mean"),
+    "torch.mean": (lambda x, y: x * torch.mean(x, (0, -1), keepdim=True), "mean"),
     "torch.cat": (lambda x, y: torch.cat([x, y], 1), "cat"),
     "torch.concat": (lambda x, y: torch.concat((x, y), dim=1), "cat"),
     "x.relu()": (lambda x, y: x.relu(), "relu"),
@@ -148,6 +150,7 @@ OFF = {
     "x / y": (lambda x, y: x / (y.detach() + 9), "div is called as no operation of bptrain"),
     "2 / x": (lambda x, y: 2 / (x + 9), "aten.reciprocal.default is not an operation"),
     "a number first": (lambda x, y: torch.mul(2, x), "aten.mul.Tensor is not an operation"),
+    "a dtype": (lambda x, y: x * x.mean(dtype=torch.float64), "aten.mean.default is not an"),
     "rounded": (lambda x, y: x + torch.div(y, 2, rounding_mode="floor"), "aten.div.Tensor_mode"),
     "into another dtype": (
         lambda x, y: x.half().add_(y).float(),
