@@ -38,6 +38,7 @@ FUSED = {
     "linear_relu",
     "linear_cross_entropy",
     "conv_relu",
+    "relu_dropout",
     "relu_max_pool",
 }  # two operations in one, which the tape puts in their place
 OPERATIONS = [path for path in OP_FILES if path.stem not in PARTS]

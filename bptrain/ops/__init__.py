@@ -80,6 +80,7 @@ from bptrain.ops.pixel_shuffle import pixel_shuffle
 from bptrain.ops.poisson_nll_loss import poisson_nll_loss
 from bptrain.ops.prelu import prelu
 from bptrain.ops.relu import relu
+from bptrain.ops.relu_dropout import relu_dropout
 from bptrain.ops.relu_max_pool import relu_max_pool2d
 from bptrain.ops.rms_norm import rms_norm
 from bptrain.ops.rnn import rnn_relu, rnn_relu_cell, rnn_tanh, rnn_tanh_cell
@@ -161,6 +162,7 @@ __all__ = [
     "prelu",
     "relu",
     "relu6",
+    "relu_dropout",
     "relu_max_pool2d",
     "rms_norm",
     "rnn_relu",

@@ -44,6 +44,7 @@ from torch import Tensor
 from bptrain.ops.attention_fused import FusedSaved, fits, fused_backward, fused_forward
 from bptrain.ops.attention_scores import Needs, Options, drop_, per_key_head, scores, wide
 from bptrain.ops.attention_shapes import check_mask, checked_leading, four_axes
+from bptrain.ops.dropout import drawn
 from bptrain.ops.operation import operation
 from bptrain.ops.precision import MATMUL
 from bptrain.ops.second_derivatives import overwritable
@@ -81,7 +82,7 @@ def forward(
 
     dropped = None
     if options.p:
-        dropped = torch.empty_like(P, dtype=torch.bool).bernoulli_(1 - options.p).logical_not_()
+        dropped = drawn(P, options.p).logical_not_()
     w = drop_(P, dropped, options.p)
     y = (per_key_head(w, v.shape[-3]) @ wide(v)).view(*q.shape[:-1], v.shape[-1])
     # a token's heads side by side in memory: what follows reads them as one vector, without a copy

@@ -17,12 +17,14 @@ from bptrain.ops.batch_norm_relu import batch_norm_relu_function
 from bptrain.ops.conv import conv_function
 from bptrain.ops.conv_relu import conv_relu_function
 from bptrain.ops.cross_entropy import cross_entropy_function
+from bptrain.ops.dropout import dropout_function
 from bptrain.ops.linear import linear_function
 from bptrain.ops.linear_cross_entropy import linear_cross_entropy_function
 from bptrain.ops.linear_relu import linear_relu_function
 from bptrain.ops.max_pool import max_pool_function
 from bptrain.ops.operation import Operation
 from bptrain.ops.relu import relu_function
+from bptrain.ops.relu_dropout import relu_dropout_function
 from bptrain.ops.relu_max_pool import relu_max_pool_function
 from bptrain.ops.window import Window
 from bptrain.tape.calls import Call, Entry, Function, Like, Recorded, Value, numbers_in
@@ -92,7 +94,14 @@ def _pooled(chain: Sequence[Recorded]) -> tuple[Any, ...] | None:
     return (chain[0].arguments[0], window) if isinstance(window, Window) else None
 
 
+def _dropped(chain: Sequence[Recorded]) -> tuple[Any, ...] | None:
+    """Return the rectifier's input and p, unless every unit is dropped."""
+    p = chain[1].arguments[1]
+    return (chain[0].arguments[0], p) if p < 1 else None
+
+
 PATTERNS = (  # in the order in which they are applied
+    Pattern((relu_function, dropout_function), relu_dropout_function, _dropped),
     Pattern((relu_function, max_pool_function), relu_max_pool_function, _pooled),
     Pattern((linear_function, relu_function), linear_relu_function),
     Pattern((conv_function, relu_function), conv_relu_function),

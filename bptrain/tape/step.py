@@ -132,8 +132,10 @@ class Step:
         try:
             recording = self._record(batch)
             program = recording.program
-            if not as_recorded:
-                program = self._rewritten(program, batch, self.fuses, not self.compiles)
+            runs_as_recorded = recording.varies and self.checkpointing == "none"
+            if not (as_recorded or runs_as_recorded):
+                lays_out = not (self.compiles or recording.varies)
+                program = self._rewritten(program, batch, self.fuses, lays_out)
             rewind(recording, self._modules, before)
             measure_kept_bytes(program, tensors_of(batch))
         finally:

@@ -32,6 +32,20 @@ def relu_max_pool2d(input: Tensor, **options: Any) -> Tensor:
     return functional.max_pool2d(input.relu(), **options)
 
 
+def relu_dropout(input: Tensor, p: float = 0.5) -> Tensor:
+    """Return dropout(relu(...))."""
+    return functional.dropout(input.relu(), p, training=True)
+
+
+def _rectified(name: str, why: str, *shape: int, **options: Any) -> OpCase:
+    def arguments(draw: Inputs) -> Tensors:
+        return {"input": draw.normal(*shape)}
+
+    return OpCase(
+        "relu_dropout", name, why, arguments, options, random=True, reference=relu_dropout
+    )
+
+
 def _signed(case: OpCase) -> OpCase:
     """Return a case of distinct values of both signs: no tie, and the largest may be below 0."""
 
@@ -212,6 +226,10 @@ CASES = [
         for case in pooling.OPS
         if case.op == "max_pool2d" and "return_indices" not in case.options
     ),
+    _rectified("half", "the usual call", 4, 5),
+    _rectified("few", "s is not 2", 4, 5, p=0.2),
+    _rectified("planes", "channels_last: the mask follows the memory", 2, 3, 2, 2),
+    _rectified("empty", "an empty batch", 0, 5),
     OpCase(
         "relu_max_pool2d",
         "wide",

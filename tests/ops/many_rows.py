@@ -289,7 +289,7 @@ WITHOUT_LONG_SUMS = {
         [
             *("alpha_dropout", "celu", "dropout", "dropout1d", "dropout2d", "elu", "gelu", "glu"),
             *("hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "logsigmoid", "mish", "relu"),
-            *("relu6", "selu", "sigmoid", "silu", "softplus", "softsign", "tanh"),
+            *("relu_dropout", "relu6", "selu", "sigmoid", "silu", "softplus", "softsign", "tanh"),
         ],
         "element by element",
     ),

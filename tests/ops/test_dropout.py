@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from bptrain.ops import dropout, dropout1d, dropout2d
+from bptrain.ops.dropout import CHUNK, FEW, drawn
 
 
 def saved_bytes(y: Tensor) -> int:
@@ -77,3 +78,29 @@ def test_inputs_without_channels_are_refused() -> None:
         dropout1d(torch.zeros(2))
     with pytest.raises(ValueError, match=r"expected \[N, C, H, W\]"):
         dropout2d(torch.zeros(2, 2))
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.77])
+@pytest.mark.parametrize(
+    "x",
+    [
+        torch.ones(FEW - 1),
+        torch.ones(FEW),
+        torch.ones(2 * CHUNK + 5),
+        torch.ones(300, 200).t(),
+        torch.ones(3, 4, 50, 60).to(memory_format=torch.channels_last),
+        torch.ones(7, 900, 5)[:, ::2],
+        torch.ones(70, 1).expand(70, 90),
+    ],
+    ids=["few", "many", "chunks", "transposed", "channels last", "strided", "expanded"],
+)
+def test_the_mask_is_the_one_that_bernoulli_draws(x: Tensor, p: float) -> None:
+    torch.manual_seed(3)
+    expected = torch.empty_like(x, dtype=torch.bool).bernoulli_(1 - p)
+    state = torch.get_rng_state()
+    torch.manual_seed(3)
+    with torch.no_grad():
+        mask = drawn(x, p)
+    assert torch.equal(mask, expected)
+    assert mask.stride() == expected.stride()
+    assert torch.equal(torch.get_rng_state(), state)

@@ -190,3 +190,35 @@ def test_a_loss_of_each_sample_is_refused() -> None:
         ops.linear_cross_entropy(
             torch.randn(3, 5), torch.randn(4, 5), torch.tensor([1, 0, 3]), reduction="none"
         )
+
+
+@pytest.mark.parametrize("kernels", ["fused", "formula"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("special", [None, torch.nan])
+def test_relu_and_dropout_are_those_two(
+    special: float | None, layout: torch.memory_format, kernels: Kernels
+) -> None:
+    x = torch.randn(4, 9, 12, 10).round(decimals=1).contiguous(memory_format=layout)  # with zeros
+    found = []
+    for function in (lambda x: ops.relu_dropout(x, 0.3), lambda x: ops.dropout(ops.relu(x), 0.3)):
+        torch.manual_seed(0)
+        with use_kernels(kernels):
+            found.append(results(function, [x]))
+    same(*found)
+    if special is not None:
+        x[0] = special
+        with use_kernels(kernels):
+            y, gradient = results(lambda x: ops.relu_dropout(x, 0.3), [x])
+        assert y[0].isnan().all()
+        assert gradient[0].ne(0).all()  # it is seen there, where the unit was dropped too
+
+
+def test_relu_and_dropout_save_their_output_alone() -> None:
+    x = torch.randn(20, 30)
+    assert saved_bytes(lambda x: ops.relu_dropout(x, 0.3), [x]) == 0
+    assert saved_bytes(lambda x: ops.dropout(ops.relu(x), 0.3), [x]) == 20 * 30 * (4 + 1)
+
+
+def test_what_drops_every_unit_is_refused() -> None:
+    with pytest.raises(ValueError, match="p is 1"):
+        ops.relu_dropout(torch.ones(3), 1.0)

@@ -67,6 +67,13 @@ def test_what_is_kept_is_a_byte_a_winner() -> None:
     assert (pooled.k.dtype, pooled.k.shape) == (torch.uint8, (2, 3, 3, 3))
 
 
+def test_relu_and_dropout_keep_what_the_next_layer_keeps() -> None:
+    model = torch.nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Dropout(0.4), nn.Linear(4, 4))
+    assert names(model) == ["linear", "relu_dropout", "linear", "mse_loss"]
+    model[2].p = 1.0  # of such a unit the output tells nothing
+    assert names(model) == ["linear_relu", "dropout", "linear", "mse_loss"]
+
+
 def test_not_by_the_formulas() -> None:
     with use_kernels("formula"):
         assert names(Net(lambda a, y: y)) == ["linear", "relu", "mse_loss"]

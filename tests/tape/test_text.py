@@ -77,6 +77,18 @@ def test_the_text_is_the_step_as_it_runs() -> None:
     assert "relu_forward" not in text
 
 
+def test_a_step_that_is_recorded_anew_each_time_runs_as_recorded() -> None:
+    class Asking(torch.nn.Sequential):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y: torch.Tensor = super().forward(x)
+            return y if x.sum() < 1e9 else x
+
+    step = record(Asking(nn.Linear(5, 3), nn.ReLU()), nn.MSELoss())
+    text = step.text((torch.randn(6, 5),), (torch.randn(6, 3),))
+    assert "linear_forward(" in text
+    assert "linear_relu" not in text
+
+
 def test_a_segment_is_computed_again_before_its_backward_pass() -> None:
     model = torch.nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 3))
     step = record(model, nn.MSELoss(), checkpointing="blocks")
