@@ -129,8 +129,9 @@ class Layout:
 
     def _end_model(self) -> None:
         """Write what the caller is given; the loss's entries come next."""
+        layer = self.entries[-1].layer if self.entries else ""  # fused with the loss: none is left
         for number in sorted(self.program.kept):
-            self._as_recorded(number, self.entries[-1].layer)
+            self._as_recorded(number, layer)
         self.boundary = len(self.entries)
 
     def _is_for(self, call: Call) -> bool:
