@@ -22,6 +22,11 @@ GRAD_TOTAL_CLIPPED = "grad/total_clipped"
 SAMPLES_PER_S = "perf/samples_per_s"
 STEP_MS = "perf/step_ms"
 MEMORY_MB = "perf/memory_mb"
+GRAD_COSINE = "grad/cosine"
+SAMPLE_GRADIENT = "grad/sample/mean"
+LARGEST_SAMPLE_GRADIENT = "grad/sample/max"
+NOISE_SCALE = "grad/noise_scale"
+MAGNITUDES = "magnitude/"  # begins a histogram of magnitudes
 MEASURED = "perf/"  # begins what a clock or a meter decides
 
 
@@ -74,6 +79,11 @@ def activation_gradient(layer: str) -> str:
 def time_gradient(layer: str) -> str:
     """Return the tag of the norms of the loss's gradient by a layer's state over time, a list."""
     return f"grad/time/{layer}"
+
+
+def magnitudes(of: Literal["weight", "grad", "activation"], layer: str) -> str:
+    """Return the tag of a histogram of magnitudes, a list."""
+    return f"{MAGNITUDES}{of}/{layer}"
 
 
 def update_ratio(layer: str) -> str:

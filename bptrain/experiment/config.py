@@ -104,7 +104,9 @@ class MonitorConfig(StrictConfig):
         default="standard",
         description="what is logged besides losses, metrics and gradient norms. basic: nothing. "
         "standard: norms of the loss's gradient by each layer's output, and over time in recurrent "
-        "layers; dead and saturated units; norms of the weights and of their updates",
+        "layers; dead and saturated units; norms of the weights and of their updates. full: also "
+        "norms of single samples' gradients, where they can be told apart, and the batch size that "
+        "they suggest; the cosine of successive gradients; histograms of magnitudes",
     )
     max_overhead: Annotated[float, Field(gt=0, le=1)] | None = Field(
         default=0.03,

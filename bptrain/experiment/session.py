@@ -70,7 +70,11 @@ class Session:
         self.engine = WatchedEngine(experiment.engine)
         config = experiment.config.monitor
         self.monitor = StepMonitor(
-            self.engine, experiment.update.gradients, config.level, config.max_overhead
+            self.engine,
+            experiment.update.gradients,
+            config.level,
+            config.max_overhead,
+            self.log.console.print_line,
         )
         self.progress = Progress(
             len(experiment.dataset.train), len(experiment.batches), experiment.update.batches
@@ -149,16 +153,19 @@ class Session:
         while self.position.step < total:
             scale = self._prepare_step()
             report = next(steps)
-            self.monitor.after_step(scale)
+            self.monitor.after_step(scale, report.change.norms[0])
             yield report
 
     def _prepare_step(self) -> Tensor | None:
         """Prepare for the next step; return fp16's scale of its gradients."""
         update, (step, _, used) = self.experiment.update, self.position
-        left = len(self.experiment.batches) - used or len(self.experiment.batches)
+        epoch = len(self.experiment.batches)
+        left = epoch - used or epoch
         batches = min(update.batches, left)
         is_logged = self._is_logged(step + 1, ends_epoch=batches == left)
-        self.monitor.before_step(step + 1, batches, is_logged)
+        left_then = left - batches or epoch
+        next_is_logged = self._is_logged(step + 2, ends_epoch=update.batches >= left_then)
+        self.monitor.before_step(step + 1, batches, is_logged, next_is_logged)
         return update.precision.scale if is_logged else None
 
     def _is_logged(self, step: int, ends_epoch: bool) -> bool:

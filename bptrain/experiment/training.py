@@ -13,6 +13,7 @@ from bptrain.errors import InterruptedRun
 from bptrain.experiment.build import Experiment, build
 from bptrain.experiment.evaluation import evaluate_state, save_pictures
 from bptrain.experiment.failed_step import forget_failed_step
+from bptrain.experiment.largest_gradients import write_largest_gradients
 from bptrain.experiment.plan import Plan
 from bptrain.experiment.saved_run import CHECKPOINTS
 from bptrain.experiment.session import Session
@@ -119,6 +120,8 @@ def conclude(session: Session, run_dir: Path) -> None:
         save_pictures(run_dir, evaluation)
         log.console.print_line(evaluation.summary)
     config = experiment.config
+    if config.monitor.level == "full":
+        log.console.print_line(write_largest_gradients(run_dir, experiment))
     if task_of(experiment.dataset.problem).generates_text:
         prepared = experiment.dataset.prepared
         data = cast("TextData", config.data)  # what a task that generates text is trained on

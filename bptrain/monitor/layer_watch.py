@@ -11,6 +11,7 @@ activation/saturated/<name>  fraction of an activation's outputs in its flat end
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -24,6 +25,8 @@ from bptrain.monitor.activation_statistics import (
     flat_gates,
     units_axis,
 )
+from bptrain.monitor.magnitudes import octaves
+from bptrain.monitor.sample_gradients import SampleGradients
 from bptrain.monitor.time_profile import Part, norm_of, norms_by_step, profile
 from bptrain.ops.scan import Saved
 
@@ -55,9 +58,15 @@ class Observed(NamedTuple):
 
 
 class LayerWatch:
-    """Gathers the quantities of one training step, over all of its batches."""
+    """Gathers the quantities of one training step, over all of its batches.
 
-    def __init__(self, model: nn.Module) -> None:
+    magnitudes  whether histograms of the layers' outputs are among them
+    samples     gathers the gradients of single samples, None for nobody
+    """
+
+    def __init__(self, model: nn.Module, magnitudes: bool = False) -> None:
+        self.magnitudes = magnitudes
+        self.samples: SampleGradients | None = None
         self.modules = {name: module for name, module in model.named_modules() if name}
         self.batch = 0
         self._order: dict[str, int] = {}  # of the forward pass, by layer
@@ -65,6 +74,7 @@ class LayerWatch:
         self._alive: dict[str, Tensor] = {}
         self._flat: dict[str, tuple[Tensor, int]] = {}
         self._parts: dict[str, list[Part]] = {}
+        self._octaves: dict[str, Tensor] = {}
         self._axis = 1
         self._scans = 0
 
@@ -82,6 +92,8 @@ class LayerWatch:
         self._axis = units_axis(module, self._axis)
         self._add_alive(layer, alive_units(module, output, self._axis))
         self._add_flat(layer, flat_ends(module, output))
+        if self.magnitudes and not any(True for _ in module.children()):
+            self._octaves[layer] = self._octaves.get(layer, 0) + octaves([output])
 
     def gradient(self, layer: str, gradient: Tensor) -> None:
         """See the loss's gradient by the output of a layer; of a recurrent one see `scanned`."""
@@ -137,6 +149,7 @@ class LayerWatch:
             **self._tagged(tags.saturated, self._flat, lambda flat: flat[0] / max(flat[1], 1)),
         }
         series = self._tagged(tags.time_gradient, self._parts, lambda p: profile(p) * factor)
+        series |= self._tagged(partial(tags.magnitudes, "activation"), self._octaves, lambda n: n)
         return Observed(numbers, series)
 
     def _tagged(

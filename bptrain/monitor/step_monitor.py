@@ -3,7 +3,9 @@
 basic     nothing: gradient norms, loss and metrics are there at every level
 standard  the loss's gradient by each layer's output, and over time in recurrent layers; dead and
           saturated units; norms of weights and of their updates
-full      the same
+full      also the norms of single samples' gradients, and of them the gradient noise scale; the
+          cosine of the gradient and the one a step before; and in every fourth observed step
+          histograms of weights, gradients and outputs
 
 Only steps that are logged are observed, and of those no more than `max_overhead` allows: an
 observed step takes about as much longer as COST says, in units of a step. So it is the config that
@@ -11,7 +13,7 @@ decides which lines hold these numbers, not a clock: two runs, or a run and its 
 the same.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import ceil
 from typing import Any, Literal, Protocol
 
@@ -21,11 +23,15 @@ from torch import Tensor, nn
 
 from bptrain import tags
 from bptrain.monitor.layer_watch import LayerWatch, Observed
+from bptrain.monitor.magnitudes import octaves
+from bptrain.monitor.noise_scale import averaged, moments, noise_scale
+from bptrain.monitor.sample_gradients import SampleGradients
 from bptrain.monitor.watched_engine import WatchedEngine
 from bptrain.stateful import PlainState, Tree, mapping
 
 Level = Literal["basic", "standard", "full"]
-COST: dict[Level, float] = {"standard": 1.0, "full": 1.0}  # docs/benchmarks.md
+COST: dict[Level, float] = {"standard": 1.0, "full": 2.0}  # docs/benchmarks.md
+MAGNITUDES_EVERY = 4  # observed steps
 NOTHING = Observed({}, {})
 
 
@@ -42,52 +48,89 @@ class Layers(Protocol):
         """Those that are trained."""
         ...
 
+    @property
+    def layers(self) -> list[int]:
+        """The layer of each parameter, as an index into `names`."""
+        ...
+
     def norms_of(self, tensors: Sequence[Tensor]) -> Tensor:
         """Return each layer's norm of tensors, one for each parameter."""
         ...
 
 
-class Schedule(PlainState):
-    """The last step that was observed, in a checkpoint."""
+class Observations(PlainState):
+    """The observed steps, in a checkpoint: the last one, and how many."""
 
     last: int | None = Field(ge=1)
+    count: int = Field(ge=0)
 
 
 class StepMonitor:
-    """Observes the steps that are due, and holds what it saw until it is logged."""
+    """Observes the steps that are due, and holds what it saw until it is logged.
+
+    tell  is given the reason why something is not observed, once
+    """
 
     def __init__(
-        self, engine: WatchedEngine, layers: Layers, level: Level, max_overhead: float | None
+        self,
+        engine: WatchedEngine,
+        layers: Layers,
+        level: Level,
+        max_overhead: float | None,
+        tell: Callable[[str], None],
     ) -> None:
-        self.engine, self.layers, self.level = engine, layers, level
+        self.engine, self.layers, self.level, self.tell = engine, layers, level, tell
         self.interval = 1 if max_overhead is None else ceil(COST.get(level, 0) / max_overhead)
         self.observed = NOTHING
-        self._last: int | None = None
+        self.has_told = False
+        self._made = Observations(last=None, count=0)
+        self._moments: Tensor | None = None  # of the gradients of samples, averaged
+        self._before: list[Tensor] = []  # the gradients of the step before an observed one
+        self._keeps_gradients = False
         self._watch: LayerWatch | None = None
         self._weights: list[Tensor] = []
 
-    def before_step(self, step: int, batches: int, is_logged: bool) -> None:
+    def before_step(self, step: int, batches: int, is_logged: bool, next_is_logged: bool) -> None:
         """Prepare for a step of some batches, which is observed if it is due."""
         self._watch = None
         if is_logged and self._is_due(step):
-            self._last = step
-            self._watch = self.engine.watch_next(batches)
+            watch = LayerWatch(self.engine.model, self._shows_magnitudes)
+            if self.level == "full" and batches == 1:
+                watch.samples = SampleGradients(self.layers.parameters)
+            self._watch = self.engine.watch_next(batches, watch)
             self._weights = [p.detach().clone() for p in self.layers.parameters]
+            self._made = Observations(last=step, count=self._made.count + 1)
+        self._keeps_gradients = self.level == "full" and next_is_logged and self._is_due(step + 1)
 
     def _is_due(self, step: int) -> bool:
         if self.level == "basic":
             return False
-        return self._last is None or step - self._last >= self.interval
+        return self._made.last is None or step - self._made.last >= self.interval
 
-    def after_step(self, scale: Tensor | None) -> None:
-        """Gather what was seen; `scale` is fp16's factor on the gradients of the step."""
-        if self._watch is None:
-            return
-        seen = self._watch.observed(scale)
-        self.observed = Observed({**seen.numbers, **self._of_weights()}, seen.series)
-        self._watch, self._weights = None, []
+    @property
+    def _shows_magnitudes(self) -> bool:
+        return self.level == "full" and self._made.count % MAGNITUDES_EVERY == 0
 
     @torch.no_grad()
+    def after_step(self, scale: Tensor | None, total: Tensor) -> None:
+        """Gather what was seen.
+
+        scale  fp16's factor on the gradients of the step
+        total  norm of the gradient of all weights
+        """
+        gradients = [p.grad for p in self.layers.parameters]
+        if self._watch is not None:
+            numbers, series = self._watch.observed(scale)
+            numbers |= self._of_weights()
+            numbers |= self._of_samples(self._watch.samples, total)
+            numbers |= self._of_the_step_before(gradients)
+            if self._watch.magnitudes:
+                series |= self._magnitudes(gradients)
+            self.observed = Observed(numbers, series)
+        self._watch, self._weights = None, []
+        keeps = self._keeps_gradients and None not in gradients
+        self._before = [g.clone() for g in gradients if g is not None] if keeps else []
+
     def _of_weights(self) -> dict[str, Tensor]:
         """Return the norms of the weights before the step, and of the step relative to them."""
         before, layers = self._weights, self.layers
@@ -99,21 +142,78 @@ class StepMonitor:
             **dict(zip(map(tags.weight_norm, layers.names), norms.unbind(), strict=True)),
         }
 
+    def _of_samples(self, seen: SampleGradients | None, total: Tensor) -> dict[str, Tensor]:
+        """Return the norms of samples' own gradients, and the noise scale."""
+        if seen is None or seen.samples < 2:
+            return {}
+        norms = seen.norms()
+        if norms is None:
+            if not self.has_told:
+                self.tell(f"no gradients of single samples: {seen.reason}")
+            self.has_told = True
+            return {}
+        own = norms * seen.samples
+        self._moments = averaged(self._moments, moments(own, total, seen.samples))
+        return {
+            tags.SAMPLE_GRADIENT: own.mean(),
+            tags.LARGEST_SAMPLE_GRADIENT: own.max(),
+            tags.NOISE_SCALE: noise_scale(self._moments),
+        }
+
+    def _of_the_step_before(self, gradients: Sequence[Tensor | None]) -> dict[str, Tensor]:
+        """Return the cosine of the gradient and that of the step before, if it is known."""
+        now = [each for each in gradients if each is not None]
+        if not self._before or len(now) != len(self._before):
+            return {}
+        product = torch.stack([(a * b).sum() for a, b in zip(now, self._before, strict=True)]).sum()
+        lengths = [torch.stack(torch._foreach_norm(each)).norm() for each in (now, self._before)]
+        return {tags.GRAD_COSINE: product / (lengths[0] * lengths[1])}
+
+    def _magnitudes(self, gradients: Sequence[Tensor | None]) -> dict[str, Tensor]:
+        """Return the histograms of each layer's weights and gradients."""
+        found: dict[str, Tensor] = {}
+        for number, name in enumerate(self.layers.names):
+            own = [place for place, layer in enumerate(self.layers.layers) if layer == number]
+            there = [g for place in own if (g := gradients[place]) is not None]
+            found[tags.magnitudes("weight", name)] = octaves(self._weights[n] for n in own)
+            if there:
+                found[tags.magnitudes("grad", name)] = octaves(there)
+        return found
+
     def forget(self) -> None:
         """Release what was observed: it is logged."""
         self.observed = NOTHING
 
     def state(self) -> dict[str, Any]:
-        """Return the last observed step, and what is not logged yet."""
-        return {"last": self._last, **self.observed._asdict()}
+        """Return what the next observations depend on, and what is not logged yet."""
+        moments = {} if self._moments is None else {"moments": self._moments}
+        return {
+            **self._made.model_dump(),
+            **self.observed._asdict(),
+            "before": dict(zip(map(str, range(len(self._before))), self._before, strict=True)),
+            **moments,
+        }
 
     def restore(self, state: Tree) -> None:
         """Continue from a `state`; raises ValueError for an invalid one."""
         saved = dict(mapping(state))
-        found = [mapping(saved.pop(name)) for name in Observed._fields]
-        self._last = Schedule.read(saved).last
-        for kind, axes in zip(found, (0, 1), strict=True):
-            for tag, each in kind.items():
-                if not isinstance(each, Tensor) or each.dim() != axes:
-                    raise ValueError(f"what was observed of {tag} is no tensor of {axes} axes")
-        self.observed = Observed(*found)
+        numbers, series = (
+            tensors_of(saved.pop(name), axes)
+            for name, axes in zip(Observed._fields, (0, 1), strict=True)
+        )
+        before = tensors_of(saved.pop("before"))
+        expected = [p.shape for p in self.layers.parameters]
+        if before and [each.shape for each in before.values()] != expected:
+            raise ValueError("the gradients of the step before are those of another model")
+        known = tensors_of({"moments": saved.pop("moments")}, 1) if "moments" in saved else {}
+        self._made = Observations.read(saved)
+        self.observed, self._before = Observed(numbers, series), [*before.values()]
+        self._moments = known.get("moments")
+
+
+def tensors_of(state: Tree, axes: int | None = None) -> dict[str, Tensor]:
+    """Return tensors by name, with so many axes, or raise ValueError."""
+    for name, each in mapping(state).items():
+        if not isinstance(each, Tensor) or axes not in (None, each.dim()):
+            raise ValueError(f"{name} of what was observed is no tensor of {axes} axes")
+    return mapping(state)

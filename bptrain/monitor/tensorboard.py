@@ -13,6 +13,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard.summary import custom_scalars, histogram_raw, image, scalar, text
 
 from bptrain import tags
+from bptrain.monitor.magnitudes import SMALLEST
 from bptrain.rundir.durable_files import storing
 from bptrain.rundir.event_file import EventFile, event_files, next_path, truncate_events
 
@@ -80,7 +81,10 @@ class Board:
         Lists become histograms: a bar for each number, at its place in the list.
         """
         written = [scalar(tag, value).value[0] for tag, value in values.items()]
-        written += [bars(tag, each).value[0] for tag, each in series.items()]
+        written += [
+            bars(tag, each, SMALLEST if tag.startswith(tags.MAGNITUDES) else 0).value[0]
+            for tag, each in series.items()
+        ]
         self._file.add(Summary(value=written), step)
 
     def write_figures(
@@ -143,11 +147,11 @@ def _all_layers(tag: Callable[[str], str]) -> list[Any]:
     return ["Multiline", [f"^{tag('.*')}$"]]
 
 
-def bars(tag: str, heights: Sequence[float]) -> Summary:
-    """Return a histogram whose bar k, from k to k + 1, is as high as the k-th number."""
+def bars(tag: str, heights: Sequence[float], first: int = 0) -> Summary:
+    """Return a histogram of bars of width 1, each as high as its number, that begins at `first`."""
     shown = [height if isfinite(height) else 0.0 for height in heights]
-    total = sum(shown)
-    return histogram_raw(tag, 0, len(shown), total, total, total, range(1, len(shown) + 1), shown)
+    total, end = sum(shown), first + len(shown)
+    return histogram_raw(tag, first, end, total, total, total, range(first + 1, end + 1), shown)
 
 
 def as_markdown(rows: Sequence[Sequence[str]]) -> str:

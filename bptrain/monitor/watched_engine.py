@@ -12,11 +12,13 @@ from typing import Any
 from torch import Tensor, nn
 
 from bptrain.monitor.layer_watch import LayerWatch
+from bptrain.monitor.sample_gradients import SampleGradients
 from bptrain.ops.bptt import bptt_function
+from bptrain.ops.kernels import chosen_kernels
 from bptrain.ops.operation import Operation, saved_by
 from bptrain.ops.recording import recorded_by
 from bptrain.tape import Engine, Run, Step
-from bptrain.tape.calls import Call, Entry, Gradients, Values
+from bptrain.tape.calls import Call, Entry, Gradients, Values, filled
 from bptrain.tape.layers import Layers
 from bptrain.tape.run import AutogradRun, Linear
 
@@ -31,9 +33,9 @@ class WatchedEngine:
         self._watch: LayerWatch | None = None
         self._batches = 0
 
-    def watch_next(self, batches: int) -> LayerWatch:
+    def watch_next(self, batches: int, watch: LayerWatch | None = None) -> LayerWatch:
         """Return a watch that will be told of the next batches, so many of them."""
-        self._watch, self._batches = LayerWatch(self.model), batches
+        self._watch, self._batches = watch or LayerWatch(self.model), batches
         return self._watch
 
     def begin(self, inputs: tuple[Any, ...], targets: tuple[Any, ...]) -> Run:
@@ -43,6 +45,8 @@ class WatchedEngine:
             return self.engine.begin(inputs, targets)
         self._batches -= 1
         watch.begin_batch()
+        if watch.samples is not None:
+            watch.samples.samples = len(inputs[0])
         if isinstance(self.engine, Step):
             run = self.engine.begin(inputs, targets, observer=OfTape(watch), apart=True)
         else:
@@ -56,6 +60,7 @@ class OfTape:
     def __init__(self, watch: LayerWatch) -> None:
         self.watch = watch
         self._scans: dict[int, str] = {}  # by the number of their first output
+        self._inputs: dict[int, list[Any]] = {}  # of operations with weights, likewise
         self._is_backward = False  # a checkpointed segment is run again, and seen already
 
     def after_forward(self, entry: Entry, values: Values, saved: Any) -> None:
@@ -66,6 +71,10 @@ class OfTape:
             self.watch.activation(layer, values[number])
         if is_scan(entry):
             self._scans[first_output(entry)] = self.watch.scan(entry.layer)
+        if self.watch.samples is not None and isinstance(entry, Call):
+            inputs = [filled(each, values) for each in entry.arguments]
+            if any(isinstance(each, nn.Parameter) for each in inputs):
+                self._inputs[first_output(entry)] = inputs
 
     def before_backward(self, entry: Entry, upstream: Sequence[Tensor | None], saved: Any) -> None:
         """Tell of the gradients by the layers' outputs."""
@@ -76,6 +85,9 @@ class OfTape:
                 self.watch.gradient(layer, gradient)
         if is_scan(entry) and saved is not None and any(each is not None for each in upstream):
             self.watch.scanned(self._scans[first_output(entry)], upstream, saved)
+        if self.watch.samples is not None and isinstance(entry, Call):
+            inputs = self._inputs.pop(first_output(entry), [])
+            self.watch.samples.see(entry.operation, entry.passes, inputs, upstream[0])
 
     def after_backward(self, entry: Entry, gradients: Gradients) -> None:
         """There is nothing more to tell."""
@@ -128,9 +140,25 @@ class HookedRun:
         """Carry out an operation by autograd; of a scan over time, watch the backward pass."""
         function = operation.function_in_place if in_place else operation.function
         outputs = function.apply(*inputs)
-        if operation is bptt_function and outputs[0].requires_grad:
-            self._watch_scan(outputs[0].grad_fn)
+        first = outputs[0] if isinstance(outputs, tuple) else outputs
+        if operation is bptt_function and first.requires_grad:
+            self._watch_scan(first.grad_fn)
+        if self.watch.samples is not None and first.requires_grad:
+            self._watch_samples(self.watch.samples, operation, inputs, first.grad_fn)
         return outputs
+
+    def _watch_samples(
+        self,
+        samples: SampleGradients,
+        operation: Operation[Any],
+        inputs: tuple[Any, ...],
+        node: Any,
+    ) -> None:
+        passes = operation.passes(chosen_kernels())
+        hook = node.register_prehook(
+            lambda upstream: samples.see(operation, passes, inputs, upstream[0])
+        )
+        self.hooks.callback(hook.remove)
 
     def _watch_scan(self, node: Any) -> None:
         name = self.watch.scan(self.layers.current)

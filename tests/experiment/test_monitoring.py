@@ -6,6 +6,7 @@ Between two log lines the host does not wait for the device: no number is read f
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from csv import DictReader
 from dataclasses import replace
 from io import StringIO
 from itertools import islice
@@ -24,6 +25,7 @@ from typer.testing import Result
 from bptrain.config import load_config
 from bptrain.experiment.build import build
 from bptrain.experiment.config import ExperimentConfig
+from bptrain.experiment.largest_gradients import sample_norms
 from bptrain.experiment.plan import plan
 from bptrain.experiment.session import Session
 from bptrain.experiment.training import log_of
@@ -40,7 +42,10 @@ RUNS = {
     "lstm": [CONFIGS / "adding_lstm.yaml", "model.hidden=8", "data.length=10"],
 }
 SHORT = ["data.batch_size=100", "monitor.log_every=1"]
-OBSERVED = ("grad/activation", "grad/time", "update_ratio", "weight/norm", "activation/")
+OBSERVED = (
+    "grad/activation", "grad/time", "grad/sample", "grad/noise", "grad/cosine", "magnitude/",
+    "update_ratio", "weight/norm", "activation/",
+)  # fmt: skip
 
 
 def lines(folder: str) -> list[dict[str, Any]]:
@@ -56,7 +61,8 @@ def steps_with(tag: str, folder: str) -> list[int]:
 
 def states(folder: str) -> Tree:
     saved = read_checkpoint(last_first(Path(folder, "checkpoints"))[0])
-    return {"model": saved.model, "optimizer": saved.rest()[1]}
+    others = {k: v for k, v in saved.rest()[1].items() if not k.startswith("monitor/")}
+    return {"model": saved.model, "others": others}
 
 
 @pytest.fixture
@@ -73,14 +79,14 @@ def fit(bptrain: Bptrain) -> Callable[..., None]:
 def test_the_level_changes_no_weight(fit: Callable, kind: str, engine: str) -> None:
     words = [*RUNS[kind], *SHORT, "train.steps=3", f"engine={engine}", "monitor.max_overhead=null"]
     fit("basic", *words, "monitor.level=basic")
-    fit("standard", *words)
-    basic, standard = states("basic"), states("standard")
+    fit("full", *words, "monitor.level=full")
+    basic, full = states("basic"), states("full")
     for part, tensors in basic.items():
-        assert tensors.keys() == standard[part].keys()
-        assert all(torch.equal(each, standard[part][name]) for name, each in tensors.items())
-    for ours, more in zip(lines("basic"), lines("standard"), strict=True):
+        assert tensors.keys() == full[part].keys()
+        assert all(torch.equal(each, full[part][name]) for name, each in tensors.items())
+    for ours, more in zip(lines("basic"), lines("full"), strict=True):
         assert ours == {k: v for k, v in more.items() if not k.startswith(OBSERVED)}
-    assert steps_with("update_ratio", "standard") == [1, 2, 3]
+    assert steps_with("update_ratio", "full") == [1, 2, 3]
     assert steps_with("update_ratio", "basic") == []
 
 
@@ -100,6 +106,44 @@ def test_a_resumed_run_logs_what_the_run_would_have(fit: Callable) -> None:
     fit("run", *words, "train.steps=8", "--resume")
     assert lines("run") == before
     assert steps_with("grad/time", "run") == [1, 4, 7]
+
+
+def test_the_samples_with_the_largest_gradients_are_listed(fit: Callable) -> None:
+    words = [CONFIGS / "digits_mlp.yaml", "train.epochs=3", "monitor.max_overhead=null"]
+    fit("run", *words, "monitor.level=full")
+    with Path("run", "largest_gradients.csv").open() as file:
+        rows = list(DictReader(file))
+    norms = [float(row["gradient_norm"]) for row in rows]
+    assert norms == sorted(norms, reverse=True)
+    assert len({row["sample"] for row in rows}) == len(rows) == 100
+    shown = [line["grad/sample/max"] for line in lines("run") if "grad/sample/max" in line]
+    assert norms[0] > shown[-1] / 10
+    assert steps_with("grad/noise_scale", "run")
+    assert steps_with("grad/cosine", "run")
+
+
+def test_changed_labels_are_among_the_largest_gradients(tmp_path: Path) -> None:
+    words = ["train.epochs=8", "monitor.level=basic", "checkpoint.every_epochs=9"]
+    experiment = build(plan(load_config(ExperimentConfig, CONFIGS / "digits_mlp.yaml", words)))
+    labels = experiment.dataset.train.targets
+    changed = torch.arange(0, len(labels), 100)
+    labels[changed] = (labels[changed] + 1) % 10
+    log = log_of(experiment, tmp_path, Console(file=StringIO()))
+    session = Session(experiment, tmp_path / "checkpoints", log, StopRequest())
+    for report in session._steps():
+        session.progress.position = report.position
+    norms, _ = sample_norms(experiment)
+    listed = norms.topk(2 * len(changed)).indices
+    assert torch.isin(changed, listed).float().mean() >= 0.8
+
+
+def test_a_list_that_cannot_be_made_has_a_reason(bptrain: Bptrain) -> None:
+    words = [*RUNS["lstm"], *SHORT, "train.steps=2", "monitor.level=full", "--run-dir", "run"]
+    result = bptrain("fit", *words)
+    assert result.exit_code == 0, result.stderr
+    assert "no gradients of single samples: bptt" in result.stdout
+    assert "no list of the samples with the largest gradients: bptt" in result.stdout
+    assert not Path("run", "largest_gradients.csv").exists()
 
 
 READING = {
@@ -166,7 +210,7 @@ STEPS = 6
 
 
 @pytest.mark.parametrize("engine", ["tape", "autograd"])
-@pytest.mark.parametrize("level", ["basic", "standard"])
+@pytest.mark.parametrize("level", ["basic", "standard", "full"])
 @pytest.mark.parametrize("kind", ["mlp, accumulated", "cnn", "lstm"])
 def test_nothing_is_read_from_the_device_between_two_log_lines(
     tmp_path: Path, kind: str, level: str, engine: str
