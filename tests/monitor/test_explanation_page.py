@@ -16,7 +16,8 @@ from bptrain.experiment.build import build
 from bptrain.experiment.config import ExperimentConfig
 from bptrain.experiment.explaining import explanations, sample_of
 from bptrain.experiment.plan import plan
-from bptrain.monitor.explanation.heat_map import heat_map, image
+from bptrain.monitor.explanation.heat_map import heat_map, image, plane_map
+from bptrain.monitor.explanation.numbers import number
 from bptrain.monitor.explanation.page import About, page
 
 LARGEST_BYTES = 4_000_000
@@ -87,6 +88,20 @@ def test_the_slider_leads_through_training() -> None:
     assert "after 5 steps of training" in content
 
 
+def test_the_page_shows_the_numbers_of_the_step() -> None:
+    made = plan(load_config(ExperimentConfig, CONFIGS / "xor_tiny.yaml", []))
+    experiment = build(made)
+    (told,) = explanations(made, experiment, sample_of(experiment, 1), [0])
+    content = page(About(made.config.name, 1, "sgd", 100), [told])
+    shown = [each.output for each in told.links] + [link.upstream for link in told.links]
+    shown += [
+        each for update in told.updates for each in (update.before, update.gradient, update.after)
+    ]
+    for value in shown:
+        for each in value.flatten().tolist():
+            assert f">{number(each)}<" in content
+
+
 def test_a_name_from_a_config_cannot_write_into_the_page() -> None:
     made = plan(load_config(ExperimentConfig, CONFIGS / "xor_tiny.yaml", []))
     experiment = build(made)
@@ -108,6 +123,13 @@ def test_a_heat_map_is_bounded_and_shows_the_strongest_numbers() -> None:
     assert heat_map(torch.full((3, 3), torch.nan)).width == 3
     assert (heat_map(torch.randn(1, 40, 9, 9)).note) == "the first 16 of 40 planes"
     assert image(torch.rand(3, 8, 9))[1:3] == (9, 8)
+
+
+def test_a_plane_says_how_many_rows_and_columns_it_stands_for() -> None:
+    shown, covers = plane_map(torch.randn(50, 20))  # blocks of two rows and one column
+    assert (shown.height, shown.width) == (25, 20)
+    assert covers == (50, 20)
+    assert plane_map(torch.randn(1, 97))[1] == (1, 99)  # 33 blocks of three
 
 
 @pytest.mark.parametrize(("last", "count"), [(0, 8), (1, 8), (5, 8), (100, 8), (100, 2)])

@@ -44,11 +44,11 @@ class ExplainedStep:
 
     def begin(self, inputs: tuple[Any, ...], targets: tuple[Any, ...]) -> Run:
         """Return the step on a batch, before its forward pass."""
-        collector = Collector()
+        collector = Collector() if self.told is None else None  # a line search begins again
         run = self._step.begin(inputs, targets, observer=collector)
         if not isinstance(run, ProgramRun):
             raise OffTapeError("; ".join(self._step.reasons))
-        return run if self.told is not None else _ToldRun(self, run, collector, inputs)
+        return run if collector is None else _ToldRun(self, run, collector, inputs)
 
     def tell(self, program: Program, collector: Collector, inputs: int) -> None:
         """Tell of a step whose backward pass is done, before its weights are updated.

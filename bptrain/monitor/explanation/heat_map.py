@@ -38,7 +38,19 @@ class Picture(NamedTuple):
 
 def heat_map(tensor: Tensor) -> Picture:
     """Return the heat map of a tensor with at least one number."""
-    cells, note = _laid_out(tensor)
+    return _colored(*_laid_out(tensor))
+
+
+def plane_map(plane: Tensor) -> tuple[Picture, tuple[int, int]]:
+    """Return the heat map of a plane [H, W], and how many rows and columns its cells stand for."""
+    cells, note = _shrunk(plane.detach().cpu().double().numpy(), SIDE)
+    rows, columns = (
+        n * ceil(size / SIDE) for n, size in zip(cells.shape, plane.shape, strict=True)
+    )
+    return _colored(cells, note), (rows, columns)
+
+
+def _colored(cells: Cells, note: str) -> Picture:
     finite = np.nan_to_num(cells, nan=0.0, posinf=0.0, neginf=0.0)
     largest = float(np.abs(finite).max()) or 1.0
     levels = np.rint(finite / largest * LEVELS).astype(int) + LEVELS

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from markupsafe import Markup, escape
 from torch import Tensor
 
-from bptrain.monitor.explanation.heat_map import Picture, heat_map, image, is_image
+from bptrain.monitor.explanation.heat_map import Picture, heat_map, image, is_image, plane_map
 from bptrain.monitor.explanation.links import (
     Argument,
     Explanation,
@@ -240,7 +240,7 @@ def weight_view(weight: FollowedWeight | None) -> dict[str, Any] | None:
 def window_view(window: Window) -> dict[str, Any]:
     """Return one output pixel of a convolution, forward and back."""
     top, left, height, width = window.corner
-    rows_of_plane, columns = window.plane.shape
+    plane, (rows_of_plane, columns) = plane_map(window.plane)
     covered = float((window.patch * window.kernel).sum())
     return {
         "link": window.link,
@@ -249,8 +249,8 @@ def window_view(window: Window) -> dict[str, Any]:
         "value": number(window.value),
         "upstream": number(window.upstream),
         "channel": window.channel,
-        "plane": heat_map(window.plane),
-        "scatter": heat_map(window.scatter),
+        "plane": plane,
+        "scatter": plane_map(window.scatter)[0],
         "frame": {  # of the window in the plane, in percent
             "left": 100 * left / columns,
             "top": 100 * top / rows_of_plane,
