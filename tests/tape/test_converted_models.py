@@ -1,12 +1,21 @@
 """Known models of torch's layers: converted, they have the gradients that they had, and train."""
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 import torchvision
 from torch import Tensor
+from torchvision.models import (
+    convnext,
+    densenet,
+    efficientnet,
+    mobilenetv3,
+    regnet,
+    shufflenetv2,
+)
 
 from bptrain import conversion, convert, to_torch
 from bptrain.nn.conversion import Conversion
@@ -83,6 +92,32 @@ def test_a_block_of_resnet18_is_proven() -> None:
     report = check(block, torch.randn(3, 4, 4, 4))
     assert report.ok, report
     assert any("torch autograd" in str(row) for row in report.rows)
+
+
+BLOCKS: dict[str, Callable[[], torch.nn.Module]] = {
+    "MobileNetV3": lambda: mobilenetv3.InvertedResidual(
+        mobilenetv3.InvertedResidualConfig(8, 3, 16, 8, True, "HS", 1, 1, 1), torch.nn.BatchNorm2d
+    ),
+    "EfficientNet": lambda: efficientnet.MBConv(
+        efficientnet.MBConvConfig(2, 3, 1, 8, 8, 1), 0.5, torch.nn.BatchNorm2d
+    ),
+    "ConvNeXt": lambda: convnext.CNBlock(8, 1, 0.5),
+    "DenseNet": lambda: densenet._DenseLayer(8, 4, 2, 0.5),
+    "ShuffleNet": lambda: shufflenetv2.InvertedResidual(8, 8, 1),
+    "RegNet": lambda: regnet.ResBottleneckBlock(
+        8, 8, 1, torch.nn.BatchNorm2d, torch.nn.ReLU, 2, 1.0, 0.5
+    ),
+}
+
+
+@pytest.mark.parametrize("make", BLOCKS.values(), ids=BLOCKS)
+def test_a_block_of_a_known_network_trains_on_the_tape(
+    make: Callable[[], torch.nn.Module],
+) -> None:
+    x = torch.randn(4, 8, 6, 6)  # eight channels: torchvision makes no fewer of them
+    y = torch.randn_like(make()(x))
+    theirs, ours = losses_of(make(), torch.nn.MSELoss(), x, y)
+    torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
 
 
 OPTIONS: dict[str, dict[str, Any]] = {
