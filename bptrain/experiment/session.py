@@ -16,6 +16,7 @@ from bptrain.experiment.evaluation import evaluate_split
 from bptrain.experiment.non_finite import refuse_state, refuse_weights
 from bptrain.experiment.progress import Progress
 from bptrain.experiment.step_guard import StepGuard
+from bptrain.monitor.overhead import Overhead
 from bptrain.monitor.run_log import RunLog
 from bptrain.monitor.step_monitor import StepMonitor
 from bptrain.monitor.watched_engine import WatchedEngine
@@ -76,6 +77,7 @@ class Session:
             config.max_overhead,
             self.log.console.print_line,
         )
+        self.overhead = Overhead(experiment.device)
         self.progress = Progress(
             len(experiment.dataset.train), len(experiment.batches), experiment.update.batches
         )
@@ -151,9 +153,12 @@ class Session:
         total = experiment.total_steps
         steps = fit(self.engine, experiment.batches, update, total, self.position)
         while self.position.step < total:
+            began = self.overhead.now()
             scale = self._prepare_step()
+            is_observed = self.monitor.observes
             report = next(steps)
             self.monitor.after_step(scale, report.change.norms[0])
+            self.overhead.add(began, self.overhead.now(), is_observed)
             yield report
 
     def _prepare_step(self) -> Tensor | None:
@@ -243,7 +248,9 @@ class Session:
             **{tag: norm for tag, norm in norms.items() if isfinite(norm)},
             tags.MEMORY_MB: used_mb(self.experiment.device),
         }
-        return values | self.read_scale() | self.guard.values, series
+        overhead = self.overhead.share()
+        measured = {} if overhead is None else {tags.MONITOR_OVERHEAD: overhead}
+        return values | measured | self.read_scale() | self.guard.values, series
 
     def read_scale(self) -> dict[str, float]:
         """Return fp16's gradient scale by tag, or raise NonFiniteError if it is too small."""

@@ -102,6 +102,11 @@ class StepMonitor:
             self._made = Observations(last=step, count=self._made.count + 1)
         self._keeps_gradients = self.level == "full" and next_is_logged and self._is_due(step + 1)
 
+    @property
+    def observes(self) -> bool:
+        """Whether the step that was prepared is observed."""
+        return self._watch is not None
+
     def _is_due(self, step: int) -> bool:
         if self.level == "basic":
             return False

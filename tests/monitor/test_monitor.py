@@ -43,6 +43,7 @@ DOCUMENTED = {
     "perf/samples_per_s",
     "perf/step_ms",
     "perf/memory_mb",
+    "perf/monitor_overhead",
 }
 
 
