@@ -152,11 +152,12 @@ class Layout:
             else each
             for each, like, need in zip(call.arguments, call.read, call.needed, strict=True)
         ]
-        twin = replace(
-            call,
-            arguments=tuple(arguments),
-            outputs=tuple(self._output(call, place) for place in range(len(call.outputs))),
-        )
+        outputs = tuple(self._output(call, place) for place in range(len(call.outputs)))
+        numbers = dict(zip(call.outputs, outputs, strict=True))
+        returned_by = [
+            (layer, last) for layer, number in call.returned_by if (last := numbers[number])
+        ]
+        twin = replace(call, arguments=tuple(arguments), outputs=outputs, returned_by=returned_by)
         self.twins.append((call, twin))
         self.entries.append(twin)
 

@@ -58,6 +58,37 @@ def test_the_tape_and_autograd_show_the_same(name: str) -> None:
     assert ours.numbers
 
 
+def images_with_channels_last() -> Network:
+    """Return a network whose images are large enough to lie with their channels last."""
+    layers = (
+        nn.Conv2d(3, 16, 3),
+        nn.BatchNorm2d(16),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(16, 8, 3),
+    )
+    model = torch.nn.Sequential(*layers, nn.ReLU(), nn.Flatten(), nn.Linear(8 * 18 * 18, 4))
+    return Network(
+        model, nn.CrossEntropyLoss(), (torch.randn(48, 3, 42, 42),), (torch.randint(4, (48,)),)
+    )
+
+
+def test_images_with_their_channels_last_are_watched_too() -> None:
+    torch.manual_seed(0)
+    network = images_with_channels_last()
+    ours, theirs = both(network)
+    for tag, value in ours.numbers.items():
+        torch.testing.assert_close(value, theirs.numbers[tag])
+    assert ours.numbers.keys() == theirs.numbers.keys()
+    assert {f"grad/activation/{n}" for n in (0, 1, 4, 7)} < ours.numbers.keys()
+
+    plain = Step(deepcopy(network.model), network.loss)
+    watched = AlwaysWatched(Step(network.model, network.loss))
+    assert_equal(trained(watched, network), trained(plain, network))
+    (program, *_) = plain._programs.values()
+    assert program.values > plain._recorded[next(iter(plain._recorded))].values  # laid out
+
+
 @pytest.mark.parametrize("name", ["mlp, batch norm, dropout", "gru, bidirectional"])
 def test_so_does_the_tape_with_checkpointing(name: str) -> None:
     torch.manual_seed(0)
