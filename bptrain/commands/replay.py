@@ -24,4 +24,4 @@ def replay(run_dir: Path, as_json: bool, console: Console) -> None:
         for line in finding.lines:
             console.print(line, highlight=False, soft_wrap=True)
     if finding is not None:
-        raise NonFiniteError(failure.what, finding.headline, HINT)
+        raise NonFiniteError(failure.what, finding.sentence, HINT)

@@ -89,6 +89,12 @@ class Batches:
                 batch = self.augment(batch, self.seed, epoch, device_rows)
             yield batch
 
+    def samples(self, epoch: int, batch: int) -> Tensor:
+        """Return the indices of the samples of a batch [B]; epoch and batch count from 0."""
+        count = len(self.inputs[0])
+        order = torch.arange(count) if self.seed is None else permutation(count, self.seed, epoch)
+        return order[batch * self.batch_size :][: self.batch_size]
+
     def select(self, device_rows: Tensor | slice, rows: Tensor | slice) -> Batch:
         """Return the batch of these rows, given as indices on the samples' device and on the CPU.
 

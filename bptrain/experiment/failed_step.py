@@ -4,9 +4,10 @@ It is stored as a checkpoint is, in the folder `failed` of the run: the weights,
 all else that the step depends on. To repeat it the data set is not needed.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
+from os.path import lexists
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from bptrain.data import Batch as StoredBatch
+from bptrain.data import BatchSource
+from bptrain.data.batches import Batches
+from bptrain.data.tables.column_encoding import from_plain
 from bptrain.experiment.non_finite import Failure
 from bptrain.monitor.finding import Finding
 from bptrain.monitor.first_non_finite import first_non_finite
@@ -24,11 +28,12 @@ from bptrain.rundir.durable_files import remove, storing
 from bptrain.rundir.training_state import MODEL, TrainingState
 from bptrain.stateful import PlainState, Tree, mapping
 from bptrain.train.accumulation import shares
-from bptrain.train.loop import Batch, scaled_part
+from bptrain.train.loop import Batch, Position, scaled_part
 from bptrain.train.precision import Precision
 from bptrain.train.states import Generators
 
 FAILED = "failed"  # in the folder of a run
+STATES = ("samples", "columns", "generators", "carried", "precision")
 
 
 class SavedFailure(PlainState):
@@ -43,11 +48,15 @@ class SavedFailure(PlainState):
 class FailedStep:
     """A step that was not finite, and what it began with besides the weights.
 
+    samples                         of each batch, by their numbers; [] where they are not known
+    columns                         the name of each feature, where samples are rows of a table
     generators, carried, precision  their states; `carried` is None for most models
     """
 
     failure: Failure
     batches: Sequence[Batch]
+    samples: Sequence[Sequence[int]]
+    columns: Sequence[str]
     generators: Tree
     carried: Tree
     precision: Tree
@@ -66,7 +75,19 @@ class FailedStep:
             )
             for batch, share in zip(self.batches, shares(self.batches), strict=True)
         ]
-        return first_non_finite(model, loss_function, parts, precision.computing)
+        found = first_non_finite(model, loss_function, parts, precision.computing)
+        if found is None or found.place != "batch":
+            return found
+        return replace(found, sample=self._place_in_data(found))
+
+    def _place_in_data(self, found: Finding) -> str:
+        """Return in words where the data holds a number."""
+        first, known = found.tensor.range.first, []
+        if self.samples and first:
+            known.append(f"training sample {self.samples[found.part][first[0]]:,}")
+        if self.columns and "input" in found.tensor.name:
+            known.append(f"column {self.columns[first[1]]}")
+        return ", ".join(known)
 
 
 def write_failed_step(run_dir: Path, failed: FailedStep, model: dict[str, Tensor]) -> None:
@@ -76,6 +97,8 @@ def write_failed_step(run_dir: Path, failed: FailedStep, model: dict[str, Tensor
         MODEL: model,
         "failure": failed.failure._asdict(),
         "batches": [_as_tree(batch) for batch in failed.batches],
+        "samples": failed.samples,
+        "columns": failed.columns,
         "generators": failed.generators,
         "carried": failed.carried,
         "precision": failed.precision,
@@ -93,16 +116,33 @@ def read_failed_step(run_dir: Path, device: torch.device) -> tuple[FailedStep, d
     failed = FailedStep(
         Failure(**SavedFailure.read(states["failure"]).model_dump()),
         [_from_tree(each, device) for each in states["batches"]],
-        *(states[name] for name in ("generators", "carried", "precision")),
+        *(states[name] for name in STATES),
     )
     return failed, saved.model
+
+
+def samples_of(source: BatchSource, position: Position, batches: int) -> list[list[int]]:
+    """Return the numbers of the training samples of a step's batches, [] where not known.
+
+    position  after the step
+    """
+    if not isinstance(source, Batches):
+        return []
+    numbers = range(position.batch - batches, position.batch)
+    return [source.samples(position.epoch, number).tolist() for number in numbers]
+
+
+def columns_of(prepared: Mapping[str, Any]) -> list[str]:
+    """Return the name of the column behind each feature; [] if the data is no table."""
+    columns = from_plain(prepared.get("columns", ()))
+    return [column.name for column in columns for _ in range(column.width)]
 
 
 def forget_failed_step(run_dir: Path) -> None:
     """Remove the stored step of a run, if there is one."""
     folder = run_dir / FAILED
     with storing(folder):
-        if folder.exists():
+        if lexists(folder):  # also a link that leads nowhere
             remove(folder)
 
 

@@ -18,7 +18,12 @@ from bptrain import tags
 from bptrain.errors import NonFiniteError, StorageError
 from bptrain.experiment.build import Experiment
 from bptrain.experiment.evaluation import HINT
-from bptrain.experiment.failed_step import FailedStep, write_failed_step
+from bptrain.experiment.failed_step import (
+    FailedStep,
+    columns_of,
+    samples_of,
+    write_failed_step,
+)
 from bptrain.experiment.non_finite import Failure, first_failure
 from bptrain.experiment.saved_run import CHECKPOINTS
 from bptrain.monitor.finding import Finding
@@ -190,16 +195,22 @@ class StepGuard:
             return NonFiniteError(what, failure.why, hint)
         for line in found.lines:
             self.log.console.print_line(line)
-        return NonFiniteError(what, found.headline, hint)
+        return NonFiniteError(what, found.sentence, hint)
 
     def _failed_step(self, failure: Failure, start: StepStart) -> FailedStep:
         experiment = self.experiment
-        update = experiment.update
-        _, batches = next(
-            steps_of(experiment.batches, update.batches, experiment.total_steps, start.position)
+        update, source = experiment.update, experiment.batches
+        steps = steps_of(source, update.batches, experiment.total_steps, start.position)
+        position, batches = next(steps)
+        return FailedStep(
+            failure,
+            batches,
+            samples_of(source, position, len(batches)),
+            columns_of(experiment.dataset.prepared),
+            start.generators,
+            start.carried,
+            update.precision.state(),
         )
-        precision = update.precision.state()
-        return FailedStep(failure, batches, start.generators, start.carried, precision)
 
     def _saved_and_searched(self, failed: FailedStep) -> Finding | None:
         experiment, console = self.experiment, self.log.console

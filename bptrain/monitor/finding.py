@@ -4,10 +4,12 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from bptrain.errors import WIDTH
 from bptrain.monitor.ranges import Range
 
 Place = Literal["batch", "state", "forward", "backward"]
 SHOWN_BEFORE = 3  # tensors that were still finite
+SENTENCE = WIDTH - len("  why: ")
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class Finding:
     tensor     that holds it
     inputs     what the operation read
     before     what the operations before it put out, which was finite, the latest first
+    part       the number of the batch, of a step of several
+    sample     what else is known of where it is in the data
     """
 
     place: Place
@@ -46,6 +50,8 @@ class Finding:
     tensor: Seen
     inputs: tuple[Seen, ...] = ()
     before: tuple[Seen, ...] = ()
+    part: int = 0
+    sample: str = ""
 
     @property
     def headline(self) -> str:
@@ -53,7 +59,18 @@ class Finding:
         by = f"layer {self.layer}" if self.layer else "between the layers"
         by += f" ({self.operation})" * bool(self.operation)
         where = {"batch": "the data", "state": f"there before the step, read by {by}"}
-        return f"{where.get(self.place, f'{self.place} pass, {by}')}: {self.tensor}"
+        more = f" ({self.sample})" if self.sample else ""
+        return f"{where.get(self.place, f'{self.place} pass, {by}')}: {self.tensor}{more}"
+
+    @property
+    def sentence(self) -> str:
+        """What was found and what the operation read, as much of it as an error's line holds."""
+        said = self.headline
+        for each in self.inputs:
+            more = f"{', ' if said != self.headline else '; it read '}{each}"
+            if each != self.tensor and len(said + more) <= SENTENCE:
+                said += more
+        return said
 
     @property
     def lines(self) -> list[str]:

@@ -8,6 +8,7 @@ model that cannot be recorded is run by autograd, with hooks: they know layers, 
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
@@ -36,7 +37,7 @@ def first_non_finite(
 
     The step leaves behind what a training step does, but for the gradients in `.grad`.
     """
-    for part in parts:
+    for number, part in enumerate(parts):
         sources = sources_of(model, loss, part)
         with gradients_kept(model):
             try:
@@ -44,7 +45,7 @@ def first_non_finite(
             except OffTapeError:
                 found = _by_autograd(model, loss, part, sources, computing)
         if found is not None:
-            return found
+            return replace(found, part=number)
     return None
 
 

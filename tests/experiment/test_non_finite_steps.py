@@ -110,6 +110,11 @@ def test_the_step_is_saved_as_it_began_and_repeated(
     assert (found["step"], found["finding"]["place"]) == (failed.step, "forward")
     assert found["finding"]["inputs"][0]["range"]["nans"] == 0
 
+    damaged = folder / "optimizer.safetensors"
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    refused = bptrain("replay", "run")
+    assert (refused.exit_code, refused.stdout) == (4, "")
+
 
 def test_the_data_is_named_if_it_is_the_cause_and_a_resume_forgets_the_step(
     bptrain: Bptrain,
@@ -124,11 +129,33 @@ def test_the_data_is_named_if_it_is_the_cause_and_a_resume_forgets_the_step(
         found = json.loads(bptrain("replay", "run", "--json").stdout)["finding"]
     assert result.exit_code == 6
     assert "why: the data: the batch's input holds 64 nan of 8,192" in result.stderr
+    assert f"(training sample {SAMPLE:,})" in result.stderr
     assert (found["place"], found["layer"], found["operation"]) == ("batch", "linear1", "linear")
     assert fit("mlp", "--resume").exit_code == 0
     assert not Path("run", "failed").exists()
     assert not any(part.difference for part in compare_runs(Path("reference"), Path("run")))
     assert bptrain("replay", "run").exit_code == 4
+
+
+def test_of_a_table_the_column_is_named_too(
+    bptrain: Bptrain, fit: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [f"{n % 7},{'abc'[n % 3]},{n % 5},{n % 7 - n % 5 / 2}" for n in range(300)]
+    Path("table.csv").write_text("\n".join(["size,kind,weight,y", *rows]))
+    of_table = ["data={kind: table, path: table.csv, target: y, batch_size: 32}"]
+    select = Batches.select
+
+    def selected(batches: Batches, device_rows: Any, rows: Any) -> Batch:
+        batch = select(batches, device_rows, rows)
+        weights = batch.inputs[0][:, 4]  # after size and three kinds
+        weights.masked_fill_(rows == 17 if isinstance(rows, Tensor) else False, float("inf"))
+        return batch
+
+    monkeypatch.setattr(Batches, "select", selected)
+    result = fit("mlp", *of_table, "loss=null", "train.grad_accum_steps=2")
+    assert result.exit_code == 6
+    assert "(training sample 17, column weight)" in result.stderr
+    assert "(training sample 17, column weight)" in bptrain("replay", "run").stdout
 
 
 def test_a_step_whose_numbers_are_finite_when_it_is_repeated_is_no_failure(
