@@ -44,9 +44,10 @@ class Range:
         return not self.nans and not self.infinities
 
     def __str__(self) -> str:
-        """Describe it, as in "[-0.5, 1.2e+30]" or "3 nan, 1 inf of 640, the first at [0, 7]"."""
+        """Describe it, as in "[-0.5, 1.2e+30]" or "3 nan of 640, the first at [0, 7]"."""
         if self.is_finite:
             return f"[{self.low:.3g}, {self.high:.3g}]" if self.numbers else "nothing"
         counts = {"nan": self.nans, "inf": self.infinities}
         found = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
-        return f"{found} of {self.numbers:,}, the first at {list(self.first)}"
+        at = f", the first at {list(self.first)}" if self.first else ""
+        return f"{found} of {self.numbers:,}{at}"

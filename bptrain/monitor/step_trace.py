@@ -9,7 +9,7 @@ from torch import Tensor
 from bptrain.monitor.finding import SHOWN_BEFORE, Finding, Place, Seen
 from bptrain.monitor.ranges import Range
 from bptrain.monitor.step_part import CONSTANT, Source
-from bptrain.tape.calls import Call, Entry, Gradients, Value, Values, numbers_in
+from bptrain.tape.calls import Call, Entry, Gradients, Value, Values
 
 
 @dataclass
@@ -28,9 +28,11 @@ class Computed:
 
     @property
     def operation(self) -> str:
-        """The name of the operation, or of torch's function."""
+        """The name of the operation, or of torch's function, such as aten.view."""
         entry = self.entry
-        return entry.operation.name if isinstance(entry, Call) else str(entry.structure[0])
+        if isinstance(entry, Call):
+            return entry.operation.name
+        return str(entry.structure[0]).rpartition(".")[0]
 
 
 @dataclass
@@ -58,16 +60,16 @@ class StepTrace:
         done = Computed(entry, len(self.forward), read)
         for place, number in enumerate(entry.outputs):
             if number is not None:
-                name, held = _output_name(entry, place), Range.of(values[number])
-                done.wrote[number] = self._values[number] = Seen(name, held)
+                name = self._output_name(entry, place)
+                done.wrote[number] = self._values[number] = Seen(name, Range.of(values[number]))
         self._makers |= dict.fromkeys(_not_finite(done.wrote), done)
         self.forward.append(done)
 
     def before_backward(self, entry: Entry, upstream: Sequence[Tensor | None], saved: Any) -> None:
         """Keep the ranges of the gradients by an entry's outputs."""
         read = {
-            number: Seen(f"the gradient by {_output_name(entry, place)}", Range.of(gradient))
-            for place, (number, gradient) in enumerate(zip(entry.outputs, upstream, strict=True))
+            number: Seen(f"the gradient by {self._values[number].name}", Range.of(gradient))
+            for number, gradient in zip(entry.outputs, upstream, strict=True)
             if number is not None and gradient is not None
         }
         self.backward.append(Computed(entry, len(self.backward), read))
@@ -84,6 +86,15 @@ class StepTrace:
                 done.wrote[number] = Seen(by, Range.of(gradient))
         for number in _not_finite(done.wrote):
             self._spoilers.setdefault(number, done)
+
+    def _output_name(self, entry: Entry, place: int) -> str:
+        """Return what an output is called; a view or a cast of a value as that value."""
+        if not isinstance(entry, Call) and entry.reads:
+            name, like = self._values[entry.reads[0]].name, entry.likes[place]
+            dtype = "" if like is None else str(like.dtype).removeprefix("torch.")
+            return f"{name} as {dtype}" if "to_copy" in str(entry.structure[0]) else name
+        of_layer = f" of {entry.layer}" if entry.layer else ""
+        return f"the {f'output {place}' if place else 'output'}{of_layer}"
 
     def cause(self, loss: int, gradients: Iterable[int]) -> Finding | None:
         """Return what made the loss or a gradient not finite; None if they are finite.
@@ -135,8 +146,8 @@ class StepTrace:
         self, place: Place, at: Computed, tensor: Seen, more: tuple[Seen, ...] = ()
     ) -> Finding:
         done = self.backward if place == "backward" else self.forward
-        earlier = [seen for each in reversed(done[: at.order]) for seen in each.wrote.values()]
-        before = [seen for seen in earlier if seen.range.is_finite]
+        earlier = (each for each in reversed(done[: at.order]) if each.entry.changes is None)
+        before = [seen for each in earlier for seen in each.wrote.values() if seen.range.is_finite]
         inputs = (*at.read.values(), *more)
         return Finding(
             place, at.operation, at.entry.layer, tensor, inputs, tuple(before[:SHOWN_BEFORE])
@@ -145,11 +156,6 @@ class StepTrace:
 
 def _not_finite(seen: Mapping[int, Seen]) -> list[int]:
     return [number for number, each in seen.items() if not each.range.is_finite]
-
-
-def _output_name(entry: Entry, place: int) -> str:
-    what = f"output {place}" if len(numbers_in(entry.outputs)) > 1 else "output"
-    return f"the {what} of {entry.layer}" if entry.layer else f"the {what}"
 
 
 def _input_names(entry: Entry) -> list[str]:

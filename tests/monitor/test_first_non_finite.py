@@ -160,6 +160,29 @@ def test_the_operation_that_overflows_is_named_with_the_ranges_of_what_it_read()
     assert all(seen.range.is_finite for seen in found.before)
 
 
+def test_a_cast_that_overflows_is_named_by_what_it_casts() -> None:
+    model, x = torch.nn.Sequential(nn.Flatten(), nn.Linear(128, 4)), built("mlp")[1]
+    model[1].weight.data[3, 7] = 1e6
+    part = Part((x,), (TARGETS,), identity)
+    found = first_non_finite(
+        model, LOSS, [part], lambda: torch.autocast("cpu", dtype=torch.float16)
+    )
+    assert found is not None
+    assert (found.place, found.layer, found.operation) == ("forward", "1", "aten._to_copy")
+    assert found.tensor.name == "1.weight as float16"
+    assert found.tensor.range.first == (3, 7)
+    assert "1 inf of 512, the first at [3, 7]; it read 1.weight in [-0.0" in found.sentence
+
+
+def test_views_are_called_as_what_they_are_of() -> None:
+    model, x = built("mlp")
+    model.linear1.weight.data.fill_(3e38)
+    found = find(model, x)
+    assert found is not None
+    assert (found.operation, found.layer) == ("linear", "linear1")
+    assert found.inputs[0].name == "the batch's input"
+
+
 def hooked_layers(name: str) -> list[str]:
     model, _ = built(name)
     return [name for name, layer in model.named_modules() if name and not any(layer.children())]
