@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 
+import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from bptrain.monitor.finding import Finding
+from bptrain.monitor.finding import Finding, Seen
 from bptrain.monitor.layer_trace import LayerTrace
+from bptrain.monitor.ranges import Range
 from bptrain.monitor.step_part import Part, Source
 from bptrain.monitor.step_trace import StepTrace
 from bptrain.tape import OffTapeError, observed_run
@@ -44,6 +46,7 @@ def first_non_finite(
                 found = _on_tape(model, loss, part, sources, computing)
             except OffTapeError:
                 found = _by_autograd(model, loss, part, sources, computing)
+            found = found or overflowing_norm(model)
         if found is not None:
             return replace(found, part=number)
     return None
@@ -62,10 +65,10 @@ def _on_tape(
         trace.begin(run.values, sources)
         run.forward()
         run.loss()
-    if part.minimized is not None:
-        run.backward(part.minimized)
-        return trace.cause(run.program.loss, [number for number, _ in run.program.parameters])
-    return None
+    if part.minimized is None:
+        return None
+    run.backward(part.minimized)
+    return trace.cause(run.program.loss, [number for number, _ in run.program.parameters])
 
 
 def _by_autograd(
@@ -82,6 +85,19 @@ def _by_autograd(
         return None
     part.minimized(value).backward()
     return trace.cause(value)
+
+
+def overflowing_norm(model: nn.Module) -> Finding | None:
+    """Return the first finite gradient whose norm is infinite in float32, if there is one."""
+    for name, parameter in model.named_parameters():
+        if parameter.grad is None:
+            continue
+        norm = parameter.grad.norm(dtype=torch.float32)
+        if not norm.isfinite():
+            gradient = Seen(f"the gradient by {name}", Range.of(parameter.grad))
+            of_it = Seen(f"the norm of {gradient.name}", Range.of(norm))
+            return Finding("backward", "norm", name.rpartition(".")[0], of_it, (gradient,))
+    return None
 
 
 def sources_of(model: nn.Module, loss: Callable[..., Tensor], part: Part) -> dict[int, Source]:

@@ -62,7 +62,9 @@ class StepTrace:
             if number is not None:
                 name = self._output_name(entry, place)
                 done.wrote[number] = self._values[number] = Seen(name, Range.of(values[number]))
-        self._makers |= dict.fromkeys(_not_finite(done.wrote), done)
+        # what is changed in place may have been so before
+        made = [n for n in _not_finite(done.wrote) if n not in _not_finite(done.read)]
+        self._makers |= dict.fromkeys(made, done)
         self.forward.append(done)
 
     def before_backward(self, entry: Entry, upstream: Sequence[Tensor | None], saved: Any) -> None:
@@ -112,7 +114,7 @@ class StepTrace:
     def _forward_cause(self, number: int, reader: Computed | None = None) -> Finding:
         """Return what made a value not finite, which was read by the `reader`, if any."""
         while (maker := self._makers.get(number)) is not None:
-            earlier = [n for n in _not_finite(maker.read) if self._makers.get(n) is not maker]
+            earlier = _not_finite(maker.read)
             if not earlier:
                 return self._found("forward", maker, maker.wrote[number])
             number = min(earlier, key=self._order_of)

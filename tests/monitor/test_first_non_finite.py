@@ -13,6 +13,7 @@ from bptrain.models import CNNConfig, MLPConfig, RNNConfig
 from bptrain.monitor.finding import Finding
 from bptrain.monitor.first_non_finite import first_non_finite
 from bptrain.monitor.step_part import Part
+from bptrain.ops import linear
 from bptrain.problem import Problem
 from bptrain.tape import observed_run
 from bptrain.tape.calls import Call, Gradients, Values
@@ -292,3 +293,85 @@ def test_of_accumulated_batches_the_one_is_searched_that_is_not_finite() -> None
     found = first_non_finite(model, LOSS, [finite, Part((bad,), (TARGETS,), identity)])
     assert found is not None
     assert found.place == "batch"
+
+
+class Branches(torch.nn.Module):
+    """A value that two layers read; the second runs backward first. A mask is added to one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.one, self.two, self.add = nn.Linear(3, 4), nn.Tanh(), nn.Sigmoid(), nn.Add()
+
+    def forward(self, x: Tensor) -> Tensor:
+        stem = self.stem(x)
+        output: Tensor = self.add(self.one(stem), self.two(stem))
+        return output
+
+
+@pytest.mark.parametrize("layers", [["two"], ["one"], ["one", "two"]])
+def test_of_several_readers_the_one_that_was_first_not_finite_is_named(
+    layers: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    model, x = Branches(), torch.randn(6, 3)
+    for layer in layers:
+        Poison("backward", layer, 0, float("nan")).install(monkeypatch)
+    found = find(model, x)
+    assert found is not None
+    assert (found.place, found.layer) == ("backward", layers[-1])
+
+
+def test_a_mask_of_minus_infinity_is_not_taken_for_the_cause(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    torch.manual_seed(0)
+    mask = torch.full((5, 5), float("-inf")).triu(1)
+
+    class Masked(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear, self.attention = nn.Linear(4, 4), nn.MultiheadAttention(4, 1)
+
+        def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+            x = self.linear(x)
+            output: Tensor = self.attention(x, x, x, need_weights=False, attn_mask=mask)[0]
+            return output
+
+    model, x, y = Masked(), torch.randn(5, 2, 4), torch.randn(5, 2, 4)
+    part = Part((x, mask), (y,), identity)
+    assert first_non_finite(model, nn.MSELoss(), [part]) is None
+    Poison("forward", "linear", 0, float("nan")).install(monkeypatch)
+    found = first_non_finite(model, nn.MSELoss(), [part])
+    assert found is not None
+    assert (found.place, found.layer) == ("forward", "linear")
+
+
+def test_a_buffer_that_the_step_changes_is_named_if_it_was_not_finite_before() -> None:
+    class Counting(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(3, 4)
+            self.weight: Tensor
+            self.register_buffer("weight", torch.tensor([[1.0, float("nan"), 1.0, 1.0]] * 4))
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.weight.add_(1)
+            return linear(self.linear(x), self.weight)
+
+    found = find(Counting(), torch.randn(6, 3))
+    assert found is not None
+    assert (found.place, found.tensor.name) == ("state", "weight")
+    assert found.tensor.range.first == (0, 1)
+
+
+@pytest.mark.parametrize("model", [torch.nn.Sequential(nn.Linear(3, 2)), Doubled()])
+def test_a_gradient_whose_norm_alone_overflows_is_named(model: torch.nn.Module) -> None:
+    part = Part((torch.ones(6, 3),), (torch.full((6, 2), 1e25),), lambda loss: loss * 1e-4)
+    found = first_non_finite(model, nn.L1Loss(), [part])
+    assert found is None
+    found = first_non_finite(
+        model, nn.L1Loss(), [part._replace(minimized=lambda loss: loss * 1e25)]
+    )
+    assert found is not None
+    assert (found.place, found.operation) == ("backward", "norm")
+    assert found.inputs[0].range.is_finite
