@@ -254,9 +254,21 @@ def test_rollback_returns_to_the_weights_of_the_last_checkpoint_and_continues(
     assert [line["step"] for line in lines_of("run")][:3] == [7, 11, 14]  # 11 ends the epoch
     assert "train/loss" not in lines_of("run")[1]
     assert "val/loss" in lines_of("run")[1]
-    saved, after = (read_checkpoint(Path("run", "checkpoints", f"step-{n:06d}")) for n in (6, 11))
-    assert all(torch.equal(after.model[name], weight) for name, weight in saved.model.items())
+    saved, after, later = (
+        read_checkpoint(Path("run", "checkpoints", f"step-{n:06d}")).model for n in (6, 11, 12)
+    )
+    assert all(torch.equal(after[name], weight) for name, weight in saved.items())
+    assert not torch.equal(later["linear1.weight"], after["linear1.weight"])
     assert checkpoints_are_finite("run")
+
+
+def test_rollbacks_with_progress_between_them_are_not_bounded(
+    fit: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poison_gradient_of_step(monkeypatch, 2, 9, 13, 20, 26)
+    result = fit("mlp", "train.on_non_finite=rollback", "checkpoint.every_steps=6")
+    assert result.exit_code == 0, result.stderr
+    assert values_of("run", "train/rollbacks")[-1] == 5
 
 
 class Killed(BaseException):

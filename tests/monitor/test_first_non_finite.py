@@ -321,6 +321,26 @@ def test_of_several_readers_the_one_that_was_first_not_finite_is_named(
     assert (found.place, found.layer) == ("backward", layers[-1])
 
 
+class Halves(torch.nn.Module):
+    """Two layers that read the input; the second runs backward first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two, self.add = nn.Linear(3, 4), nn.Linear(3, 4), nn.Add()
+
+    def forward(self, x: Tensor) -> Tensor:
+        output: Tensor = self.add(self.one(x), self.two(x))
+        return output
+
+
+def test_of_two_causes_the_first_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for layer in ("one", "two"):
+        Poison("backward", layer, 0, float("nan")).install(monkeypatch)
+    found = find(Halves(), torch.randn(6, 3))
+    assert found is not None
+    assert (found.place, found.layer) == ("backward", "two")
+
+
 def test_a_mask_of_minus_infinity_is_not_taken_for_the_cause(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
