@@ -15,6 +15,7 @@ x's and h's shares of a gate are added in one matrix a [B, G]. Where a cell must
 import torch
 from torch import Tensor
 
+from bptrain.ops.bptt_kernels import scan_back_by_kernels, scan_by_kernels
 from bptrain.ops.rows import rows_of
 from bptrain.ops.scan import (
     Cell,
@@ -64,6 +65,9 @@ def _scan(x: Tensor, weights: Weights, start: State, scan: Scan) -> Scanned:
         W_t = W_t.contiguous()  # read at every step: 43 us a product, not 50 (N = 64, H = 128)
 
     states = tuple(steps.with_start(each) for each in start)
+    if scan.kernels is not None:
+        scan_by_kernels(a, bias, W_t, states, scan, scan.kernels)
+        return Scanned(states, a, None)
     h, *others = (steps.after(each) for each in states)
     m = None if W_hr is None else a.new_empty(steps.rows, H)
     written = (h if m is None else m, *others)  # by the cell
@@ -167,6 +171,11 @@ def _scan_backward(
     """
     cell, steps = saved.scan.cell.in_place, saved.scan.steps
     W_hh, W_hr = saved.W_hh, saved.W_hr
+    if saved.scan.kernels is not None and not keeps_h:  # the gates are then needed once more
+        grad_a, grad_start = scan_back_by_kernels(
+            grad_y, grad_last, saved, needs_h_0, saved.scan.kernels
+        )
+        return grad_a, grad_y, grad_start
     grad_a, *slopes = cell.slopes(saved.gates, steps.before(saved.s), steps.after(saved.s))
     keeps_h |= W_hr is not None
     grad_h = torch.empty_like(grad_y) if keeps_h else grad_y

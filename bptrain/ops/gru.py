@@ -30,19 +30,36 @@ import torch
 from torch import Tensor
 
 from bptrain.ops.recurrent import Layers, one_step, recurrent
-from bptrain.ops.scan import Cell, Columns, InPlace, State, Weights
+from bptrain.ops.scan import Cell, Columns, Equations, InPlace, State, Weights
 
 aten = torch.ops.aten
+
+
+def equations(a: State, h: Tensor) -> tuple[State, State]:
+    """Return h_t [N, H], and n, r, z, q, given x_n, x_r + h_r, x_z + h_z, q."""
+    x_n, a_r, a_z, q = a
+    r = a_r.sigmoid()
+    z = a_z.sigmoid()
+    n = (x_n + r * q).tanh()
+    h_t = n + z * (h - n)
+    return (h_t,), (n, r, z, q)
 
 
 def step(a_x: Tensor, a_h: Tensor, before: State) -> tuple[State, Tensor]:
     """Return h_t [N, H], and n, r, z, q [N, 4H]."""
     (h,), (x_r, x_z, x_n), (h_r, h_z, q) = before, a_x.chunk(3, 1), a_h.chunk(3, 1)
-    r = (x_r + h_r).sigmoid()
-    z = (x_z + h_z).sigmoid()
-    n = (x_n + r * q).tanh()
-    h_t = n + z * (h - n)
-    return (h_t,), torch.cat([n, r, z, q], 1)
+    after, gates = equations((x_n, x_r + h_r, x_z + h_z, q), h)
+    return after, torch.cat(gates, 1)
+
+
+def equations_backward(grads: State, gates: State, h: Tensor, h_t: object) -> tuple[State, State]:
+    """Return x'_n, a'_r, a'_z and q' [N, H], and the share h'_t z of h'_t-1, given h'_t."""
+    (grad_h,), (n, r, z, q) = grads, gates
+    grad_a_z = grad_h * (h - n) * z * (1 - z)
+    grad_a_n = grad_h * (1 - z) * (1 - n**2)
+    grad_q = grad_a_n * r
+    grad_a_r = grad_a_n * q * r * (1 - r)
+    return (grad_a_n, grad_a_r, grad_a_z, grad_q), (grad_h * z,)
 
 
 def step_backward(
@@ -50,14 +67,11 @@ def step_backward(
 ) -> tuple[Tensor, Tensor, State]:
     """Return a_x' and a_h' [N, 3H], and the share h'_t z of h'_t-1, given h'_t."""
     assert gates is not None
-    (grad_h,), (n, r, z, q) = grads, gates.chunk(4, 1)
-    grad_a_z = grad_h * (h - n) * z * (1 - z)
-    grad_a_n = grad_h * (1 - z) * (1 - n**2)
-    grad_q = grad_a_n * r
-    grad_a_r = grad_a_n * q * r * (1 - r)
+    grad_a, before = equations_backward(grads, gates.chunk(4, 1), h, h_t)
+    grad_a_n, grad_a_r, grad_a_z, grad_q = grad_a
     grad_a_x = torch.cat([grad_a_r, grad_a_z, grad_a_n], 1)
     grad_a_h = torch.cat([grad_a_r, grad_a_z, grad_q], 1)
-    return grad_a_x, grad_a_h, (grad_h * z,)
+    return grad_a_x, grad_a_h, before
 
 
 def through_gates(grad_gates: Tensor, gates: Tensor) -> tuple[Tensor, Tensor]:
@@ -118,6 +132,7 @@ GRU = Cell(
     step,
     step_backward,
     gates=3,
+    equations=Equations(equations, equations_backward),
     in_place=InPlace(
         4, parts, step_in_place, slopes, step_backward_in_place, COLUMNS, passes_h=True
     ),

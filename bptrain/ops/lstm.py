@@ -33,22 +33,40 @@ import torch
 from torch import Tensor
 
 from bptrain.ops.recurrent import Layers, one_step, recurrent
-from bptrain.ops.scan import Cell, InPlace, State, Weights
+from bptrain.ops.scan import Cell, Equations, InPlace, State, Weights
 
 aten = torch.ops.aten
 
 
-def step(a_x: Tensor, a_h: Tensor, before: State) -> tuple[State, Tensor]:
-    """Return h_t and c_t [N, H], and the gates [N, 4H]."""
-    _, c = before
-    a_i, a_f, a_g, a_o = (a_x + a_h).chunk(4, 1)
+def equations(a: State, c: Tensor) -> tuple[State, State]:
+    """Return h_t and c_t [N, H], and the gates i, f, g, o, given the four parts of a."""
+    a_i, a_f, a_g, a_o = a
     i = a_i.sigmoid()
     f = a_f.sigmoid()
     g = a_g.tanh()
     o = a_o.sigmoid()
     c_t = f * c + i * g
     h_t = o * c_t.tanh()
-    return (h_t, c_t), torch.cat([i, f, g, o], 1)
+    return (h_t, c_t), (i, f, g, o)
+
+
+def step(a_x: Tensor, a_h: Tensor, before: State) -> tuple[State, Tensor]:
+    """Return h_t and c_t [N, H], and the gates [N, 4H]."""
+    after, gates = equations((a_x + a_h).chunk(4, 1), before[1])
+    return after, torch.cat(gates, 1)
+
+
+def equations_backward(
+    grads: State, gates: State, c: Tensor, c_t: Tensor
+) -> tuple[State, tuple[None, Tensor]]:
+    """Return the four parts of a', and c'_t-1, given h'_t and c'_t."""
+    (grad_h, grad_c), (i, f, g, o) = grads, gates
+    grad_c = grad_c + grad_h * o * (1 - c_t.tanh() ** 2)
+    grad_a_i = grad_c * g * i * (1 - i)
+    grad_a_f = grad_c * c * f * (1 - f)
+    grad_a_g = grad_c * i * (1 - g**2)
+    grad_a_o = grad_h * c_t.tanh() * o * (1 - o)
+    return (grad_a_i, grad_a_f, grad_a_g, grad_a_o), (None, grad_c * f)
 
 
 def step_backward(
@@ -56,14 +74,9 @@ def step_backward(
 ) -> tuple[Tensor, Tensor, tuple[None, Tensor]]:
     """Return a_x' and a_h' [N, 4H], and c'_t-1, given h'_t and c'_t."""
     assert gates is not None
-    (grad_h, grad_c), (i, f, g, o) = grads, gates.chunk(4, 1)
-    grad_c = grad_c + grad_h * o * (1 - c_t.tanh() ** 2)
-    grad_a_i = grad_c * g * i * (1 - i)
-    grad_a_f = grad_c * c * f * (1 - f)
-    grad_a_g = grad_c * i * (1 - g**2)
-    grad_a_o = grad_h * c_t.tanh() * o * (1 - o)
-    grad_a = torch.cat([grad_a_i, grad_a_f, grad_a_g, grad_a_o], 1)
-    return grad_a, grad_a, (None, grad_c * f)
+    parts_of_grad_a, before = equations_backward(grads, gates.chunk(4, 1), c, c_t)
+    grad_a = torch.cat(parts_of_grad_a, 1)
+    return grad_a, grad_a, before
 
 
 def through_gates(grad_gates: Tensor, gates: Tensor) -> tuple[Tensor, Tensor]:
@@ -125,6 +138,7 @@ LSTM = Cell(
     step,
     step_backward,
     gates=4,
+    equations=Equations(equations, equations_backward),
     in_place=InPlace(4, parts, step_in_place, slopes, step_backward_in_place),
     through_gates=through_gates,
 )

@@ -20,39 +20,63 @@ import torch
 from torch import Tensor
 
 from bptrain.ops.recurrent import Layers, one_step, recurrent
-from bptrain.ops.scan import Cell, InPlace, State, Weights
+from bptrain.ops.scan import Cell, Equations, InPlace, State, Weights
 
 aten = torch.ops.aten
 
 
+def equations(a: State, h: object) -> tuple[State, State]:
+    """Return h_t = tanh(a) [N, H]; no gate is saved."""
+    return (a[0].tanh(),), ()
+
+
+def equations_backward(
+    grads: State, gates: object, h: object, h_t: Tensor
+) -> tuple[State, tuple[None]]:
+    """Return a' [N, H], given h'_t."""
+    (grad_h,) = grads
+    grad_a = grad_h * (1 - h_t**2)
+    return (grad_a,), (None,)
+
+
+def relu_equations(a: State, h: object) -> tuple[State, State]:
+    """Return h_t = max(a, 0) [N, H]; NaN stays NaN."""
+    return (a[0].clamp_min(0),), ()
+
+
+def relu_equations_backward(
+    grads: State, gates: object, h: object, h_t: Tensor
+) -> tuple[State, tuple[None]]:
+    """Return a' [N, H], given h'_t."""
+    (grad_h,) = grads
+    grad_a = torch.where(h_t <= 0, 0, grad_h)  # not h_t > 0: the gradient at a NaN must be seen
+    return (grad_a,), (None,)
+
+
 def step(a_x: Tensor, a_h: Tensor, before: State) -> tuple[State, None]:
-    """Return h_t = tanh(a) [N, H]."""
-    h_t = (a_x + a_h).tanh()
-    return (h_t,), None
+    """Return h_t [N, H] of tanh."""
+    return equations((a_x + a_h,), before[0])[0], None
 
 
 def step_backward(
     grads: State, gates: object, h: object, h_t: Tensor
 ) -> tuple[Tensor, Tensor, tuple[None]]:
     """Return a_x' and a_h' [N, H], given h'_t."""
-    (grad_h,) = grads
-    grad_a = grad_h * (1 - h_t**2)
-    return grad_a, grad_a, (None,)
+    (grad_a,), before = equations_backward(grads, gates, h, h_t)
+    return grad_a, grad_a, before
 
 
 def relu_step(a_x: Tensor, a_h: Tensor, before: State) -> tuple[State, None]:
-    """Return h_t = max(a, 0) [N, H]; NaN stays NaN."""
-    h_t = (a_x + a_h).clamp_min(0)
-    return (h_t,), None
+    """Return h_t [N, H] of relu."""
+    return relu_equations((a_x + a_h,), before[0])[0], None
 
 
 def relu_step_backward(
     grads: State, gates: object, h: object, h_t: Tensor
 ) -> tuple[Tensor, Tensor, tuple[None]]:
     """Return a_x' and a_h' [N, H], given h'_t."""
-    (grad_h,) = grads
-    grad_a = torch.where(h_t <= 0, 0, grad_h)  # not h_t > 0: the gradient at a NaN must be seen
-    return grad_a, grad_a, (None,)
+    (grad_a,), before = relu_equations_backward(grads, gates, h, h_t)
+    return grad_a, grad_a, before
 
 
 def parts(a: Tensor) -> tuple[Tensor, ...]:
@@ -90,8 +114,12 @@ TANH_IN_PLACE = InPlace(1, parts, step_in_place, slopes, step_backward_in_place,
 RELU_IN_PLACE = InPlace(
     1, parts, relu_step_in_place, slopes, relu_step_backward_in_place, saves_gates=False
 )
-TANH = Cell(step, step_backward, gates=1, in_place=TANH_IN_PLACE)
-RELU = Cell(relu_step, relu_step_backward, gates=1, in_place=RELU_IN_PLACE)
+TANH_EQUATIONS = Equations(equations, equations_backward)
+RELU_EQUATIONS = Equations(relu_equations, relu_equations_backward)
+TANH = Cell(step, step_backward, gates=1, equations=TANH_EQUATIONS, in_place=TANH_IN_PLACE)
+RELU = Cell(
+    relu_step, relu_step_backward, gates=1, equations=RELU_EQUATIONS, in_place=RELU_IN_PLACE
+)
 
 
 def rnn_tanh(

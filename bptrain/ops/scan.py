@@ -61,6 +61,18 @@ class InPlace(NamedTuple):
     passes_h: bool = False
 
 
+class Equations(NamedTuple):
+    """The same on the parts of a [N, H] by themselves, in the order of their columns.
+
+    forward   (parts of a, s_t-1) -> states after, activated parts, if they are saved
+    backward  (gradients of the states after, activated parts, s_t-1, s_t) -> parts of a', gradients
+              of the states before, as `step_backward`
+    """
+
+    forward: Callable[[State, Tensor], tuple[State, State]]
+    backward: Callable[[State, State, Tensor, Tensor], tuple[State, tuple[Tensor | None, ...]]]
+
+
 class Cell(NamedTuple):
     """The equations of one time step of N sequences, with G gates of H units.
 
@@ -71,6 +83,7 @@ class Cell(NamedTuple):
                    a_x', a_h', gradients of the states before: those of h_t-1 without a_h' W_hh, or
                    None if there is nothing else
     gates          G
+    equations      what both are made of
     in_place       the same, without making a tensor at each step
     through_gates  (gradient of the gates, gates) -> what it adds to a_x' and a_h', if there are any
     """
@@ -80,8 +93,22 @@ class Cell(NamedTuple):
         [State, Tensor | None, Tensor, Tensor], tuple[Tensor, Tensor, tuple[Tensor | None, ...]]
     ]
     gates: int
+    equations: Equations
     in_place: InPlace
     through_gates: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None
+
+
+class Kernels(NamedTuple):
+    """A cell's equations as compiled code: functions of (N, tensors) that return what runs step t.
+
+    forward   tensors: parts of a, of the biases, s_t-1, states after; activates the first, fills
+              the last
+    backward  tensors: y', gradients of the states, activated parts, s_t-1, s_t, parts of a'; fills
+              the last, turns the gradients into those of the states before, except a'_t W_hh
+    """
+
+    forward: Callable[[int, State], Callable[[int], None]]
+    backward: Callable[[int, State], Callable[[int], None]]
 
 
 class Scan(NamedTuple):
@@ -89,11 +116,13 @@ class Scan(NamedTuple):
 
     stays_wide  for each state, whether the CPU's autocast leaves it in a wider dtype than that of
                 the products, as torch's does where no fused kernel takes the whole layer
+    kernels     what computes the cell in place of its equations
     """
 
     cell: Cell
     steps: Steps
     stays_wide: tuple[bool, ...]
+    kernels: Kernels | None = None
 
 
 class Weights(NamedTuple):

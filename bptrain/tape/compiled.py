@@ -14,13 +14,12 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_map_only, tree_unflatten
 
-from bptrain.tape.calls import Call, Value
+from bptrain.tape.calls import Value
 from bptrain.tape.program import Parameters, Program, accumulate, without_autocast
 from bptrain.tape.run import Linear
 from bptrain.tape.segments import Segment
 
 COMPILERS = ("c++", "g++", "clang++", "cl")
-LOOPS = ("bptt",)  # operations that are a loop over many steps: as one graph they take minutes
 OPTIONS: dict[str, Any] = {"fallback_random": True}  # torch's own random numbers
 
 Graph = Callable[..., Any]
@@ -56,7 +55,6 @@ class CompiledProgram:
     """A program whose passes are compiled for the tensors of one kind of batch."""
 
     def __init__(self, program: Program, tensors: Sequence[Tensor]) -> None:
-        refuse_what_is_not_compiled(program)
         self.program = program
         self.carried = program.carried
         state = [number for each in program.carried for number in each.reads]
@@ -148,14 +146,12 @@ class CompiledRun:
 
 
 def refuse_what_is_not_compiled(program: Program) -> None:
-    """Raise NotCompiledError for a program with loops or segments, or without a compiler."""
+    """Raise NotCompiledError for a program with segments, or without a compiler."""
     if not any(map(shutil.which, COMPILERS)):
         raise NotCompiledError("no C++ compiler was found: install g++ or clang")
     for entry in program.entries:
         if isinstance(entry, Segment):
             raise NotCompiledError("checkpointing draws the same random numbers twice")
-        if isinstance(entry, Call) and entry.operation.name in LOOPS:
-            raise NotCompiledError("a recurrent layer is a loop, too long for one graph")
 
 
 def _compiled(function: Callable[..., Any], given: Sequence[Tensor]) -> Graph:
@@ -169,8 +165,11 @@ def _compiled(function: Callable[..., Any], given: Sequence[Tensor]) -> Graph:
             compiled: Graph = torch.compile(graph, fullgraph=True, dynamic=False, options=OPTIONS)
             compiled(*[each.clone() for each in given])  # compiles it now, on copies
     except Exception as error:  # whatever the compiler, or the compiler's compiler, raises
-        first_line = str(error).strip().partition("\n")[0]
-        raise NotCompiledError(
-            f"torch.compile fails: {first_line or type(error).__name__}"
-        ) from error
+        raise failure(error) from error
     return compiled
+
+
+def failure(error: Exception) -> NotCompiledError:
+    """Return what is said of an error of the compiler."""
+    first_line = str(error).strip().partition("\n")[0]
+    return NotCompiledError(f"torch.compile fails: {first_line or type(error).__name__}")

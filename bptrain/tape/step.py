@@ -17,7 +17,12 @@ from torch import Tensor, nn
 from bptrain.tape.attributes import NONE_CHANGES, Changing
 from bptrain.tape.batch import Batch, key_of, tensors_of
 from bptrain.tape.comparison import Outcome, difference
-from bptrain.tape.compiled import CompiledProgram, NotCompiledError
+from bptrain.tape.compiled import (
+    CompiledProgram,
+    NotCompiledError,
+    refuse_what_is_not_compiled,
+)
+from bptrain.tape.compiled_cells import has_cells, why_not, with_compiled_cells
 from bptrain.tape.kept_bytes import measure_kept_bytes
 from bptrain.tape.layout import channels_last
 from bptrain.tape.layout_proof import LOOSELY, entries_agree
@@ -324,12 +329,21 @@ class Step:
             return program
         started_s = time.perf_counter()
         try:
-            compiled = CompiledProgram(program, tensors_of(batch))
+            compiled = self._compiled(program, batch)
         except NotCompiledError as error:
             self._refuse_to_compile(str(error))
             return program
         self.notices.compiled(time.perf_counter() - started_s)
         return compiled
+
+    def _compiled(self, program: Program, batch: Batch) -> Runnable:
+        """Return the program as compiled code. Raises NotCompiledError."""
+        refuse_what_is_not_compiled(program)
+        if not has_cells(program):
+            return CompiledProgram(program, tensors_of(batch))
+        if reason := why_not(program):
+            raise NotCompiledError(reason)
+        return with_compiled_cells(program)
 
     def _refuse_to_compile(self, reason: str) -> None:
         if self.compiles and reason not in self.not_compiled:

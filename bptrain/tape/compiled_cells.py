@@ -1,0 +1,111 @@
+"""Recurrent layers, compiled: the loop over time stays, its cell is one kernel each way.
+
+As one graph, a loop takes minutes to compile. Its products are the library's anyhow; what is left
+are a cell's equations, of which cell_code.py makes the kernels: of the lines of the derivation.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from bptrain.ops.bptt import bptt_function
+from bptrain.ops.lstm import LSTM
+from bptrain.ops.scan import Cell, Kernels, State
+from bptrain.tape.calls import Call, Entry, Like
+from bptrain.tape.cell_code import TYPES, CompiledEquations, Lines
+from bptrain.tape.compiled import failure
+from bptrain.tape.program import Program
+
+
+def has_cells(program: Program) -> bool:
+    """Return whether there is a recurrent layer in a program."""
+    return any(
+        isinstance(each, Call) and each.operation is bptt_function for each in program.entries
+    )
+
+
+def why_not(program: Program) -> str | None:
+    """Return why the cells of a program cannot be compiled, None if they can."""
+    for each in program.entries:
+        if isinstance(each, Call) and each.operation is bptt_function:
+            *_, w_hr, _, _, scan = each.arguments
+            first = _first(each)
+            if each.passes != bptt_function.fused:
+                return "by the formulas a recurrent layer is a loop, too long for one graph"
+            if w_hr is not None or each.autocast:
+                return "a cell with a projection or under autocast is not compiled"
+            if first.device.type != "cpu" or first.dtype not in TYPES:
+                return f"no cell is compiled for {first.dtype} on {first.device.type}"
+            if not scan.steps.are_equal:
+                return "sequences of several lengths are not compiled"
+    return None
+
+
+def with_compiled_cells(program: Program) -> Program:
+    """Return the program with its cells compiled; layers alike share the code.
+
+    Raises NotCompiledError.
+    """
+    made: dict[Any, Kernels] = {}
+    entries = [_with_kernels(each, made) for each in program.entries]
+    return program.with_entries(entries, program.boundary)
+
+
+def _with_kernels(entry: Entry, made: dict[Any, Kernels]) -> Entry:
+    if not isinstance(entry, Call) or entry.operation is not bptt_function:
+        return entry
+    *others, scan = entry.arguments
+    key = (scan.cell, _first(entry).dtype)
+    if key not in made:
+        made[key] = kernels_of(*key)
+    return replace(entry, arguments=(*others, scan._replace(kernels=made[key])))
+
+
+def _first(entry: Call) -> Like:
+    first = entry.read[0]
+    assert first is not None, "a recurrent layer reads a tensor"
+    return first
+
+
+def kernels_of(cell: Cell, dtype: torch.dtype) -> Kernels:
+    """Return a cell's equations as compiled code. Raises NotCompiledError."""
+    try:
+        forward, backward = (CompiledEquations(*lines, dtype).over for lines in lines_of(cell))
+    except Exception as error:  # whatever the compiler raises
+        raise failure(error) from error
+    return Kernels(forward, backward)
+
+
+def lines_of(cell: Cell) -> tuple[tuple[Lines, int], tuple[Lines, int]]:
+    """Return a step and a step back as functions of all the tensors of `Kernels`, and their number.
+
+    They return what is written to each tensor, None where nothing is.
+    """
+    width, states = cell.in_place.width, 2 if cell is LSTM else 1
+    gates = width if cell.in_place.saves_gates else 0
+
+    def step(given: Sequence[Any]) -> tuple[Any, ...]:
+        a, biases, (s, *_) = _cut(given, width, width)
+        found, activated = cell.equations.forward(
+            tuple(x + b for x, b in zip(a, biases, strict=True)), s
+        )
+        kept = activated or (None,) * width
+        return (*kept, *(None,) * width, None, *found)
+
+    def step_back(given: Sequence[Any]) -> tuple[Any, ...]:
+        grad_y, *others = given
+        grads, activated, (s, s_t, *_) = _cut(others, states, gates)
+        found, before = cell.equations.backward((grads[0] + grad_y, *grads[1:]), activated, s, s_t)
+        return (None, *before, *(None,) * gates, None, None, *found)
+
+    return (step, 2 * width + 1 + states), (step_back, 1 + states + gates + 2 + width)
+
+
+def _cut(given: Sequence[Any], first: int, second: int) -> tuple[State, State, State]:
+    return (
+        tuple(given[:first]),
+        tuple(given[first : first + second]),
+        tuple(given[first + second :]),
+    )
