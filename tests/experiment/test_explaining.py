@@ -8,13 +8,17 @@ import torch
 from small_files import CONFIGS
 from torch import Tensor
 
+from bptrain import nn
 from bptrain.config import load_config
 from bptrain.errors import UsageError
 from bptrain.experiment.build import Experiment, build
 from bptrain.experiment.config import ExperimentConfig
 from bptrain.experiment.explaining import explain, explanations, sample_of
 from bptrain.experiment.plan import Plan, plan
+from bptrain.monitor.explanation.explained import ExplainedStep
 from bptrain.monitor.explanation.links import Explanation, Link
+from bptrain.ops import cat
+from bptrain.ops.kernels import use_kernels
 from bptrain.train.loop import fit
 
 ROUNDING = 1e-6  # of float32, relative to the largest number
@@ -82,10 +86,8 @@ def test_the_parts_of_an_output_add_up_to_the_gradient(name: str) -> None:
     told = explained(name, NETWORKS[name])
     compared = 0
     for link in told.links:
-        if not link.parts:
-            continue
-        for each in link.arguments:
-            if each.gradient is None or len(link.parts) < link.output.numel():
+        for each in link.arguments if link.is_whole else ():
+            if each.gradient is None:
                 continue
             total = sum(part.upstream * part.slopes[each.letter] for part in link.parts)
             assert near(total, each.gradient, 1e-5), (link.title, each.letter)
@@ -202,3 +204,25 @@ def test_a_sample_that_does_not_exist_is_refused(sample: int) -> None:
     with pytest.raises(UsageError, match="there is no training sample") as caught:
         sample_of(built("xor_tiny")[1], sample)
     assert "from 0 to 89" in str(caught.value)
+
+
+def test_parts_of_one_output_are_not_all_where_the_loss_reads_two() -> None:
+    class LastAndAll(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.rnn = nn.RNN(2, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y, h = self.rnn(x)
+            return cat([y.flatten(), h.flatten()], 0)
+
+    step = ExplainedStep(LastAndAll(), nn.MSELoss())
+    with use_kernels("formula"):
+        run = step.begin((torch.randn(2, 1, 2),), (torch.zeros(3),))
+    run.forward()
+    run.loss()
+    run.backward(lambda loss: loss)
+    assert step.told is not None
+    scan = next(link for link in step.told.links if link.operation == "bptt")
+    assert len(scan.parts) == scan.output.numel() == 2
+    assert not scan.is_whole

@@ -126,6 +126,7 @@ def link_of(
         output=output,
         upstream=upstream,
         parts=seen.parts,
+        is_whole=len(seen.parts) == sum(u.numel() for u in seen.upstream if u is not None),
         is_loss=is_loss,
         python=python,
     )

@@ -57,6 +57,7 @@ class Link:
     output      what it computed
     upstream    the loss's gradient by the output; None if the loss does not read it
     parts       the chain rule for some elements of the output, the largest upstream first
+    is_whole    whether the parts are of all elements that the loss reads, so that they add up
     is_loss     whether it belongs to the loss
     python      its lines in the tape's Python: forward, backward
     """
@@ -71,6 +72,7 @@ class Link:
     output: Tensor
     upstream: Tensor | None
     parts: tuple[Part, ...]
+    is_whole: bool
     is_loss: bool
     python: tuple[list[str], list[str]]
 

@@ -147,7 +147,7 @@ def _chain(link: Link, argument: Argument) -> RenderableType:
     for part in parts:
         table.add_row(*_product(link, letter, part))
     total = Table.grid(padding=(0, 1))
-    sums = "their sum, " if len(parts) == link.output.numel() > 1 else ""
+    sums = "their sum, " if link.is_whole and len(parts) > 1 else ""
     total.add_row(Text(f"{sums}{letter}' =", GRADIENT), _values(gradient), name)
     return Group(*[table] * bool(parts), total, "")
 

@@ -166,8 +166,8 @@ def _chain(link: Link, argument: Argument) -> dict[str, Any]:
     parts = [part for part in link.parts if argument.letter in part.slopes]
     return {
         "parts": [_part(link, argument.letter, part) for part in parts],
-        "is_sum": len(parts) == link.output.numel() > 1,
-        "is_one": len(parts) == link.output.numel() == 1,
+        "is_sum": link.is_whole and len(parts) > 1,
+        "is_one": link.is_whole and len(parts) == 1,
         "total": None if gradient is None else view_of(gradient),
     }
 
