@@ -192,6 +192,15 @@ def test_batch_normalization_gets_the_neighbors_of_a_sample() -> None:
     assert torch.equal(sample.batch.inputs[0][3], alone.batch.inputs[0][0])
 
 
+def test_a_value_of_the_sample_is_called_so_however_it_was_rearranged() -> None:
+    told = explained("adding_gru", NETWORKS["adding_gru"])
+    scan = next(link for link in told.links if link.operation == "bptt")
+    names = {each.letter: each.name for each in scan.arguments}
+    assert names["x"] == "the sample"  # transposed
+    assert names["W_ih"] == "gru.weight_ih_l0"
+    assert names["h_0"] == "a constant"
+
+
 def test_a_search_is_explained_by_its_first_evaluation() -> None:
     told = explained("digits_lbfgs", ["model.hidden=[8]"])
     changed = [not torch.equal(each.before, each.after) for each in told.updates]

@@ -13,6 +13,7 @@ from bptrain.monitor.explanation.links import Argument, Index, Link, Part
 from bptrain.tape.calls import Call, Entry, Function, Gradients, Value, Values
 
 MOST_ELEMENTS = 4  # of an output whose every element's part in the chain rule is shown
+CONSTANT = "a constant"  # what no name is known of
 LETTERS = {"bptt": ("y", "h", "c")}  # of the outputs of operations with several
 Lines = Callable[[Entry], tuple[list[str], list[str]]]
 
@@ -88,8 +89,9 @@ class Collector:
         links: list[Link] = []
         for place, seen in enumerate(self.seen):
             if seen.place is None:  # such as a view of the sample: its output is called as it is
-                first = next((known[n] for n in seen.entry.reads if n in known), "a constant")
-                known |= {n: first for n in seen.entry.outputs if n is not None}
+                name = next((known[n] for n in seen.entry.reads if n in known), CONSTANT)
+                if name != CONSTANT and not makes_constants(seen.entry):
+                    known |= {n: name for n in seen.entry.outputs if n is not None}
                 continue
             link = link_of(seen, len(links) + 1, known, python(seen.entry), place >= boundary)
             links.append(link)
@@ -112,7 +114,7 @@ def link_of(
     assert output is not None
     assert upstream is not None
     arguments = [
-        Argument(letter, known.get(n, "a constant"), seen.read[n], seen.handed_on.get(n))
+        Argument(letter, known.get(n, CONSTANT), seen.read[n], seen.handed_on.get(n))
         for letter, n in letters_of(entry)
     ]
     return Link(
@@ -209,6 +211,12 @@ def operation_of(entry: Entry) -> str:
         return entry.operation.name
     assert isinstance(entry, Function), "a step that is explained has no segments"
     return str(entry.function).split(".")[1].strip("_")
+
+
+def makes_constants(entry: Entry) -> bool:
+    """Return whether an entry reads a value for its dtype and device alone, as new_zeros does."""
+    name = operation_of(entry)
+    return name.startswith("new_") or name.endswith("_like")
 
 
 def options_of(entry: Entry) -> dict[str, str]:
