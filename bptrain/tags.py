@@ -19,6 +19,7 @@ SKIPPED_STEPS = "train/skipped_steps"
 ROLLBACKS = "train/rollbacks"
 GRAD_TOTAL = "grad/total"
 GRAD_TOTAL_CLIPPED = "grad/total_clipped"
+ANGLE = "grad/angle"
 SAMPLES_PER_S = "perf/samples_per_s"
 STEP_MS = "perf/step_ms"
 MEMORY_MB = "perf/memory_mb"
@@ -105,3 +106,8 @@ def dead_units(layer: str) -> str:
 def saturated(layer: str) -> str:
     """Return the tag of the fraction of a layer's outputs in its flat ends."""
     return f"activation/saturated/{layer}"
+
+
+def layer_angle(layer: str) -> str:
+    """Return the tag of the angle between a layer's update by a learning rule and its gradient."""
+    return f"{ANGLE}/{layer}"

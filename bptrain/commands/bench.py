@@ -16,7 +16,7 @@ from bptrain.commands.bench_report import print_step
 from bptrain.errors import ConfigKeyError, StorageError, UsageError
 from bptrain.experiment.build import build, update_of
 from bptrain.experiment.config import ExperimentConfig
-from bptrain.experiment.plan import Plan, plan
+from bptrain.experiment.plan import Plan, plan, refuse_learning_rules
 from bptrain.rundir.durable_files import storing
 from bptrain.train.accumulation import first_that_counts
 from bptrain.train.memory import allocating
@@ -88,6 +88,7 @@ def update_for(planned: Plan, model: nn.Module) -> Callable[[], object]:
 
 def refuse_what_cannot_be_measured(config: ExperimentConfig) -> None:
     """Raise ConfigKeyError for a step that torch.nn's cannot be compared with."""
+    refuse_learning_rules(config, "torch.nn has no step by a learning rule to compare with")
     if config.optimizer.searches:
         raise ConfigKeyError(
             ("optimizer", "kind"),

@@ -14,10 +14,12 @@ from bptrain.experiment.build import build
 from bptrain.experiment.config import ExperimentConfig
 from bptrain.experiment.plan import plan, serve
 from bptrain.rundir.durable_files import storing
+from bptrain.tape.learning_rules.rule import learning_rule
 from bptrain.train.accumulation import first_that_counts
 from bptrain.train.memory import allocating
 from bptrain.verify import Report, tape_rows
 from bptrain.verify import check as check_module
+from bptrain.verify.learning_rule_rows import learning_rule_rows
 
 WHERE_GRADIENTS_ARE = "the backward of that layer: the rows marked WRONG name element and values"
 CHECKED_SAMPLES = 8  # more would slow finite differences and show no other error
@@ -91,4 +93,10 @@ def check_gradients(
         rows, notes = tape_rows(
             experiment.model, experiment.loss_function, batch.inputs, batch.targets
         )
+        if config.backward != "backprop":
+            rule = learning_rule(config.backward, config.seed)
+            of_rule = learning_rule_rows(
+                experiment.model, experiment.loss_function, rule, batch.inputs, batch.targets
+            )
+            rows, notes = rows + of_rule[0], notes + of_rule[1]
         return Report([*report.rows, *rows], [*report.notes, *notes])

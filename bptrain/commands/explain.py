@@ -10,7 +10,7 @@ from bptrain.errors import UsageError
 from bptrain.experiment.build import Experiment, build
 from bptrain.experiment.config import ExperimentConfig
 from bptrain.experiment.explaining import Sample, explanations, sample_of
-from bptrain.experiment.plan import Plan, plan
+from bptrain.experiment.plan import Plan, plan, refuse_learning_rules
 from bptrain.monitor.explanation.links import Explanation
 from bptrain.monitor.explanation.terminal import rendered
 from bptrain.rundir.durable_files import replace_file, storing
@@ -39,6 +39,7 @@ class ExplainOptions:
 
 def explain(config: ExperimentConfig, options: ExplainOptions, console: Console) -> None:
     """Explain a training step on one sample, or raise UsageError if the tape cannot run it."""
+    refuse_learning_rules(config, "the chain rule is explained, which a learning rule is not")
     with allocating():
         planned = plan(config)
         experiment = build(planned)

@@ -47,7 +47,10 @@ def print_plan(plan: Plan, console: Console) -> None:
         highlight=False,
         soft_wrap=True,
     )
-    for note in (problem_note(dataset.problem), *dataset.notes, *absent_classes(dataset)):
+    rule = plan.config.backward
+    notes = [f"backward {rule}: a learning rule, which gives no gradients"] * (rule != "backprop")
+    notes += [problem_note(dataset.problem), *dataset.notes, *absent_classes(dataset)]
+    for note in notes:
         console.print(shorten(note), highlight=False, markup=False, soft_wrap=True)
 
 

@@ -7,6 +7,7 @@ from bptrain.experiment.build import build
 from bptrain.experiment.config import ExperimentConfig
 from bptrain.experiment.plan import plan
 from bptrain.tape import OffTapeError, Step
+from bptrain.tape.learning_rules.step import StepByRule
 from bptrain.train.accumulation import first_that_counts
 from bptrain.train.memory import allocating
 
@@ -19,11 +20,13 @@ def tape(config: ExperimentConfig, as_recorded: bool, console: Console) -> None:
     with allocating():
         experiment = build(plan(config))
         batch = first_that_counts(experiment.batches.epoch(0))
-        step = Step(
-            experiment.model,
-            experiment.loss_function,
-            checkpointing=config.train.checkpointing,
-        )
+        step = experiment.engine
+        if not isinstance(step, StepByRule):
+            step = Step(
+                experiment.model,
+                experiment.loss_function,
+                checkpointing=config.train.checkpointing,
+            )
         with experiment.update.precision.computing():
             try:
                 text = step.text(batch.inputs, batch.targets, as_recorded)

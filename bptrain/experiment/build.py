@@ -11,6 +11,8 @@ from bptrain.errors import UsageError
 from bptrain.experiment.config import ExperimentConfig
 from bptrain.experiment.plan import Plan, serve
 from bptrain.tape import Autograd, Engine, Step
+from bptrain.tape.learning_rules.rule import learning_rule
+from bptrain.tape.learning_rules.step import StepByRule
 from bptrain.tasks import task_of
 from bptrain.train.averaging import AveragedWeights
 from bptrain.train.evaluate import Metric
@@ -65,9 +67,15 @@ def build(plan: Plan) -> Experiment:
 
 
 def engine_of(config: ExperimentConfig, model: nn.Module, loss_function: nn.Module) -> Engine:
-    """Return the config's engine; the tape falls back to autograd, and says so."""
+    """Return the config's engine; the tape falls back to autograd, and says so.
+
+    A step by a learning rule never falls back: where it cannot run, it raises UsageError.
+    """
     if config.engine == "autograd":
         return Autograd(model, loss_function)
+    if config.backward != "backprop":
+        rule = learning_rule(config.backward, config.seed)
+        return StepByRule(model, loss_function, rule, config.train.checkpointing)
     step = Step(
         model,
         loss_function,

@@ -14,6 +14,7 @@ from bptrain.ops.kernels import Kernels
 from bptrain.optim import OptimizerConfig, ScheduleConfig
 from bptrain.optim.schedules import ConstantConfig
 from bptrain.optim.sgd import SGDConfig
+from bptrain.tape.learning_rules.rule import RuleName
 from bptrain.tape.segments import Checkpointing
 from bptrain.train.clipping import Clipping
 from bptrain.train.early_stopping import EarlyStoppingConfig
@@ -143,6 +144,7 @@ class CheckpointConfig(StrictConfig):
 
 
 EngineName = Literal["auto", "tape", "autograd"]
+BackwardName = Literal["backprop", RuleName]
 
 
 class ExperimentConfig(StrictConfig):
@@ -175,6 +177,13 @@ class ExperimentConfig(StrictConfig):
         "proven equal to autograd's on the first batch; faster, and needs less memory. autograd: "
         "torch's engine. auto: the tape, and autograd where a step cannot be recorded, with a line "
         "that says why; tape refuses such a model",
+    )
+    backward: BackwardName = Field(
+        default="backprop",
+        description="what moves the weights. backprop: the gradient. The others are learning rules "
+        "that compute no gradient, to be compared with it: feedback_alignment, "
+        "direct_feedback_alignment and sign_symmetry send errors back through other weights than "
+        "the layers' own, forward_gradient has no backward pass. They need the tape (engine)",
     )
     kernels: Kernels = Field(
         default="fused",

@@ -117,6 +117,7 @@ def is_surely_small(model: nn.Module, problem: Problem) -> bool:
 def refuse_what_cannot_work(config: ExperimentConfig, dataset: Dataset) -> None:
     """Raise ConfigKeyError for parts of a config that exclude each other."""
     refuse_what_needs_the_tape(config)
+    refuse_what_no_rule_can(config)
     watching = {("schedule", "kind"): config.schedule.watches_validation}
     watching["train", "early_stopping"] = config.train.early_stopping is not None
     for key, watches in watching.items():
@@ -135,6 +136,13 @@ def refuse_what_needs_the_tape(config: ExperimentConfig) -> None:
     """Raise ConfigKeyError for what only the tape does, where the engine is another."""
     if config.engine != "autograd":
         return
+    if config.backward != "backprop":
+        raise ConfigKeyError(
+            ("backward",),
+            "engine is autograd",
+            "only the tape has another rule than backpropagation",
+            "engine=auto, or backward=backprop",
+        )
     if config.train.checkpointing != "none":
         raise ConfigKeyError(
             ("train", "checkpointing"),
@@ -146,6 +154,34 @@ def refuse_what_needs_the_tape(config: ExperimentConfig) -> None:
         raise ConfigKeyError(
             ("compile",), "engine is autograd", "only the tape is compiled", "engine=auto"
         )
+
+
+def refuse_what_no_rule_can(config: ExperimentConfig) -> None:
+    """Raise ConfigKeyError for settings that a learning rule without gradients does not support."""
+    if config.backward == "backprop":
+        return
+    refused = {
+        f"with optimizer.kind={config.optimizer.kind}": (
+            config.optimizer.searches,
+            "its line search needs the gradient of the loss",
+            "optimizer.kind=sgd",
+        ),
+        "compiled": (config.compile is not False, "only backprop is compiled", "compile=false"),
+        "with train.checkpointing": (
+            config.backward == "forward_gradient" and config.train.checkpointing != "none",
+            "it has no backward pass for which anything would be kept",
+            "train.checkpointing=none",
+        ),
+    }
+    for what, (is_so, why, hint) in refused.items():
+        if is_so:
+            raise ConfigKeyError(("backward",), f"cannot be {config.backward} {what}", why, hint)
+
+
+def refuse_learning_rules(config: ExperimentConfig, why: str) -> None:
+    """Raise ConfigKeyError for another rule than backpropagation, which a command is about."""
+    if config.backward != "backprop":
+        raise ConfigKeyError(("backward",), f"is {config.backward}", why, "backward=backprop")
 
 
 def refuse_what_no_search_can(config: ExperimentConfig, problem: Problem) -> None:

@@ -23,6 +23,8 @@ from bptrain.monitor.watched_engine import WatchedEngine
 from bptrain.rundir.checkpoint import prune, write_checkpoint
 from bptrain.rundir.training_state import MODEL, TrainingState
 from bptrain.stateful import Stateful
+from bptrain.tape.learning_rules.step import StepByRule
+from bptrain.train.angles import Angles
 from bptrain.train.evaluate import StepWindow
 from bptrain.train.loop import Position, StepReport, fit
 from bptrain.train.memory import used_mb
@@ -78,6 +80,10 @@ class Session:
             self.log.console.print_line,
         )
         self.overhead = Overhead(experiment.device)
+        self.angles = None
+        if isinstance(experiment.engine, StepByRule):
+            update = experiment.update
+            self.angles = Angles(experiment.engine, update.gradients, update.precision)
         self.progress = Progress(
             len(experiment.dataset.train), len(experiment.batches), experiment.update.batches
         )
@@ -140,6 +146,7 @@ class Session:
                 self.window.add(report)
             self.progress.position, self.progress.is_settled = report.position, False
             self.log.advance(self.position.step, self.position.epoch)
+            self._measure_angles(report)
             self.settle()
             if self.is_finished:
                 return
@@ -176,6 +183,13 @@ class Session:
     def _is_logged(self, step: int, ends_epoch: bool) -> bool:
         every = self.experiment.config.monitor.log_every
         return ends_epoch or step == self.experiment.total_steps or step % every == 0
+
+    def _measure_angles(self, report: StepReport) -> None:
+        """Measure how far from the gradient a learning rule is, if a log line is due."""
+        step, _, batch = report.position
+        ends_epoch = batch == len(self.experiment.batches)
+        if self.angles is not None and self._is_logged(step, ends_epoch):
+            self.monitor.note(self.angles(report.passes[-1].batch))
 
     def settle(self) -> None:
         """Log, evaluate and save if they are due after a step; stop if a signal was received.

@@ -13,7 +13,7 @@ decides which lines hold these numbers, not a clock: two runs, or a run and its 
 the same.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import ceil
 from typing import Any, Literal, Protocol
 
@@ -184,6 +184,11 @@ class StepMonitor:
             if there:
                 found[tags.magnitudes("grad", name)] = octaves(there)
         return found
+
+    def note(self, numbers: Mapping[str, Tensor]) -> None:
+        """Add numbers of the last step, scalars by tag, to what the next log line holds."""
+        seen = self.observed
+        self.observed = Observed({**seen.numbers, **numbers}, seen.series)
 
     def forget(self) -> None:
         """Release what was observed: it is logged."""

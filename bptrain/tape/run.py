@@ -1,6 +1,6 @@
 """A step on one batch, whoever runs it; and the one by autograd's engine."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from torch import Tensor, nn
@@ -57,6 +57,24 @@ class AutogradRun:
         """Let autograd's engine run the backward passes."""
         # given a gradient, `backward` would import sympy to check its shape: 0.4 s
         minimized(self._loss).backward()
+
+
+def gradients_of(
+    run: Run, modules: Iterable[nn.Module], minimized: Linear = lambda loss: loss
+) -> tuple[Tensor, dict[nn.Parameter, Tensor | None]]:
+    """Run a step; return the loss and what it adds to each `.grad`, which it leaves alone."""
+    parameters = {p: p.grad for module in modules for p in module.parameters(recurse=False)}
+    try:
+        for parameter in parameters:
+            parameter.grad = None
+        run.forward()
+        loss = run.loss()
+        run.backward(minimized)
+        gradients = {parameter: parameter.grad for parameter in parameters}
+    finally:
+        for parameter, gradient in parameters.items():
+            parameter.grad = gradient
+    return loss.detach(), gradients
 
 
 class Autograd:

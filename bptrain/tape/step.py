@@ -33,7 +33,7 @@ from bptrain.tape.printing import text_of
 from bptrain.tape.program import Program
 from bptrain.tape.recorder import OffTapeError
 from bptrain.tape.recording import Recording, names_of, recorded, rewind
-from bptrain.tape.run import AutogradRun, Run
+from bptrain.tape.run import AutogradRun, Run, gradients_of
 from bptrain.tape.segments import Checkpointing, segmented
 from bptrain.tape.slots import layout
 from bptrain.tape.state import (
@@ -136,22 +136,28 @@ class Step:
         batch, before = Batch(inputs, targets), state_of(self._modules)
         try:
             recording = self._record(batch)
-            program = recording.program
-            runs_as_recorded = recording.varies and self.checkpointing == "none"
-            if not (as_recorded or runs_as_recorded):
-                lays_out = not (self.compiles or recording.varies)
-                program = self._rewritten(program, batch, self.fuses, lays_out)
+            program, names = recording.program, recording.names
+            if not as_recorded:
+                program, names = self._as_run(recording, batch)
             rewind(recording, self._modules, before)
             measure_kept_bytes(program, tensors_of(batch))
         finally:
             restore(self._modules, before)
-        return text_of(program, recording.names)
+        return text_of(program, names)
 
     def _key(self, batch: Batch) -> Any:
         """Return what a program depends on; raises OffTapeError."""
         places = dict(self._places)
         carried = [layout(slot.value, places) for slot in self._changing.carried]
         return (*key_of(batch, places), *carried)
+
+    def _as_run(self, recording: Recording, batch: Batch) -> tuple[Program, dict[int, str]]:
+        """Return the program that runs, not compiled, and the names of its fixed values."""
+        if recording.varies and self.checkpointing == "none":
+            return recording.program, recording.names
+        lays_out = not (self.compiles or recording.varies)
+        program = self._rewritten(recording.program, batch, self.fuses, lays_out)
+        return program, recording.names
 
     def _watch(self) -> None:
         """Forget what was recorded, and begin anew with the modules as they are."""
@@ -360,18 +366,8 @@ class Step:
 
     def _outcome(self, run: Run) -> Outcome:
         """Run a step; return what it leaves behind, without leaving it."""
-        parameters = {p: p.grad for module in self._modules for p in module.parameters(False)}
-        try:
-            for parameter in parameters:
-                parameter.grad = None
-            run.forward()
-            loss = run.loss()
-            run.backward(lambda loss: loss)
-            gradients = [parameter.grad for parameter in parameters]
-        finally:
-            for parameter, gradient in parameters.items():
-                parameter.grad = gradient
-        return Outcome(loss.detach(), gradients, state_of(self._modules))
+        loss, gradients = gradients_of(run, self._modules)
+        return Outcome(loss, list(gradients.values()), state_of(self._modules))
 
 
 def _is_laid_out(program: Program, recorded: Program) -> bool:

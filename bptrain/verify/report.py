@@ -23,16 +23,20 @@ Oracle = Literal[
     "torch autograd",
     "the second time",
     "autograd's engine",
+    "its definition",
     "float32",
     "bfloat16",
     "float16",
 ]
-EXACT = ("finite differences", "torch autograd", "the second time", "autograd's engine")
+EXACT = (
+    "finite differences", "torch autograd", "the second time", "autograd's engine", "its definition"
+)  # fmt: skip
 SHORT: dict[Oracle, str] = {
     "finite differences": "numeric",
     "torch autograd": "torch",
     "the second time": "again",
     "autograd's engine": "engine",
+    "its definition": "rule",
     "float32": "float32",
     "bfloat16": "bfloat16",
     "float16": "float16",

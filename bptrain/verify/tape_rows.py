@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from bptrain.ops.kernels import Kernels, use_kernels
-from bptrain.tape import Autograd, Engine, OffTapeError, Step
+from bptrain.tape import Autograd, Engine, OffTapeError, Run, Step
 from bptrain.verify.comparison import SMALLEST
 from bptrain.verify.parity import GRADIENT, parity
-from bptrain.verify.report import Row
+from bptrain.verify.report import Oracle, Row
 
 SAME = 1e-9  # relative, in float64: a fused operation may add in another order
 NOISE = 1e-7  # of the largest gradient: what cancels leaves less
@@ -28,7 +28,7 @@ def tape_rows(
 
     The step runs in float64, on copies, in the model's own mode, by the kernels and the formulas.
     """
-    given = [_double(each) for each in inputs], [_double(each) for each in targets]
+    given = as_doubles(inputs), as_doubles(targets)
     rows: list[Row] = []
     with torch.random.fork_rng():
         state = torch.get_rng_state()
@@ -41,31 +41,43 @@ def tape_rows(
                     engine.notices.by_autograd = _refuse
                 try:
                     with use_kernels(kernels):
-                        found.append(_gradients(engine, *given))
+                        found.append(gradients_of(engine.begin(*given), engine.model))
                 except OffTapeError as error:
                     return [], [f"the training step does not run on the tape: {error}"]
-            rows += _compared(found[0], found[1], kernels)
+            rows += compared(found[0], found[1], kernels)
     return rows, []
 
 
-def _compared(ours: dict[str, Tensor], reference: dict[str, Tensor], kernels: Kernels) -> list[Row]:
+def compared(
+    ours: dict[str, Tensor],
+    reference: dict[str, Tensor],
+    kernels: Kernels,
+    against: tuple[str, Oracle] = (WHOLE, "autograd's engine"),
+) -> list[Row]:
+    """Return a row for the loss and each parameter.
+
+    against  what is compared, and with what
+    """
     largest = max((float(each.abs().max()) for each in reference.values()), default=0.0)
-    compared = parity(ours, reference, max(SMALLEST, NOISE * largest))
-    return [Row(WHOLE, "", kernels, "autograd's engine", each, SAME) for each in compared]
+    found = parity(ours, reference, max(SMALLEST, NOISE * largest))
+    return [Row(against[0], "", kernels, against[1], each, SAME) for each in found]
 
 
-def _gradients(engine: Engine, inputs: list[Any], targets: list[Any]) -> dict[str, Tensor]:
-    run = engine.begin(tuple(inputs), tuple(targets))
+def gradients_of(run: Run, model: torch.nn.Module) -> dict[str, Tensor]:
+    """Run a step; return the loss, and each parameter's `.grad` by its name."""
     run.forward()
     found = {"loss": run.loss().detach()}
     run.backward(lambda loss: loss)
-    named = engine.model.named_parameters()
+    named = model.named_parameters()
     return found | {GRADIENT + name: p.grad for name, p in named if p.grad is not None}
 
 
-def _double(value: Any) -> Any:
-    is_float = isinstance(value, Tensor) and value.is_floating_point()
-    return value.double() if is_float else value
+def as_doubles(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return the values, tensors of floating point in float64."""
+    return tuple(
+        each.double() if isinstance(each, Tensor) and each.is_floating_point() else each
+        for each in values
+    )
 
 
 def _refuse(reason: str) -> None:
