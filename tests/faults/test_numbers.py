@@ -115,7 +115,9 @@ class Injected:
             self.hold(not found, f"{path.name} holds {found}")
         lines = lines_of(self.run)
         for line in lines:
-            odd = [tag for tag, value in line.items() if value is None or not isfinite(value)]
+            numbers = flat(line)  # a profile over time is a list of them
+            numbers |= {tag: value for tag, value in line.items() if not isinstance(value, list)}
+            odd = [tag for tag, value in numbers.items() if value is None or not isfinite(value)]
             self.hold(not odd, f"line of step {line['step']}: {odd}")
         if self.code == 6:
             self.examine_message([line["step"] for line in lines])
