@@ -19,6 +19,7 @@ from bptrain.experiment.saved_run import CHECKPOINTS
 from bptrain.experiment.session import Session
 from bptrain.experiment.stored_config import plain, signed_yaml
 from bptrain.monitor.console import TrainingConsole
+from bptrain.monitor.noise_scale import advice
 from bptrain.monitor.run_log import RunLog
 from bptrain.rundir.checkpoint import best_checkpoint
 from bptrain.rundir.prepared import Stored, read_stored, write_prepared
@@ -121,6 +122,9 @@ def conclude(session: Session, run_dir: Path) -> None:
         log.console.print_line(evaluation.summary)
     config = experiment.config
     if config.monitor.level == "full":
+        scale = session.monitor.noise_scale
+        if scale is not None:
+            log.console.print_line(advice(scale, config.data.batch_size))
         log.console.print_line(write_largest_gradients(run_dir, experiment))
     if task_of(experiment.dataset.problem).generates_text:
         prepared = experiment.dataset.prepared

@@ -13,6 +13,8 @@ first.
 Source: McCandlish et al. 2018, "An empirical model of large-batch training", appendix A.1
 """
 
+from math import isfinite, log2
+
 import torch
 from torch import Tensor
 
@@ -39,3 +41,16 @@ def noise_scale(moments: Tensor) -> Tensor:
     """Return tr S / |G|^2, NaN where the gradient cannot be told from its noise yet."""
     trace, square = moments.unbind()
     return torch.where(square > 0, trace / square, torch.nan)
+
+
+def advice(scale: float, batch_size: int) -> str:
+    """Return a sentence about the batch size, given the noise scale at the end of a run."""
+    if not isfinite(scale):
+        return "the gradient noise scale is not known: the noise is larger than the gradient"
+    suggested = 2 ** max(0, round(log2(scale))) if scale > 0 else 1
+    said = f"the gradient noise scale is {scale:,.3g} samples"
+    if suggested > 2 * batch_size:
+        return f"{said}: larger batches would give better steps, up to data.batch_size={suggested}"
+    if suggested < batch_size / 2:
+        return f"{said}: smaller batches would need fewer samples, data.batch_size={suggested}"
+    return f"{said}: data.batch_size={batch_size} fits it"

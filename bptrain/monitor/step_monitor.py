@@ -32,6 +32,7 @@ from bptrain.stateful import PlainState, Tree, mapping
 Level = Literal["basic", "standard", "full"]
 COST: dict[Level, float] = {"standard": 1.0, "full": 2.0}  # docs/benchmarks.md
 MAGNITUDES_EVERY = 4  # observed steps
+MOST_STEPS = 10**12  # of a run
 NOTHING = Observed({}, {})
 
 
@@ -61,8 +62,8 @@ class Layers(Protocol):
 class Observations(PlainState):
     """The observed steps, in a checkpoint: the last one, and how many."""
 
-    last: int | None = Field(ge=1)
-    count: int = Field(ge=0)
+    last: int | None = Field(ge=1, le=MOST_STEPS)
+    count: int = Field(ge=0, le=MOST_STEPS)
 
 
 class StepMonitor:
@@ -189,6 +190,11 @@ class StepMonitor:
         """Add numbers of the last step, scalars by tag, to what the next log line holds."""
         seen = self.observed
         self.observed = Observed({**seen.numbers, **numbers}, seen.series)
+
+    @property
+    def noise_scale(self) -> float | None:
+        """The gradient noise scale, None if it was not observed; this waits for the device."""
+        return None if self._moments is None else float(noise_scale(self._moments))
 
     def forget(self) -> None:
         """Release what was observed: it is logged."""

@@ -108,9 +108,12 @@ def test_a_resumed_run_logs_what_the_run_would_have(fit: Callable) -> None:
     assert steps_with("grad/time", "run") == [1, 4, 7]
 
 
-def test_the_samples_with_the_largest_gradients_are_listed(fit: Callable) -> None:
-    words = [CONFIGS / "digits_mlp.yaml", "train.epochs=3", "monitor.max_overhead=null"]
-    fit("run", *words, "monitor.level=full")
+def test_the_samples_with_the_largest_gradients_are_listed(bptrain: Bptrain) -> None:
+    words = ["train.epochs=3", "monitor.max_overhead=null", "monitor.level=full"]
+    result = bptrain("fit", CONFIGS / "digits_mlp.yaml", *words, "--run-dir", "run")
+    assert result.exit_code == 0, result.stderr
+    assert "the gradient noise scale is " in result.stdout
+    assert "largest_gradients.csv: the 100 training samples" in result.stdout
     with Path("run", "largest_gradients.csv").open() as file:
         rows = list(DictReader(file))
     norms = [float(row["gradient_norm"]) for row in rows]

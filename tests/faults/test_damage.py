@@ -54,6 +54,7 @@ PLAUSIBLE = re.compile(
     r"|states/log/digests(/.*)? is (missing|a mapping|text)"  # a change is told
     r"|states/(log/board|optimizer|carried|window) is a mapping"
     r"|states/optimizer/0(/al)? is missing"
+    r"|states/monitor(/last)? is (missing|null)"  # steps are observed anew
     r"|states/(average/updates|early_stopping/waited|schedule/bad) is 2\^70"
     r"|states/schedule/share is a fraction"
     r"|states/optimizer/0/(func_evals|n_iter) is 2\^70"

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bptrain import nn
 from bptrain.monitor.layer_watch import LayerWatch
-from bptrain.monitor.noise_scale import averaged, moments, noise_scale
+from bptrain.monitor.noise_scale import advice, averaged, moments, noise_scale
 from bptrain.monitor.sample_gradients import SampleGradients
 from bptrain.monitor.watched_engine import WatchedEngine
 from bptrain.tape import Autograd, Engine, Step
@@ -133,3 +133,20 @@ def test_the_average_moves_by_a_tenth_and_a_gradient_within_its_noise_has_no_sca
     assert averaged(None, first) is first
     torch.testing.assert_close(averaged(first, second), torch.tensor([5.0, 0.8]))
     assert noise_scale(second).isnan()
+
+
+@pytest.mark.parametrize(
+    ("scale", "expected"),
+    [
+        (
+            900.0,
+            "is 900 samples: larger batches would give better steps, up to data.batch_size=1024",
+        ),
+        (10.0, "is 10 samples: smaller batches would need fewer samples, data.batch_size=8"),
+        (0.0, "is 0 samples: smaller batches would need fewer samples, data.batch_size=1"),
+        (120.0, "is 120 samples: data.batch_size=100 fits it"),
+        (float("nan"), "is not known"),
+    ],
+)
+def test_the_batch_size_that_the_noise_suggests(scale: float, expected: str) -> None:
+    assert advice(scale, 100).startswith(f"the gradient noise scale {expected}")
