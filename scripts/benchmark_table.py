@@ -113,8 +113,10 @@ def process(name: str, precision: str, given: argparse.Namespace, ends_s: float)
     words += ["--device", given.device]
     words += ["--turns", str(given.turns)] if given.turns else []
     words += ["--no-compile"] if given.no_compile else []
-    print(f"{name}, {precision}", file=sys.stderr, flush=True)
     left_s = ends_s - time.monotonic()
+    if left_s <= 0:
+        raise subprocess.TimeoutExpired(words, given.within)
+    print(f"{name}, {precision}", file=sys.stderr, flush=True)
     results: dict[str, Any] = json.loads(output_of(words, None if left_s == inf else left_s))
     return results
 

@@ -59,7 +59,7 @@ HALF = (torch.bfloat16, torch.float16)
 # and backward): 0.25 to 0.97 of the time where the images have 7 times as many numbers as the
 # weights, or more; 1.06 to 1.98 where they have less than 4 times as many.
 IMAGES_BY_WEIGHTS = 6
-SMALLEST = 2**20  # numbers of images: what fits into a processor's cache is reordered in no time
+SMALLEST = 2**19  # numbers of images: fewer are in a processor's cache, and soon reordered
 
 
 def gains(call: Call) -> bool:
@@ -126,6 +126,8 @@ class Layout:
                     self._as_recorded(number, entry.layer)
                 self._forget_copies(entry)
                 self.entries.append(entry)
+        if self.program.boundary == len(self.program.entries):  # the loss is an output of the model
+            self._end_model()
 
     def _end_model(self) -> None:
         """Write what the caller is given; the loss's entries come next."""

@@ -4,6 +4,7 @@ The whole step cannot tell to the last digits: where two numbers of a window, or
 differ by a rounding, a sum in another order decides otherwise, and the gradient takes another way.
 So each entry is compared by itself, its backward pass on the same saved numbers and the same
 upstream gradient; the whole step is compared more loosely, which shows what is connected wrongly.
+In 16 bits its gradients show nothing: in ResNet-20 those of two right orders differ by 40 %.
 """
 
 from collections.abc import Sequence
@@ -14,8 +15,8 @@ from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 from bptrain.tape.calls import Call, Gradients, Value, Values, numbers_in
-from bptrain.tape.comparison import agree
-from bptrain.tape.layout import Layout
+from bptrain.tape.comparison import Outcome, agree, difference
+from bptrain.tape.layout import HALF, Layout
 from bptrain.tape.program import Program, without_autocast
 
 LOOSELY = 5e-2  # relative to the norm; a missing term is off by far more
@@ -43,6 +44,14 @@ def entries_agree(program: Program, tensors: Sequence[Tensor]) -> bool:
             for number in released:
                 values[number] = None
     return True
+
+
+def steps_agree(ours: Outcome, reference: Outcome, program: Program) -> bool:
+    """Return whether two steps do the same but for roundings, and what is decided by them."""
+    likes = [like for entry in program.entries for like in entry.likes if like is not None]
+    if any(like.dtype in HALF for like in likes):
+        ours, reference = ours._replace(gradients=[]), reference._replace(gradients=[])
+    return difference(ours, reference, LOOSELY) is None
 
 
 class Comparison:

@@ -11,11 +11,13 @@ from test_text import run as run_text
 from torch import Tensor
 
 from bptrain import nn
-from bptrain.models import SequentialConfig
+from bptrain.models import CNNConfig, SequentialConfig
 from bptrain.ops.kernels import use_kernels
 from bptrain.ops.tanh import tanh_function
+from bptrain.problem import Problem
 from bptrain.tape import Step, layout, record
 from bptrain.tape.calls import Call, Function
+from bptrain.tape.comparison import TOLERANCE_16_BIT, agree
 from bptrain.tape.program import Program
 from bptrain.tape.segments import Segment
 
@@ -138,6 +140,60 @@ def test_what_follows_a_convolution_stays_in_its_layout() -> None:
     step = record(model, loss)
     step(x, t)
     assert images_read(step) == ["conv", "relu_max_pool"]
+
+
+@pytest.mark.usefixtures("always")
+@pytest.mark.parametrize("name", ["cnn", "resnet"])
+def test_so_they_are_under_autocast(name: str) -> None:
+    torch.manual_seed(1)
+    model, loss, x, t = MADE[name]()
+    twin, step = deepcopy(model), record(model, loss)
+    with torch.autocast("cpu", torch.bfloat16):
+        step(x, t)
+        reference = loss(twin(x), t)
+    reference.backward()
+    assert step.reasons == []
+    assert images_read(step)
+    for ours, theirs in zip(model.parameters(), twin.parameters(), strict=True):
+        assert ours.grad.dtype == torch.float32
+        assert agree(ours.grad, theirs.grad, 1e-2, tolerance=TOLERANCE_16_BIT)
+
+
+@pytest.mark.usefixtures("always")
+def test_a_deep_network_is_laid_out_under_autocast() -> None:
+    """Its gradients differ by much more than a rounding in any other order of sums."""
+    torch.manual_seed(0)
+    problem = Problem("classification", (3, 32, 32), 10)
+    model = CNNConfig(preset="resnet", depth=20).build(problem, "cpu")
+    step = record(model, nn.CrossEntropyLoss())
+    with torch.autocast("cpu", torch.bfloat16):
+        step(torch.randn(8, 3, 32, 32), torch.randint(10, (8,)))
+    assert step.reasons == []
+    assert images_read(step)
+
+
+class WithLoss(torch.nn.Module):
+    """A network that returns its loss."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.loss = nn.Conv2d(2, 4, 3), nn.MSELoss()
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        loss: Tensor = self.loss(self.conv(x), t)
+        return loss
+
+
+@pytest.mark.usefixtures("always")
+def test_a_model_that_returns_its_loss_returns_it_in_either_layout() -> None:
+    model, x, t = WithLoss(), torch.randn(3, 2, 8, 8), torch.randn(3, 4, 6, 6)
+    step = record(model, lambda output: output)
+    step((x, t))
+    run = step.begin((x, t), ())
+    output = run.forward()
+    assert output is not None
+    assert torch.equal(output, run.loss())
+    torch.testing.assert_close(output, model(x, t).detach())
 
 
 @pytest.mark.usefixtures("always")
