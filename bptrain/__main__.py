@@ -4,6 +4,8 @@ import gc
 import os
 import signal
 
+STOPPED = b"stopped; nothing was left to save\n"
+
 
 def main() -> None:
     """Run the command line; a Ctrl-C while it is being imported ends it without a traceback."""
@@ -11,6 +13,7 @@ def main() -> None:
     try:
         from bptrain.cli import main as run
     except KeyboardInterrupt:
+        os.write(2, STOPPED)
         os._exit(128 + signal.SIGINT)
     gc.enable()
     run()

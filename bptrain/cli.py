@@ -188,6 +188,22 @@ def predict_command(
         show(predict(run, inputs, checkpoint.value, options))
 
 
+@app.command("diagnose")
+def diagnose_command(
+    run: RunPath,
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
+    fail_on: Annotated[
+        str, typer.Option(metavar="KIND,...", help="end with exit code 11 at these verdicts")
+    ] = "",
+) -> None:
+    """Say why RUN does not learn, and what to change."""
+    with errors_to_exit_codes():
+        with importing():
+            from bptrain.commands.diagnose import diagnose
+
+        diagnose(run, as_json, [kind for kind in fail_on.split(",") if kind], Output())
+
+
 @app.command("check")
 def check_command(
     config: ConfigPath,

@@ -137,6 +137,12 @@ class GradientError(BptrainError):
     exit_code = 11
 
 
+class VerdictError(BptrainError):
+    """A verdict of a kind that `diagnose --fail-on` was given."""
+
+    exit_code = 11
+
+
 # that ask a run to save and stop: Ctrl-C, `kill`, a terminal that closes, a scheduler's warning,
 # and Ctrl-Break, on Windows alone
 STOP_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGBREAK")

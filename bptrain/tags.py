@@ -29,6 +29,12 @@ SAMPLE_GRADIENT = "grad/sample/mean"
 LARGEST_SAMPLE_GRADIENT = "grad/sample/max"
 NOISE_SCALE = "grad/noise_scale"
 MAGNITUDES = "magnitude/"  # begins a histogram of magnitudes
+CHANCE_LOSS = "data/chance_loss"
+INPUT_RMS = "data/input_rms"
+TARGET_RMS = "data/target_rms"
+CLASSES = "data/classes"
+TIME_STEPS = "data/time_steps"
+VERDICT = "verdict/"
 MEASURED = "perf/"  # begins what a clock or a meter decides
 
 
@@ -111,3 +117,8 @@ def saturated(layer: str) -> str:
 def layer_angle(layer: str) -> str:
     """Return the tag of the angle between a layer's update by a learning rule and its gradient."""
     return f"{ANGLE}/{layer}"
+
+
+def verdict(kind: str) -> str:
+    """Return the tag of a verdict of a kind."""
+    return f"{VERDICT}{kind}"

@@ -19,6 +19,7 @@ from bptrain.data import Batch as StoredBatch
 from bptrain.data import BatchSource
 from bptrain.data.batches import Batches
 from bptrain.data.tables.column_encoding import from_plain
+from bptrain.errors import CheckpointError
 from bptrain.experiment.non_finite import Failure
 from bptrain.monitor.finding import Finding
 from bptrain.monitor.first_non_finite import first_non_finite
@@ -136,6 +137,21 @@ def columns_of(prepared: Mapping[str, Any]) -> list[str]:
     """Return the name of the column behind each feature; [] if the data is no table."""
     columns = from_plain(prepared.get("columns", ()))
     return [column.name for column in columns for _ in range(column.width)]
+
+
+def read_failure(run_dir: Path) -> Failure | None:
+    """Return what the stored step of a run was about, None if there is none.
+
+    Raises CheckpointError for a step that is damaged.
+    """
+    folder = run_dir / FAILED
+    if not folder.exists():
+        return None
+    path, saved, _ = newest_valid(folder)
+    try:
+        return Failure(**SavedFailure.read(saved.states["failure"]).model_dump())
+    except (KeyError, ValueError, TypeError) as error:
+        raise CheckpointError(f"{path}: holds no step that failed", str(error)) from error
 
 
 def forget_failed_step(run_dir: Path) -> None:

@@ -12,6 +12,8 @@ from bptrain import tags
 from bptrain.errors import CheckpointError, InterruptedRun, shorten
 from bptrain.experiment.best_state import best_by, ranking_of
 from bptrain.experiment.build import Experiment
+from bptrain.experiment.data_facts import data_facts
+from bptrain.experiment.diagnosis import Diagnosis, logged_before
 from bptrain.experiment.evaluation import evaluate_split
 from bptrain.experiment.non_finite import refuse_state, refuse_weights
 from bptrain.experiment.progress import Progress
@@ -88,6 +90,7 @@ class Session:
             len(experiment.dataset.train), len(experiment.batches), experiment.update.batches
         )
         self.guard = StepGuard(experiment, checkpoints.parent, log, self.window)
+        self.diagnosis = Diagnosis(experiment.config)
         self.states = self._states()
 
     def _states(self) -> dict[str, Stateful]:
@@ -206,7 +209,10 @@ class Session:
         if self._is_logged(step, ends_epoch):
             values, series = self.read_window()
             values |= self.evaluate() if ends else {}
+            if self.diagnosis.is_first(step):
+                values |= data_facts(self.experiment, step)
             self.log.write(step, epoch, values, series)
+            self.log.tell(step, epoch, self.diagnosis.add(step, {**values, **series}))
             self.monitor.forget()
             self.window.restart()
         self.progress.is_settled = True
@@ -325,6 +331,7 @@ class Session:
                 shorten(f"{type(error).__name__}: {error}"),
                 "restore the config.yaml the run was trained with",
             ) from error
+        self.diagnosis = Diagnosis(self.experiment.config, logged_before(self.log.run_dir))
 
     def _refuse_other_window(self) -> None:
         """Raise ValueError if the saved window of steps has other layers than the model."""

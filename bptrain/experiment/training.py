@@ -111,6 +111,9 @@ def print_notices(experiment: Experiment, console: TrainingConsole) -> None:
 def conclude(session: Session, run_dir: Path) -> None:
     """Evaluate the best state of a finished run, and show the results."""
     experiment, log, (step, epoch, _) = session.experiment, session.log, session.position
+    for verdict in session.diagnosis.verdicts():
+        for line in verdict.lines:
+            log.console.print_line(line)
     best = best_checkpoint(run_dir / CHECKPOINTS, ranking=session.best_by)
     evaluation = evaluate_state(experiment, best)
     if evaluation is not None:

@@ -25,3 +25,7 @@ class BCEWithLogitsConfig(BaseLossConfig):
     def probabilities(self, outputs: Tensor) -> Tensor:
         """Return each class's own probability; of a sample they need not sum to 1."""
         return outputs.sigmoid()
+
+    def outputs_of(self, shares: Tensor) -> Tensor:
+        """Return the logits of each class's own share."""
+        return shares.logit()

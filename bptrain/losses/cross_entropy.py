@@ -30,6 +30,11 @@ class CrossEntropyConfig(BaseLossConfig):
         loss = nn.CrossEntropyLoss(label_smoothing=self.label_smoothing)
         return loss if problem.output_kind.per == "sample" else EachStep(loss)
 
+    def outputs_of(self, shares: Tensor) -> Tensor:
+        """Return the logits of the shares, smoothed as the labels are."""
+        smoothing = self.label_smoothing
+        return ((1 - smoothing) * shares + smoothing / len(shares)).log()
+
 
 class EachStep(torch.nn.Module):
     """A loss of samples [N, K] and [N], over every time step of [N, T, K] and [N, T]."""

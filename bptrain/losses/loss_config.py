@@ -25,3 +25,10 @@ class BaseLossConfig(StrictConfig):
     def probabilities(self, outputs: Tensor) -> Tensor:
         """Return the class probabilities [..., K] that a model trained with this loss means."""
         return outputs.softmax(-1)
+
+    def outputs_of(self, shares: Tensor) -> Tensor:
+        """Return the outputs [K] of the best constant prediction where classes have these shares.
+
+        They are the inverse of `probabilities`.
+        """
+        return shares.log()

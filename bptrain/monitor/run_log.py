@@ -8,8 +8,10 @@ from typing import Any
 
 from pydantic import Field
 
+from bptrain import tags
 from bptrain.monitor.console import TrainingConsole
 from bptrain.monitor.tensorboard import NO_SERIES, Board
+from bptrain.monitor.verdicts import Verdict
 from bptrain.rundir.file_digests import FileDigests
 from bptrain.rundir.metrics_file import MetricsFile
 from bptrain.stateful import PlainState, Tree
@@ -124,6 +126,16 @@ class RunLog:
         self.metrics.write(step, epoch, {**values, **series})
         self.board.write(step, values, series)
         self.console.show(step, values)
+
+    def tell(self, step: int, epoch: int, verdicts: Sequence[Verdict]) -> None:
+        """Print verdicts that were given at a step, and write them by tag."""
+        for each in verdicts:
+            told = {tags.verdict(each.kind): "; ".join(line.strip() for line in each.lines)}
+            self.metrics.write(step, epoch, told)
+            for tag, text in told.items():
+                self.board.write_text(step, tag, text)
+            for line in each.lines:
+                self.console.print_line(line)
 
     def state(self) -> dict[str, Any]:
         """Return the position in the files, which are synced to the disk."""

@@ -5,8 +5,9 @@ Forward    L = (1 - e) L_true + e L_each
            L_true = -sum_n w_t log p_nt       L_each = -sum_nk w_k log p_nk / K
            for the mean both over A = sum_n w_t; a sample that is ignored counts in no sum
 Backward   writing x' for dL/dx, given L'; l' is L', or L' / A for the mean
-    x'_nk = C_n p_nk l' - c_nk l'    as in cross_entropy.py. c l' is (1 - e) w_t l' at the true
-                                     class, and e / K w_k l' at each; C_n is the sum of the two
+    x'_nk = C_n p_nk l' - c_nk l'    because dL/dlog p_nk = -c_nk, as in cross_entropy.py. c l' is
+                                     (1 - e) w_t l' at the true class, and e / K w_k l' at each;
+                                     C_n is the sum of the two
 Few logits, without smoothing or weights, take the fewest calls: the kernels of the derivatives of
 L by log p and of log p by x. With many, passes over memory cost the most: p becomes x' in place.
 """

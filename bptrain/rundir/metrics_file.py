@@ -8,9 +8,12 @@ from collections.abc import Mapping, Sequence
 from math import isfinite
 from pathlib import Path
 from types import TracebackType
+from typing import TypeAlias
 
 from bptrain.errors import CheckpointError
 from bptrain.rundir.appended_file import AppendedFile, changing, truncate
+
+Value: TypeAlias = float | str | Sequence[float]
 
 
 class MetricsFile:
@@ -34,8 +37,8 @@ class MetricsFile:
         """Seconds that the run has taken, from its first start and over all resumes."""
         return time.perf_counter() - self._started_s
 
-    def write(self, step: int, epoch: int, values: Mapping[str, float | Sequence[float]]) -> None:
-        """Append the values of a step; `epoch` is counted from 0.
+    def write(self, step: int, epoch: int, values: Mapping[str, Value]) -> None:
+        """Append the values of a step, numbers, lists of them or texts; `epoch` counts from 0.
 
         JSON has no NaN and infinity: they become null, which table readers turn into NaN.
         """
@@ -59,11 +62,13 @@ class MetricsFile:
         self._file.close()
 
 
-def _finite(value: float | Sequence[float]) -> float | list[float | None] | None:
-    """Return a number or list without NaN and infinities."""
-    if isinstance(value, Sequence):
-        return [each if isfinite(each) else None for each in value]
-    return value if isfinite(value) else None
+def _finite(value: Value) -> float | str | list[float | None] | None:
+    """Return a value without NaN and infinities."""
+    if isinstance(value, float | int):
+        return value if isfinite(value) else None
+    if isinstance(value, str):
+        return value
+    return [each if isfinite(each) else None for each in value]
 
 
 def _truncate_to_a_line(path: Path, offset: int) -> int:

@@ -60,7 +60,7 @@ FINISHING = {
     "nothing is left to train": ("bptrain.experiment.session:Session.run", 1, True),
     "the best state is searched": ("bptrain.experiment.training:best_checkpoint", 1),
     "the test split is evaluated": ("bptrain.experiment.training:evaluate_state", 1),
-    "the test is logged": ("bptrain.monitor.tensorboard:Board.show", 1),
+    "the test is logged": ("bptrain.monitor.tensorboard:Board.write_figures", 1),
     "pictures are written": ("bptrain.experiment.training:save_pictures", 1),
     "all is done": ("bptrain.experiment.training:conclude", 1, True),
 }

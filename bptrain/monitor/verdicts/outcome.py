@@ -1,0 +1,82 @@
+"""What came of a run: nothing, one class for everything, or the training data by heart."""
+
+from bptrain import tags
+from bptrain.monitor.verdicts.history import History
+from bptrain.monitor.verdicts.progress import AT_CHANCE, progress_of
+from bptrain.monitor.verdicts.verdict import Setup, Verdict
+
+VAL_ACCURACY, VAL_F1 = tags.split_tag("val", "accuracy"), tags.split_tag("val", "macro_f1")
+RISE = 0.15  # of the validation loss, as a fraction of the lowest, in two evaluations
+NOISE = 0.05  # of the loss at chance: a validation loss near 0 may rise by less
+GAP = 0.7  # training loss, as a fraction of the validation loss
+CARRIES_OVER = 0.98  # of the loss at chance
+
+
+def class_collapse(history: History, setup: Setup) -> Verdict | None:
+    """Return a verdict on a classifier that predicts one class for every sample.
+
+    If all are predicted as one class, whose share is a, its F1 is 2a / (1 + a) and that of the
+    other K - 1 classes 0: the mean F1 is that over K.
+    """
+    accuracy, f1 = history.values(VAL_ACCURACY), history.values(VAL_F1)
+    classes = history.first(tags.CLASSES)
+    if len(accuracy) < 2 or not f1 or not classes:
+        return None
+    share = accuracy[-1]
+    if share <= 0 or abs(f1[-1] * classes - 2 * share / (1 + share)) > 1e-3 * classes:
+        return None
+    text = f"one class is predicted for every sample; {share:.1%} of them are of it"
+    reason = (
+        "the mean F1 over the classes is exactly that of a constant prediction: the accuracy is "
+        "the share of the most common class, and the others are never found"
+    )
+    evidence = {"accuracy": share, "macro_f1": f1[-1]}
+    return Verdict("class_collapse", history.step, text, reason, evidence)
+
+
+def overfitting(history: History, setup: Setup) -> Verdict | None:
+    """Return a verdict on a validation loss that rises while the training loss falls."""
+    points, train = history.points(tags.VAL_LOSS), history.recent(tags.TRAIN_LOSS)
+    if len(points) < 3 or train is None:
+        return None
+    best, last = min(points, key=lambda point: point.value), points[-1]
+    rise = min(each.value for each in points[-2:]) - best.value
+    chance = history.first(tags.CHANCE_LOSS) or best.value
+    if rise < max(RISE * best.value, NOISE * chance) or train > GAP * last.value:
+        return None
+    text = (
+        f"the model overfits: the validation loss rose from {best.value:.3g} at step {best.step} "
+        f"to {last.value:.3g}, the training loss is {train:.3g}"
+    )
+    reason = (
+        f"a rise of {RISE:.0%} is beyond the noise of an evaluation, and a training loss "
+        f"below {GAP:.0%} of the validation loss shows what it comes from"
+    )
+    advice = ["train.early_stopping={patience: 3}"]
+    if setup.family in ("mlp", "rnn", "cnn") and not setup.key("model.dropout"):
+        advice.append("model.dropout=0.3")
+    evidence = {"best": best.value, "best_step": float(best.step), "now": last.value}
+    return Verdict("overfitting", history.step, text, reason, evidence, tuple(advice))
+
+
+def no_learning(history: History, setup: Setup) -> Verdict | None:
+    """Return a verdict on a loss at chance, on the training data or on the validation data."""
+    progress = progress_of(history)
+    if progress is None:
+        return None
+    validation = min(history.values(tags.VAL_LOSS), default=None)
+    known = history.first(tags.CHANCE_LOSS) is not None
+    elsewhere = known and validation is not None and validation > CARRIES_OVER * progress.chance
+    if not progress.is_at_chance and not elsewhere:
+        return None
+    where = "training" if progress.is_at_chance else "validation"
+    loss = progress.now if progress.is_at_chance or validation is None else validation
+    text = f"nothing is learned: the {where} loss, {loss:.3g}, is that of a constant prediction"
+    reason = (
+        f"the best constant prediction costs {progress.chance:.3g}; a model above "
+        f"{AT_CHANCE:.0%} of it uses nothing of its inputs. If the gradients are sound, the "
+        "inputs say nothing of the targets, or they were put in another order"
+    )
+    advice = ("model.hidden=[32]",) if setup.key("model.hidden") in ([], ()) else ()
+    evidence = {"loss": loss, "chance": progress.chance}
+    return Verdict("no_learning", history.step, text, reason, evidence, advice)

@@ -1,0 +1,122 @@
+"""Trains the bank of sick and healthy runs (tests/diagnosis) and judges the verdicts on them.
+
+    PYTHONPATH=tests/diagnosis python scripts/verdict_bank.py [--cures] [--write]
+
+Every second case belongs to the half that the thresholds were set on; the table is of the other
+half, and of both. --cures trains each sick case again with the change that its first verdict
+proposes. --write replaces the table in docs/verdicts.md.
+"""
+
+import argparse
+import tempfile
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from bank import Case, write_files
+from healthy import HEALTHY
+from runs import trained
+from sick import SICK
+
+from bptrain.experiment.diagnosis import read_lines, verdicts_of
+from bptrain.monitor.verdicts import History, Verdict
+from bptrain.monitor.verdicts.progress import progress_of
+
+PAGE = Path("docs/verdicts.md")
+BEGIN, END = "<!-- bank -->\n", "<!-- end of bank -->\n"
+
+
+@dataclass(frozen=True)
+class Result:
+    """The verdicts on a case, and whether the change they propose made it learn."""
+
+    case: Case
+    verdicts: list[Verdict]
+    is_cured: bool | None = None
+
+    @property
+    def kind(self) -> str:
+        """The first verdict's kind."""
+        return self.verdicts[0].kind if self.verdicts else "healthy"
+
+    @property
+    def is_right(self) -> bool:
+        """Whether the first verdict is of the right kind, and names the right layer."""
+        if not self.case.kinds or not self.verdicts:
+            return not self.case.kinds and not self.verdicts
+        return self.kind in self.case.kinds and self.case.layer in (self.verdicts[0].layer or "")
+
+
+def result_of(case: Case, folder: Path, with_cure: bool) -> Result:
+    """Train a case and judge it; with its cure, if that is asked for and there is one."""
+    verdicts = verdicts_of(trained(case, folder))
+    cured = None
+    if with_cure and verdicts and case.kinds and verdicts[0].advice:
+        cured = learns(trained(case, folder, *verdicts[0].advice))
+    return Result(case, verdicts, cured)
+
+
+def learns(run: Path) -> bool:
+    """Tell whether a run learns, and nothing is found to be wrong with it."""
+    progress = progress_of(History(read_lines(run)))
+    return progress is not None and progress.learns and not verdicts_of(run)
+
+
+def table(results: list[Result]) -> str:
+    """Return the table of cases: what is wrong, and what was found."""
+    kinds = list(
+        dict.fromkeys(each.case.kinds[0] if each.case.kinds else "healthy" for each in results)
+    )
+    lines = [
+        "| what is wrong | runs | right | found instead | proposed | learns with it |",
+        "|---|---:|---:|---|---:|---:|",
+    ]
+    for kind in kinds:
+        of_kind = [r for r in results if (r.case.kinds or ("healthy",))[0] == kind]
+        wrong = Counter(r.kind for r in of_kind if not r.is_right)
+        tried = [r.is_cured for r in of_kind if r.is_cured is not None]
+        instead = ", ".join(f"{n} {name}" for name, n in wrong.items())
+        right = sum(r.is_right for r in of_kind)
+        lines.append(
+            f"| {kind} | {len(of_kind)} | {right} | {instead} | {len(tried)} | {sum(tried)} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Run the bank."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cures", action="store_true", help="train with the proposed changes too")
+    parser.add_argument("--write", action="store_true", help="write the tables into the docs")
+    parser.add_argument("--only", default="", help="cases whose name holds this")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    halves: list[list[Result]] = [[], []]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_files(folder)
+        for cases in (SICK, HEALTHY):
+            for number, case in enumerate(cases):
+                if options.only not in case.name:
+                    continue
+                result = result_of(case, folder, options.cures)
+                halves[number % 2].append(result)
+                cure = {None: "", True: ", learns", False: ", DOES NOT LEARN"}[result.is_cured]
+                wrong = (
+                    ""
+                    if result.is_right
+                    else f"  WRONG: {[(v.kind, v.layer) for v in result.verdicts]}"
+                )
+                print(f"{case.name}: {result.kind}{cure}{wrong}", flush=True)
+    set_on, other = map(table, halves)
+    text = f"The half that the thresholds were set on:\n\n{set_on}\nThe other half:\n\n{other}"
+    print(text)
+    if options.write:
+        page = PAGE.read_text()
+        before, _, rest = page.partition(BEGIN)
+        PAGE.write_text(f"{before}{BEGIN}{text}{END}{rest.partition(END)[2]}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,211 @@
+"""A bank of training runs that are sick in a known way, and of healthy ones.
+
+Each case is a config, small enough for a run of seconds; files of data are made where it asks for
+them; what no key of a config can spoil, such as a bias of -10, is done to the built model. Every
+second case belongs to the half that the thresholds were set on; the other half judges them.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+Config = dict[str, Any]
+Alter = Callable[[nn.Module], None]
+STEPS = {"log_every": 10, "max_overhead": None}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A run, and what is wrong with it.
+
+    kinds    the verdicts that are right; none for a healthy run
+    layer    what the named layer must contain
+    alter    spoils the model before the first step
+    """
+
+    name: str
+    config: Config
+    kinds: tuple[str, ...] = ()
+    layer: str = ""
+    alter: Alter | None = None
+
+
+def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> Config:
+    """Return a config with sections changed key by key; a section with a `kind` is replaced."""
+    result = dict(base)
+    for key, value in changes.items():
+        old = result.get(key)
+        keeps = isinstance(value, Mapping) and isinstance(old, Mapping) and "kind" not in value
+        result[key] = merged(old, value) if keeps else value
+    return result
+
+
+def config(base: Config, **changes: Any) -> Config:
+    """Return a base with sections changed."""
+    return merged(base, changes)
+
+
+DIGITS: Config = {
+    "data": {"kind": "digits", "batch_size": 64},
+    "model": {"kind": "mlp", "hidden": [64, 64]},
+    "optimizer": {"kind": "adam", "lr": 1e-3},
+    "train": {"steps": 200},
+    "monitor": STEPS,
+}
+IMAGES: Config = merged(
+    DIGITS,
+    {
+        "model": {
+            "kind": "cnn",
+            "stages": [{"channels": 8}, {"channels": 16}],
+            "normalization": "none",
+        },
+        "optimizer": {"kind": "adam", "lr": 3e-3},
+    },
+)
+ADDING: Config = {
+    "data": {"kind": "adding", "length": 30, "samples": 2000, "batch_size": 50},
+    "model": {"kind": "rnn", "cell": "gru", "hidden": 32, "init": "orthogonal"},
+    "optimizer": {"kind": "adam", "lr": 1e-2},
+    "train": {"steps": 300},
+    "monitor": STEPS,
+}
+XOR: Config = {
+    "data": {"kind": "xor", "samples": 1000, "batch_size": 32},
+    "model": {"kind": "mlp", "hidden": [16], "activation": "tanh"},
+    "optimizer": {"kind": "adam", "lr": 1e-2},
+    "train": {"steps": 300},
+    "monitor": STEPS,
+}
+SPIRALS: Config = merged(
+    XOR,
+    {
+        "data": {"kind": "spirals", "samples": 2000, "batch_size": 64},
+        "model": {"hidden": [64, 64], "activation": "relu"},
+        "train": {"steps": 600},
+    },
+)
+TABLE: Config = {
+    "data": {"kind": "table", "path": "table.csv", "target": "y", "batch_size": 32},
+    "model": {"kind": "mlp", "hidden": [32]},
+    "optimizer": {"kind": "adam", "lr": 3e-3},
+    "train": {"steps": 300},
+    "monitor": STEPS,
+}
+SERIES: Config = {
+    "data": {"kind": "sequence", "path": "series.npz", "batch_size": 32},
+    "model": {"kind": "rnn", "cell": "lstm", "hidden": 32},
+    "optimizer": {"kind": "adam", "lr": 1e-2},
+    "train": {"steps": 200},
+    "monitor": STEPS,
+}
+TEXT: Config = {
+    "data": {"kind": "text", "path": "verse.txt", "window": 32, "batch_size": 8},
+    "model": {"kind": "rnn", "cell": "lstm", "hidden": 32},
+    "optimizer": {"kind": "adam", "lr": 2e-2},
+    "train": {"steps": 120},
+    "monitor": STEPS,
+}
+
+
+def layers_of(model: nn.Module) -> list[nn.Module]:
+    """Return the layers with a weight matrix, in order; recurrent ones too."""
+    kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.RNNBase)
+    return [each for each in model.modules() if isinstance(each, kinds)]
+
+
+def scaled(factor: float) -> Alter:
+    """Return what multiplies the weight matrices of every hidden layer."""
+
+    def alter(model: nn.Module) -> None:
+        for layer in layers_of(model)[:-1]:
+            for name, parameter in layer.named_parameters():
+                if "weight" in name:
+                    parameter.data *= factor
+
+    return alter
+
+
+def recurrent_scaled(factor: float) -> Alter:
+    """Return what multiplies the recurrent weights."""
+
+    def alter(model: nn.Module) -> None:
+        for name, parameter in model.named_parameters():
+            if "weight_hh" in name:
+                parameter.data *= factor
+
+    return alter
+
+
+def biased(value: float, *numbers: int) -> Alter:
+    """Return what sets the biases of hidden layers, all or those of these numbers."""
+
+    def alter(model: nn.Module) -> None:
+        for number, layer in enumerate(layers_of(model)[:-1]):
+            if not numbers or number in numbers:
+                for name, parameter in layer.named_parameters():
+                    if "bias" in name:
+                        parameter.data.fill_(value)
+
+    return alter
+
+
+def write_files(folder: Path) -> None:
+    """Write the files of data that the cases read."""
+    random = np.random.default_rng(0)
+    x = random.normal(size=(1200, 6))
+    logits = x[:, 0] * 2 - x[:, 1] + x[:, 2] * x[:, 3]
+    yes = logits + random.normal(size=1200) * 0.3 > 0
+    write_table(folder / "table.csv", x, np.where(yes, "yes", "no"))
+    value = logits + random.normal(size=1200) * 0.3
+    write_table(folder / "price.csv", x, value)
+    write_table(folder / "dear.csv", x, value * 2e4)
+    write_table(folder / "offset.csv", x, value + 3000)
+    write_table(folder / "noise.csv", x, random.permutation(np.where(yes, "yes", "no")))
+    write_table(folder / "unrelated.csv", x, random.normal(size=1200))
+    few = random.random(1200) < 0.05
+    write_table(folder / "rare.csv", random.normal(size=(1200, 6)) + few[:, None] * 0.3, few)
+    rarer = random.random(1200) < 0.03
+    write_table(folder / "rarer.csv", random.normal(size=(1200, 6)) + rarer[:, None] * 0.3, rarer)
+    three = random.choice(3, 1200, p=[0.94, 0.03, 0.03])
+    names = np.array(["usual", "odd", "strange"])[three]
+    write_table(folder / "odd.csv", random.normal(size=(1200, 6)) + three[:, None] * 0.2, names)
+    wide = random.normal(size=(80, 30))
+    small = np.where(wide[:, 0] + random.normal(size=80) * 1.5 > 0, "yes", "no")
+    write_table(folder / "small.csv", wide, small)
+    write_series(folder, random)
+    line = "the quick brown fox jumps over the lazy dog and runs round and round the rugged rock\n"
+    (folder / "verse.txt").write_text(line * 60)
+    letters = np.array(list("abcdefghijklmnopqrstuvwxyz "))
+    (folder / "letters.txt").write_text("".join(random.choice(letters, 6000)))
+
+
+def write_table(path: Path, x: np.ndarray, y: np.ndarray) -> None:
+    """Write a CSV file of columns x0, x1, ... and y."""
+    header = ",".join([*(f"x{n}" for n in range(x.shape[1])), "y"])
+    rows = [",".join([*(f"{v:.5f}" for v in row), str(t)]) for row, t in zip(x, y, strict=True)]
+    path.write_text("\n".join([header, *rows]) + "\n")
+
+
+def write_series(folder: Path, random: np.random.Generator) -> None:
+    """Write waves of three frequencies: standardized, in large units, and few with noise."""
+    n, length = 600, 24
+    kind = np.arange(n) % 3
+    phase = random.random((n, 1)) * 6.28
+    wave = np.sin(np.arange(length) * (kind[:, None] + 1) * 0.35 + phase)
+    wave = wave + random.normal(size=wave.shape) * 0.1
+    x = wave[..., None].astype(np.float32)
+    y = kind.astype(np.int64)
+    early = np.random.default_rng(1).normal(size=(n, 80)) * 0.1
+    early[:, :5] += (kind[:, None] - 1) * 1.5
+    np.savez(folder / "early.npz", inputs=early[..., None].astype(np.float32), targets=kind)
+    np.savez(folder / "series.npz", inputs=x, targets=y)
+    np.savez(folder / "large.npz", inputs=(x * 300 + 2000).astype(np.float32), targets=y)
+    np.savez(folder / "tiny.npz", inputs=(x * 1e-5).astype(np.float32), targets=y)
+    np.savez(folder / "shuffled.npz", inputs=x, targets=random.permutation(y))
+    noisy = (x[:60] + random.normal(size=x[:60].shape) * 2).astype(np.float32)
+    np.savez(folder / "few.npz", inputs=noisy, targets=y[:60])

@@ -1,0 +1,131 @@
+"""Verdicts on real runs: told as they train, written, found again from the folder, and resumed."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from small_files import CONFIGS
+from typer.testing import Result
+
+from bptrain import tags
+from bptrain.errors import CheckpointError
+from bptrain.experiment.data_facts import class_shares, constant_loss
+from bptrain.experiment.diagnosis import Diagnosis, read_lines
+from bptrain.losses import LOSSES
+from bptrain.problem import Problem
+
+Bptrain = Callable[..., Result]
+SICK = ("model.hidden=[32,32,32,32,32,32]", "model.activation=sigmoid", "monitor.max_overhead=null")
+FIT = ("fit", CONFIGS / "digits_vanishing.yaml", *SICK, "train.epochs=2", "monitor.log_every=6")
+LINES = 8
+
+
+def lines_of(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_a_run_is_told_once_what_is_wrong_and_again_at_its_end(bptrain: Bptrain) -> None:
+    fit = bptrain(*FIT, "--run-dir", "run")
+    assert fit.exit_code == 0, fit.stderr
+    assert fit.stdout.count("vanishing: the gradient vanishes") == 2
+    assert fit.stdout.count("  try: model.activation=relu model.normalization=batch") == 2
+    told = [line for line in lines_of(Path("run")) if "verdict/vanishing" in line]
+    assert [type(line["verdict/vanishing"]) for line in told] == [str]
+
+    found = bptrain("diagnose", "run")
+    assert found.exit_code == 0, found.stderr
+    assert "vanishing: the gradient vanishes: at linear" in found.stdout
+    assert "  why: " in found.stdout
+    as_json = json.loads(bptrain("diagnose", "run", "--json").stdout)
+    (verdict,) = as_json["verdicts"]
+    assert {"kind", "layer", "step", "evidence", "advice"} <= set(verdict)
+    assert (verdict["kind"], verdict["step"]) == ("vanishing", 42)
+
+    assert bptrain("diagnose", "run", "--fail-on", "dead,overfitting").exit_code == 0
+    failing = bptrain("diagnose", "run", "--fail-on", "dead,vanishing")
+    assert (failing.exit_code, failing.stderr.count("\n")) == (11, 2)
+    unknown = bptrain("diagnose", "run", "--fail-on", "vanished")
+    assert unknown.exit_code == 2
+    assert "input_scale, target_scale" in unknown.stderr
+
+
+def test_the_first_line_holds_the_facts_of_the_data(bptrain: Bptrain) -> None:
+    assert bptrain(*FIT, "train.steps=12", "--run-dir", "run").exit_code == 0
+    first, *others = lines_of(Path("run"))
+    assert first[tags.CLASSES] == 10
+    assert first[tags.CHANCE_LOSS] == pytest.approx(
+        2.3, abs=0.01
+    )  # log 10, of nearly equal classes
+    assert first[tags.INPUT_RMS] == pytest.approx(1, abs=0.05)
+    assert not any(tag.startswith("data/") for line in others for tag in line)
+
+
+def test_a_run_that_was_not_finite_is_diagnosed_by_its_failed_step(bptrain: Bptrain) -> None:
+    failed = bptrain(
+        "fit",
+        CONFIGS / "digits_mlp.yaml",
+        "loss={kind: mse}",
+        "optimizer={kind: sgd, lr: 1.0e+10}",
+        "schedule={kind: constant}",
+        "--run-dir",
+        "run",
+    )
+    assert failed.exit_code == 6
+    (verdict,) = json.loads(bptrain("diagnose", "run", "--json").stdout)["verdicts"]
+    assert verdict["kind"] == "divergence"
+    assert verdict["advice"] == ["optimizer.lr=0.05", "train.clip_grad_norm=1.0"]
+
+
+@pytest.mark.parametrize(
+    "text", ["no json\n", '{"epoch": 1}\n', '{"step": true}\n', "[" * 100_000 + "\n", "\xff\n"]
+)
+def test_a_log_that_is_damaged_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "metrics.jsonl").write_bytes(text.encode("latin-1"))
+    with pytest.raises(CheckpointError, match=r"metrics\.jsonl"):
+        read_lines(tmp_path)
+
+
+def test_a_line_that_a_kill_cut_off_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"step": 2, "tr')
+    assert read_lines(tmp_path) == [{"step": 1}]
+
+
+class Config:
+    """A stand-in for a config: verdicts read plain values."""
+
+    def model_dump(self, mode: str) -> dict[str, Any]:
+        return {"optimizer": {"kind": "adam", "lr": 1e-3}}
+
+
+def test_a_run_that_returns_to_a_checkpoint_is_told_the_same_again() -> None:
+    diagnosis = Diagnosis(Config())  # type: ignore[arg-type]  # of which it reads the values alone
+    told = [diagnosis.add(step, {tags.TRAIN_LOSS: 2.0**step}) for step in range(1, LINES)]
+    kinds = [[each.kind for each in verdicts] for verdicts in told]
+    assert kinds[3:] == [["divergence"], [], [], []]
+    again = [diagnosis.add(step, {tags.TRAIN_LOSS: 2.0**step}) for step in range(3, LINES)]
+    assert [[each.kind for each in verdicts] for verdicts in again] == kinds[2:]
+    assert [line["step"] for line in diagnosis.lines] == [1, 2, 3, 4, 4, 5, 6, 7]
+    resumed = Diagnosis(Config(), diagnosis.lines)  # type: ignore[arg-type]
+    assert resumed.add(LINES, {tags.TRAIN_LOSS: 999.0}) == []
+
+
+@pytest.mark.parametrize("kind", ["cross_entropy", "bce_with_logits", "mse"])
+def test_no_other_constant_prediction_costs_less_than_chance(kind: str) -> None:
+    class Batch:
+        targets = (torch.tensor([0, 0, 0, 1, 1, 2]),)
+        weight = 6
+
+    config = LOSSES[kind]()
+    loss = config.build(Problem("classification", (4,), 3))
+    shares = class_shares(Batch.targets, 3)
+    assert shares.tolist() == pytest.approx([1 / 2, 1 / 3, 1 / 6])
+    best = config.outputs_of(shares)
+    assert torch.allclose(config.probabilities(best), shares, atol=1e-6)
+    chance = constant_loss(best, [Batch], loss)  # type: ignore[list-item]
+    torch.manual_seed(0)
+    for _ in range(20):
+        other = best + 0.1 * torch.randn(3)
+        assert constant_loss(other, [Batch], loss) > chance  # type: ignore[list-item]

@@ -1,0 +1,203 @@
+"""Each verdict, on a log that deserves it and on one that just does not."""
+
+from typing import Any
+
+import pytest
+
+from bptrain import tags
+from bptrain.monitor.verdicts import History, Setup, Verdict, verdicts_on
+from bptrain.monitor.verdicts.gradient_flow import remembers
+
+Lines = list[dict[str, Any]]
+MLP = {
+    "data": {"kind": "table", "scale_target": False},
+    "model": {
+        "kind": "mlp",
+        "hidden": [32, 32],
+        "activation": "sigmoid",
+        "normalization": "none",
+        "init": "default",
+    },
+    "optimizer": {"kind": "adam", "lr": 1e-3},
+}
+CHANCE = 2.0
+
+
+def run(losses: list[float], **every: Any) -> Lines:
+    """Return a log line for each loss, with the other tags given for all lines, `/` as `__`."""
+    constant = {tag.replace("__", "/"): value for tag, value in every.items()}
+    lines: Lines = [
+        {"step": 10 * (n + 1), tags.TRAIN_LOSS: loss, tags.LEARNING_RATE: 1e-3, **constant}
+        for n, loss in enumerate(losses)
+    ]
+    lines[0] |= {tags.CHANCE_LOSS: CHANCE, tags.CLASSES: 4.0}
+    return lines
+
+
+def layers(early: float, late: float = 1.0, update: float = 1e-3) -> dict[str, float]:
+    """Return what is observed of two layers: the gradient at both, and the updates."""
+    return {
+        tags.activation_gradient("linear1"): early,
+        tags.activation_gradient("output"): late,
+        tags.update_ratio("linear1"): update,
+        tags.update_ratio("output"): update,
+    }
+
+
+FLAT, FALLING = [2.0] * 8, [2.0, 1.8, 1.6, 1.3, 1.0, 0.8, 0.6, 0.5]
+
+
+def judged(lines: Lines, **config: Any) -> list[Verdict]:
+    return verdicts_on(History(lines), Setup({**MLP, **config}))
+
+
+def kinds(lines: Lines, **config: Any) -> list[str]:
+    return [each.kind for each in judged(lines, **config)]
+
+
+def test_a_run_that_learns_has_no_verdict() -> None:
+    assert judged(run(FALLING, **layers(0.3))) == []
+    assert judged([]) == []
+
+
+def test_few_lines_say_nothing_of_learning() -> None:
+    assert judged(run(FLAT[:3], **layers(1e-9))) == []
+
+
+def test_vanishing_is_named_by_the_layer_nearest_the_output() -> None:
+    lines = run(FLAT, **layers(1e-7))
+    for line in lines:
+        middle = {tags.activation_gradient(n): v for n, v in (("a", 1e-7), ("b", 1e-5), ("c", 0.1))}
+        line |= {**middle, tags.activation_gradient("d"): 1.0}
+        del line[tags.activation_gradient("linear1")], line[tags.activation_gradient("output")]
+    (verdict,) = judged(lines)
+    assert (verdict.kind, verdict.layer, verdict.step) == ("vanishing", "b", 80)
+    assert verdict.evidence["ratio"] == pytest.approx(1e-5)
+    assert verdict.advice == (
+        "model.activation=relu",
+        "model.normalization=batch",
+        "model.init=kaiming",
+    )
+
+
+def test_a_small_gradient_that_learns_has_not_vanished() -> None:
+    assert kinds(run(FLAT, **layers(0.9e-3))) == ["vanishing"]
+    assert kinds(run(FLAT, **layers(1.1e-3))) == ["no_learning"]
+    assert kinds(run(FALLING, **layers(1e-9))) == []
+
+
+@pytest.mark.parametrize(("layer", "flips"), [("rnn.l0", False), ("rnn.l0_reverse", True)])
+def test_vanishing_over_time_is_told_in_the_order_of_reading(layer: str, flips: bool) -> None:
+    series = [10.0 ** (n - 19) for n in range(20)]
+    tag = tags.time_gradient(layer)
+    vanishing = run(FLAT, **{**layers(1.0), tag: series[::-1] if flips else series})
+    vanishing[0][tags.TIME_STEPS] = 100.0
+    (verdict,) = judged(vanishing, model={"kind": "rnn", "cell": "rnn", "init": "default"})
+    assert (verdict.kind, verdict.layer) == ("vanishing", layer)
+    assert verdict.advice == ("model.cell=lstm", "model.forget_bias=4.6")  # log 100
+    exploding = run(FLAT, **{**layers(1.0), tag: series if flips else series[::-1]})
+    (verdict,) = judged(exploding, model={"kind": "rnn", "cell": "rnn"})
+    assert (verdict.kind, verdict.layer) == ("exploding", layer)
+
+
+def test_gates_may_be_closed_at_first() -> None:
+    series = [10.0 ** (n / 4 - 19 / 4) for n in range(20)]
+    lines = run(FLAT, **{**layers(1.0), tags.time_gradient("lstm"): series})
+    assert kinds(lines, model={"kind": "rnn", "cell": "rnn"}) == ["vanishing"]
+    assert kinds(lines, model={"kind": "rnn", "cell": "lstm"}) == ["no_learning"]
+    longer = run(FLAT, **{**layers(1.0), tags.time_gradient("lstm"): [s**2 for s in series]})
+    (verdict,) = judged(longer, model={"kind": "rnn", "cell": "lstm", "forget_bias": None})
+    assert (verdict.kind, verdict.advice) == ("vanishing", remembers(History([])))
+
+
+def test_exploding_explains_a_loss_that_diverges() -> None:
+    losses = [100.0, 200.0, 500.0, 800.0, 900.0]
+    assert kinds(run(losses, **layers(2e3))) == ["exploding"]
+    assert kinds(run(losses, **layers(0.9e3))) == ["learning_rate_too_high"]
+    assert kinds(run([5.0, 5.0, 19.0, 20.0, 21.0], **layers(1.0))) == ["divergence"]
+
+
+def test_dead_units_and_saturation_name_the_first_layer() -> None:
+    shares = {tags.dead_units("relu1"): 0.3, tags.dead_units("relu2"): 0.95}
+    (verdict,) = judged(run(FLAT, **{**layers(0.5), **shares}))
+    assert (verdict.kind, verdict.layer) == ("dead", "relu2")
+    shares = {tags.saturated("tanh1"): 0.7, tags.saturated("tanh2"): 0.9}
+    (verdict,) = judged(run(FALLING, **{**layers(0.5), **shares}))
+    assert (verdict.kind, verdict.layer) == ("saturation", "tanh1")
+
+
+def test_gates_that_close_while_a_network_learns_are_not_saturated() -> None:
+    lines = run(FALLING, **layers(0.5))
+    for number, line in enumerate(lines):
+        line[tags.saturated("lstm")] = 0.1 * number + 0.1
+    assert judged(lines) == []
+
+
+def test_learning_rates_are_judged_by_updates_and_by_the_first_loss() -> None:
+    (high,) = judged(run(FLAT, **layers(1.0, update=0.4)), optimizer={"kind": "adam", "lr": 1.0})
+    assert (high.kind, high.advice) == ("learning_rate_too_high", ("optimizer.lr=0.001",))
+    (low,) = judged(run(FLAT, **layers(1.0, update=1e-7)), optimizer={"kind": "sgd", "lr": 1e-6})
+    assert (low.kind, low.advice) == ("learning_rate_too_low", ("optimizer.lr=0.05",))
+    assert kinds(run([6.1, *FLAT], **layers(1.0))) == ["learning_rate_too_high"]
+    assert kinds(run([5.9, *FLAT], **layers(1.0))) == ["no_learning"]
+
+
+def test_a_rate_that_falls_too_early_leaves_a_plateau() -> None:
+    lines = run([2.0, 1.6, *[1.4] * 8], **layers(1.0))
+    assert kinds(lines) == []
+    for line in lines[3:]:
+        line[tags.LEARNING_RATE] = 1e-6
+    assert kinds(lines) == ["plateau"]
+
+
+@pytest.mark.parametrize(("rms", "found"), [(0.01, True), (0.03, False), (9.0, False), (11, True)])
+def test_inputs_have_a_scale_near_one(rms: float, found: bool) -> None:
+    lines = run(FALLING)
+    lines[0][tags.INPUT_RMS] = rms
+    verdicts = judged(lines, data={"kind": "sequence", "standardize": False})
+    assert [each.kind for each in verdicts] == ["input_scale"] * found
+    assert all(each.advice == ("data.standardize=true",) for each in verdicts)
+
+
+def test_large_targets_are_to_be_scaled() -> None:
+    lines = run([4e8] * 5)
+    lines[0] |= {tags.TARGET_RMS: 2e4, tags.CHANCE_LOSS: 4e8}
+    (verdict,) = judged(lines)
+    assert (verdict.kind, verdict.advice) == ("target_scale", ("data.scale_target=true",))
+
+
+def validated(losses: list[float], accuracy: float = 0.9, f1: float = 0.9) -> Lines:
+    lines = run(FALLING)
+    for line, loss in zip(lines[-len(losses) :], losses, strict=True):
+        line |= {tags.VAL_LOSS: loss, "val/accuracy": accuracy, "val/macro_f1": f1}
+    return lines
+
+
+def test_overfitting_is_a_rise_in_two_evaluations() -> None:
+    assert kinds(validated([1.0, 0.8, 1.0, 1.1])) == ["overfitting"]
+    assert kinds(validated([1.0, 0.8, 0.85, 1.3])) == []  # one evaluation alone
+    assert kinds(validated([0.10, 0.05, 0.09, 0.09])) == []  # noise next to the loss at chance
+
+
+def test_one_class_for_everything_has_the_f1_of_a_constant() -> None:
+    share = 0.7
+    assert kinds(validated([1.0, 1.0, 1.0], share, 2 * share / (1 + share) / 4)) == [
+        "class_collapse"
+    ]
+    assert kinds(validated([1.0, 1.0, 1.0], share, 2 * share / (1 + share) / 4 + 0.01)) == []
+
+
+def test_what_does_not_carry_over_to_other_data_is_not_learned() -> None:
+    (verdict,) = judged(validated([2.1, 2.2, 2.05]))
+    assert (verdict.kind, verdict.layer) == ("no_learning", None)
+    assert "validation" in verdict.text
+
+
+def test_a_verdict_can_be_printed_and_written() -> None:
+    (verdict,) = judged(run(FLAT, **layers(1e-9)))
+    assert verdict.lines[0].startswith("vanishing: the gradient vanishes")
+    assert verdict.lines[1] == (
+        "  try: model.activation=relu model.normalization=batch model.init=kaiming"
+    )
+    assert verdict.as_json()["advice"] == list(verdict.advice)
+    assert set(verdict.as_json()) >= {"kind", "layer", "step", "evidence", "advice"}
