@@ -43,7 +43,8 @@ one process. An observed step takes *cost* times the time of another one longer.
 monitoring takes at most *share* of the time; less where fewer steps are logged.
 
 {machine}; median and quartiles of {turns} turns; load average at the end
-{load} on {processors} processors: the more other work runs on them, the farther apart the quartiles.
+{load} on {processors} processors: the more other work runs on them, the farther apart the
+quartiles.
 
 | network | level | step, ms | cost | interval | share |
 |---|---|---|---|---|---|
