@@ -40,7 +40,7 @@ STATES = ("samples", "columns", "generators", "carried", "precision")
 class SavedFailure(PlainState):
     """What is stored of a failure in plain values."""
 
-    step: int = Field(ge=1)
+    step: int = Field(ge=1, le=10**12)
     what: str
     why: str
 

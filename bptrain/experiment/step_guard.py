@@ -35,6 +35,7 @@ from bptrain.train.evaluate import Reading, StepWindow
 from bptrain.train.loop import Position, StepReport, steps_of
 from bptrain.train.states import CarriesState, Generators
 
+MOST_STEPS = 10**12  # of a run, as its config allows
 MOST_STARTS = 100  # steps whose beginnings are kept: one wait for the device in as many steps
 MOST_SKIPPED = 10  # steps in a row
 MOST_ROLLBACKS = 3  # without a log line or checkpoint in between whose steps are all finite
@@ -55,9 +56,9 @@ class Counts(PlainState):
     in_a_row  how often at last without progress
     """
 
-    skipped: int = Field(default=0, ge=0)
-    rollbacks: int = Field(default=0, ge=0)
-    in_a_row: int = Field(default=0, ge=0)
+    skipped: int = Field(default=0, ge=0, le=MOST_STEPS)
+    rollbacks: int = Field(default=0, ge=0, le=MOST_STEPS)
+    in_a_row: int = Field(default=0, ge=0, le=MOST_STEPS)
 
 
 class StepGuard:
