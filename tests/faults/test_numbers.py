@@ -115,8 +115,8 @@ class Injected:
             self.hold(not found, f"{path.name} holds {found}")
         lines = lines_of(self.run)
         for line in lines:
-            numbers = flat(line)  # a profile over time is a list of them
-            numbers |= {tag: value for tag, value in line.items() if not isinstance(value, list)}
+            values = {**flat(line), **line}  # a profile over time is a list of numbers
+            numbers = {tag: v for tag, v in values.items() if not isinstance(v, list | str)}
             odd = [tag for tag, value in numbers.items() if value is None or not isfinite(value)]
             self.hold(not odd, f"line of step {line['step']}: {odd}")
         if self.code == 6:
