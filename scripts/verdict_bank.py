@@ -53,14 +53,15 @@ def result_of(case: Case, folder: Path, with_cure: bool) -> Result:
     verdicts = verdicts_of(trained(case, folder))
     cured = None
     if with_cure and verdicts and case.kinds and verdicts[0].advice:
-        cured = learns(trained(case, folder, *verdicts[0].advice))
+        cured = learns(trained(case, folder, *verdicts[0].advice), verdicts[0].kind)
     return Result(case, verdicts, cured)
 
 
-def learns(run: Path) -> bool:
-    """Tell whether a run learns, and nothing is found to be wrong with it."""
+def learns(run: Path, kind: str) -> bool:
+    """Tell whether a run learns, and nothing of this kind is wrong with it any more."""
     progress = progress_of(History(read_lines(run)))
-    return progress is not None and progress.learns and not verdicts_of(run)
+    has_kind = any(each.kind == kind for each in verdicts_of(run))
+    return progress is not None and progress.learns and not has_kind
 
 
 def table(results: list[Result]) -> str:

@@ -3,8 +3,11 @@
 from typing import Any
 
 import pytest
+from small_files import CONFIGS
 
 from bptrain import tags
+from bptrain.config import load_config
+from bptrain.experiment.config import ExperimentConfig
 from bptrain.monitor.verdicts import History, Setup, Verdict, verdicts_on
 from bptrain.monitor.verdicts.gradient_flow import remembers
 
@@ -191,6 +194,27 @@ def test_what_does_not_carry_over_to_other_data_is_not_learned() -> None:
     (verdict,) = judged(validated([2.1, 2.2, 2.05]))
     assert (verdict.kind, verdict.layer) == ("no_learning", None)
     assert "validation" in verdict.text
+
+
+@pytest.mark.parametrize("name", ["digits_mlp", "digits_cnn", "adding_rnn", "digits_sequential"])
+def test_every_change_that_is_proposed_can_be_made(name: str) -> None:
+    path = CONFIGS / f"{name}.yaml"
+    setup = Setup(load_config(ExperimentConfig, path).model_dump(mode="json"))
+    series = [10.0 ** (n - 19) for n in range(20)]
+    sick = [
+        {**layers(1e-9)},
+        {**layers(1e9)},
+        {**layers(1.0), tags.time_gradient("rnn"): series},
+        {**layers(1.0), tags.time_gradient("rnn"): series[::-1]},
+        {**layers(1.0, update=0.5)},
+        {**layers(1.0, update=1e-9)},
+        {**layers(1.0), tags.dead_units("relu1"): 1.0},
+        {**layers(1.0), tags.saturated("tanh1"): 1.0},
+    ]
+    logs = [run(FLAT, **each) for each in sick] + [validated([1.0, 0.8, 1.0, 1.1])]
+    for lines in logs:
+        (verdict, *_) = verdicts_on(History(lines), setup)
+        load_config(ExperimentConfig, path, verdict.advice)
 
 
 def test_a_verdict_can_be_printed_and_written() -> None:

@@ -115,11 +115,18 @@ def _exploding(
 
 
 def keeps_variance(setup: Setup) -> tuple[str, ...]:
-    """Return the changes that keep activations and gradients of one size over the layers."""
+    """Return the changes that keep activations and gradients of one size over the layers.
+
+    None for a list of layers, whose changes no single key makes.
+    """
+    if setup.family == "rnn":
+        return ("model.init=orthogonal",) if setup.key("model.init") == "default" else ()
+    if setup.family not in ("mlp", "cnn"):
+        return ()
     advice: tuple[str, ...] = ()
     if setup.key("model.activation") not in (None, "relu", "leaky_relu", "gelu", "silu"):
         advice = ("model.activation=relu",)
-    if setup.key("model.normalization") in ("none", None):
+    if setup.key("model.normalization") == "none":
         advice = (*advice, "model.normalization=batch")
     hidden = setup.key("model.hidden")
     if setup.family == "mlp" and isinstance(hidden, list | tuple) and len(hidden) >= DEEP:

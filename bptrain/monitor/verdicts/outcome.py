@@ -53,7 +53,7 @@ def overfitting(history: History, setup: Setup) -> Verdict | None:
         f"below {GAP:.0%} of the validation loss shows what it comes from"
     )
     advice = ["train.early_stopping={patience: 3}"]
-    if setup.family in ("mlp", "rnn", "cnn") and not setup.key("model.dropout"):
+    if setup.family in ("mlp", "cnn") and not setup.key("model.dropout"):
         advice.append("model.dropout=0.3")
     evidence = {"best": best.value, "best_step": float(best.step), "now": last.value}
     return Verdict("overfitting", history.step, text, reason, evidence, tuple(advice))

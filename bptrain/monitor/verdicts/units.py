@@ -19,8 +19,10 @@ def dead_units(history: History, setup: Setup) -> Verdict | None:
                 "a unit that is 0 has no gradient, so it stays 0; up to half of a layer is common "
                 f"in networks that learn, above {DEAD:.0%} what is left cannot represent the data"
             )
-            advice: tuple[str, ...] = ("model.activation=leaky_relu",)
-            if setup.key("model.normalization") in ("none", None):
+            advice: tuple[str, ...] = ()
+            if setup.family in ("mlp", "cnn"):
+                advice = ("model.activation=leaky_relu",)
+            if setup.key("model.normalization") == "none":
                 advice = (*advice, "model.normalization=batch")
             return Verdict("dead", history.step, text, reason, {"share": share}, advice, layer)
     return None
