@@ -31,7 +31,7 @@ from bptrain.rundir.durable_files import make_directory, remove, storing, sync_d
 from bptrain.rundir.manifest import ANOTHER, read_manifest, read_verified, seal
 from bptrain.rundir.tensors_file import content_of, read
 from bptrain.rundir.training_state import MODEL, TrainingState, put_together
-from bptrain.stateful import PlainState
+from bptrain.stateful import PlainState, mapping
 from bptrain.tags import BY_LOSS, Ranking
 
 FILES = ("model.safetensors", "optimizer.safetensors", "state.json")
@@ -83,7 +83,7 @@ def read_checkpoint(path: Path) -> TrainingState:
         _tensors(path / name, read_verified(path / name, manifest[name])) for name in FILES[:2]
     )
     try:
-        states = put_together(values.states, tensors)
+        states = mapping(put_together(values.states, tensors))
     except (ValueError, RecursionError) as error:
         raise _not_of_a_checkpoint(path / FILES[2], error) from error
     return TrainingState(values.step, {MODEL: model, **states}, values.metrics)

@@ -6,7 +6,6 @@ A fused kernel does not check names or sizes: it reads past the end of a tensor 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from copy import copy
-from math import isfinite
 from typing import Any
 
 import torch
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from bptrain.stateful import PlainState, mapping
 
+LARGEST = 2.0**63  # of a number of a search, in absolute value
 Entries = Mapping[str, Any]  # of one parameter, by name
 
 
@@ -101,7 +101,7 @@ def refuse_other_search(entries: Entries, count: int, history: int) -> None:
     for vector in (search.d, search.prev_flat_grad, *search.old_dirs, *search.old_stps):
         _refuse_other_size(vector, (count,))
     for scalar in (search.t, search.H_diag, search.prev_loss, *search.ro):
-        if type(scalar) not in (int, float) or not isfinite(scalar):
+        if type(scalar) not in (int, float) or not (abs(scalar) < LARGEST):
             _refuse_other_size(scalar, ())
     lengths = {len(search.old_dirs), len(search.old_stps), len(search.ro)}
     if len(lengths) > 1 or max(lengths) > history:
@@ -109,6 +109,8 @@ def refuse_other_search(entries: Entries, count: int, history: int) -> None:
 
 
 def _refuse_other_size(value: Any, shape: tuple[int, ...]) -> None:
-    """Raise ValueError unless the value is a float32 tensor of the shape."""
+    """Raise ValueError unless the value is a float32 tensor of the shape, and finite."""
     if not isinstance(value, Tensor) or (value.shape, value.dtype) != (shape, torch.float32):
         raise ValueError(f"{describe(value)} where the search has {shape} of torch.float32")
+    if not value.isfinite().all():
+        raise ValueError("a number of the search is not finite")

@@ -100,9 +100,13 @@ class Generators:
 
     def restore(self, state: Tree) -> None:
         """Set the generators; that of a device that was not used stays unchanged."""
-        torch.set_rng_state(state["cpu"])
-        if self.device.type == "cuda" and "cuda" in state:
-            torch.cuda.set_rng_state(state["cuda"], self.device)
+        states = mapping(state)
+        for name, each in states.items():
+            if tensor(each).dim() != 1:  # torch reads past other shapes in silence
+                raise ValueError(f"the generator's state {name} is {describe(each)}")
+        torch.set_rng_state(states["cpu"])
+        if self.device.type == "cuda" and "cuda" in states:
+            torch.cuda.set_rng_state(states["cuda"], self.device)
 
 
 def tensor(tree: Tree) -> Tensor:

@@ -48,7 +48,7 @@ IN_FULL = [False, pytest.param(True, marks=EVERY)]
 PLAUSIBLE = re.compile(
     # the checkpoint is skipped: its format is wrong, or its name says another step
     r"(step|states|metrics(/val/loss)?) is .*|.* is a tensor that is not there|tensor .* is missing"
-    r"|states/(precision|early_stopping(/best)?) is .*"
+    r"|states/(precision|early_stopping(/(best|metric))?) is .*"
     r"|states/schedule(/best)? is (missing|null|.* zero|a fraction|2\^70|10\^300)"
     r"|states/log/(step|elapsed_s|metrics|board/.*) is (a fraction|2\^70|10\^300|missing)"
     r"|states/log/digests(/.*)? is (missing|a mapping|text)"  # a change is told
@@ -126,9 +126,9 @@ def problem_with_refusal(
     victims: Victims, run: Run, command: str, codes: Sequence[int] = (4,)
 ) -> str:
     """Run a command that must fail; return what is wrong with its end."""
-    newest = list_checkpoints(run.checkpoints)[-1].name
+    newest = next((each.name for each in reversed(list_checkpoints(run.checkpoints))), "")
     code, stderr, did = victims.command(run, command)
-    if code not in codes and not (code == 0 and is_skipped(run, newest)):
+    if code not in codes and not (code == 0 and newest and is_skipped(run, newest)):
         return f"{command}: exit {code}: {stderr}"
     if unusual := victims.unusual(run, command, did):
         return f"{command}: it did {unusual}"
@@ -142,7 +142,7 @@ def is_skipped(run: Run, name: str) -> bool:
 
 def problem_with_fallback(victims: Victims, run: Run, reference: Path) -> str:
     """Resume a run whose newest checkpoint is damaged; return what is wrong with its end."""
-    newest = list_checkpoints(run.checkpoints)[-1].name
+    newest = next((each.name for each in reversed(list_checkpoints(run.checkpoints))), "")
     code, stderr, did = victims.command(run, "resume")
     stdout = (run.folder / "stdout.txt").read_text()
     if code:
