@@ -120,6 +120,12 @@ def test_exploding_explains_a_loss_that_diverges() -> None:
     assert kinds(run([5.0, 5.0, 19.0, 20.0, 21.0], **layers(1.0))) == ["divergence"]
 
 
+def test_a_rate_far_above_a_usual_one_is_lowered_where_gradients_explode() -> None:
+    high = {"kind": "adam", "lr": 3.0}
+    (verdict,) = judged(run(FLAT, **layers(2e3)), optimizer=high)
+    assert verdict.advice[-2:] == ("train.clip_grad_norm=1.0", "optimizer.lr=0.001")
+
+
 def test_dead_units_and_saturation_name_the_first_layer() -> None:
     shares = {tags.dead_units("relu1"): 0.3, tags.dead_units("relu2"): 0.95}
     (verdict,) = judged(run(FLAT, **{**layers(0.5), **shares}))
@@ -180,6 +186,8 @@ def test_overfitting_is_a_rise_in_two_evaluations() -> None:
     assert kinds(validated([1.0, 0.8, 1.0, 1.1])) == ["overfitting"]
     assert kinds(validated([1.0, 0.8, 0.85, 1.3])) == []  # one evaluation alone
     assert kinds(validated([0.10, 0.05, 0.09, 0.09])) == []  # noise next to the loss at chance
+    stops = {"early_stopping": {"patience": 3}}
+    assert kinds(validated([1.0, 0.8, 1.0, 1.1]), train=stops) == []
 
 
 def test_one_class_for_everything_has_the_f1_of_a_constant() -> None:

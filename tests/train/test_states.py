@@ -54,5 +54,5 @@ def test_the_state_of_a_search_is_accepted() -> None:
     ],
 )
 def test_a_number_that_no_search_holds_is_refused(name: str, value: Any) -> None:
-    with pytest.raises(ValueError, match="of the search|where the search has"):
+    with pytest.raises(ValueError, match=r"of the search|where the search has"):
         refuse_other_search({**searched(), name: value}, NUMBERS, 100)

@@ -7,6 +7,7 @@ from typing import Any
 
 from bptrain import tags
 from bptrain.monitor.verdicts.history import History, Line, is_number
+from bptrain.monitor.verdicts.learning_rate import is_unusually_high, lower
 from bptrain.monitor.verdicts.progress import progress_of
 from bptrain.monitor.verdicts.verdict import Setup, Verdict
 
@@ -93,20 +94,27 @@ def exploding(history: History, setup: Setup) -> Verdict | None:
                 "times what the last one gets"
             )
             over_time_advice = ("train.clip_grad_norm=1.0", "model.init=orthogonal")
-            return _exploding(history, text, growth, over_time_advice, layer)
+            return _exploding(history, setup, text, growth, layer, over_time_advice)
     names = history.layers(tags.activation_gradient)
     for layer in names[:-1]:
         growth = typical(early, relative, layer, names[-1])
         if growth is not None and growth > EXPLODED:
             text = f"the gradient explodes: at {layer} it is {growth:.1g} times that at the output"
             advice = tuple(dict.fromkeys((*keeps_variance(setup), "train.clip_grad_norm=1.0")))
-            return _exploding(history, text, growth, advice, layer)
+            return _exploding(history, setup, text, growth, layer, advice)
     return None
 
 
 def _exploding(
-    history: History, text: str, growth: float, advice: tuple[str, ...], layer: str
+    history: History,
+    setup: Setup,
+    text: str,
+    growth: float,
+    layer: str,
+    advice: tuple[str, ...],
 ) -> Verdict:
+    if is_unusually_high(setup):
+        advice = (*advice, f"optimizer.lr={lower(setup):g}")
     reason = (
         f"beyond {EXPLODED:g} no learning rate suits both ends: what moves the last layers throws "
         "the first ones far away"

@@ -14,6 +14,7 @@ WORSE_OF_CLASSES, WORSE_OF_NUMBERS = 3.0, 10.0
 SMALLEST_UPDATE = 1e-5
 USUAL_RATE = {"sgd": 0.05, "muon": 0.02, "adagrad": 0.01, "nadam": 2e-3}
 OTHER_RATE = 1e-3
+UNUSUAL = 2.0  # times the usual rate
 DIVERGED = 3.0  # times the loss at the start, and at chance
 FELL = 0.01  # of the largest rate
 FLAT = 0.05  # of the loss
@@ -121,7 +122,12 @@ def usual(setup: Setup) -> float:
     return USUAL_RATE.get(str(setup.key("optimizer.kind")), OTHER_RATE)
 
 
+def is_unusually_high(setup: Setup) -> bool:
+    """Tell whether the config's learning rate is far above a usual one."""
+    return float(setup.key("optimizer.lr") or 0.0) > UNUSUAL * usual(setup)
+
+
 def lower(setup: Setup) -> float:
-    """Return a usual rate where the config's is above it, else a tenth of the config's."""
+    """Return a usual rate where the config's is far above it, else a tenth of the config's."""
     rate = float(setup.key("optimizer.lr") or usual(setup))
-    return usual(setup) if rate > 2 * usual(setup) else float(f"{rate / 10:.1g}")
+    return usual(setup) if is_unusually_high(setup) else float(f"{rate / 10:.1g}")

@@ -35,9 +35,12 @@ def class_collapse(history: History, setup: Setup) -> Verdict | None:
 
 
 def overfitting(history: History, setup: Setup) -> Verdict | None:
-    """Return a verdict on a validation loss that rises while the training loss falls."""
+    """Return a verdict on a validation loss that rises while the training loss falls.
+
+    None with early stopping, which ends such a run and keeps its best state.
+    """
     points, train = history.points(tags.VAL_LOSS), history.recent(tags.TRAIN_LOSS)
-    if len(points) < 3 or train is None:
+    if len(points) < 3 or train is None or setup.key("train.early_stopping") is not None:
         return None
     best, last = min(points, key=lambda point: point.value), points[-1]
     rise = min(each.value for each in points[-2:]) - best.value
