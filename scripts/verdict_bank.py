@@ -2,9 +2,9 @@
 
     PYTHONPATH=tests/diagnosis python scripts/verdict_bank.py [--cures] [--write]
 
-Every second case belongs to the half that the thresholds were set on; the table is of the other
-half, and of both. --cures trains each sick case again with the change that its first verdict
-proposes. --write replaces the table in docs/verdicts.md.
+The thresholds were set on the sick and healthy cases; those held out were written afterwards. Each
+set has a table. --cures trains each sick case again with the change that its first verdict
+proposes. --write replaces the tables in docs/verdicts.md.
 """
 
 import argparse
@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 from bank import Case, write_files
 from healthy import HEALTHY
+from held_out import HELD_OUT
 from runs import trained
 from sick import SICK
 
@@ -85,33 +86,35 @@ def table(results: list[Result]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def printed(result: Result) -> Result:
+    """Print a result in a line, and return it."""
+    cure = {None: "", True: ", learns", False: ", DOES NOT LEARN"}[result.is_cured]
+    found = [(each.kind, each.layer) for each in result.verdicts]
+    wrong = "" if result.is_right else f"  WRONG: {found}"
+    print(f"{result.case.name}: {result.kind}{cure}{wrong}", flush=True)
+    return result
+
+
 def main() -> None:
     """Run the bank."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cures", action="store_true", help="train with the proposed changes too")
     parser.add_argument("--write", action="store_true", help="write the tables into the docs")
-    parser.add_argument("--only", default="", help="cases whose name holds this")
+    parser.add_argument("--only", default="", help="cases whose title and name hold this")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    halves: list[list[Result]] = [[], []]
+    sets: dict[str, list[Case]] = {
+        "The cases that the thresholds were set on": [*SICK, *HEALTHY],
+        "Cases held out, written after the thresholds were set": HELD_OUT,
+    }
+    text = ""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_files(folder)
-        for cases in (SICK, HEALTHY):
-            for number, case in enumerate(cases):
-                if options.only not in case.name:
-                    continue
-                result = result_of(case, folder, options.cures)
-                halves[number % 2].append(result)
-                cure = {None: "", True: ", learns", False: ", DOES NOT LEARN"}[result.is_cured]
-                wrong = (
-                    ""
-                    if result.is_right
-                    else f"  WRONG: {[(v.kind, v.layer) for v in result.verdicts]}"
-                )
-                print(f"{case.name}: {result.kind}{cure}{wrong}", flush=True)
-    set_on, other = map(table, halves)
-    text = f"The half that the thresholds were set on:\n\n{set_on}\nThe other half:\n\n{other}"
+        for title, cases in sets.items():
+            chosen = [case for case in cases if options.only in f"{title}: {case.name}"]
+            results = [printed(result_of(case, folder, options.cures)) for case in chosen]
+            text += f"{title}:\n\n{table(results)}\n"
     print(text)
     if options.write:
         page = PAGE.read_text()

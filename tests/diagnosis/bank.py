@@ -1,8 +1,8 @@
 """A bank of training runs that are sick in a known way, and of healthy ones.
 
 Each case is a config, small enough for a run of seconds; files of data are made where it asks for
-them; what no key of a config can spoil, such as a bias of -10, is done to the built model. Every
-second case belongs to the half that the thresholds were set on; the other half judges them.
+them; what no key of a config can spoil, such as a bias of -10, is done to the built model. The
+thresholds were set on the cases of sick.py and healthy.py; those of held_out.py judge them.
 """
 
 from collections.abc import Callable, Mapping

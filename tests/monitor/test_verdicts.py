@@ -227,7 +227,7 @@ def test_every_change_that_is_proposed_can_be_made(name: str) -> None:
 
 def test_a_verdict_can_be_printed_and_written() -> None:
     (verdict,) = judged(run(FLAT, **layers(1e-9)))
-    assert verdict.lines[0].startswith("vanishing: the gradient vanishes")
+    assert verdict.lines[0].startswith("vanishing: at linear")
     assert verdict.lines[1] == (
         "  try: model.activation=relu model.normalization=batch model.init=kaiming"
     )

@@ -40,10 +40,7 @@ def vanishing(history: History, setup: Setup) -> Verdict | None:
 
 def vanishing_over_depth(history: History, setup: Setup, layer: str, ratio: float) -> Verdict:
     """Return the verdict on the layer from which on, toward the input, no gradient arrives."""
-    text = (
-        f"the gradient vanishes: at {layer} and before it is {ratio:.1g} of what it is at the "
-        "output"
-    )
+    text = f"at {layer} and before it the gradient is {ratio:.1g} of what it is at the output"
     reason = (
         f"with less than {VANISHED:g} of the output layer's gradient, a layer stands still while "
         "the layers after it learn from what it happens to compute"
@@ -56,8 +53,7 @@ def vanishing_over_depth(history: History, setup: Setup, layer: str, ratio: floa
 def vanishing_over_time(history: History, setup: Setup, layer: str, ratio: float) -> Verdict:
     """Return the verdict on a recurrent layer whose early time steps get no gradient."""
     text = (
-        f"the gradient vanishes over time: in {layer} the first steps get {ratio:.1g} of what the "
-        "last one gets"
+        f"over time: in {layer} the first steps get {ratio:.1g} of the gradient that the last gets"
     )
     reason = (
         f"below {vanished_over_time(setup):g}, what the first steps read has no influence on the "
@@ -90,8 +86,8 @@ def exploding(history: History, setup: Setup) -> Verdict | None:
         growth = typical(early, over_time, layer)
         if growth is not None and growth > EXPLODED:
             text = (
-                f"the gradient explodes over time: in {layer} the first steps get {growth:.1g} "
-                "times what the last one gets"
+                f"over time: in {layer} the first steps get {growth:.1g} times the gradient that "
+                "the last gets"
             )
             over_time_advice = ("train.clip_grad_norm=1.0", "model.init=orthogonal")
             return _exploding(history, setup, text, growth, layer, over_time_advice)
@@ -99,7 +95,7 @@ def exploding(history: History, setup: Setup) -> Verdict | None:
     for layer in names[:-1]:
         growth = typical(early, relative, layer, names[-1])
         if growth is not None and growth > EXPLODED:
-            text = f"the gradient explodes: at {layer} it is {growth:.1g} times that at the output"
+            text = f"at {layer} the gradient is {growth:.1g} times that at the output"
             advice = tuple(dict.fromkeys((*keeps_variance(setup), "train.clip_grad_norm=1.0")))
             return _exploding(history, setup, text, growth, layer, advice)
     return None

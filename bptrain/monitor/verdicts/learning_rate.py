@@ -42,9 +42,8 @@ def rate_too_high(history: History, setup: Setup) -> Verdict | None:
         "step undoes what the ones before have found"
     )
     evidence = {"update_ratio": update, "first_loss_ratio": excess}
-    text = f"the learning rate is too high: {sign}"
     advice = (f"optimizer.lr={lower(setup):g}",)
-    return Verdict("learning_rate_too_high", history.step, text, reason, evidence, advice)
+    return Verdict("learning_rate_too_high", history.step, sign, reason, evidence, advice)
 
 
 def divergence(history: History, setup: Setup) -> Verdict | None:
@@ -52,7 +51,7 @@ def divergence(history: History, setup: Setup) -> Verdict | None:
     progress = progress_of(history)
     if progress is None or progress.now < DIVERGED * max(progress.chance, progress.first):
         return None
-    text = f"the loss diverges: from {progress.first:.3g} to {progress.now:.3g}"
+    text = f"the loss rose from {progress.first:.3g} to {progress.now:.3g}"
     reason = f"a loss {DIVERGED:g} times that of the start and of a constant prediction is no noise"
     advice = (f"optimizer.lr={lower(setup):g}", "train.clip_grad_norm=1.0")
     evidence = {"first": progress.first, "now": progress.now}
@@ -72,9 +71,7 @@ def rate_too_low(history: History, setup: Setup) -> Verdict | None:
     if progress is None or progress.learns or not updates or max(updates) > SMALLEST_UPDATE:
         return None
     ratio = max(updates)
-    text = (
-        f"the learning rate is too low: a step changes no layer's weights by more than {ratio:.1g}"
-    )
+    text = f"a step changes no layer's weights by more than {ratio:.1g} of them"
     reason = (
         f"at {SMALLEST_UPDATE:g} of the weights a step, it takes a hundred thousand steps to "
         "change them by as much as they are"

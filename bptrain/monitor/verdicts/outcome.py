@@ -48,7 +48,7 @@ def overfitting(history: History, setup: Setup) -> Verdict | None:
     if rise < max(RISE * best.value, NOISE * chance) or train > GAP * last.value:
         return None
     text = (
-        f"the model overfits: the validation loss rose from {best.value:.3g} at step {best.step} "
+        f"the validation loss rose from {best.value:.3g} at step {best.step} "
         f"to {last.value:.3g}, the training loss is {train:.3g}"
     )
     reason = (
@@ -74,7 +74,7 @@ def no_learning(history: History, setup: Setup) -> Verdict | None:
         return None
     where = "training" if progress.is_at_chance else "validation"
     loss = progress.now if progress.is_at_chance or validation is None else validation
-    text = f"nothing is learned: the {where} loss, {loss:.3g}, is that of a constant prediction"
+    text = f"the {where} loss, {loss:.3g}, is that of a constant prediction"
     reason = (
         f"the best constant prediction costs {progress.chance:.3g}; a model above "
         f"{AT_CHANCE:.0%} of it uses nothing of its inputs. If the gradients are sound, the "
