@@ -15,9 +15,9 @@ from pathlib import Path
 
 import torch
 from bank import Case, write_files
+from bank_runs import trained
 from healthy import HEALTHY
 from held_out import HELD_OUT
-from runs import trained
 from sick import SICK
 
 from bptrain.experiment.diagnosis import read_lines, verdicts_of

@@ -74,12 +74,15 @@ class StopRequest:
         try:
             self._obey()
             yield
+        except Exception as error:  # a library may turn the StopNow that passes it into its own
+            self._obey(error)
+            raise
         finally:
             self._is_noted = before
 
-    def _obey(self) -> None:
+    def _obey(self, error: Exception | None = None) -> None:
         if self.signal_number is not None:
-            raise StopNow(self.signal_number)
+            raise StopNow(self.signal_number) from error
 
     def between(self, items: Iterable[Item]) -> Iterator[Item]:
         """Yield the items, and raise StopNow between two of them once a signal was received."""
