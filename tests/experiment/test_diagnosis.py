@@ -11,8 +11,9 @@ from small_files import CONFIGS
 from typer.testing import Result
 
 from bptrain import tags
+from bptrain.data import Batch
 from bptrain.errors import CheckpointError
-from bptrain.experiment.data_facts import class_shares, constant_loss
+from bptrain.experiment.data_facts import class_shares, constant_loss, rms, valid
 from bptrain.experiment.diagnosis import Diagnosis, read_lines
 from bptrain.losses import LOSSES
 from bptrain.problem import Problem
@@ -129,3 +130,27 @@ def test_no_other_constant_prediction_costs_less_than_chance(kind: str) -> None:
     for _ in range(20):
         other = best + 0.1 * torch.randn(3)
         assert constant_loss(other, [Batch], loss) > chance  # type: ignore[list-item]
+
+
+def test_padding_does_not_count_for_the_scale_of_the_inputs() -> None:
+    x = torch.full((2, 5, 3), 2.0)
+    x[1, 2:] = 0
+    batch = Batch((x, torch.tensor([5, 2])), (torch.zeros(2),), 2)
+    assert rms([valid(batch)]) == pytest.approx(2.0)
+    assert rms([valid(batch._replace(inputs=(x,)))]) == pytest.approx((4 * 21 / 30) ** 0.5)
+
+
+def test_the_facts_of_numbers_are_their_scale_and_the_loss_of_their_mean(bptrain: Bptrain) -> None:
+    rows = [f"{n % 7},{n % 10 + 100}" for n in range(60)]
+    Path("table.csv").write_text("\n".join(["x,y", *rows]))
+    Path("config.yaml").write_text(
+        "data: {kind: table, path: table.csv, target: y, task: regression, batch_size: 64}\n"
+        "model: {kind: mlp, hidden: [4]}\noptimizer: {kind: adam}\ntrain: {epochs: 4}\n"
+    )
+    result = bptrain("fit", "config.yaml", "--run-dir", "run")
+    assert result.exit_code == 0, result.stderr
+    first = lines_of(Path("run"))[0]
+    assert first[tags.TARGET_RMS] == pytest.approx(104.5, abs=1)
+    assert first[tags.CHANCE_LOSS] == pytest.approx(8.25, abs=1.5)  # the variance of 0 to 9
+    assert tags.CLASSES not in first
+    assert "target scale" in result.stdout
