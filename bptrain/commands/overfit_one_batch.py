@@ -13,6 +13,7 @@ from bptrain.experiment.evaluation import refuse_non_finite
 from bptrain.experiment.plan import Plan
 from bptrain.monitor.console import format_values
 from bptrain.train.accumulation import first_that_counts
+from bptrain.train.evaluate import sums_of_step
 from bptrain.train.loop import fit
 from bptrain.train.memory import allocating
 from bptrain.train.signals import StopRequest
@@ -63,7 +64,7 @@ def overfit_one_batch(plan: Plan, console: Console, stop: StopRequest) -> None:
             first = last if step == 1 else first
             if not isfinite(last):
                 refuse_non_finite(f"the loss is {last} at step {step}")
-            sums = metric.sums(report.passes[0].outputs, batch.targets)
+            (sums,) = sums_of_step(metric, report)
             measured = tags.of_split("train", metric.values(sums.tolist()))
             shown = format_values({tags.TRAIN_LOSS: last, **measured})
             console.print(f"step {step}/{steps}  {shown}", highlight=False, soft_wrap=True)

@@ -9,6 +9,7 @@ from bptrain.experiment.plan import plan
 from bptrain.tape import OffTapeError, Step
 from bptrain.tape.learning_rules.step import StepByRule
 from bptrain.train.accumulation import first_that_counts
+from bptrain.train.evaluate import LossMetric
 from bptrain.train.memory import allocating
 
 
@@ -26,6 +27,7 @@ def tape(config: ExperimentConfig, as_recorded: bool, console: Console) -> None:
                 experiment.model,
                 experiment.loss_function,
                 checkpointing=config.train.checkpointing,
+                needs_outputs=not isinstance(experiment.training_metric, LossMetric),
             )
         with experiment.update.precision.computing():
             try:

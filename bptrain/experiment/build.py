@@ -15,7 +15,7 @@ from bptrain.tape.learning_rules.rule import learning_rule
 from bptrain.tape.learning_rules.step import StepByRule
 from bptrain.tasks import task_of
 from bptrain.train.averaging import AveragedWeights
-from bptrain.train.evaluate import Metric
+from bptrain.train.evaluate import LossMetric, Metric
 from bptrain.train.gradients import LayerGradients
 from bptrain.train.memory import refuse_if_too_large
 from bptrain.train.precision import Precision
@@ -50,14 +50,15 @@ def build(plan: Plan) -> Experiment:
     # drawn on the CPU: the same weights on every device
     model = config.model.build(problem, torch.device("cpu")).to(device)
     loss_function = plan.loss_function.to(device)
+    metric = training_metric(plan)
     return Experiment(
         config,
         device,
         dataset,
         model,
         loss_function,
-        engine_of(config, model, loss_function),
-        training_metric=task_of(problem).training_metric(problem),
+        engine_of(config, model, loss_function, needs_outputs=not isinstance(metric, LossMetric)),
+        training_metric=metric,
         evaluation_metric=task_of(problem).evaluation_metric(problem),
         update=update_of(plan, model),
         batches=serve(config, dataset.train, config.seed),
@@ -66,10 +67,24 @@ def build(plan: Plan) -> Experiment:
     )
 
 
-def engine_of(config: ExperimentConfig, model: nn.Module, loss_function: nn.Module) -> Engine:
+def training_metric(plan: Plan) -> Metric:
+    """Return the metric of the training steps."""
+    problem, loss = plan.dataset.problem, plan.config.loss
+    assert loss is not None, "a plan's config names the loss"
+    return task_of(problem).metric_in_training(problem, loss.is_likelihood)
+
+
+def engine_of(
+    config: ExperimentConfig,
+    model: nn.Module,
+    loss_function: nn.Module,
+    needs_outputs: bool = True,
+) -> Engine:
     """Return the config's engine; the tape falls back to autograd, and says so.
 
     A step by a learning rule never falls back: where it cannot run, it raises UsageError.
+
+    needs_outputs  whether somebody reads the outputs of training steps
     """
     if config.engine == "autograd":
         return Autograd(model, loss_function)
@@ -81,6 +96,7 @@ def engine_of(config: ExperimentConfig, model: nn.Module, loss_function: nn.Modu
         loss_function,
         checkpointing=config.train.checkpointing,
         compiles=config.compile is not False,
+        needs_outputs=needs_outputs,
     )
     if config.engine == "tape":
         step.notices.by_autograd = _refuse_autograd

@@ -25,6 +25,11 @@ class CrossEntropyConfig(BaseLossConfig):
 
     accepts_probabilities = True
 
+    @property
+    def is_likelihood(self) -> bool:
+        """Whether it is the mean negative log-likelihood of the classes that count."""
+        return self.label_smoothing == 0
+
     def build(self, problem: Problem) -> torch.nn.Module:
         """Return the loss of logits."""
         loss = nn.CrossEntropyLoss(label_smoothing=self.label_smoothing)

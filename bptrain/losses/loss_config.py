@@ -18,6 +18,11 @@ class BaseLossConfig(StrictConfig):
     kind: str = ""
     accepts_probabilities: ClassVar[bool] = False
 
+    @property
+    def is_likelihood(self) -> bool:
+        """Whether it is the mean negative log-likelihood of the classes that count."""
+        return False
+
     def build(self, problem: Problem) -> torch.nn.Module:
         """Return the loss module."""
         raise NotImplementedError

@@ -84,6 +84,11 @@ def gains(call: Call) -> bool:
     )
 
 
+def is_laid_out(program: Program, recorded: Program) -> bool:
+    """Return whether a program has values with the channels last that were not recorded so."""
+    return program.values > recorded.values
+
+
 def channels_last(program: Program) -> Program:
     """Return the program with the channels last where that is faster; itself if nowhere."""
     layout = Layout(program)

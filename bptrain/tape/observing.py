@@ -1,8 +1,8 @@
 """A program whose entries are shown to an observer as they run: to measure, check or explain them.
 
 The observed program computes the same numbers; the program itself stays as it is, and costs nothing
-where nobody observes. Compiled code gives other numbers, to rounding: an observed program runs
-beside it, and what it leaves behind does not count.
+where nobody observes. Compiled code, and a loss in chunks of samples, give other numbers, to
+rounding: an observed program runs beside those, and what it leaves behind does not count.
 """
 
 from collections.abc import Callable, Sequence

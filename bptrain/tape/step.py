@@ -24,7 +24,7 @@ from bptrain.tape.compiled import (
 )
 from bptrain.tape.compiled_cells import has_cells, why_not, with_compiled_cells
 from bptrain.tape.kept_bytes import measure_kept_bytes
-from bptrain.tape.layout import channels_last
+from bptrain.tape.layout import channels_last, is_laid_out
 from bptrain.tape.layout_proof import entries_agree, steps_agree
 from bptrain.tape.notices import Notices
 from bptrain.tape.observing import BesideRun, Observer, observed
@@ -33,6 +33,7 @@ from bptrain.tape.printing import text_of
 from bptrain.tape.program import Program
 from bptrain.tape.recorder import OffTapeError
 from bptrain.tape.recording import Recording, names_of, recorded, rewind
+from bptrain.tape.rounding import rounds_otherwise, tolerance_of
 from bptrain.tape.run import AutogradRun, Run, gradients_of
 from bptrain.tape.segments import Checkpointing, segmented
 from bptrain.tape.slots import layout
@@ -56,6 +57,7 @@ class Step:
     checkpointing  which segments are computed again in the backward pass, to keep less
     compiles       whether programs are compiled by torch.compile
     fuses          whether neighbouring operations run as one; an observer may want each by itself
+    needs_outputs  whether `forward` must return the model's outputs, where `begin` is not told
     """
 
     def __init__(
@@ -66,9 +68,10 @@ class Step:
         checkpointing: Checkpointing = "none",
         compiles: bool = False,
         fuses: bool = True,
+        needs_outputs: bool = True,
     ) -> None:
         self.checkpointing: Checkpointing = checkpointing
-        self.fuses = fuses
+        self.fuses, self.needs_outputs = fuses, needs_outputs
         self.model, self.loss_function, self.compiles = model, loss, compiles
         self.notices = notices or Notices()
         self.reasons: list[str] = []  # why batches run by autograd
@@ -98,19 +101,20 @@ class Step:
         self,
         inputs: tuple[Any, ...],
         targets: tuple[Any, ...],
-        needs_outputs: bool = True,
+        needs_outputs: bool | None = None,
         observer: Observer | None = None,
         apart: bool = False,
     ) -> Run:
         """Return the step on a batch, before its forward pass.
 
-        needs_outputs  whether `forward` must return the model's outputs: without them the last
-                       layer and the loss may be one operation
+        needs_outputs  whether `forward` must return the model's outputs, the step's own by default:
+                       without them the last layer and the loss may be one operation
         observer       who is shown each entry as it runs; nothing is where autograd runs the step
         apart          whether the observer is shown each operation by itself, also those that run
                        as one: the step's numbers stay the same
         """
-        batch = Batch(inputs, targets, needs_outputs)
+        needed = self.needs_outputs if needs_outputs is None else needs_outputs
+        batch = Batch(inputs, targets, needed)
         if self._watched is None or not self._watched.hold:
             self._watch()
         try:
@@ -133,7 +137,7 @@ class Step:
         Raises OffTapeError where it cannot be recorded, ValueError where it cannot be written.
         """
         self._watch()
-        batch, before = Batch(inputs, targets), state_of(self._modules)
+        batch, before = Batch(inputs, targets, self.needs_outputs), state_of(self._modules)
         try:
             recording = self._record(batch)
             program, names = recording.program, recording.names
@@ -155,6 +159,7 @@ class Step:
         """Return the program that runs, not compiled, and the names of its fixed values."""
         if recording.varies and self.checkpointing == "none":
             return recording.program, recording.names
+        batch = batch._replace(needs_outputs=batch.needs_outputs or recording.varies)
         lays_out = not (self.compiles or recording.varies)
         program = self._rewritten(recording.program, batch, self.fuses, lays_out)
         return program, recording.names
@@ -210,9 +215,9 @@ class Step:
         tensors = tensors_of(batch)
         entries = program.program if isinstance(program, CompiledProgram) else program
         if recorded is not None:
-            laid_out = _is_laid_out(entries, recorded)  # or its sums would be rounded otherwise
+            laid_out = is_laid_out(entries, recorded)  # or its sums would be rounded otherwise
             entries = self._rewritten(recorded, batch, fuses=False, lays_out=laid_out)
-        if not isinstance(program, CompiledProgram):
+        if not rounds_otherwise(program) or entries is program:
             return observed(entries, observer).run(tensors)
         shown = observed(replace(entries, parameters=()), observer)
         return BesideRun(program.run(tensors), shown.run(tensors), self._modules)
@@ -228,7 +233,9 @@ class Step:
         """Return the recorded run itself; with checkpointing or an observer another one.
 
         Its forward pass computes once more what the record did, but for the modules' attributes.
+        All of these round alike, so none has the loss in chunks.
         """
+        batch = batch._replace(needs_outputs=True)
         if self.checkpointing == "none" and observer is None:
             return recording.run
         rewind(recording, self._modules, before)
@@ -293,8 +300,9 @@ class Step:
             ]
         finally:
             restore(self._modules, before)
+        tolerance = tolerance_of(program, batch)
         for one, other in zip(ours, reference, strict=True):
-            if wrong := difference(one, other):
+            if wrong := difference(one, other, tolerance):
                 raise OffTapeError(f"its step differs from autograd's: {wrong}")
         self._trusted.add(recording.program.structure)
         if isinstance(program, Program):
@@ -316,7 +324,7 @@ class Step:
         A compiled one is left as it is: torch.compile chooses layouts by itself.
         """
         found = self._rewritten(recorded, batch, self.fuses, lays_out=True)
-        if not _is_laid_out(found, recorded):
+        if not is_laid_out(found, recorded):
             return program
         before, tensors = state_of(self._modules), tensors_of(batch)
         plain = self._fused(recorded, batch, self.fuses)
@@ -369,11 +377,6 @@ class Step:
         """Run a step; return what it leaves behind, without leaving it."""
         loss, gradients = gradients_of(run, self._modules)
         return Outcome(loss, list(gradients.values()), state_of(self._modules))
-
-
-def _is_laid_out(program: Program, recorded: Program) -> bool:
-    """Return whether a program has values with the channels last that were not recorded so."""
-    return program.values > recorded.values
 
 
 def record(

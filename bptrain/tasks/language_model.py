@@ -36,9 +36,19 @@ class NextToken:
         return {name: found[name] for name in self.names}
 
 
+class NextTokenByLoss(NextToken):
+    """The same of a training step, where its loss is the mean negative log-likelihood."""
+
+    def sums_of_loss(self, loss: Tensor, weight: int) -> Tensor:
+        """Return the negative log-likelihood of all tokens, in nats, and how many there are."""
+        count = loss.new_tensor(weight, dtype=torch.float64)
+        return torch.stack([loss.double() * count, count])
+
+
 LANGUAGE_MODEL = Task(
     losses=("cross_entropy",),
     training_metric=lambda problem: NextToken(("perplexity",)),
+    metric_of_likelihood=NextTokenByLoss(("perplexity",)),
     evaluation_metric=lambda problem: NextToken(),
     figures=lambda problem: [],
     predictions=None,

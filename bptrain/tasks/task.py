@@ -104,6 +104,8 @@ class Task:
     evaluation_metric  of the validation and the test split
     figures            what is shown of an evaluation
     predictions        of a batch; None where the model writes text instead
+    metric_of_likelihood  the training metric where the loss is the mean negative log-likelihood, if
+                       it follows from that: then nobody reads the outputs of a training step
     """
 
     losses: tuple[str, ...]
@@ -111,6 +113,16 @@ class Task:
     evaluation_metric: Callable[[Problem], Metric]
     figures: Callable[[Problem], list[FigureBuilder]]
     predictions: PredictionWriter | None
+    metric_of_likelihood: Metric | None = None
+
+    def metric_in_training(self, problem: Problem, is_likelihood: bool) -> Metric:
+        """Return the metric of the training steps.
+
+        is_likelihood  whether the loss is the mean negative log-likelihood of the targets
+        """
+        if is_likelihood and self.metric_of_likelihood is not None:
+            return self.metric_of_likelihood
+        return self.training_metric(problem)
 
     @property
     def generates_text(self) -> bool:

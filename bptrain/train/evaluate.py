@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +38,19 @@ class Metric(Protocol):
 
     def values(self, sums: list[float]) -> dict[str, float]:
         """Return the metrics by name from the sums over all batches."""
+        ...
+
+
+@runtime_checkable
+class LossMetric(Metric, Protocol):
+    """Metrics that follow from the mean loss of a step: nobody needs to read the outputs."""
+
+    def sums_of_loss(self, loss: Tensor, weight: int) -> Tensor:
+        """Return the sums of a step's batches [m], as `sums` does.
+
+        loss    the mean over the predictions of all of the step's batches
+        weight  how many predictions these are
+        """
         ...
 
 
@@ -85,6 +98,17 @@ def evaluate(
     return {"loss": loss_sum / weight if weight else 0.0, **metric.values(rest)}
 
 
+def sums_of_step(metric: Metric, report: StepReport) -> list[Tensor]:
+    """Return a metric's sums over a training step, to be added up."""
+    if isinstance(metric, LossMetric):
+        return [metric.sums_of_loss(report.loss, sum(each.batch.weight for each in report.passes))]
+    sums = []
+    for batch, outputs, _ in report.passes:
+        assert outputs is not None, "the engine returns what a metric reads"
+        sums.append(metric.sums(outputs, batch.targets))
+    return sums
+
+
 @dataclass(frozen=True)
 class Reading:
     """The values of a window of steps, on the host.
@@ -126,9 +150,8 @@ class StepWindow:
         self.losses.append(report.loss)
         self.norms.append(report.change.norms)
         self.clipped = [report.change.clipped]
-        for batch, outputs, _ in report.passes:
-            self.sums.append(self.metric.sums(outputs, batch.targets))
-            self.timed_samples += len(outputs)
+        self.sums += sums_of_step(self.metric, report)
+        self.timed_samples += sum(len(each.batch.targets[0]) for each in report.passes)
         self.timed_steps += 1
 
     def read(self, others: Sequence[Tensor] = ()) -> Reading:

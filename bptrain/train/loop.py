@@ -60,7 +60,7 @@ class Pass(NamedTuple):
     """The forward pass of one batch of a step."""
 
     batch: Batch
-    outputs: Tensor  # [B, ...], what the model predicted
+    outputs: Tensor | None  # [B, ...], what the model predicted; None where nobody reads it
     loss: Tensor  # scalar: its share of the step's loss
 
 
@@ -105,7 +105,7 @@ def fit(
 
             # 3. backward: the gradient of the loss by every weight
             run.backward(partial(scaled_part, update.precision, share))
-            passes.append(Pass(batch, outputs.detach(), part_of_loss(part.detach(), share)))
+            passes.append(pass_of(batch, outputs, part_of_loss(part.detach(), share)))
 
         # 4. update: move each weight against its gradient
         loss = total_loss(passes)
@@ -148,13 +148,18 @@ def search_step(
                 run = engine.begin(batch.inputs, batch.targets)
                 outputs, loss = run.forward(), run.loss()
             run.backward(partial(part_of_loss, share=share))
-            passes.append(Pass(batch, outputs.detach(), part_of_loss(loss.detach(), share)))
+            passes.append(pass_of(batch, outputs, part_of_loss(loss.detach(), share)))
         return passes
 
     passes = backpropagate()
     loss = total_loss(passes)
     change = update.search(position.step - 1, loss, lambda: total_loss(backpropagate()))
     return StepReport(position, loss, change, passes)
+
+
+def pass_of(batch: Batch, outputs: Tensor | None, loss: Tensor) -> Pass:
+    """Return the forward pass of a batch, its outputs without what autograd keeps for them."""
+    return Pass(batch, None if outputs is None else outputs.detach(), loss)
 
 
 def total_loss(passes: list[Pass]) -> Tensor:

@@ -57,7 +57,7 @@ class StepByRule(Step):
         self,
         inputs: tuple[Any, ...],
         targets: tuple[Any, ...],
-        needs_outputs: bool = True,
+        needs_outputs: bool | None = None,
         observer: Observer | None = None,
         apart: bool = False,
     ) -> Run:
