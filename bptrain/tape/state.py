@@ -10,7 +10,7 @@ import random
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
-from operator import is_
+from operator import attrgetter, is_
 from typing import Any, NamedTuple
 
 import torch
@@ -25,6 +25,8 @@ HOOKS = (
     "_backward_hooks",
     "_backward_pre_hooks",
 )
+HOOKS_OF = attrgetter("_backward_hooks", "_post_accumulate_grad_hooks")  # of a parameter
+IS_TRAINED = attrgetter("requires_grad")
 HELD = ("_parameters", "_buffers", "_modules")
 OF_TORCH = {name for name in vars(nn.Module()) if name.startswith("_")}
 BY_VALUE = (*PLAIN, torch.dtype, torch.device)
@@ -39,25 +41,28 @@ class Watched:
     """
 
     def __init__(self, modules: Iterable[nn.Module], left_out: Collection[Slot] = ()) -> None:
-        self.attributes: list[tuple[dict[str, Any], list[str], list[Any]]] = []
+        self.modules = list(modules)
+        self.containers: list[dict[str, Any]] = []  # one for each name
+        self.names: list[str] = []
+        self.values: list[Any] = []
         self.contents: list[tuple[Any, list[Any]]] = []
         self.sized: list[dict[str, Any]] = []
-        self.modules: list[nn.Module] = []
-        parameters: dict[nn.Parameter, bool] = {}
-        for module in modules:
-            self.modules.append(module)
+        for module in self.modules:
             own = vars(module)
             fixed = {k: v for k, v in public(module).items() if Slot(module, k) not in left_out}
             held = [own[name] for name in HELD]
             self.sized += [own, *held, *(own[name] for name in HOOKS)]
             for container, values in ((own, fixed), *((each, each) for each in held)):
-                if values:
-                    self.attributes.append((container, list(values), list(values.values())))
+                self.containers += [container] * len(values)
+                self.names += values
+                self.values += values.values()
             self.contents += [
-                (value, tree_leaves(value)) for value in fixed.values() if not is_leaf(value)
+                (value, tree_leaves(value)) for value in fixed.values() if may_be_refilled(value)
             ]
-            parameters |= {p: p.requires_grad for p in module.parameters(recurse=False)}
-        self.parameters = list(parameters.items())
+        self.parameters = list(
+            dict.fromkeys(p for m in self.modules for p in m.parameters(recurse=False))
+        )
+        self.trained = list(map(IS_TRAINED, self.parameters))
         self.sizes = list(map(len, self.sized))
         self.kinds = list(map(type, self.modules))  # bptrain.convert sets a module's class
 
@@ -66,20 +71,27 @@ class Watched:
         """Whether everything is as it was. This runs in every step: the loops are C's."""
         if list(map(len, self.sized)) != self.sizes or list(map(type, self.modules)) != self.kinds:
             return False
-        for values, names, before in self.attributes:
-            if not all(map(is_, map(values.get, names), before)) and not _are_same(
-                list(map(values.get, names)), before
-            ):
+        if not all(map(is_, map(dict.get, self.containers, self.names), self.values)):
+            now = list(map(dict.get, self.containers, self.names))
+            if not _are_same(now, self.values):
                 return False
-        for parameter, is_trained in self.parameters:
-            if parameter.requires_grad is not is_trained or has_hooks(parameter):
-                return False
+        if list(map(IS_TRAINED, self.parameters)) != self.trained:
+            return False
+        if any(map(has_hooks, self.parameters)):
+            return False
         return all(_are_same(tree_leaves(value), leaves) for value, leaves in self.contents)
+
+
+def may_be_refilled(value: Any) -> bool:
+    """Return whether a value may hold something else while it is the same object."""
+    if type(value) is tuple:
+        return any(map(may_be_refilled, value))
+    return not is_leaf(value)
 
 
 def has_hooks(parameter: nn.Parameter) -> bool:
     """Return whether a parameter's gradient is told to somebody."""
-    return bool(parameter._backward_hooks or parameter._post_accumulate_grad_hooks)
+    return any(HOOKS_OF(parameter))
 
 
 def _are_same(now: list[Any], before: list[Any]) -> bool:

@@ -22,7 +22,7 @@ class Net(torch.nn.Module):
         self.first, self.last = nn.Linear(5, 4), nn.Linear(4, 3)
         self.dropout, self.relu = nn.Dropout(0.5), nn.ReLU()
         self.between, self.calls, self.scale, self.list = between, 0, 2.0, [1.0]
-        self.table = torch.ones(4)
+        self.table, self.pair = torch.ones(4), ([1.0], 2)
 
     def forward(self, x: Tensor) -> Tensor:
         output: Tensor = self.last(self.between(self, self.first(x)))
@@ -65,6 +65,10 @@ CHANGES: dict[str, tuple[Callable[[Net, Tensor], Tensor], Callable[[Net], object
     "what a list holds": (
         lambda net, x: net.relu(x) if net.list[0] > 0 else x,
         lambda net: net.list.__setitem__(0, -1.0),
+    ),
+    "what a list in a tuple holds": (
+        lambda net, x: net.relu(x) if net.pair[0][0] > 0 else x,
+        lambda net: net.pair[0].__setitem__(0, -1.0),
     ),
     "a module": (
         lambda net, x: net.relu(x),
