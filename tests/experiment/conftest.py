@@ -1,29 +1,60 @@
 """Runs draw no real pictures here: their own tests do, and drawing takes half of a short run."""
 
-from hashlib import sha256
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
+from fingerprints import draw_fingerprints
+from stops import Killed, Stop, kill
+from typer.testing import Result
 
-DRAWN = ("classification.mistakes_plot", "accuracy.confusion_plot", "regression.scatter_plot")
+from bptrain.experiment import session
+from bptrain.rundir.checkpoint import list_checkpoints
 
 
 @pytest.fixture(autouse=True)
 def _pictures_are_fingerprints(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in DRAWN:
-        monkeypatch.setattr(f"bptrain.tasks.{name}", fingerprint)
+    draw_fingerprints(monkeypatch.setattr)
 
 
-def fingerprint(shown: Any, *names: Any) -> np.ndarray:
-    """Return a small picture [5, 2, 3] that differs where what is to be drawn differs."""
-    arrays = [shown] if isinstance(shown, np.ndarray) else [each.pixels for each in shown]
-    texts = (
-        []
-        if isinstance(shown, np.ndarray)
-        else [f"{each.true} {each.predicted} {each.loss}" for each in shown]
-    )
-    digest = sha256(repr((texts, *map(list, names))).encode())
-    for array in arrays:
-        digest.update(array.tobytes())
-    return np.frombuffer(digest.digest()[:30], np.uint8).reshape(5, 2, 3)
+@pytest.fixture
+def stopping(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Stop], None]:
+    """Arrange for the next run to be stopped once a step is taken, before it is settled."""
+    whole = session.fit
+
+    def arrange(step: int, stop: Stop) -> None:
+        def fit(*arguments: Any) -> Iterator[Any]:
+            for report in whole(*arguments):
+                if report.position.step == step:
+                    monkeypatch.setattr(session, "fit", whole)
+                    stop()
+                yield report
+
+        monkeypatch.setattr(session, "fit", fit)
+
+    return arrange
+
+
+@pytest.fixture
+def verify_resume_in_this_process(
+    bptrain: Callable[..., Result],
+    stopping: Callable[[int, Stop], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Have verify-resume's runs in this process, where a test can patch them."""
+
+    def words(config: Path, run_dir: Path) -> list[object]:
+        there = list_checkpoints(run_dir / "checkpoints")
+        return ["fit", config, "--run-dir", run_dir, *["--resume"] * bool(there)]
+
+    def finish(config: Path, run_dir: Path) -> None:
+        assert bptrain(*words(config, run_dir)).exit_code == 0
+
+    def kill_after(config: Path, run_dir: Path, step: int) -> None:
+        stopping(step + 1, kill)
+        with pytest.raises(Killed):
+            bptrain(*words(config, run_dir))
+
+    monkeypatch.setattr("bptrain.commands.verify_resume.finish", finish)
+    monkeypatch.setattr("bptrain.commands.verify_resume.kill_after", kill_after)

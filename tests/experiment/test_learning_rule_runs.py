@@ -72,6 +72,7 @@ def test_a_resumed_run_is_exact(bptrain: Bptrain, rule: str) -> None:
     assert "grad/angle" in whole
 
 
+@pytest.mark.usefixtures("verify_resume_in_this_process")
 def test_a_run_that_is_stopped_between_step_and_log_line_logs_the_same(bptrain: Bptrain) -> None:
     words = [*MLP, *SHORT, "backward=feedback_alignment", "train.steps=4"]
     result = bptrain("verify-resume", *words)

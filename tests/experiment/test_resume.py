@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import pytest
 import torch
 from image_sets import write_folder
 from small_files import CONFIGS
+from stops import Killed, Stop, ask, kill
 from test_every_kind_of_data import KINDS
 from typer.testing import Result
 
@@ -24,40 +24,7 @@ DIGITS = CONFIGS / "digits_mlp.yaml"
 SMALL = ["model.hidden=[16]", "train.steps=12", "data.batch_size=256", "monitor.log_every=4"]
 
 
-class Killed(BaseException):
-    """The process was killed: no error handler may catch it."""
-
-
-def ask() -> None:
-    """Ask this process to stop."""
-    signal.raise_signal(signal.SIGTERM)
-
-
-def kill() -> None:
-    """End the run as a kill does: nothing is saved."""
-    raise Killed
-
-
-Stop = Callable[[], None]
 Interrupted = Callable[[Path, list[tuple[int, Stop]]], None]
-
-
-@pytest.fixture
-def stopping(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Stop], None]:
-    """Arrange for the next run to be stopped once a step is taken, before it is settled."""
-    whole = session.fit
-
-    def arrange(step: int, stop: Stop) -> None:
-        def fit(*arguments: Any) -> Iterator[Any]:
-            for report in whole(*arguments):
-                if report.position.step == step:
-                    monkeypatch.setattr(session, "fit", whole)
-                    stop()
-                yield report
-
-        monkeypatch.setattr(session, "fit", fit)
-
-    return arrange
 
 
 @pytest.fixture
@@ -400,29 +367,7 @@ def test_a_run_whose_loss_diverged_resumes_with_a_smaller_rate(bptrain: Bptrain)
 # --- verify-resume
 
 
-@pytest.fixture
-def in_this_process(
-    bptrain: Bptrain, stopping: Callable[[int, Stop], None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Have verify-resume's runs in this process, where a test can patch them."""
-
-    def words(config: Path, run_dir: Path) -> list[object]:
-        there = list_checkpoints(run_dir / "checkpoints")
-        return ["fit", config, "--run-dir", run_dir, *["--resume"] * bool(there)]
-
-    def finish(config: Path, run_dir: Path) -> None:
-        assert bptrain(*words(config, run_dir)).exit_code == 0
-
-    def kill_after(config: Path, run_dir: Path, step: int) -> None:
-        stopping(step + 1, kill)
-        with pytest.raises(Killed):
-            bptrain(*words(config, run_dir))
-
-    monkeypatch.setattr("bptrain.commands.verify_resume.finish", finish)
-    monkeypatch.setattr("bptrain.commands.verify_resume.kill_after", kill_after)
-
-
-@pytest.mark.usefixtures("in_this_process")
+@pytest.mark.usefixtures("verify_resume_in_this_process")
 def test_verify_resume_finds_a_complete_config_exact(bptrain: Bptrain) -> None:
     result = bptrain("verify-resume", digits()(), "--steps", "8")
     assert result.exit_code == 0, result.output
@@ -430,7 +375,7 @@ def test_verify_resume_finds_a_complete_config_exact(bptrain: Bptrain) -> None:
     assert list(Path().iterdir()) == [Path("c.yaml")]
 
 
-@pytest.mark.usefixtures("in_this_process")
+@pytest.mark.usefixtures("verify_resume_in_this_process")
 @pytest.mark.parametrize(
     ("lost", "what"),
     [

@@ -48,7 +48,7 @@ def test_every_shipped_config_trains(
     if kind == "audio_folder":
         words.append(f"data.path={sounds.write_folder(tmp_path / 'digits', sounds.digits())}")
     if kind in writers:
-        words.append(f"data.root={writers[kind]()}")
+        words += [f"data.root={writers[kind]()}", "data.batch_size=8"]
     if kind in TEXTS:
         (tmp_path / "text").write_text(TEXTS[kind])
         words += ["data.path=text", "model.hidden=8"]

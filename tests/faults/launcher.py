@@ -20,13 +20,15 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn
+
+from fingerprints import draw_fingerprints
 
 TIMEOUT_S = 180
 
@@ -86,7 +88,7 @@ class Launcher:
         here = Path(__file__)
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         environment["PYTHONPATH"] = os.pathsep.join(
-            [str(here.parent.parent.parent), str(here.parent), *sys.path]
+            [*map(str, (here.parents[2], here.parents[1], here.parent)), *sys.path]
         )
         self._server = subprocess.Popen(
             [*self.within, sys.executable, str(here)],
@@ -98,10 +100,15 @@ class Launcher:
         return self
 
     def start(
-        self, words: Sequence[object], cwd: Path, fault: str = "", arguments: Sequence[Any] = ()
+        self,
+        words: Sequence[object],
+        cwd: Path,
+        fault: str = "",
+        arguments: Sequence[Any] = (),
+        draws: bool = True,
     ) -> Process:
-        """Start `bptrain WORDS` in `cwd`."""
-        job = {"words": [str(word) for word in words], "cwd": str(cwd)}
+        """Start `bptrain WORDS` in `cwd`; draw pictures, or their fingerprints."""
+        job = {"words": [str(word) for word in words], "cwd": str(cwd), "draws": draws}
         assert self._server.stdin is not None
         self._server.stdin.write(
             json.dumps({**job, "fault": fault, "arguments": list(arguments)}) + "\n"
@@ -110,10 +117,15 @@ class Launcher:
         return Process(self, self.reply()["pid"], cwd)
 
     def run(
-        self, words: Sequence[object], cwd: Path, fault: str = "", arguments: Sequence[Any] = ()
+        self,
+        words: Sequence[object],
+        cwd: Path,
+        fault: str = "",
+        arguments: Sequence[Any] = (),
+        draws: bool = True,
     ) -> tuple[int, str]:
         """Run to the end and return the exit code and stderr."""
-        process = self.start(words, cwd, fault, arguments)
+        process = self.start(words, cwd, fault, arguments, draws)
         return process.wait(), process.stderr
 
     def seen(self, path: Path) -> Path:
@@ -176,6 +188,8 @@ def run_job(job: dict[str, Any]) -> NoReturn:
     for number, name in ((1, "stdout.txt"), (2, "stderr.txt")):
         os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666), number)
     sys.argv = ["bptrain", *job["words"]]
+    if not job["draws"]:
+        draw_fingerprints(replace)
     if job["fault"]:
         module, _, function = job["fault"].partition(":")
         getattr(import_module(module), function)(*job["arguments"])
@@ -188,6 +202,12 @@ def run_job(job: dict[str, Any]) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code if isinstance(code, int) else 0 if code is None else 1)
+
+
+def replace(name: str, function: Callable[..., Any]) -> None:
+    """Put a function in the place of another, given by its name."""
+    module, _, attribute = name.rpartition(".")
+    setattr(import_module(module), attribute, function)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from launcher import Launcher
+from launcher import Launcher, Process
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
 from bptrain.errors import CheckpointError
@@ -71,6 +71,7 @@ class Run:
     folder: Path
     kind: str
     changes: Sequence[str] = ()  # of the config
+    draws: bool = False  # pictures, which take most of the time; else fingerprints of them
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -100,7 +101,12 @@ class Run:
 
     def go(self, fault: str = "", *arguments: Any, resume: bool | None = None) -> tuple[int, str]:
         """Start or resume it, to the end; return exit code and stderr."""
-        return self.launcher.run(self.words(resume), self.folder, fault, arguments)
+        words = self.words(resume)
+        return self.launcher.run(words, self.folder, fault, arguments, self.draws)
+
+    def start(self, fault: str = "", *arguments: Any) -> Process:
+        """Start or resume it."""
+        return self.launcher.start(self.words(), self.folder, fault, arguments, self.draws)
 
     def problem_after_resume(self, reference: Path, same_checkpoints: bool = True) -> str:
         """Resume it after a fault, and return what is wrong then; "" for nothing.
@@ -154,13 +160,13 @@ class ReferenceRuns:
 
     def __init__(self, launcher: Launcher, folder: Path) -> None:
         self.launcher, self.folder = launcher, folder
-        self.made: dict[tuple[str, ...], ReferenceRun] = {}
+        self.made: dict[tuple[str | bool, ...], ReferenceRun] = {}
 
-    def of(self, kind: str, *changes: str) -> ReferenceRun:
+    def of(self, kind: str, *changes: str, draws: bool = False) -> ReferenceRun:
         """Return the run of a kind."""
-        name = (kind, *changes)
+        name = (kind, *changes, draws)
         if name not in self.made:
-            run = Run(self.launcher, self.folder / str(len(self.made)), kind, changes)
+            run = Run(self.launcher, self.folder / str(len(self.made)), kind, changes, draws)
             started = time.monotonic()
             code, stderr = run.go()
             assert code == 0, stderr

@@ -101,7 +101,7 @@ class Victims:
         report = run.folder / "audit"
         report.unlink(missing_ok=True)
         audit = ("audit_faults:watch", [str(report)])
-        code, stderr = self.launcher.run(words, run.folder, *audit)
+        code, stderr = self.launcher.run(words, run.folder, *audit, draws=False)
         return code, stderr, set(json.loads(report.read_text())) if code >= 0 else set()
 
     def unusual(self, run: Run, command: str, did: set[str]) -> str:

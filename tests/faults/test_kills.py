@@ -30,7 +30,7 @@ SPREAD = 6  # operations that are tried by default, and half as many of a resume
 
 def killed_by_the_clock(run: Run, random: Random, reference: ReferenceRun) -> str:
     """Kill it from outside; return what is wrong then."""
-    process = run.launcher.start(run.words(), run.folder)
+    process = run.start()
     sleep(random.uniform(0, reference.duration_s))
     process.send(SIGKILL)
     code = process.wait()
@@ -64,8 +64,10 @@ def test_a_run_killed_at_a_random_moment_ends_as_the_reference_run(
     number: int,
 ) -> None:
     random, kind = Random(number), KINDS[number % len(KINDS)]
-    reference, run = reference_runs.of(kind), Run(launcher, work_dir / "killed", kind)
-    if number // len(KINDS) % 2:
+    by_clock = bool(number // len(KINDS) % 2)  # then also while it draws
+    reference = reference_runs.of(kind, draws=by_clock)
+    run = Run(launcher, work_dir / "killed", kind, draws=by_clock)
+    if by_clock:
         what, wrong = (
             "at a random moment, from outside",
             killed_by_the_clock(run, random, reference),

@@ -52,7 +52,7 @@ class Bench:
         config, changes = write_config(self.folder, kind)
         asked = ["fit", config, *changes, "--run-dir", run, *words]
         injected = (INJECT, [fault, steps]) if fault else ()
-        return self.launcher.run(asked, self.folder, *injected)
+        return self.launcher.run(asked, self.folder, *injected, draws=False)
 
     def inject(self, kind: str, fault: dict[str, Any], *words: str, steps: int = 1) -> "Injected":
         """Run with a fault, and once more without it if that failed."""

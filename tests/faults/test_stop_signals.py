@@ -227,10 +227,11 @@ def test_a_run_stopped_at_a_random_moment_ends_as_the_reference_run(
     tally: Callable[..., None],
     seed: int,
 ) -> None:
-    random, reference = Random(seed), reference_runs.of("mlp")
-    run, number = Run(launcher, work_dir / "stopped", "mlp"), (SIGTERM, SIGINT)[seed % 2]
+    random, reference = Random(seed), reference_runs.of("mlp", draws=True)
+    run = Run(launcher, work_dir / "stopped", "mlp", draws=True)
+    number = (SIGTERM, SIGINT)[seed % 2]
     is_single = seed % 4 < 2
-    process = launcher.start(run.words(), run.folder)
+    process = run.start()
     sleep(random.uniform(0, reference.duration_s))
     process.send(number)
     if not is_single:
@@ -247,7 +248,7 @@ def test_a_signal_from_outside_saves_and_gives_its_exit_code(
     launcher: Launcher, work_dir: Path, tally: Callable[..., None], number: Signals
 ) -> None:
     run = Run(launcher, work_dir / "stopped", "mlp", ["train.epochs=100000"])
-    process = launcher.start(run.words(), run.folder)
+    process = run.start()
     deadline_s = monotonic() + TIMEOUT_S
     while not list_checkpoints(run.checkpoints) and monotonic() < deadline_s:
         sleep(0.02)
@@ -268,9 +269,9 @@ def test_a_process_stopped_while_it_starts_ends_as_asked(
     tally: Callable[..., None],
     number: int,
 ) -> None:
-    reference, failures = reference_runs.of("mlp").run_dir, []
+    reference, failures = reference_runs.of("mlp", draws=True).run_dir, []
     for tenths in range(1, 30, 3):
-        run = Run(launcher, work_dir / f"stopped-{tenths}", "mlp")
+        run = Run(launcher, work_dir / f"stopped-{tenths}", "mlp", draws=True)
         with subprocess.Popen(
             [sys.executable, "-m", "bptrain", *run.words()],
             cwd=run.folder,
@@ -291,7 +292,7 @@ def test_a_process_stopped_while_it_starts_ends_as_asked(
 @contextmanager
 def stalled(run: Run, target: str, number: int = 1) -> Iterator[Process]:
     """Hold a run at a call inside the block."""
-    process = run.launcher.start(run.words(), run.folder, "kill_faults:stall_at", [target, number])
+    process = run.start("kill_faults:stall_at", target, number)
     while not (run.folder / REACHED).exists():
         sleep(0.01)
     yield process
@@ -305,7 +306,7 @@ def second_starter() -> Iterator[Callable[..., tuple[int, str]]]:
         def start(run: Run, *options: str) -> tuple[int, str]:
             beside = Run(another, run.folder.parent / "second", run.kind)
             words = ["fit", "config.yaml", "--run-dir", run.run_dir, *options]
-            return another.run(words, beside.folder)
+            return another.run(words, beside.folder, draws=False)
 
         yield start
 

@@ -211,8 +211,8 @@ def test_a_limit_on_files_leaves_a_run_that_can_be_resumed(
     launcher: Launcher, reference_runs: ReferenceRuns, work_dir: Path, tally: Tally, size: int
 ) -> None:
     run, reference, pipe = (
-        Run(launcher, work_dir, "mlp", (SHORT,)),
-        reference_runs.of("mlp", SHORT),
+        Run(launcher, work_dir, "mlp", (SHORT,), draws=True),
+        reference_runs.of("mlp", SHORT, draws=True),
         work_dir / "pipe",
     )
     os.mkfifo(pipe)
@@ -233,8 +233,8 @@ def test_a_small_disk_leaves_a_run_that_can_be_resumed_once_there_is_space(
     mounting: Launcher, reference_runs: ReferenceRuns, work_dir: Path, tally: Tally, size: str
 ) -> None:
     run, reference = (
-        MountedRun(mounting, work_dir, "mlp", (SHORT,)),
-        reference_runs.of("mlp", SHORT),
+        MountedRun(mounting, work_dir, "mlp", (SHORT,), draws=True),
+        reference_runs.of("mlp", SHORT, draws=True),
     )
     (work_dir / "run").mkdir()
     run.mount("-t", "tmpfs", "-o", size, "none", work_dir / "run")
