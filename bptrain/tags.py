@@ -34,6 +34,7 @@ INPUT_RMS = "data/input_rms"
 TARGET_RMS = "data/target_rms"
 CLASSES = "data/classes"
 TIME_STEPS = "data/time_steps"
+WEIGHT_GROWTH = "weight/growth/"  # begins what is logged once, not on the board
 VERDICT = "verdict/"
 MEASURED = "perf/"  # begins what a clock or a meter decides
 
@@ -102,6 +103,11 @@ def update_ratio(layer: str) -> str:
 def weight_norm(layer: str) -> str:
     """Return the tag of the norm of a layer's weights."""
     return f"weight/norm/{layer}"
+
+
+def weight_growth(layer: str) -> str:
+    """Return the tag of a layer's growth a step, from the start to the first observed step."""
+    return f"{WEIGHT_GROWTH}{layer}"
 
 
 def dead_units(layer: str) -> str:

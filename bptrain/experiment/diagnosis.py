@@ -14,7 +14,7 @@ from bptrain.experiment.stored_config import plain
 from bptrain.monitor.run_log import METRICS
 from bptrain.monitor.verdicts import History, Setup, Verdict, verdicts_on
 from bptrain.monitor.verdicts.history import Line
-from bptrain.monitor.verdicts.learning_rate import not_finite
+from bptrain.monitor.verdicts.non_finite import not_finite
 
 FIRST_LINES = 40  # that are all judged; of the others those with a validation: each costs more
 LARGEST_BYTES = 2**30  # of a log that is read

@@ -86,6 +86,9 @@ class StepMonitor:
         self.has_told = False
         self._made = Observations(last=None, count=0)
         self._moments: Tensor | None = None  # of the gradients of samples, averaged
+        self._start: Tensor | None = None  # norms of the layers at first, until a step is observed
+        if level != "basic":
+            self._start = layers.norms_of([p.detach() for p in layers.parameters])
         self._before: list[Tensor] = []  # the gradients of the step before an observed one
         self._keeps_gradients = False
         self._watch: LayerWatch | None = None
@@ -144,9 +147,22 @@ class StepMonitor:
         norms = layers.norms_of(before)
         ratios = layers.norms_of(updates) / norms
         return {
+            **self._growth(norms),
             **dict(zip(map(tags.update_ratio, layers.names), ratios.unbind(), strict=True)),
             **dict(zip(map(tags.weight_norm, layers.names), norms.unbind(), strict=True)),
         }
+
+    def _growth(self, norms: Tensor) -> dict[str, Tensor]:
+        """Return, once, how much each layer has grown since the start, a step.
+
+        As |W_t| <= |W_0| + t mean|dW|, a mean step was at least this share of the first weights.
+        """
+        start, steps = self._start, (self._made.last or 1) - 1
+        self._start = None
+        if start is None or not steps:
+            return {}
+        growth = torch.where(start > 0, norms / start - 1, 0.0) / steps
+        return dict(zip(map(tags.weight_growth, self.layers.names), growth.unbind(), strict=True))
 
     def _of_samples(self, seen: SampleGradients | None, total: Tensor) -> dict[str, Tensor]:
         """Return the norms of samples' own gradients, and the noise scale."""
@@ -202,12 +218,12 @@ class StepMonitor:
 
     def state(self) -> dict[str, Any]:
         """Return what the next observations depend on, and what is not logged yet."""
-        moments = {} if self._moments is None else {"moments": self._moments}
+        optional = {"moments": self._moments, "start": self._start}
         return {
             **self._made.model_dump(),
             **self.observed._asdict(),
             "before": dict(zip(map(str, range(len(self._before))), self._before, strict=True)),
-            **moments,
+            **{name: each for name, each in optional.items() if each is not None},
         }
 
     def restore(self, state: Tree) -> None:
@@ -221,10 +237,12 @@ class StepMonitor:
         expected = [p.shape for p in self.layers.parameters]
         if before and [each.shape for each in before.values()] != expected:
             raise ValueError("the gradients of the step before are those of another model")
-        known = tensors_of({"moments": saved.pop("moments")}, 1) if "moments" in saved else {}
+        known = tensors_of({k: saved.pop(k) for k in ("moments", "start") if k in saved}, 1)
+        if "start" in known and len(known["start"]) != len(self.layers.names):
+            raise ValueError("the norms of the layers are those of another model")
         self._made = Observations.read(saved)
         self.observed, self._before = Observed(numbers, series), [*before.values()]
-        self._moments = known.get("moments")
+        self._moments, self._start = known.get("moments"), known.get("start")
 
 
 def tensors_of(state: Tree, axes: int | None = None) -> dict[str, Tensor]:

@@ -180,6 +180,7 @@ def write_files(folder: Path) -> None:
     write_series(folder, random)
     line = "the quick brown fox jumps over the lazy dog and runs round and round the rugged rock\n"
     (folder / "verse.txt").write_text(line * 60)
+    write_opinions(folder / "opinions.csv", np.random.default_rng(2))
     letters = np.array(list("abcdefghijklmnopqrstuvwxyz "))
     (folder / "letters.txt").write_text("".join(random.choice(letters, 6000)))
 
@@ -189,6 +190,19 @@ def write_table(path: Path, x: np.ndarray, y: np.ndarray) -> None:
     header = ",".join([*(f"x{n}" for n in range(x.shape[1])), "y"])
     rows = [",".join([*(f"{v:.5f}" for v in row), str(t)]) for row, t in zip(x, y, strict=True)]
     path.write_text("\n".join([header, *rows]) + "\n")
+
+
+def write_opinions(path: Path, random: np.random.Generator) -> None:
+    """Write sentences of different lengths, whose label is decided by one of their words."""
+    decides = {"good": "pro", "useful": "pro", "poor": "con", "broken": "con"}
+    words = np.array(["a", "the", "idea", "plan", "very", "quite", "was", "seems"])
+    rows = ["text,label"]
+    for _ in range(600):
+        sentence = list(random.choice(words, random.integers(3, 9)))
+        word = str(random.choice([*decides]))
+        sentence.insert(int(random.integers(len(sentence))), word)
+        rows.append(f"{' '.join(sentence)},{decides[word]}")
+    path.write_text("\n".join(rows) + "\n")
 
 
 def write_series(folder: Path, random: np.random.Generator) -> None:

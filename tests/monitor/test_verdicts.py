@@ -110,7 +110,7 @@ def test_gates_may_be_closed_at_first() -> None:
     assert kinds(lines, model={"kind": "rnn", "cell": "lstm"}) == ["no_learning"]
     longer = run(FLAT, **{**layers(1.0), tags.time_gradient("lstm"): [s**2 for s in series]})
     (verdict,) = judged(longer, model={"kind": "rnn", "cell": "lstm", "forget_bias": None})
-    assert (verdict.kind, verdict.advice) == ("vanishing", remembers(History([])))
+    assert (verdict.kind, verdict.advice) == ("vanishing", remembers(History([]), Setup()))
 
 
 def test_exploding_explains_a_loss_that_diverges() -> None:

@@ -7,8 +7,9 @@ from typing import Any
 
 from bptrain import tags
 from bptrain.monitor.verdicts.history import History, Line, is_number
-from bptrain.monitor.verdicts.learning_rate import is_unusually_high, lower
+from bptrain.monitor.verdicts.learning_rate import LARGEST_UPDATE, largest_growth
 from bptrain.monitor.verdicts.progress import progress_of
+from bptrain.monitor.verdicts.rates import FAR, at_least_usual, is_above_usual, is_gated, lower
 from bptrain.monitor.verdicts.verdict import Setup, Verdict
 
 VANISHED = 1e-3  # of the gradient at the last layer
@@ -59,24 +60,24 @@ def vanishing_over_time(history: History, setup: Setup, layer: str, ratio: float
         f"below {vanished_over_time(setup):g}, what the first steps read has no influence on the "
         "weights: dependencies over that time are not learned"
     )
-    advice = remembers(history) if setup.family == "rnn" else ()
+    advice = remembers(history, setup) if setup.family == "rnn" else ()
     return Verdict("vanishing", history.step, text, reason, {"ratio": ratio}, advice, layer)
 
 
-def remembers(history: History) -> tuple[str, ...]:
+def remembers(history: History, setup: Setup) -> tuple[str, ...]:
     """Return the changes that make a layer keep its state over the time steps of the data.
 
     A forget gate of sigma(b) keeps a share e^-1 of the state over T steps if b = log T.
     Source: Tallec and Ollivier 2018, arXiv:1804.11188, section 3.
     """
     steps = history.first(tags.TIME_STEPS) or FEWEST_STEPS
-    return ("model.cell=lstm", f"model.forget_bias={min(log(steps), LARGEST_BIAS):.1f}")
+    advice = ("model.cell=lstm", f"model.forget_bias={min(log(steps), LARGEST_BIAS):.1f}")
+    return advice if is_gated(setup) else (*advice, *at_least_usual(setup, through_gates=True))
 
 
 def vanished_over_time(setup: Setup) -> float:
     """Return the share of the last step's gradient below which the first steps get none."""
-    gated = setup.key("model.cell") in ("lstm", "gru")
-    return VANISHED_THROUGH_GATES if gated else VANISHED_OVER_TIME
+    return VANISHED_THROUGH_GATES if is_gated(setup) else VANISHED_OVER_TIME
 
 
 def exploding(history: History, setup: Setup) -> Verdict | None:
@@ -89,16 +90,43 @@ def exploding(history: History, setup: Setup) -> Verdict | None:
                 f"over time: in {layer} the first steps get {growth:.1g} times the gradient that "
                 "the last gets"
             )
-            over_time_advice = ("train.clip_grad_norm=1.0", "model.init=orthogonal")
-            return _exploding(history, setup, text, growth, layer, over_time_advice)
+            return _exploding(history, setup, text, growth, layer, bounded(history, setup))
     names = history.layers(tags.activation_gradient)
     for layer in names[:-1]:
         growth = typical(early, relative, layer, names[-1])
         if growth is not None and growth > EXPLODED:
             text = f"at {layer} the gradient is {growth:.1g} times that at the output"
-            advice = tuple(dict.fromkeys((*keeps_variance(setup), "train.clip_grad_norm=1.0")))
-            return _exploding(history, setup, text, growth, layer, advice)
-    return None
+            return _exploding(history, setup, text, growth, layer, bounded(history, setup))
+    return exploded(history, setup)
+
+
+def exploded(history: History, setup: Setup) -> Verdict | None:
+    """Return a verdict on weights that sgd threw far away at a usual rate, before any was observed.
+
+    Its steps are as large as the gradient, while those of the others are bounded by the rate.
+    """
+    growth, layer = largest_growth(history)
+    progress = progress_of(history)
+    by_gradient = setup.key("optimizer.kind") == "sgd" and not is_above_usual(setup)
+    if not by_gradient or growth < LARGEST_UPDATE or progress is None or progress.learns:
+        return None
+    text = f"at a usual learning rate, {layer} moved by {growth:.0%} of its weights a step at first"
+    reason = (
+        f"sgd moves weights by the rate times the gradient: at a usual rate, steps beyond "
+        f"{LARGEST_UPDATE:.0%} mean that the gradient is far too large"
+    )
+    evidence = {"growth_per_step": growth}
+    return Verdict(
+        "exploding", history.step, text, reason, evidence, bounded(history, setup), layer
+    )
+
+
+def bounded(history: History, setup: Setup) -> tuple[str, ...]:
+    """Return the changes that keep a gradient of one size, and bound what is left."""
+    advice = keeps_variance(setup)
+    if not advice and setup.key("model.cell") == "rnn":
+        advice = remembers(history, setup)
+    return tuple(dict.fromkeys((*advice, "train.clip_grad_norm=1.0")))
 
 
 def _exploding(
@@ -109,7 +137,7 @@ def _exploding(
     layer: str,
     advice: tuple[str, ...],
 ) -> Verdict:
-    if is_unusually_high(setup):
+    if is_above_usual(setup, FAR):
         advice = (*advice, f"optimizer.lr={lower(setup):g}")
     reason = (
         f"beyond {EXPLODED:g} no learning rate suits both ends: what moves the last layers throws "

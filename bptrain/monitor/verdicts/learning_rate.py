@@ -5,6 +5,7 @@ from math import log
 from bptrain import tags
 from bptrain.monitor.verdicts.history import History
 from bptrain.monitor.verdicts.progress import progress_of
+from bptrain.monitor.verdicts.rates import at_rate, lower, usual
 from bptrain.monitor.verdicts.verdict import Setup, Verdict
 
 LARGEST_UPDATE = 0.3  # of a layer's weights, in one step
@@ -12,9 +13,6 @@ LARGEST_UPDATE = 0.3  # of a layer's weights, in one step
 # near 0, which costs log K, while numbers may lie far from its outputs
 WORSE_OF_CLASSES, WORSE_OF_NUMBERS = 3.0, 10.0
 SMALLEST_UPDATE = 1e-5
-USUAL_RATE = {"sgd": 0.05, "muon": 0.02, "adagrad": 0.01, "nadam": 2e-3}
-OTHER_RATE = 1e-3
-UNUSUAL = 2.0  # times the usual rate
 DIVERGED = 3.0  # times the loss at the start, and at chance
 FELL = 0.01  # of the largest rate
 FLAT = 0.05  # of the loss
@@ -25,7 +23,7 @@ def rate_too_high(history: History, setup: Setup) -> Verdict | None:
     progress = progress_of(history)
     if progress is None or progress.learns:
         return None
-    update = max(largest_updates(history)[:3], default=0.0)
+    update = max([largest_growth(history)[0], *largest_updates(history)[:3]])
     classes = history.first(tags.CLASSES)
     untrained = max(progress.chance, log(classes)) if classes else progress.chance
     excess = progress.first / untrained if untrained > 0 else 0.0
@@ -33,7 +31,7 @@ def rate_too_high(history: History, setup: Setup) -> Verdict | None:
     if update < LARGEST_UPDATE and excess < worse:
         return None
     if update >= LARGEST_UPDATE:
-        sign = f"one step changes a layer's weights by {update:.0%}"
+        sign = f"a step changes a layer's weights by {update:.0%}"
     else:
         sign = f"the first steps cost {excess:.2g} times what a constant prediction does"
     reason = (
@@ -42,8 +40,9 @@ def rate_too_high(history: History, setup: Setup) -> Verdict | None:
         "step undoes what the ones before have found"
     )
     evidence = {"update_ratio": update, "first_loss_ratio": excess}
-    advice = (f"optimizer.lr={lower(setup):g}",)
-    return Verdict("learning_rate_too_high", history.step, sign, reason, evidence, advice)
+    return Verdict(
+        "learning_rate_too_high", history.step, sign, reason, evidence, at_rate(lower(setup))
+    )
 
 
 def divergence(history: History, setup: Setup) -> Verdict | None:
@@ -58,13 +57,6 @@ def divergence(history: History, setup: Setup) -> Verdict | None:
     return Verdict("divergence", history.step, text, reason, evidence, advice)
 
 
-def not_finite(step: int, what: str, why: str, setup: Setup) -> Verdict:
-    """Return the verdict on a run that ended since a number was not finite."""
-    reason = f"a NaN or an infinity makes every weight one; {why}" if why else "NaN spreads"
-    advice = (f"optimizer.lr={lower(setup):g}", "train.clip_grad_norm=1.0")
-    return Verdict("divergence", step, what, reason, {"failed_step": float(step)}, advice)
-
-
 def rate_too_low(history: History, setup: Setup) -> Verdict | None:
     """Return a verdict on updates that leave the weights where they are."""
     progress, updates = progress_of(history), largest_updates(history)
@@ -76,7 +68,7 @@ def rate_too_low(history: History, setup: Setup) -> Verdict | None:
         f"at {SMALLEST_UPDATE:g} of the weights a step, it takes a hundred thousand steps to "
         "change them by as much as they are"
     )
-    advice = (f"optimizer.lr={usual(setup):g}",)
+    advice = at_rate(usual(setup))
     return Verdict(
         "learning_rate_too_low", history.step, text, reason, {"update_ratio": ratio}, advice
     )
@@ -90,12 +82,7 @@ def plateau(history: History, setup: Setup) -> Verdict | None:
     if progress is None or not rates or progress.share < 0.3:
         return None
     fell = max(late.values(tags.LEARNING_RATE), default=0.0) / max(rates)
-    losses = late.values(tags.TRAIN_LOSS)
-    half = len(losses) // 2
-    if fell > FELL or half == 0:
-        return None
-    before, after = sum(losses[:half]) / half, sum(losses[half:]) / (len(losses) - half)
-    if abs(before - after) > FLAT * before:
+    if fell > FELL or not stands_still(late):
         return None
     text = (
         f"the loss stands still at {progress.now:.3g} since the learning rate fell to "
@@ -107,24 +94,27 @@ def plateau(history: History, setup: Setup) -> Verdict | None:
     return Verdict("plateau", history.step, text, reason, evidence, advice)
 
 
+def stands_still(late: History) -> bool:
+    """Tell whether the loss of the last part of a run is the same in both halves of it."""
+    losses = late.values(tags.TRAIN_LOSS)
+    half = len(losses) // 2
+    if half == 0:
+        return False
+    before, after = sum(losses[:half]) / half, sum(losses[half:]) / (len(losses) - half)
+    return abs(before - after) <= FLAT * before
+
+
+def largest_growth(history: History) -> tuple[float, str]:
+    """Return the layer that grew most before the first observed step, after how much a step."""
+    growth = [
+        (history.first(tags.weight_growth(layer)) or 0.0, layer)
+        for layer in history.layers(tags.weight_growth)
+    ]
+    return max(growth, default=(0.0, ""))
+
+
 def largest_updates(history: History) -> list[float]:
     """Return, for each observed line, the largest update of a layer relative to its weights."""
     names = [tags.update_ratio(layer) for layer in history.layers(tags.update_ratio)]
     found = [[line[n] for n in names if line.get(n) is not None] for line in history.observed()]
     return [max(each) for each in found if each]
-
-
-def usual(setup: Setup) -> float:
-    """Return a learning rate to begin with."""
-    return USUAL_RATE.get(str(setup.key("optimizer.kind")), OTHER_RATE)
-
-
-def is_unusually_high(setup: Setup) -> bool:
-    """Tell whether the config's learning rate is far above a usual one."""
-    return float(setup.key("optimizer.lr") or 0.0) > UNUSUAL * usual(setup)
-
-
-def lower(setup: Setup) -> float:
-    """Return a usual rate where the config's is far above it, else a tenth of the config's."""
-    rate = float(setup.key("optimizer.lr") or usual(setup))
-    return usual(setup) if is_unusually_high(setup) else float(f"{rate / 10:.1g}")

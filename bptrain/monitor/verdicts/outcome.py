@@ -2,7 +2,8 @@
 
 from bptrain import tags
 from bptrain.monitor.verdicts.history import History
-from bptrain.monitor.verdicts.progress import AT_CHANCE, progress_of
+from bptrain.monitor.verdicts.learning_rate import stands_still
+from bptrain.monitor.verdicts.progress import AT_CHANCE, LEARNS, Progress, progress_of
 from bptrain.monitor.verdicts.verdict import Setup, Verdict
 
 VAL_ACCURACY, VAL_F1 = tags.split_tag("val", "accuracy"), tags.split_tag("val", "macro_f1")
@@ -10,6 +11,8 @@ RISE = 0.15  # of the validation loss, as a fraction of the lowest, in two evalu
 NOISE = 0.05  # of the loss at chance: a validation loss near 0 may rise by less
 GAP = 0.7  # training loss, as a fraction of the validation loss
 CARRIES_OVER = 0.98  # of the loss at chance
+LATE = 0.4  # of the steps
+HIDDEN = ("model.hidden=[32]",)
 
 
 def class_collapse(history: History, setup: Setup) -> Verdict | None:
@@ -71,7 +74,7 @@ def no_learning(history: History, setup: Setup) -> Verdict | None:
     known = history.first(tags.CHANCE_LOSS) is not None
     elsewhere = known and validation is not None and validation > CARRIES_OVER * progress.chance
     if not progress.is_at_chance and not elsewhere:
-        return None
+        return no_learning_of_a_line(history, setup, progress)
     where = "training" if progress.is_at_chance else "validation"
     loss = progress.now if progress.is_at_chance or validation is None else validation
     text = f"the {where} loss, {loss:.3g}, is that of a constant prediction"
@@ -80,6 +83,29 @@ def no_learning(history: History, setup: Setup) -> Verdict | None:
         f"{AT_CHANCE:.0%} of it uses nothing of its inputs. If the gradients are sound, the "
         "inputs say nothing of the targets, or they were put in another order"
     )
-    advice = ("model.hidden=[32]",) if setup.key("model.hidden") in ([], ()) else ()
+    advice = HIDDEN if has_no_hidden_layer(setup) else ()
     evidence = {"loss": loss, "chance": progress.chance}
     return Verdict("no_learning", history.step, text, reason, evidence, advice)
+
+
+def no_learning_of_a_line(history: History, setup: Setup, progress: Progress) -> Verdict | None:
+    """Return a verdict on a linear model whose loss stands still, high above 0.
+
+    Its loss has one minimum: neither a rate nor more steps find another.
+    """
+    is_linear = setup.family == "mlp" and has_no_hidden_layer(setup)
+    if not is_linear or progress.learns or not stands_still(history.late(LATE)):
+        return None
+    text = f"the loss of a linear model stands still at {progress.share:.0%} of that at chance"
+    reason = (
+        f"the loss of a linear model has a single minimum. If that is above {LEARNS:.0%} of the "
+        "loss of a constant prediction, most of what the inputs say is not linear in them, or "
+        "they say little"
+    )
+    evidence = {"loss": progress.now, "chance": progress.chance}
+    return Verdict("no_learning", history.step, text, reason, evidence, HIDDEN)
+
+
+def has_no_hidden_layer(setup: Setup) -> bool:
+    """Tell whether the config has an empty list of hidden layers."""
+    return setup.key("model.hidden") in ([], ())

@@ -1,8 +1,9 @@
 """Units that pass no gradient: rectifiers that are 0, activations in their flat ends."""
 
 from bptrain import tags
-from bptrain.monitor.verdicts.gradient_flow import keeps_variance
+from bptrain.monitor.verdicts.gradient_flow import keeps_variance, remembers
 from bptrain.monitor.verdicts.history import History
+from bptrain.monitor.verdicts.rates import at_least_usual
 from bptrain.monitor.verdicts.verdict import Setup, Verdict
 
 DEAD = 0.8  # of a layer's units
@@ -41,6 +42,18 @@ def saturation(history: History, setup: Setup) -> Verdict | None:
                 "are too large"
             )
             evidence = {"share": now, "share_at_start": start}
-            advice = keeps_variance(setup)
+            advice = unsaturated(history, setup)
             return Verdict("saturation", history.step, text, reason, evidence, advice, layer)
     return None
+
+
+def unsaturated(history: History, setup: Setup) -> tuple[str, ...]:
+    """Return the changes that let gradients pass, at a rate that moves weights that are too large.
+
+    The state of a plain recurrent layer passes its activation at each step; that of an LSTM does
+    not, so that saturated gates leave it a way back.
+    """
+    advice = keeps_variance(setup)
+    if advice:
+        return (*advice, *at_least_usual(setup))
+    return remembers(history, setup) if setup.key("model.cell") == "rnn" else ()
