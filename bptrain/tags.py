@@ -34,7 +34,6 @@ INPUT_RMS = "data/input_rms"
 TARGET_RMS = "data/target_rms"
 CLASSES = "data/classes"
 TIME_STEPS = "data/time_steps"
-WEIGHT_GROWTH = "weight/growth/"  # begins what is logged once, not on the board
 VERDICT = "verdict/"
 MEASURED = "perf/"  # begins what a clock or a meter decides
 
@@ -107,7 +106,7 @@ def weight_norm(layer: str) -> str:
 
 def weight_growth(layer: str) -> str:
     """Return the tag of a layer's growth a step, from the start to the first observed step."""
-    return f"{WEIGHT_GROWTH}{layer}"
+    return f"weight/growth/{layer}"
 
 
 def dead_units(layer: str) -> str:

@@ -80,8 +80,7 @@ class Board:
 
         Lists become histograms: a bar for each number, at its place in the list.
         """
-        shown = {tag: v for tag, v in values.items() if not tag.startswith(tags.WEIGHT_GROWTH)}
-        written = [scalar(tag, value).value[0] for tag, value in shown.items()]
+        written = [scalar(tag, value).value[0] for tag, value in values.items()]
         written += [
             bars(tag, each, SMALLEST if tag.startswith(tags.MAGNITUDES) else 0).value[0]
             for tag, each in series.items()

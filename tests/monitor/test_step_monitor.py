@@ -60,6 +60,23 @@ def test_the_update_is_relative_to_the_weights_before_it() -> None:
         torch.testing.assert_close(ratio, torch.ones(()))
 
 
+def test_the_first_observed_step_tells_how_far_the_ones_before_it_went() -> None:
+    model = torch.nn.Sequential(nn.Linear(5, 4), nn.Linear(4, 3))
+    torch.nn.init.zeros_(model[1].weight)
+    torch.nn.init.zeros_(model[1].bias)
+    monitor = monitor_of(model)
+    take_step(monitor, 1, is_logged=False)
+    take_step(monitor, 2, is_logged=False)
+    again = monitor_of(model)
+    again.restore(monitor.state())
+    take_step(again, 3)  # the weights are four times what they were, after two steps
+    growth = {tag: each for tag, each in again.observed.numbers.items() if "growth" in tag}
+    torch.testing.assert_close(growth.pop("weight/growth/0"), torch.tensor(1.5))
+    assert growth == {"weight/growth/1": 0.0}  # of 0 there is no multiple
+    take_step(again, 4)
+    assert not any("growth" in tag for tag in again.observed.numbers)
+
+
 def test_what_is_not_logged_yet_is_in_the_state() -> None:
     model = torch.nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 3))
     monitor = monitor_of(model, max_overhead=0.25)
@@ -89,6 +106,8 @@ EMPTY: Tree = {"last": None, "count": 0, "numbers": {}, "series": {}, "before": 
         {**EMPTY, "numbers": []},
         {**EMPTY, "before": {"0": torch.ones(2)}},
         {**EMPTY, "moments": 1.0},
+        {**EMPTY, "start": 1.0},
+        {**EMPTY, "start": torch.ones(9)},
     ],
 )
 def test_an_invalid_state_is_refused(state: Tree) -> None:

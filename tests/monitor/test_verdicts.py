@@ -10,6 +10,7 @@ from bptrain.config import load_config
 from bptrain.experiment.config import ExperimentConfig
 from bptrain.monitor.verdicts import History, Setup, Verdict, verdicts_on
 from bptrain.monitor.verdicts.gradient_flow import remembers
+from bptrain.monitor.verdicts.non_finite import not_finite
 
 Lines = list[dict[str, Any]]
 MLP = {
@@ -149,6 +150,82 @@ def test_learning_rates_are_judged_by_updates_and_by_the_first_loss() -> None:
     assert (low.kind, low.advice) == ("learning_rate_too_low", ("optimizer.lr=0.05",))
     assert kinds(run([6.1, *FLAT], **layers(1.0))) == ["learning_rate_too_high"]
     assert kinds(run([5.9, *FLAT], **layers(1.0))) == ["no_learning"]
+
+
+def grown(layer: str, growth: float, losses: list[float] = FLAT) -> Lines:
+    """Return a log whose first line says how much a layer had grown until then, a step."""
+    lines = run(losses, **layers(0.5))
+    lines[0] |= {tags.weight_growth("linear1"): 0.01, tags.weight_growth(layer): growth}
+    lines = [{**line, tags.saturated("rnn"): 0.9} for line in lines]
+    return lines
+
+
+def test_weights_that_the_first_steps_threw_away_tell_of_the_rate_not_of_saturation() -> None:
+    for kind in ("adam", "sgd"):
+        high = {"kind": kind, "lr": 1.0}
+        (verdict,) = judged(grown("rnn", 0.4), optimizer=high)
+        assert (verdict.kind, verdict.evidence["update_ratio"]) == ("learning_rate_too_high", 0.4)
+        assert kinds(grown("rnn", 0.2), optimizer=high) == ["saturation"]
+
+
+def test_steps_of_sgd_that_are_large_at_a_usual_rate_tell_of_the_gradient() -> None:
+    usual = {"optimizer": {"kind": "sgd", "lr": 0.05}, "model": {"kind": "rnn", "cell": "rnn"}}
+    (verdict,) = judged(grown("rnn", 5.0), **usual)
+    assert (verdict.kind, verdict.layer) == ("exploding", "rnn")
+    assert "train.clip_grad_norm=1.0" in verdict.advice
+    assert kinds(grown("rnn", 0.2), **usual) == ["saturation"]
+    assert kinds(grown("rnn", 5.0, FALLING), **usual) == ["saturation"]  # but it learns
+
+
+def test_weights_that_are_too_large_are_moved_at_no_less_than_a_usual_rate() -> None:
+    lines = run(FLAT, **{**layers(0.5), tags.saturated("tanh1"): 0.9})
+    (verdict,) = judged(lines, optimizer={"kind": "adam", "lr": 1e-4})
+    assert verdict.advice[-1] == "optimizer.lr=0.001"
+    (verdict,) = judged(lines, optimizer={"kind": "adam", "lr": 3e-3})
+    assert verdict.advice[-1] == "model.init=kaiming"
+
+
+def test_a_saturated_rnn_that_is_orthogonal_already_is_to_remember_by_gates() -> None:
+    lines = run(FLAT, **{**layers(0.5), tags.saturated("rnn"): 0.9})
+    lines[0][tags.TIME_STEPS] = 100.0
+    model = {"kind": "rnn", "cell": "rnn", "init": "orthogonal"}
+    (verdict,) = judged(lines, model=model)
+    assert verdict.advice == ("model.cell=lstm", "model.forget_bias=4.6")
+    (verdict,) = judged(lines, model=model, optimizer={"kind": "sgd", "lr": 0.05})
+    assert verdict.advice[2:] == ("optimizer.lr=0.5", "train.clip_grad_norm=1.0")
+    assert judged(lines, model={**model, "cell": "lstm"})[0].advice == ()
+
+
+def test_gates_need_a_larger_rate_of_sgd() -> None:
+    lines = run(FLAT, **layers(1.0, update=0.4))
+    model = {"kind": "rnn", "cell": "gru", "init": "orthogonal"}
+    (verdict,) = judged(lines, model=model, optimizer={"kind": "sgd", "lr": 50.0})
+    assert verdict.advice == ("optimizer.lr=0.5", "train.clip_grad_norm=1.0")
+
+
+def test_a_linear_model_whose_loss_stands_still_has_learned_what_it_can() -> None:
+    linear = {"kind": "mlp", "hidden": []}
+    (verdict,) = judged(run([1.9, *[1.75] * 9]), model=linear)
+    assert (verdict.kind, verdict.advice) == ("no_learning", ("model.hidden=[32]",))
+    assert kinds(run([1.9, *[1.65] * 9]), model=linear) == []  # below 85 % of chance
+    assert kinds(run([2.0, *[1.93] * 5, *[1.72] * 3]), model=linear) == []  # still falls
+    assert kinds(run([1.9, *[1.75] * 9])) == []  # not linear: what is missing is not known
+
+
+@pytest.mark.parametrize(
+    ("step", "rate", "advice"),
+    [
+        (2, 1e-3, ("model.activation=relu", "model.normalization=batch", "model.init=kaiming")),
+        (2, 1.0, ("optimizer.lr=0.001",)),
+        (11, 1e-3, ("optimizer.lr=0.0001",)),
+    ],
+)
+def test_a_usual_rate_is_not_to_blame_for_what_the_first_steps_hold(
+    step: int, rate: float, advice: tuple[str, ...]
+) -> None:
+    setup = Setup({**MLP, "optimizer": {"kind": "adam", "lr": rate}})
+    verdict = not_finite(step, "the loss is nan", "", setup)
+    assert verdict.advice == (*advice, "train.clip_grad_norm=1.0")
 
 
 def test_a_rate_that_falls_too_early_leaves_a_plateau() -> None:
