@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from bptrain import tags
+from bptrain.data import Batch
 from bptrain.errors import CheckpointError
 from bptrain.experiment.config import ExperimentConfig
-from bptrain.experiment.failed_step import read_failure
+from bptrain.experiment.data_facts import rms, valid
+from bptrain.experiment.failed_step import read_batches, read_failure
+from bptrain.experiment.non_finite import Failure
 from bptrain.experiment.saved_run import read_config
 from bptrain.experiment.stored_config import plain
 from bptrain.monitor.run_log import METRICS
@@ -66,7 +69,20 @@ def verdicts_of(run_dir: Path) -> list[Verdict]:
     failure = read_failure(run_dir)
     if failure is None:
         return verdicts
-    return verdicts or [not_finite(failure.step, failure.what, failure.why, setup_of(config))]
+    return verdicts or _of_failure(failure, read_batches(run_dir), setup_of(config))
+
+
+def _of_failure(failure: Failure, batches: Sequence[Batch], setup: Setup) -> list[Verdict]:
+    """Return the verdicts on a run that failed before it had a log line: is it the data's scale?"""
+    facts = {tags.INPUT_RMS: [valid(each) for each in batches]}
+    facts[tags.TARGET_RMS] = [each.targets[0] for each in batches]
+    scales = {
+        tag: rms(tensors)
+        for tag, tensors in facts.items()
+        if tensors and all(each.is_floating_point() for each in tensors)
+    }
+    found = verdicts_on(History([{"step": failure.step, **scales}]), setup)
+    return found or [not_finite(failure.step, failure.what, failure.why, setup)]
 
 
 def logged_before(run_dir: Path) -> list[dict[str, Any]]:

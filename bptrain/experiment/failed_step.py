@@ -154,6 +154,18 @@ def read_failure(run_dir: Path) -> Failure | None:
         raise CheckpointError(f"{path}: holds no step that failed", str(error)) from error
 
 
+def read_batches(run_dir: Path) -> list[StoredBatch]:
+    """Return the batches of the stored step of a run; raises CheckpointError if it is damaged."""
+    path, saved, _ = newest_valid(run_dir / FAILED)
+    try:
+        batches = [_from_tree(each, torch.device("cpu")) for each in saved.states["batches"]]
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path}: holds no step that failed", str(error)) from error
+    if not all(isinstance(each, Tensor) for b in batches for each in (b.inputs[0], b.targets[0])):
+        raise CheckpointError(f"{path}: holds no step that failed", "a batch is no tensor")
+    return batches
+
+
 def forget_failed_step(run_dir: Path) -> None:
     """Remove the stored step of a run, if there is one."""
     folder = run_dir / FAILED

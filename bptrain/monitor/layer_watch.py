@@ -28,6 +28,7 @@ from bptrain.monitor.activation_statistics import (
 from bptrain.monitor.magnitudes import octaves
 from bptrain.monitor.sample_gradients import SampleGradients
 from bptrain.monitor.time_profile import Part, norm_of, norms_by_step, profile
+from bptrain.ops.bptt_fused import gradients_by_step
 from bptrain.ops.scan import Saved
 
 Numbers = dict[str, float]
@@ -118,9 +119,18 @@ class LayerWatch:
         self._order.setdefault(name, len(self._order))
         return name
 
-    def scanned(self, name: str, upstream: Sequence[Any], saved: Saved) -> None:
-        """See the gradients by the outputs of a scan, and what it keeps for its backward pass."""
-        norms = norms_by_step(upstream, saved)
+    def scanned(
+        self, name: str, upstream: Sequence[Any], saved: Saved, inputs: Sequence[Any]
+    ) -> None:
+        """See what a scan reads and keeps for its backward pass, and the gradients by its outputs.
+
+        upstream  by y, the last h and the last c, and more
+        """
+        grad_y, grad_h, grad_c = upstream[:3]
+        by_step = gradients_by_step(grad_y, grad_h, grad_c, saved)
+        if self.samples is not None:
+            self.samples.see_scan(inputs, by_step, saved)
+        norms = norms_by_step(by_step.h, saved.scan.steps)
         self._add_square(name, norms.square().sum())
         self._parts.setdefault(name, []).append(Part(self.batch, norms))
         self._add_alive(name, alive_states(saved))

@@ -6,14 +6,13 @@ weights' gradient: it vanishes through time. Where it grows, it explodes.
 
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from bptrain.ops.bptt_fused import hidden_gradients
-from bptrain.ops.scan import Saved
+from bptrain.ops.time_steps import Steps
 
 MOST_STEPS = 64  # of a list in the log
 
@@ -25,14 +24,8 @@ class Part(NamedTuple):
     norms: Tensor
 
 
-def norms_by_step(upstream: Sequence[Any], saved: Saved) -> Tensor:
-    """Return the 2-norm, over batch and units, of dL/dh_t after each time step [T].
-
-    upstream  the gradients by the scan's outputs: y, the last h and the last c come first
-    """
-    grad_y, grad_last_h, grad_last_c = upstream[:3]
-    grad_h = hidden_gradients(grad_y, grad_last_h, grad_last_c, saved)
-    steps = saved.scan.steps
+def norms_by_step(grad_h: Tensor, steps: Steps) -> Tensor:
+    """Return the 2-norm, over batch and units, of dL/dh_t [B, P] after each time step [T]."""
     if steps.are_equal:
         return norm_of(grad_h.reshape(len(steps.sizes), -1), 1)
     by_row = norm_of(grad_h, 1)

@@ -83,10 +83,12 @@ class OfTape:
             gradient = upstream[entry.outputs.index(number)]
             if gradient is not None:
                 self.watch.gradient(layer, gradient)
+        if not isinstance(entry, Call):
+            return
+        inputs = self._inputs.pop(first_output(entry), [])
         if is_scan(entry) and saved is not None and any(each is not None for each in upstream):
-            self.watch.scanned(self._scans[first_output(entry)], upstream, saved)
-        if self.watch.samples is not None and isinstance(entry, Call):
-            inputs = self._inputs.pop(first_output(entry), [])
+            self.watch.scanned(self._scans[first_output(entry)], upstream, saved, inputs)
+        elif self.watch.samples is not None:
             self.watch.samples.see(entry.operation, entry.passes, inputs, upstream[0])
 
     def after_backward(self, entry: Entry, gradients: Gradients) -> None:
@@ -142,8 +144,8 @@ class HookedRun:
         outputs = function.apply(*inputs)
         first = outputs[0] if isinstance(outputs, tuple) else outputs
         if operation is bptt_function and first.requires_grad:
-            self._watch_scan(first.grad_fn)
-        if self.watch.samples is not None and first.requires_grad:
+            self._watch_scan(first.grad_fn, inputs)
+        elif self.watch.samples is not None and first.requires_grad:
             self._watch_samples(self.watch.samples, operation, inputs, first.grad_fn)
         return outputs
 
@@ -160,9 +162,9 @@ class HookedRun:
         )
         self.hooks.callback(hook.remove)
 
-    def _watch_scan(self, node: Any) -> None:
+    def _watch_scan(self, node: Any, inputs: tuple[Any, ...]) -> None:
         name = self.watch.scan(self.layers.current)
         hook = node.register_prehook(
-            lambda upstream: self.watch.scanned(name, upstream, saved_by(node))
+            lambda upstream: self.watch.scanned(name, upstream, saved_by(node), inputs)
         )
         self.hooks.callback(hook.remove)

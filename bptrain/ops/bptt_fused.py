@@ -12,6 +12,8 @@ x's and h's shares of a gate are added in one matrix a [B, G]. Where a cell must
 (GRU), a has more columns, and the cell says which of them each product is written to.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -144,13 +146,20 @@ def fused_backward(
     )  # fmt: skip
 
 
-def hidden_gradients(
-    grad_y: Tensor | None, grad_h: Tensor | None, grad_c: Tensor | None, saved: Saved
-) -> Tensor:
-    """Return h' [B, P], the gradient by the state after every step, through all that reads it.
+class ByStep(NamedTuple):
+    """The gradients within a scan, in the rows of y."""
 
-    It reaches the loss as the output y_t, as the last state, and through the later steps. Given the
-    gradients of y [..., P] and of the last states [N, ...], None for 0; in the rows of y.
+    a_x: Tensor  # [B, G], its columns in an order of the cell's
+    a_h: Tensor  # [B, G]
+    h: Tensor  # [B, P], through all that reads a state: y_t, the last state and the later steps
+
+
+def gradients_by_step(
+    grad_y: Tensor | None, grad_h: Tensor | None, grad_c: Tensor | None, saved: Saved
+) -> ByStep:
+    """Return what the backward pass computes on its way.
+
+    Given the gradients of y [..., P] and of the last states [N, ...], None for 0.
     """
     scan, s = saved.scan, saved.s
     P = s.shape[1] if saved.W_hr is None else saved.W_hr.shape[0]
@@ -159,7 +168,9 @@ def hidden_gradients(
         s.new_zeros(scan.steps.sizes[0], width) if grad is None else grad
         for grad, width, _ in zip((grad_h, grad_c), (P, s.shape[1]), scan.stays_wide, strict=False)
     )
-    return _scan_backward(rows, last, saved, needs_h_0=False, keeps_h=True)[1]
+    grad_a, grad_h_all, _ = _scan_backward(rows, last, saved, needs_h_0=False, keeps_h=True)
+    columns = scan.cell.in_place.columns
+    return ByStep(columns.of_x(grad_a), columns.of_h(grad_a), grad_h_all)
 
 
 def _scan_backward(

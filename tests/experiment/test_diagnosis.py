@@ -64,6 +64,18 @@ def test_the_first_line_holds_the_facts_of_the_data(bptrain: Bptrain) -> None:
     assert not any(tag.startswith("data/") for line in others for tag in line)
 
 
+def test_a_run_that_fails_before_its_first_line_may_have_data_of_another_scale(
+    bptrain: Bptrain,
+) -> None:
+    rows = [f"{n % 7},{n % 5},{n % 7 * 1e5}" for n in range(200)]
+    Path("dear.csv").write_text("\n".join(["a,b,y", *rows]))
+    words = ("data={kind: table, path: dear.csv, target: y}", "optimizer={kind: sgd, lr: 1.0e+10}")
+    failed = bptrain("fit", CONFIGS / "digits_mlp.yaml", *words, "--run-dir", "run")
+    assert failed.exit_code == 6, failed.stderr
+    (verdict,) = json.loads(bptrain("diagnose", "run", "--json").stdout)["verdicts"]
+    assert (verdict["kind"], verdict["advice"]) == ("target_scale", ["data.scale_target=true"])
+
+
 def test_a_run_that_was_not_finite_is_diagnosed_by_its_failed_step(bptrain: Bptrain) -> None:
     failed = bptrain(
         "fit",

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
 
 from bptrain import nn
+from bptrain.monitor import sample_gradients
 from bptrain.monitor.layer_watch import LayerWatch
 from bptrain.monitor.noise_scale import advice, averaged, moments, noise_scale
 from bptrain.monitor.sample_gradients import SampleGradients
@@ -37,6 +39,39 @@ def of_rows(steps: int, width: int) -> Network:
     return Network(model, nn.MSELoss(), (torch.randn(6, steps, 4),), (torch.randn(6, 3),))
 
 
+def of_series(layer: torch.nn.RNNBase) -> Network:
+    """Return a recurrent layer whose output at each step and last state the loss reads."""
+    outputs = layer.proj_size or layer.hidden_size
+    model = EveryStep(layer, nn.Linear(outputs * (1 + layer.bidirectional), 3))
+    return Network(model, nn.MSELoss(), (torch.randn(6, 9, 4),), (torch.randn(6, 3),))
+
+
+class EveryStep(torch.nn.Module):
+    """A recurrent layer, its outputs summed and its last state added."""
+
+    def __init__(self, layer: torch.nn.RNNBase, last: nn.Linear) -> None:
+        super().__init__()
+        self.layer, self.last = layer, last
+
+    def forward(self, x: Tensor) -> Tensor:
+        y, state = self.layer(x)
+        h = state[0] if isinstance(state, tuple) else state
+        mean: Tensor = self.last(y).mean(1) + h.sum((0, 2)).unsqueeze(1)
+        return mean
+
+
+def of_one_step() -> Network:
+    model = torch.nn.Sequential(nn.Unflatten(1, (1, 4)), nn.RNN(4, 5, batch_first=True), First())
+    return Network(model, nn.MSELoss(), (torch.randn(6, 4),), (torch.randn(6, 1, 5),))
+
+
+class First(torch.nn.Module):
+    """The first of several outputs."""
+
+    def forward(self, outputs: tuple[Tensor, Tensor]) -> Tensor:
+        return outputs[0]
+
+
 EXACT = {
     "mlp": NETWORKS["mlp"],
     "layer norm": NETWORKS["mlp, layer norm, tanh"],
@@ -45,12 +80,62 @@ EXACT = {
     "many rows a sample": lambda: of_rows(9, 5),
     "words": lambda: of_words(None),
     "words with padding": lambda: of_words(0),
+    "rnn": NETWORKS["rnn"],  # whose output the loss does not read, but its last state
+    "lstm": lambda: of_series(nn.LSTM(4, 5, batch_first=True)),
+    "wide gru, so that pairs of steps are cheaper": lambda: of_series(
+        nn.GRU(4, 40, batch_first=True)
+    ),
+    "two layers in both directions": lambda: of_series(
+        nn.GRU(4, 3, 2, batch_first=True, bidirectional=True)
+    ),
+    "projected, without biases": lambda: of_series(
+        nn.LSTM(4, 6, batch_first=True, proj_size=2, bias=False)
+    ),
+    "one time step": of_one_step,
+}
+
+
+class FromState(torch.nn.Module):
+    """A recurrent layer whose first state is trained."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.RNN(4, 5, batch_first=True)
+        self.h = torch.nn.Parameter(torch.randn(1, 6, 5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        output: Tensor = self.layer(x, self.h)[0]
+        return output.sum(1)
+
+
+class OfPacked(torch.nn.Module):
+    """A recurrent layer on sequences of two lengths."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.RNN(4, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = torch.cat([x, x[:3]])
+        packed = PackedSequence(rows, torch.tensor([6, 3]))
+        output: Tensor = self.layer(packed)[1].squeeze(0)
+        return output
+
+
+def of_rows_of(model: torch.nn.Module, *shape: int) -> Network:
+    return Network(model, nn.MSELoss(), (torch.randn(6, *shape),), (torch.randn(6, 5),))
+
+
+MORE = {
+    "first state": lambda: of_rows_of(FromState(), 7, 4),
+    "packed numbers": lambda: of_rows_of(OfPacked(), 4),
 }
 REASONS = {
     "mlp, batch norm, dropout": "batch_norm has no gradients of single samples",
-    "rnn": "bptt has no gradients of single samples",  # whose output the loss does not read
-    "lstm, two layers": "bptt has no gradients of single samples",
     "shared weights": "a weight is used more than once",
+    "lstm, packed": "the rows of packed sequences are not the samples of the batch",
+    "first state": "a weight is read by what is no operation of bptrain",
+    "packed numbers": "the rows of packed sequences are not the samples of the batch",
 }
 
 
@@ -76,21 +161,45 @@ def alone(network: Network) -> Tensor:
     return torch.stack(norms)
 
 
+def in_double(network: Network) -> Network:
+    (x,), (y,) = network.inputs, network.targets
+    inputs, targets = (each.double() if each.is_floating_point() else each for each in (x, y))
+    return Network(network.model.double(), network.loss, (inputs,), (targets,))
+
+
 @pytest.mark.parametrize("engine", [Step, Autograd])
 @pytest.mark.parametrize("name", EXACT)
 def test_the_norms_are_those_of_each_sample_by_itself(name: str, engine: type[Step]) -> None:
     torch.manual_seed(0)
-    network = EXACT[name]()
+    network = in_double(EXACT[name]())
     found = seen(engine(deepcopy(network.model), network.loss), network)
-    torch.testing.assert_close(found.norms(), alone(network), rtol=1e-4, atol=1e-7)
+    torch.testing.assert_close(found.norms(), alone(network), rtol=1e-9, atol=1e-12)
     assert found.reason == ""
+
+
+@pytest.mark.parametrize("name", ["mlp", "lstm", "words"])
+def test_in_float32_they_are_those_of_float64(name: str) -> None:
+    torch.manual_seed(0)
+    network = EXACT[name]()
+    found = seen(Step(deepcopy(network.model), network.loss), network)
+    torch.testing.assert_close(found.norms(), alone(network), rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", ["wide gru, so that pairs of steps are cheaper", "lstm"])
+def test_a_few_samples_at_once_give_the_same(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    network = in_double(EXACT[name]())
+    expected = seen(Step(deepcopy(network.model), network.loss), network).norms()
+    monkeypatch.setattr(sample_gradients, "MOST_NUMBERS", 400)
+    found = seen(Step(network.model, network.loss), network).norms()
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize("engine", [Step, Autograd])
 @pytest.mark.parametrize("name", REASONS)
 def test_where_there_are_none_the_reason_is_given(name: str, engine: type[Step]) -> None:
     torch.manual_seed(0)
-    network = NETWORKS[name]()
+    network = (NETWORKS | MORE)[name]()
     found = seen(engine(network.model, network.loss), network)
     assert found.norms() is None
     assert REASONS[name] in found.reason

@@ -156,8 +156,7 @@ def grown(layer: str, growth: float, losses: list[float] = FLAT) -> Lines:
     """Return a log whose first line says how much a layer had grown until then, a step."""
     lines = run(losses, **layers(0.5))
     lines[0] |= {tags.weight_growth("linear1"): 0.01, tags.weight_growth(layer): growth}
-    lines = [{**line, tags.saturated("rnn"): 0.9} for line in lines]
-    return lines
+    return [{**line, tags.saturated("rnn"): 0.9} for line in lines]
 
 
 def test_weights_that_the_first_steps_threw_away_tell_of_the_rate_not_of_saturation() -> None:
@@ -166,6 +165,14 @@ def test_weights_that_the_first_steps_threw_away_tell_of_the_rate_not_of_saturat
         (verdict,) = judged(grown("rnn", 0.4), optimizer=high)
         assert (verdict.kind, verdict.evidence["update_ratio"]) == ("learning_rate_too_high", 0.4)
         assert kinds(grown("rnn", 0.2), optimizer=high) == ["saturation"]
+
+
+def test_a_run_that_learns_after_all_has_lost_its_first_weights_if_its_loss_says_so_too() -> None:
+    high = {"kind": "adam", "lr": 20.0}
+    both = grown("rnn", 15.0, [9000.0, *FALLING])
+    assert kinds(both, optimizer=high) == ["learning_rate_too_high"]
+    assert kinds(grown("rnn", 15.0, FALLING), optimizer=high) == ["saturation"]
+    assert kinds(run([9000.0, *FALLING], **layers(0.5)), optimizer=high) == []
 
 
 def test_steps_of_sgd_that_are_large_at_a_usual_rate_tell_of_the_gradient() -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bptrain import nn
 from bptrain.ops.bptt import backward, forward
-from bptrain.ops.bptt_fused import fused_backward, fused_forward, hidden_gradients
+from bptrain.ops.bptt_fused import fused_backward, fused_forward, gradients_by_step
 from bptrain.ops.gru import GRU
 from bptrain.ops.kernels import use_kernels
 from bptrain.ops.lstm import LSTM
@@ -79,7 +79,7 @@ def compare(
 
     ours, saved = fused_forward(*cast(inputs), scan._replace(kernels=kernels), needs)
     outputs = [None if each is None else each.clone() for each in ours[:4]]
-    hidden_gradients(*cast(upstream), saved)  # as an observer does: it changes nothing
+    gradients_by_step(*cast(upstream), saved)  # as an observer does: it changes nothing
     ours_back = fused_backward(*cast(upstream), saved, needs)
     for one, other in zip([*outputs, *ours_back], [*expected[:4], *expected_back], strict=True):
         if one is None or other is None:

@@ -19,16 +19,20 @@ FLAT = 0.05  # of the loss
 
 
 def rate_too_high(history: History, setup: Setup) -> Verdict | None:
-    """Return a verdict on updates that replace the weights instead of changing them."""
+    """Return a verdict on updates that replace the weights instead of changing them.
+
+    On a run that learns after all, if both signs are there: its first weights are lost.
+    """
     progress = progress_of(history)
-    if progress is None or progress.learns:
+    if progress is None:
         return None
     update = max([largest_growth(history)[0], *largest_updates(history)[:3]])
     classes = history.first(tags.CLASSES)
     untrained = max(progress.chance, log(classes)) if classes else progress.chance
     excess = progress.first / untrained if untrained > 0 else 0.0
     worse = WORSE_OF_CLASSES if classes else WORSE_OF_NUMBERS
-    if update < LARGEST_UPDATE and excess < worse:
+    signs = (update >= LARGEST_UPDATE) + (excess >= worse)
+    if signs < (2 if progress.learns else 1):
         return None
     if update >= LARGEST_UPDATE:
         sign = f"a step changes a layer's weights by {update:.0%}"
