@@ -67,9 +67,13 @@ def test_the_first_line_holds_the_facts_of_the_data(bptrain: Bptrain) -> None:
 def test_a_run_that_fails_before_its_first_line_may_have_data_of_another_scale(
     bptrain: Bptrain,
 ) -> None:
-    rows = [f"{n % 7},{n % 5},{n % 7 * 1e5}" for n in range(200)]
+    rows = [f"{n % 7},{n % 5},{n * 1e4 + 0.5}" for n in range(200)]
     Path("dear.csv").write_text("\n".join(["a,b,y", *rows]))
-    words = ("data={kind: table, path: dear.csv, target: y}", "optimizer={kind: sgd, lr: 1.0e+10}")
+    words = (
+        "data={kind: table, path: dear.csv, target: y}",
+        "loss={kind: mse}",
+        "optimizer={kind: sgd, lr: 1.0e+10}",
+    )
     failed = bptrain("fit", CONFIGS / "digits_mlp.yaml", *words, "--run-dir", "run")
     assert failed.exit_code == 6, failed.stderr
     (verdict,) = json.loads(bptrain("diagnose", "run", "--json").stdout)["verdicts"]
