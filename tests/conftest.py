@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fingerprints import draw_fingerprints
 from quick_tests import is_in_quick_file, is_quick_function, mark_quick
 from small_files import idx_bytes
 from typer.testing import CliRunner, Result
@@ -49,10 +50,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture
-def bptrain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
-    """Run a command line in an empty folder and return exit_code, stdout and stderr."""
+def bptrain(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Callable[..., Result]:
+    """Run a command line in an empty folder and return exit_code, stdout and stderr.
+
+    Without the fixture real_pictures, runs draw fingerprints of their pictures.
+    """
     monkeypatch.chdir(tmp_path)
+    if "real_pictures" not in request.fixturenames:
+        draw_fingerprints(monkeypatch.setattr)
     return lambda *words: CliRunner().invoke(app, [str(word) for word in words])
+
+
+@pytest.fixture
+def real_pictures() -> None:
+    """Have the runs of `bptrain` draw real pictures, which takes half of a short run."""
 
 
 @pytest.fixture

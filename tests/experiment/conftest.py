@@ -1,21 +1,15 @@
-"""Runs draw no real pictures here: their own tests do, and drawing takes half of a short run."""
+"""Runs that are stopped in the test's own process."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fingerprints import draw_fingerprints
 from stops import Killed, Stop, kill
 from typer.testing import Result
 
 from bptrain.experiment import session
 from bptrain.rundir.checkpoint import list_checkpoints
-
-
-@pytest.fixture(autouse=True)
-def _pictures_are_fingerprints(monkeypatch: pytest.MonkeyPatch) -> None:
-    draw_fingerprints(monkeypatch.setattr)
 
 
 @pytest.fixture

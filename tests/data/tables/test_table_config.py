@@ -202,6 +202,7 @@ def target_rows(count: int = 80) -> list[list[float]]:
     return [[x := row / count, 5_000 + 300 * x] for row in range(count)]
 
 
+@pytest.mark.usefixtures("real_pictures")
 def test_metrics_and_predictions_of_scaled_targets_are_in_the_targets_unit(
     bptrain: Callable, tmp_path: Path
 ) -> None:
