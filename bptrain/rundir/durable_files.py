@@ -9,7 +9,7 @@ import errno
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from bptrain.errors import StorageError
@@ -59,14 +59,20 @@ def write_all(descriptor: int, content: bytes) -> None:
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Write a file, so that at any time either the old or the new content is there."""
+    """Write a file, so that at any time either the old or the new content is there.
+
+    Where that is refused, as on a full disk, no unfinished copy is left.
+    """
     unfinished = path.with_name(UNFINISHED + path.name)
+    if os.path.lexists(unfinished):  # left by a killed run, or created by someone else
+        remove(unfinished)
     try:
         write_new(unfinished, content)
-    except FileExistsError:  # left by a killed run, or created by someone else
-        remove(unfinished)
-        write_new(unfinished, content)
-    unfinished.replace(path)
+        unfinished.replace(path)
+    except OSError:
+        with suppress(OSError):
+            unfinished.unlink()
+        raise
     sync_directory(path.parent)
 
 
