@@ -166,6 +166,8 @@ def serve() -> None:
     gc.freeze()  # or the first collection in a child would copy every page
     for line in sys.stdin:
         job = json.loads(line)
+        if "muon" in " ".join(job["words"]):
+            import torch._dynamo  # noqa: F401  # so does its optimizer: two seconds a run
         pid = os.fork()
         if pid == 0:
             run_job(job)

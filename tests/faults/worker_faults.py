@@ -11,6 +11,8 @@ from typing import Any
 import psutil
 from kill_faults import at_call
 
+from bptrain.data.images import image_folder
+
 PIDS = "pids"  # a file: the pids of the fork server and its workers
 SETTLE = "bptrain.experiment.session:Session.settle"
 
@@ -34,6 +36,7 @@ def send_at_step(step: int, number: int, to: str) -> None:
 
 def send_in_scan(number: int) -> None:
     """Send a signal to a worker while the images are scanned before the run."""
+    image_folder.SCAN_BATCH = 4  # or the worker has nothing left to do then
     warm_up()
     at_call(
         "bptrain.data.images.image_folder:channel_histograms",
