@@ -9,14 +9,33 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from bptrain.ops.bptt import bptt_function
 from bptrain.ops.lstm import LSTM
 from bptrain.ops.scan import Cell, Kernels, State
 from bptrain.tape.calls import Call, Entry, Like
 from bptrain.tape.cell_code import TYPES, CompiledEquations, Lines
-from bptrain.tape.compiled import failure
+from bptrain.tape.compiled import (
+    CompiledProgram,
+    NotCompiledError,
+    failure,
+    refuse_what_is_not_compiled,
+)
 from bptrain.tape.program import Program
+
+
+def compiled(program: Program, tensors: Sequence[Tensor]) -> Program | CompiledProgram:
+    """Return a program as compiled code for the tensors of a batch: whole, or its cells alone.
+
+    Raises NotCompiledError.
+    """
+    refuse_what_is_not_compiled(program)
+    if not has_cells(program):
+        return CompiledProgram(program, tensors)
+    if reason := why_not(program):
+        raise NotCompiledError(reason)
+    return with_compiled_cells(program)
 
 
 def has_cells(program: Program) -> bool:

@@ -17,12 +17,8 @@ from torch import Tensor, nn
 from bptrain.tape.attributes import NONE_CHANGES, Changing
 from bptrain.tape.batch import Batch, key_of, tensors_of
 from bptrain.tape.comparison import Outcome, difference
-from bptrain.tape.compiled import (
-    CompiledProgram,
-    NotCompiledError,
-    refuse_what_is_not_compiled,
-)
-from bptrain.tape.compiled_cells import has_cells, why_not, with_compiled_cells
+from bptrain.tape.compiled import CompiledProgram, NotCompiledError
+from bptrain.tape.compiled_cells import compiled
 from bptrain.tape.kept_bytes import measure_kept_bytes
 from bptrain.tape.layout import channels_last, is_laid_out
 from bptrain.tape.layout_proof import entries_agree, steps_agree
@@ -33,7 +29,7 @@ from bptrain.tape.printing import text_of
 from bptrain.tape.program import Program
 from bptrain.tape.recorder import OffTapeError
 from bptrain.tape.recording import Recording, names_of, recorded, rewind
-from bptrain.tape.rounding import rounds_otherwise, tolerance_of
+from bptrain.tape.rounding import difference_compiled, rounds_otherwise, tolerance_of
 from bptrain.tape.run import AutogradRun, Run, gradients_of
 from bptrain.tape.segments import Checkpointing, segmented
 from bptrain.tape.slots import layout
@@ -283,7 +279,7 @@ class Step:
         if name := hooked(names_of(self.model, self.loss_function)):
             raise OffTapeError(f"{name} has hooks, which the tape does not call")
         before = state_of(self._modules)
-        program: Runnable | None = None
+        plain: Program | None = None
         try:
             recording = self._record(batch)
             if recording.varies:
@@ -292,21 +288,24 @@ class Step:
                 self._note(recording.changing, before)
             else:
                 self._note(recording.changing, before)
-                program = self._made(recording.program, batch)
-                ours = self._outcomes(program, batch)
+                plain = self._rewritten(recording.program, batch, self.fuses)
+                ours = self._outcomes(plain, batch)
             restore(self._modules, before)
             reference = [
                 self._outcome(AutogradRun(self.model, self.loss_function, batch)) for _ in ours
             ]
         finally:
             restore(self._modules, before)
-        tolerance = tolerance_of(program, batch)
+        tolerance = None if plain is None else tolerance_of(plain, batch)
         for one, other in zip(ours, reference, strict=True):
             if wrong := difference(one, other, tolerance):
                 raise OffTapeError(f"its step differs from autograd's: {wrong}")
         self._trusted.add(recording.program.structure)
-        if isinstance(program, Program):
-            program = self._laid_out(program, recording.program, batch, reference[0])
+        if plain is None:
+            return None, recording.program
+        program = self._compiled(plain, batch, reference) if self.compiles else plain
+        if program is plain:
+            program = self._laid_out(plain, recording.program, batch, reference[0])
         return program, recording.program
 
     def _note(self, changing: Changing, before: State) -> None:
@@ -337,28 +336,24 @@ class Step:
             restore(self._modules, before)
         return found if steps_agree(ours, reference, plain) else program
 
-    def _made(self, recorded: Program, batch: Batch) -> Runnable:
-        """Return the program that runs: fused, in segments, compiled if that is asked for."""
-        program = self._rewritten(recorded, batch, self.fuses)
-        if not self.compiles:
-            return program
+    def _compiled(self, program: Program, batch: Batch, reference: list[Outcome]) -> Runnable:
+        """Return the program compiled; itself, with a notice, where that cannot be or is wrong."""
         started_s = time.perf_counter()
         try:
-            compiled = self._compiled(program, batch)
+            made = compiled(program, tensors_of(batch))
         except NotCompiledError as error:
             self._refuse_to_compile(str(error))
             return program
+        before = state_of(self._modules)
+        try:
+            ours = self._outcomes(made, batch)
+        finally:
+            restore(self._modules, before)
+        if wrong := difference_compiled(made, program, ours, reference):
+            self._refuse_to_compile(f"its step then differs from autograd's: {wrong}")
+            return program
         self.notices.compiled(time.perf_counter() - started_s)
-        return compiled
-
-    def _compiled(self, program: Program, batch: Batch) -> Runnable:
-        """Return the program as compiled code. Raises NotCompiledError."""
-        refuse_what_is_not_compiled(program)
-        if not has_cells(program):
-            return CompiledProgram(program, tensors_of(batch))
-        if reason := why_not(program):
-            raise NotCompiledError(reason)
-        return with_compiled_cells(program)
+        return made
 
     def _refuse_to_compile(self, reason: str) -> None:
         if self.compiles and reason not in self.not_compiled:

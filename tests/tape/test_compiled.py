@@ -1,19 +1,22 @@
 """Compiled programs: the same training as by autograd, to rounding, or a reason why not."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
+from typing import Any
 
 import pytest
 import torch
 from networks import NETWORKS
 from small_files import CONFIGS
 from test_equal_gradients import trained
+from torch import Tensor
 from typer.testing import Result
 
 import bptrain.tape.compiled
 from bptrain import nn
 from bptrain.ops.kernels import Kernels, use_kernels
 from bptrain.tape import Autograd, Notices, Step
+from bptrain.tape.compiled import CompiledProgram
 
 Bptrain = Callable[..., Result]
 LOOPS = [n for n in NETWORKS if any(each in n for each in ("rnn", "lstm", "gru"))]
@@ -79,3 +82,21 @@ def test_what_excludes_the_compiler_is_refused(bptrain: Bptrain, words: list[str
     result = bptrain("fit", CONFIGS / "digits_mlp.yaml", "compile=true", "train.steps=2", *words)
     assert result.exit_code == 2
     assert "compile" in result.stderr
+
+
+@pytest.mark.parametrize(("off", "is_used"), [(1.01, True), (1.2, False)])
+def test_compiled_code_that_is_wrong_is_not_used(
+    monkeypatch: pytest.MonkeyPatch, off: float, is_used: bool
+) -> None:
+    def graph(function: Callable[..., Any], given: Sequence[Tensor]) -> Callable[..., Any]:
+        if function.__name__ == "_forward":
+            return function
+        return lambda *tensors: [off * each for each in function(*tensors)]
+
+    monkeypatch.setattr(bptrain.tape.compiled, "_compiled", graph)
+    step = Step(nn.Linear(5, 3), nn.MSELoss(), compiles=True)
+    step(torch.randn(6, 5), torch.randn(6, 3))
+    assert step.reasons == []
+    (program,) = step._programs.values()
+    assert isinstance(program, CompiledProgram) is is_used
+    assert len(step.not_compiled) == (not is_used)
