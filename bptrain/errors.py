@@ -23,6 +23,8 @@ _UNPRINTABLE: Final = re.compile(
     r"\ud800-\udfff\ufffe\uffff]|\r(?!\n)"
 )
 WIDTH = 200  # characters a quoted piece of user input may take in a message
+LISTING_WIDTH = 600  # of the cause, which may list ten cells or files
+PASTED_WIDTH = 2_000  # of a hint, which may be a line of the config to paste
 
 
 class BptrainError(Exception):
@@ -41,9 +43,10 @@ class BptrainError(Exception):
         lines = [f"error: {self.what}"]
         if self.why:
             lines.append(f"  why: {self.why}")
+        lines = [shorten(line, LISTING_WIDTH if line.startswith("  ") else WIDTH) for line in lines]
         if self.hint:
-            lines.append(f"  try: {self.hint}")
-        return "\n".join(shorten(line) for line in lines)
+            lines.append(shorten(f"  try: {self.hint}", PASTED_WIDTH))
+        return "\n".join(lines)
 
 
 class UsageError(BptrainError):

@@ -15,6 +15,9 @@ TaskName: TypeAlias = Literal[
 ]
 
 
+Scale: TypeAlias = float | tuple[float, ...]  # of all target columns, or of each
+
+
 class OutputKind(NamedTuple):
     """What a model of a task returns.
 
@@ -47,7 +50,8 @@ class Problem:
     varies       whether sequences differ in length: they are padded, and come with their lengths
     names        of the classes, columns or symbols, as far as they have any
     center       of regression targets: in the targets' own unit a prediction is
-    spread       center + spread * output; losses are in the model's unit, metrics in the targets'
+    spread       center + spread * output, for each column where they are tuples; losses are in the
+                 model's unit, metrics in the targets'
     mixes        whether training targets are the probabilities of classes, several in a sample
     """
 
@@ -58,8 +62,8 @@ class Problem:
     is_sequence: bool = False
     varies: bool = False
     names: tuple[str, ...] = ()
-    center: float = 0.0
-    spread: float = 1.0
+    center: Scale = 0.0
+    spread: Scale = 1.0
     mixes: bool = False
 
     @property

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from os import PathLike, fspath
+from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import (
@@ -109,7 +110,7 @@ def load_config(
     draft = _Draft(str(path), read_text(path))
     for word in overrides:
         draft.override(word)
-    return draft.checked(config_class)
+    return draft.checked(config_class, Path(path).parent)
 
 
 def config_of(
@@ -254,11 +255,14 @@ class _Draft:
         for depth in range(1, below + 1):
             self.lines.setdefault(path[:depth], line)
 
-    def checked(self, config_class: type[Config]) -> Config:
-        """Return the config; raise ConfigErrors with what the reader and the schema refuse."""
+    def checked(self, config_class: type[Config], folder: Path | None = None) -> Config:
+        """Return the config; raise ConfigErrors with what the reader and the schema refuse.
+
+        folder  of the config's file, where paths that it names are looked up too
+        """
         total = len(self.problems)
         try:
-            config = config_class.model_validate(self.root)
+            config = config_class.model_validate(self.root, context={"folder": folder})
         except ValidationError as refused:
             total += self._note_refused(refused, Guide(json_schema(config_class)))
         if self.problems:

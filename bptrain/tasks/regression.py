@@ -6,43 +6,63 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bptrain.problem import Problem
+from bptrain.problem import Problem, Scale
 from bptrain.tasks.plots import scatter_plot
 from bptrain.tasks.task import Prediction, ResultFigure, Task, class_names, ratio
 
 MOST_COLUMNS = 6  # that are plotted
 
 
+def each_column(scale: Scale) -> Tensor:
+    """Return a number for each column [O], or for all of them [1]."""
+    numbers = scale if isinstance(scale, tuple) else (scale,)
+    return torch.tensor(numbers, dtype=torch.float64)
+
+
+def scaled_sum(sums: Sequence[float], scale: Scale) -> float:
+    """Return the sum of the columns' sums, each times its scale."""
+    scales = scale if isinstance(scale, tuple) else (scale,) * len(sums)
+    return sum(each * factor for each, factor in zip(sums, scales, strict=True))
+
+
+def squares(scale: Scale) -> Scale:
+    """Return the squares of scales."""
+    return tuple(each * each for each in scale) if isinstance(scale, tuple) else scale * scale
+
+
 class AbsoluteError:
-    """The mean distance of outputs [N, O] from their targets [N, O], times `scale`."""
+    """The mean distance of outputs [N, O] from their targets [N, O], times `scale` of each."""
 
     names = ("mae",)
     larger_is_better = ()
 
-    def __init__(self, scale: float = 1.0) -> None:
+    def __init__(self, scale: Scale = 1.0) -> None:
         self.scale = scale
 
     def sums(self, outputs: Tensor, targets: tuple[Tensor, ...]) -> Tensor:
-        """Return the sum of the distances, and how many there are."""
+        """Return the sum of each column's distances, and how many there are in all."""
         errors = (outputs - targets[0]).abs().double()
-        return torch.stack([errors.sum(), errors.new_tensor(errors.numel())])
+        columns = errors.view(-1, errors.shape[-1]).sum(0)
+        return torch.cat([columns, columns.new_tensor([errors.numel()])])
 
     def values(self, sums: list[float]) -> dict[str, float]:
         """Return the mean absolute error."""
-        return {"mae": self.scale * ratio(*sums)}
+        *absolute, number = sums
+        return {"mae": ratio(scaled_sum(absolute, self.scale), number)}
 
 
 class RegressionMetric:
     """Errors of outputs [N, O], and R^2: the share of the targets' variance that is explained.
 
     R^2 is each column's own, then their mean. A column that is constant has no variance: 1 if it
-    is predicted without error, else 0. R^2 has no unit; the errors are multiplied by `scale`.
+    is predicted without error, else 0. R^2 has no unit; the errors are multiplied by `scale` of
+    their column.
     """
 
     names = ("mae", "rmse", "r2")
     larger_is_better = ("r2",)
 
-    def __init__(self, columns: int, scale: float = 1.0) -> None:
+    def __init__(self, columns: int, scale: Scale = 1.0) -> None:
         self.columns, self.scale = columns, scale
 
     def sums(self, outputs: Tensor, targets: tuple[Tensor, ...]) -> Tensor:
@@ -65,8 +85,8 @@ class RegressionMetric:
             constant = variation <= 1e-12 * square
             scores.append(float(error == 0) if constant else 1 - error / variation)
         return {
-            "mae": self.scale * sum(absolute) / sum(count),
-            "rmse": self.scale * (sum(squared) / sum(count)) ** 0.5,
+            "mae": scaled_sum(absolute, self.scale) / sum(count),
+            "rmse": (scaled_sum(squared, squares(self.scale)) / sum(count)) ** 0.5,
             "r2": sum(scores) / self.columns,
         }
 
@@ -74,8 +94,9 @@ class RegressionMetric:
 class PredictedOverTrue:
     """Predicted over true values, in the targets' own unit: offset + scale * value."""
 
-    def __init__(self, names: Sequence[str], offset: float = 0.0, scale: float = 1.0) -> None:
-        self.names, self.offset, self.scale = names[:MOST_COLUMNS], offset, scale
+    def __init__(self, names: Sequence[str], offset: Scale = 0.0, scale: Scale = 1.0) -> None:
+        self.names = names[:MOST_COLUMNS]
+        self.offset, self.scale = (each_column(unit)[:MOST_COLUMNS] for unit in (offset, scale))
         self.pairs: list[Tensor] = []  # [2, B, columns]
 
     def add(self, inputs: tuple[Any, ...], outputs: Tensor, targets: tuple[Tensor, ...]) -> None:
@@ -100,7 +121,10 @@ def predictions(
 ) -> Iterator[Prediction]:
     """Yield the numbers of each sample by column, in the targets' own unit."""
     names = class_names(problem)
-    for row in (outputs.double() * problem.spread + problem.center).tolist():
+    spread, center = (
+        each_column(unit).to(outputs.device) for unit in (problem.spread, problem.center)
+    )
+    for row in (outputs.double() * spread + center).tolist():
         yield dict(zip(names, row, strict=True))
 
 

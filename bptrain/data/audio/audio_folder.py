@@ -34,6 +34,7 @@ from bptrain.data.audio.spec_augment import SpecAugmentConfig
 from bptrain.data.audio.spectrograms import LONGEST_S, AudioPreprocessing, band_statistics
 from bptrain.data.audio.transcripts import encoded, refuse_too_short, symbols_of
 from bptrain.data.contents import SPLITS, Contents, as_bytes, checksum, content
+from bptrain.data.data_file import DataPath
 from bptrain.data.notes import ignored_files
 from bptrain.data.splits import Dataset, InMemoryConfig, Samples
 from bptrain.errors import DataError
@@ -48,7 +49,7 @@ class AudioFolderConfig(InMemoryConfig):
     """
 
     kind: Literal["audio_folder"] = "audio_folder"
-    path: str = Field(
+    path: DataPath = Field(
         min_length=1,
         description="folder of the recordings, or a .zip file, which is read without unpacking it",
     )

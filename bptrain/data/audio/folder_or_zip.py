@@ -14,6 +14,7 @@ from typing import Protocol
 from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
 from bptrain.data.audio.sound_file import ENDINGS
+from bptrain.data.data_file import missing
 from bptrain.errors import DataError
 from bptrain.free_memory import format_bytes
 
@@ -180,6 +181,8 @@ def is_hidden(name: str) -> bool:
 
 def unreadable(place: str, error: OSError | ValueError) -> DataError:
     """Return the error for a file that the file system does not let us read."""
+    if isinstance(error, FileNotFoundError):
+        return missing(Path(place))
     return DataError(f"{place}: cannot be read", getattr(error, "strerror", None) or str(error))
 
 

@@ -22,7 +22,7 @@ from pydantic import Field
 from torch import Tensor
 
 from bptrain.data.contents import contents_of
-from bptrain.data.data_file import is_directory, mode_of
+from bptrain.data.data_file import DataPath, is_directory, mode_of
 from bptrain.data.images.cifar_pickle import read_pickled_dict
 from bptrain.data.images.image_file import ImageShape, prepare_images
 from bptrain.data.images.images_config import ImagesConfig
@@ -50,7 +50,7 @@ class Layout(NamedTuple):
 class CIFARConfig(ImagesConfig):
     """The common part of both data sets; `source` is torchvision's class."""
 
-    root: str = Field(
+    root: DataPath = Field(
         default="data",
         min_length=1,
         description="folder of the data sets, with the published layout below it "

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bptrain.data.data_file import is_directory
+from bptrain.data.data_file import is_directory, missing
 from bptrain.errors import DataError
 
 ENDINGS = (
@@ -129,6 +129,8 @@ def _entries(folder: Path) -> tuple[list[str], list[str]]:
             for entry in entries:
                 if not entry.name.startswith("."):
                     (folders if entry.is_dir() else files).append(entry.name)
+    except FileNotFoundError as error:
+        raise missing(folder) from error
     except OSError as error:
         raise DataError(
             f"{error.filename or folder}: cannot be read", error.strerror or str(error)

@@ -14,6 +14,7 @@ from pydantic import Field
 from torch import Tensor
 
 from bptrain.data.contents import SPLITS, checksum, content, tensor_bytes
+from bptrain.data.data_file import DataPath
 from bptrain.data.images.decoding_workers import decoded
 from bptrain.data.images.folder_listing import ImageList, Listing, list_classes, list_images
 from bptrain.data.images.image_file import ImageShape, prepare_images
@@ -42,7 +43,7 @@ class ImageFolderConfig(ImagesConfig):
     """
 
     kind: Literal["image_folder"] = "image_folder"
-    root: str = Field(
+    root: DataPath = Field(
         min_length=1,
         description="folder that holds CLASS/*.png (split at random), or train/CLASS/*.png and "
         "optionally val and test beside it",

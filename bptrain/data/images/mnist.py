@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from bptrain.data.contents import contents_of
-from bptrain.data.data_file import exists
+from bptrain.data.data_file import DataPath, exists
 from bptrain.data.images.idx_file import read_idx
 from bptrain.data.images.image_file import ImageShape, prepare_images
 from bptrain.data.images.images_config import ImagesConfig
@@ -34,7 +34,7 @@ class RawImagesConfig(ImagesConfig):
     invert_bright  whether an image to predict that is bright at all four corners is inverted
     """
 
-    root: str = Field(
+    root: DataPath = Field(
         default="data",
         min_length=1,
         description="folder of the data sets, with torchvision's layout below it "

@@ -18,6 +18,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from bptrain.data.contents import contents_of
+from bptrain.data.data_file import DataPath, located
 from bptrain.data.notes import guessed_task
 from bptrain.data.sequences.sequence_arrays import (
     Sequences,
@@ -48,7 +49,7 @@ class SequenceConfig(InMemoryConfig):
     """
 
     kind: Literal["sequence"] = "sequence"
-    path: str = Field(
+    path: DataPath = Field(
         min_length=1,
         description=".npz file with the arrays inputs (or values and lengths) and targets",
     )
@@ -62,7 +63,7 @@ class SequenceConfig(InMemoryConfig):
         description="scale each feature to mean 0 and standard deviation 1 over the training "
         "sequences",
     )
-    test_path: str | None = Field(
+    test_path: DataPath | None = Field(
         default=None,
         min_length=1,
         description=".npz file with the test sequences, in the same form; null holds out a part "
@@ -132,7 +133,7 @@ class SequenceConfig(InMemoryConfig):
         """Return the sequences of .npz files, which need no targets."""
         made = []
         for word in words:
-            samples = read_inputs(Path(word))
+            samples = read_inputs(located(word))
             if samples.inputs.shape[2] != prepared["features"]:
                 raise DataError(
                     f"{word}: {samples.inputs.shape[2]} features at each step",

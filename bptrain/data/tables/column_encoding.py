@@ -2,6 +2,8 @@
 
 number    (x - mean) / std, 0 where it is missing; if one is missing in training, a second input
           that is 1 for a missing number and 0 otherwise. The std of a constant column is taken as 1
+date      days, as a number is; sine and cosine of the time of the year and of the week, and of the
+          day if training has times; 0 where it is missing, with an input more as for numbers
 category  one-hot: an input for each category of the training rows; a missing cell is a category of
           its own, and a category that is not in the training rows sets all inputs to 0
 """
@@ -14,28 +16,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bptrain.data.notes import listed as named
-from bptrain.data.tables.table import Table, listed, quoted
+from bptrain.data.tables import bad_cells
+from bptrain.data.tables.bad_cells import BadCells, not_numbers
+from bptrain.data.tables.categories import categories_of
+from bptrain.data.tables.cell_format import DAY_US, moments
+from bptrain.data.tables.table import Table, listed
 from bptrain.errors import DataError
 
 if TYPE_CHECKING:
     import polars as pl
 
-MISSING = ["", "na", "n/a", "nan", "null", "?"]  # cells, in lower case, without a value
-MOST_CATEGORIES = 1_000
-LEAST_ROWS = 20  # in a smaller table all texts may differ by chance
-LARGEST = 3.4e38  # float32 holds no larger number
 LARGEST_BYTES = 2**33
-DECIMAL_COMMA = r"^[+-]?\d+,\d+$"
+TURN = 2 * np.pi
 
 
 @dataclass(frozen=True)
 class Numeric:
-    """A column of numbers; with `indicator` a second input is 1 where one is missing."""
+    """A column of numbers; with `indicator` a second input is 1 where one is missing.
+
+    unit  the percent or currency sign of each cell, if any
+    """
 
     name: str
     mean: float
     std: float
     indicator: bool
+    unit: str = ""
 
     @property
     def width(self) -> int:
@@ -44,10 +50,46 @@ class Numeric:
 
     def encode(self, table: Table, inputs: NDArray[np.float32]) -> None:
         """Write the inputs [N, width], which are 0 before."""
-        values = numbers_of(table, self.name)
+        values = numbers_of(table, self.name, self.unit)
         missing = np.isnan(values)
         inputs[:, 0] = np.where(missing, 0.0, (values - self.mean) / self.std)
         inputs[:, 1:] = missing[:, np.newaxis]
+
+
+@dataclass(frozen=True)
+class Dated:
+    """A column of dates.
+
+    form       of its cells, in the letters of strptime; None for ISO 8601
+    mean, std  in days since 1970
+    clock      whether sine and cosine of the time of day are inputs
+    indicator  whether an input is 1 where a date is missing
+    """
+
+    name: str
+    form: str | None
+    mean: float
+    std: float
+    clock: bool
+    indicator: bool
+
+    @property
+    def width(self) -> int:
+        """Return the number of inputs."""
+        return 5 + 2 * self.clock + self.indicator
+
+    def encode(self, table: Table, inputs: NDArray[np.float32]) -> None:
+        """Write the inputs [N, width], which are 0 before."""
+        found = dates_of(table, self.name, self.form)
+        days = days_of(found)
+        missing = np.isnan(days)
+        inputs[:, 0] = (days - self.mean) / self.std
+        for place, part in enumerate(cycles_of(found, self.clock)):
+            inputs[:, 1 + 2 * place] = np.sin(TURN * part)
+            inputs[:, 2 + 2 * place] = np.cos(TURN * part)
+        inputs[missing] = 0
+        if self.indicator:
+            inputs[:, -1] = missing
 
 
 @dataclass(frozen=True)
@@ -64,114 +106,60 @@ class Categorical:
 
     def encode(self, table: Table, inputs: NDArray[np.float32]) -> None:
         """Write the inputs [N, width], which are 0 before."""
-        cells = categories_of(table.column(self.name, "the run"))
+        cells = categories_of(table.column(self.name, "the run"), table.format)
         codes = cells.replace_strict(self.categories, range(self.width), default=-1).to_numpy()
         known = np.flatnonzero(codes >= 0)
         inputs[known, codes[known]] = 1
 
 
-Column = Numeric | Categorical
+Column = Numeric | Dated | Categorical
 
 
-def is_missing(cells: "pl.Series") -> "pl.Series":
-    """Return for each cell whether it is missing."""
-    return cells.str.to_lowercase().is_in(MISSING)
-
-
-def categories_of(cells: "pl.Series") -> "pl.Series":
-    """Return the category of each cell."""
-    return cells.set(is_missing(cells), "")
-
-
-def as_numbers(cells: "pl.Series") -> "pl.Series":
-    """Return the number that each cell spells, NaN and infinity among them; null for text."""
-    return cells.cast(float, strict=False)
-
-
-def numbers_of(table: Table, name: str) -> NDArray[np.float64]:
+def numbers_of(table: Table, name: str, unit: str = "") -> NDArray[np.float64]:
     """Return a column of numbers [N], NaN where one is missing; raise DataError for other cells."""
     cells = table.column(name, "the run")
-    missing, numbers = is_missing(cells), as_numbers(cells)
-    if (text := (numbers.is_null() & ~missing).arg_true()).len():
-        raise DataError(
-            f"{table.path}: {quoted(cells[text[0]])} in column {quoted(name)} is no number",
-            f"{table.place(text[0])}; other cells of the column are numbers",
-            f"correct the cell, or data.categorical: [{name}] if its numbers are names",
-        )
-    values: NDArray[np.float64] = numbers.set(missing, None).to_numpy(writable=True)
-    if len(wrong := np.flatnonzero(~(np.abs(values) <= LARGEST) & ~missing.to_numpy())):
-        raise DataError(
-            f"{table.path}: {quoted(cells[int(wrong[0])])} in column {quoted(name)} is not finite",
-            f"{table.place(wrong[0])}; float32 holds numbers up to {LARGEST:g}",
-            "correct the cell, or leave it empty for a missing value",
-        )
+    numbers, wrong = table.format.numbers(cells, unit)
+    if wrong.any():
+        bad_cells.refuse(table, [not_numbers(table, name, cells, wrong, unit)])
+    values: NDArray[np.float64] = numbers.fill_null(float("nan")).to_numpy()
     return values
 
 
-def holds_numbers(cells: "pl.Series") -> bool:
-    """Tell whether any cell of a column is a number: all others must be numbers, then."""
-    return bool((as_numbers(cells).is_not_null() & ~is_missing(cells)).any())
+def dates_of(table: Table, name: str, form: str | None) -> "pl.Series":
+    """Return a column of dates, null where one is missing; raise DataError for other cells."""
+    found, bad = dates_and_bad_cells(table, name, form)
+    bad_cells.refuse(table, [bad])
+    return found
 
 
-def fit_columns(
-    training: Table, whole: Table, names: Sequence[str], categorical: Iterable[str]
-) -> list[Column]:
-    """Return the columns with what the training rows say of them.
+def dates_and_bad_cells(table: Table, name: str, form: str | None) -> "tuple[pl.Series, BadCells]":
+    """Return a column of dates, null where one is missing, and the cells that are none."""
+    import polars as pl
 
-    whole  all rows of the file: they decide which columns hold numbers
-    """
-    forced = set(categorical)
-    fitted: list[Column] = []
-    for name in names:
-        cells = whole.column(name, "data.columns")
-        if is_missing(cells).all():
-            raise DataError(
-                f"{whole.path}: column {quoted(name)} is empty in every row",
-                "",
-                "leave it out: data.columns names those to use",
-            )
-        if name in forced or not holds_numbers(cells):
-            _refuse_names(whole, name, chosen=name in forced)
-            fitted.append(_fit_categories(training, name))
-        else:
-            numbers_of(whole, name)  # a broken cell is refused whichever split it falls into
-            fitted.append(_fit_numbers(training, name))
-    return fitted
+    cells = table.column(name, "data.dates")
+    if cells.dtype != pl.String:
+        cells = cells.cast(pl.Int64).cast(pl.String).fill_null("")
+    missing = table.format.is_missing(cells)
+    found = moments(cells.set(missing, None), form)
+    rows = (found.is_null() & ~missing).arg_true()
+    expected = "ISO 8601, such as 2024-02-29" if form is None else form
+    hint = f"correct the cell, or data.dates: {{{name}: FORM}} with its form"
+    bad = cells.gather(rows)
+    return found, BadCells(name, rows, bad, "is no date", f"the form is {expected}", hint)
 
 
-def _fit_numbers(training: Table, name: str) -> Numeric:
-    values = numbers_of(training, name)
-    missing = np.isnan(values)
-    known = values[~missing]
-    if len(known) == 0:
-        return Numeric(name, 0.0, 1.0, indicator=True)
-    mean, std = float(known.mean()), float(known.std())
-    if known.min() == known.max():  # the mean of equal numbers may be another, by rounding
-        mean, std = float(known[0]), 1.0
-    return Numeric(name, mean, std, indicator=bool(missing.any()))
+def days_of(found: "pl.Series") -> NDArray[np.float64]:
+    """Return dates as days since 1970, NaN for a missing one."""
+    days: NDArray[np.float64] = (found.dt.epoch("us") / DAY_US).fill_null(float("nan")).to_numpy()
+    return days
 
 
-def _fit_categories(training: Table, name: str) -> Categorical:
-    return Categorical(name, tuple(sorted(categories_of(training.column(name, "")).unique())))
-
-
-def _refuse_names(table: Table, name: str, chosen: bool) -> None:
-    """Raise DataError for texts that name their row, and for numbers with a decimal comma."""
-    cells = table.column(name, "data.columns")
-    cells = cells.filter(~is_missing(cells))
-    if not chosen and cells.str.contains(DECIMAL_COMMA).all():
-        raise DataError(
-            f"{table.path}: {quoted(cells[0])} in column {quoted(name)} has a decimal comma",
-            "numbers are written with a point",
-            "correct the column, or name it in data.categorical if these are categories",
-        )
-    different = cells.n_unique()
-    if different > MOST_CATEGORIES or (not chosen and different == len(cells) >= LEAST_ROWS):
-        raise DataError(
-            f"{table.path}: column {quoted(name)} holds {different:,} different texts",
-            f"in {len(cells):,} cells: names, not categories (at most {MOST_CATEGORIES:,})",
-            "leave it out: data.columns names those to use",
-        )
+def cycles_of(found: "pl.Series", clock: bool) -> list[NDArray[np.float64]]:
+    """Return which part of its year, its week and, with `clock`, its day has passed at a date."""
+    days = 365 + found.dt.is_leap_year().cast(float)
+    time = found.dt.epoch("us") % DAY_US / DAY_US
+    parts = [(found.dt.ordinal_day() - 1 + time) / days, (found.dt.weekday() - 1 + time) / 7]
+    return [each.fill_null(0).to_numpy() for each in [*parts, *[time] * clock]]
 
 
 def encode(columns: Sequence[Column], table: Table) -> NDArray[np.float32]:
@@ -181,7 +169,7 @@ def encode(columns: Sequence[Column], table: Table) -> NDArray[np.float32]:
         raise DataError(
             f"{table.path}: {shape[0]:,} rows of {shape[1]:,} inputs are too many to hold",
             f"a category is an input each; widest: {listed(_widest(columns))}",
-            "leave columns out: data.columns names those to use",
+            "leave columns out: data.exclude names them",
         )
     inputs = np.zeros(shape, np.float32)
     start = 0
@@ -195,36 +183,55 @@ def _widest(columns: Sequence[Column]) -> list[str]:
     return [each.name for each in sorted(columns, key=lambda column: -column.width)][:3]
 
 
-def without_missing(table: Table, names: Sequence[str]) -> Table:
-    """Return the rows in which none of the columns misses a cell."""
+def without_missing(table: Table, names: Sequence[str], key: str = "missing") -> Table:
+    """Return the rows in which none of the columns misses a cell.
+
+    key  of the config by which the others are left out
+    """
     missing = np.zeros(len(table), bool)
     for name in names:
-        missing |= is_missing(table.column(name, "data.columns")).to_numpy()
+        missing |= table.format.is_missing(table.column(name, "data.columns")).to_numpy()
     whole = np.flatnonzero(~missing)
     if not len(whole):
         raise DataError(
-            f"{table.path}: every row misses a cell", "", "data.missing: mean uses such rows"
+            f"{table.path}: every row misses a cell",
+            f"in {listed(names)}",
+            "data.missing: mean uses such rows" if key == "missing" else "another data.target",
         )
-    return table.select(whole)
+    return table if len(whole) == len(table) else table.select(whole)
 
 
 def refuse_missing(table: Table, names: Sequence[str], hint: str) -> None:
-    """Raise DataError for the first missing cell of the columns."""
-    for name in names:
-        cells = table.column(name, "data.columns")
-        if (missing := is_missing(cells).arg_true()).len():
-            raise DataError(
-                f"{table.path}: a missing cell in column {quoted(name)}",
-                f"{table.place(missing[0])} holds {cells[missing[0]]!r}",
-                hint,
-            )
+    """Raise DataError for the missing cells of the columns, the first of them by its place."""
+    missing = {
+        name: table.format.is_missing(table.column(name, "data.columns")).arg_true()
+        for name in names
+    }
+    incomplete = {name: rows for name, rows in missing.items() if len(rows)}
+    if not incomplete:
+        return
+    name, rows = next(iter(incomplete.items()))
+    cell = table.column(name, "data.columns")[rows[0]]
+    others = [f"{len(rows):,} in {each!r}" for each, rows in incomplete.items()]
+    all_cells = sum(map(len, incomplete.values()))
+    more = f"; {all_cells:,} cells are missing: {', '.join(others[:8])}" * (all_cells > 1)
+    raise DataError(
+        f"{table.path}: a missing cell in column {name!r}",
+        f"{table.place(rows[0])} holds {'' if cell is None else cell!r}{more}",
+        hint,
+    )
 
 
 def columns_note(columns: Sequence[Column]) -> str:
     """Return the columns by type, each column of categories with how many it has."""
-    numbers = [each.name for each in columns if isinstance(each, Numeric)]
+    numbers = [
+        f"{each.name} ({each.unit})" if each.unit else each.name
+        for each in columns
+        if isinstance(each, Numeric)
+    ]
+    dates = [each.name for each in columns if isinstance(each, Dated)]
     texts = [f"{each.name} ({each.width:,})" for each in columns if isinstance(each, Categorical)]
-    kinds = {"number": numbers, "category": texts}
+    kinds = {"number": numbers, "date": dates, "category": texts}
     told = [f"{len(each):,} {kind}: {named(each)}" for kind, each in kinds.items() if each]
     return f"columns {'   '.join(told)}"
 
@@ -234,10 +241,15 @@ def unseen_categories(columns: Sequence[Column], table: Table) -> dict[str, int]
     unseen: dict[str, int] = {}
     for column in columns:
         if isinstance(column, Categorical):
-            cells = categories_of(table.column(column.name, "the run"))
+            cells = categories_of(table.column(column.name, "the run"), table.format)
             number = int((~cells.is_in(column.categories)).sum())
             unseen |= {column.name: number} if number else {}
     return unseen
+
+
+def text_columns(columns: Iterable[Column]) -> list[str]:
+    """Return the columns whose cells stay text when a table is read."""
+    return [each.name for each in columns if not isinstance(each, Numeric) or each.unit]
 
 
 def as_plain(columns: Sequence[Column]) -> list[dict[str, Any]]:
@@ -247,9 +259,10 @@ def as_plain(columns: Sequence[Column]) -> list[dict[str, Any]]:
 
 def from_plain(entries: Iterable[Mapping[str, Any]]) -> list[Column]:
     """Return the columns that `as_plain` wrote."""
-    return [
-        Categorical(each["name"], tuple(each["categories"]))
-        if "categories" in each
-        else Numeric(each["name"], each["mean"], each["std"], each["indicator"])
-        for each in entries
-    ]
+    return [_column(**each) for each in entries]
+
+
+def _column(**fields: Any) -> Column:
+    if "categories" in fields:
+        return Categorical(fields["name"], tuple(fields["categories"]))
+    return Dated(**fields) if "clock" in fields else Numeric(**fields)

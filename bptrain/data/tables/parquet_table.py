@@ -8,13 +8,14 @@ pyarrow and not polars, which CSV files are read by: polars 2.1 ignores the chec
 crashes (SIGSEGV) on a schema nested 5,000 deep, and unpacks 5 kB of one repeated text for minutes.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from bptrain.data.tables.csv_table import LONGEST_CELL, SPACE
+from bptrain.data.tables.cell_format import CellFormat
+from bptrain.data.tables.collected_columns import CollectedColumns
+from bptrain.data.tables.regular_blocks import LONGEST_CELL, SPACE
 from bptrain.data.tables.table import Table, checked_names, listed, quoted, refuse_if_huge
 from bptrain.data.text.text_file import refuse_what_does_not_fit
 from bptrain.errors import DataError, UsageError, shorten
@@ -29,11 +30,14 @@ CELL_BYTES = 16  # of a cell in them; a text is a place in its dictionary
 MOST_TEXT = 2**32  # bytes of texts in all, one that is repeated in a batch counted once
 AT_MOST = f"a cell is at most {LONGEST_CELL:,} bytes long"
 STRINGS = ("string", "large_string", "string_view", "binary", "large_binary", "binary_view")
-PANDAS_INDEX = "__index_level_"
 
 
-def read_parquet(path: Path) -> Table:
+def read_parquet(
+    path: Path, form: CellFormat | None = None, texts: Collection[str] | None = None
+) -> Table:
     """Return the table in a file.
+
+    texts  the columns that stay text where they hold numbers alone; None for all
 
     Raises DataError for a file that is damaged or no table, UsageError without pyarrow.
     """
@@ -47,7 +51,7 @@ def read_parquet(path: Path) -> Table:
             "pip install pyarrow, or save the table as CSV",
         ) from error
     try:
-        return _Reader(path, pyarrow, parquet, compute).table()
+        return _Reader(path, pyarrow, parquet, compute).table(form or CellFormat(), texts)
     except (pyarrow.ArrowException, ValueError, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # the disk's error: pyarrow's own, for broken files, have no number
@@ -66,8 +70,8 @@ class _Reader:
         self.parquet, self.compute = parquet, compute
         self.text_bytes = 0
 
-    def table(self) -> Table:
-        """Return the table."""
+    def table(self, form: CellFormat, texts: Collection[str] | None) -> Table:
+        """Return the table; its cells are spelled as in CSV, with a point in their numbers."""
         import polars as pl
 
         with self.parquet.ParquetFile(self.path) as file:
@@ -77,33 +81,30 @@ class _Reader:
         names = checked_names(self.path, schema.names)
         for field in schema:
             self._refuse_what_is_no_cell(field.name, field.type)
-        columns: dict[str, list[pl.Series]] = {name: [] for name in names}
+        collected = CollectedColumns(
+            self.path, names, replace(form, decimal=".", thousands=""), texts
+        )
         read = 0
-        texts = [field.name for field in schema if self._is_text(field.type)]
+        dictionaries = [field.name for field in schema if self._is_text(field.type)]
         with self.parquet.ParquetFile(
-            self.path, read_dictionary=texts, page_checksum_verification=True
+            self.path, read_dictionary=dictionaries, page_checksum_verification=True
         ) as file:
             for batch in file.iter_batches(self._batch_rows(schema)):
-                for name, array in zip(names, batch.columns, strict=True):
-                    columns[name].append(self._cells(name, array, read))
+                columns = zip(names, batch.columns, strict=True)
+                cells = pl.DataFrame(
+                    {each: self._cells(each, array, read) for each, array in columns}
+                )
+                collected.add(cells.select(pl.all().str.strip_chars(SPACE)))
                 read += batch.num_rows
         if read != rows:
             raise ValueError(f"its footer declares {rows:,} rows, it holds {read:,}")
         if not read:
             raise DataError(f"{self.path}: has no rows", f"its columns are {listed(names)}")
-        frame = pl.DataFrame({name: pl.concat(parts) for name, parts in columns.items()})
-        cells = frame.select(pl.all().str.strip_chars(SPACE))
-        return Table(self.path, cells, np.arange(1, read + 1))
+        return collected.table()
 
     def _refuse_what_is_no_cell(self, name: str, type: Any) -> None:
         """Raise DataError for a column whose cells are neither numbers nor texts."""
         column = f"{self.path}: column {quoted(name)}"
-        if name.startswith(PANDAS_INDEX):
-            raise DataError(
-                f"{column} is the index of a pandas frame",
-                "which says where a row stood, not what it holds",
-                "of pandas' to_parquet, index=False leaves it out",
-            )
         is_extension = isinstance(type, self.pyarrow.BaseExtensionType)
         stored = type.storage_type if is_extension else type
         if self.types.is_nested(stored) or (is_extension and self._is_text(stored)):

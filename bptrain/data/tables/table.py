@@ -1,38 +1,43 @@
-"""A table of text cells, and what holds for every file that one is read from."""
+"""A table of cells, and what holds for every file that one is read from."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bptrain.data.tables.cell_format import CellFormat
 from bptrain.errors import DataError, shorten
 
 if TYPE_CHECKING:
     import polars as pl  # imported where a table is read: it takes a quarter of a second
 
 MOST_COLUMNS = 10_000
-MOST_CELLS = 2 * 10**8  # polars takes at least 16 bytes for each: 3 GB
+MOST_CELLS = 2 * 10**8  # polars takes at least 8 bytes for each: 1.6 GB
 MESSAGE_LENGTH = 40  # characters of a cell or a name in a message
 
 
 @dataclass(frozen=True)
 class Table:
-    """Columns of text without spaces around it, by name.
+    """Columns by name, each of text without spaces around it, or of numbers.
 
-    rows   the number of each row in the file, from 1
-    lines  the line where each row of the file ends; None for Parquet
+    frame    all rows of the file; a number that is missing is null
+    format   how the cells spell numbers, and which are missing
+    chosen   the rows that are used, counted from 0; None for all
+    lines    the line where each row of the file ends; None for Parquet
+    indexes  columns of the file that number its rows, and were left out
     """
 
     path: Path
     frame: "pl.DataFrame"
-    rows: NDArray[np.int64]
+    format: CellFormat = field(default_factory=CellFormat)
+    chosen: NDArray[np.int64] | None = None
     lines: NDArray[np.int64] | None = None
+    indexes: tuple[str, ...] = ()
 
     @property
     def names(self) -> list[str]:
@@ -41,23 +46,34 @@ class Table:
 
     def __len__(self) -> int:
         """Return the number of rows."""
-        return len(self.rows)
+        return self.frame.height if self.chosen is None else len(self.chosen)
+
+    def number(self, row: int) -> int:
+        """Return the number in the file, from 1, of a row that is counted from 0."""
+        return int(row if self.chosen is None else self.chosen[row]) + 1
 
     def place(self, row: int) -> str:
         """Return the position in the file of a row, counted from 0."""
-        number = self.rows[row]
+        number = self.number(row)
         line = "" if self.lines is None else f" (line {self.lines[number - 1]:,})"
         return f"row {number:,}{line}"
 
     def select(self, rows: Sequence[int] | NDArray[np.int64]) -> "Table":
-        """Return the table of these rows, counted from 0."""
-        return Table(self.path, self.frame[rows], self.rows[rows], self.lines)
+        """Return the table of these rows, counted from 0; the cells are shared."""
+        rows = np.asarray(rows, np.int64)
+        return replace(self, chosen=rows if self.chosen is None else self.chosen[rows])
 
-    def cell_bytes(self, names: Sequence[str]) -> bytes:
-        """Return the cells of some columns as bytes, each of them quoted."""
-        content = BytesIO()
-        self.frame.select(names).write_csv(content, include_header=False, quote_style="always")
-        return content.getvalue()
+    def cell_bytes(self, names: Sequence[str]) -> Iterator[bytes]:
+        """Yield the cells of each column as bytes: numbers by value, texts with their lengths."""
+        import polars as pl
+
+        for name in names:
+            cells = self.column(name, "the run")
+            if cells.dtype == pl.String:
+                yield np.asarray(cells.str.len_bytes().to_numpy(), np.uint32).tobytes()
+                yield "".join(cells).encode("utf-8", "surrogatepass")
+            else:
+                yield cells.to_numpy().tobytes()
 
     def column(self, name: str, key: str) -> "pl.Series":
         """Return the cells of a column, or raise DataError with the most similar name.
@@ -65,7 +81,7 @@ class Table:
         key  of the config that names the column
         """
         if name in self.names:
-            return self.frame[name]
+            return self.frame[name] if self.chosen is None else self.frame[name].gather(self.chosen)
         meant = get_close_matches(name, self.names, n=1)
         raise DataError(
             f"{self.path}: no column {quoted(name)}, which {key} names",
@@ -87,13 +103,20 @@ def listed(names: Iterable[str], most: int = 8) -> str:
 
 
 def checked_names(path: Path, header: Sequence[str]) -> list[str]:
-    """Return the names of the columns, or raise DataError."""
+    """Return the names of the columns, or raise DataError; "" for a first one without a name.
+
+    A first column without a name is the row numbers that pandas and R write.
+    """
     names = [name.strip() for name in header]
     if len(names) > MOST_COLUMNS:
         raise DataError(f"{path}: {len(names):,} columns, at most {MOST_COLUMNS:,} are read")
-    if "" in names:
-        hint = "of pandas' to_csv, index=False leaves its own column out"
-        raise DataError(f"{path}: column {names.index('') + 1:,} has no name", "", hint)
+    if "" in names[1:] or names == [""]:
+        nameless = names.index("", min(1, len(names) - 1)) + 1
+        raise DataError(
+            f"{path}: column {nameless:,} has no name",
+            "a separator too many at the end of the first row" * (nameless == len(names)),
+            "name it in the first row, or all columns in data.header",
+        )
     if repeated := [name for name, count in Counter(names).items() if count > 1]:
         raise DataError(f"{path}: two columns have the same name: {listed(repeated)}")
     return names

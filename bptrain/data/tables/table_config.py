@@ -1,7 +1,7 @@
 """Tables with numeric and categorical columns: a CSV or Parquet file and a column to predict."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
@@ -10,10 +10,10 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from bptrain.data.contents import SPLITS, checksum, content
+from bptrain.data.data_file import DataPath, located
 from bptrain.data.notes import count, flattened, guessed_task, left_out_rows, shown_name
 from bptrain.data.splits import (
     Dataset,
-    InMemoryConfig,
     Parts,
     Samples,
     hold_out,
@@ -24,79 +24,84 @@ from bptrain.data.tables.column_encoding import (
     as_plain,
     columns_note,
     encode,
-    fit_columns,
     from_plain,
     refuse_missing,
+    text_columns,
     unseen_categories,
     without_missing,
 )
-from bptrain.data.tables.csv_table import Delimiter
+from bptrain.data.tables.column_fitting import ColumnKeys, fit_columns, id_columns
+from bptrain.data.tables.reading_keys import Name, TableReadingConfig
 from bptrain.data.tables.table import Table, listed
-from bptrain.data.tables.table_file import read_table
-from bptrain.data.tables.target_column import (
-    TableTask,
-    class_targets,
-    classes_of,
-    number_targets,
-    refuse_constant_numbers,
-    task_of,
-)
+from bptrain.data.tables.target_column import TableTask, Target, target_of
 from bptrain.errors import DataError, UsageError
-from bptrain.problem import Problem
+from bptrain.problem import Problem, Scale
 
 TEST_FRACTION = 0.2
 SCALE = "data.scale_target: true, which scales before it rounds"
 TEST_SEED = 0  # fixed: every run, whatever its seed, is tested on the same rows
 
-Name = Annotated[str, Field(min_length=1)]
 
+class TableConfig(TableReadingConfig):
+    """A CSV or Parquet table with one or more columns to predict from the others.
 
-class TableConfig(InMemoryConfig):
-    """A CSV or Parquet table with a column to predict from the others.
-
-    Numbers are standardized and categories one-hot encoded, by statistics of the training rows. A
-    column is numeric if any of its cells is a number, else categorical. Cells that are empty, NA,
-    N/A, NaN, null or ? (in any case) are missing.
+    Numbers are standardized, dates become numbers and parts of the year, week and day, and
+    categories are one-hot encoded, by statistics of the training rows. A column is numeric if any
+    of its cells is a number, of dates if all are ISO dates, else categorical.
     """
 
     kind: Literal["table"] = "table"
-    path: str = Field(
-        min_length=1,
+    path: DataPath = Field(
         description="CSV, TSV or Parquet file whose first row names the columns. Files that end in "
         ".parquet or .pq need pyarrow: pip install 'bptrain[parquet]'",
     )
-    target: str = Field(min_length=1, description="name of the column to predict")
+    target: Name | list[Name] = Field(
+        description="name of the column to predict, or a list of columns of numbers",
+    )
     task: TableTask | None = Field(
         default=None,
         description="classification or regression. By default (null) classification if the target "
-        "is text or has at most 20 different integers, else regression",
+        "is text or has at most 20 different integers, else regression; several targets are always "
+        "regression",
     )
     columns: list[Name] | None = Field(
         default=None,
         min_length=1,
-        description="names of the columns used as inputs; by default (null) all but the target. "
-        "Set it to leave out columns such as an id",
+        description="names of the columns used as inputs; by default (null) all but the target and "
+        "those that exclude names",
+    )
+    exclude: list[Name] = Field(
+        default=[],
+        description="names of columns that are no inputs, such as ids, names and free text; the "
+        "others are, see columns",
     )
     categorical: list[Name] = Field(
         default=[],
-        description="numeric columns to encode as categories (postal codes, ids of stations); by "
-        "default only columns of text are",
+        description="columns of numbers or dates to encode as categories (postal codes, ids of "
+        "stations); by default only columns of text are. Numbers and truth values are compared by "
+        "value: 2 is 2.0 and True is TRUE, but 02 is another",
+    )
+    dates: dict[Name, Name] = Field(
+        default={},
+        description="columns of dates that are not written like 2024-02-29 12:30 (those are found "
+        "by themselves), each with its form in the letters of strptime, such as "
+        "{sold: '%d.%m.%Y'}. Inputs are days, and sine and cosine of the time of year, of the week "
+        "and, where there are times, of the day",
     )
     missing: Literal["mean", "drop", "error"] = Field(
         default="mean",
         description="what to do with missing cells. mean: replace a missing number by the training "
         "mean, add an input that is 1 where it is missing, and make a missing category a category "
         "of its own. drop: leave out rows with a missing cell, the target's included. error: "
-        "refuse the table. Except with drop, a missing target is an error",
+        "refuse the table. For targets alone see missing_target",
     )
-    delimiter: Delimiter = Field(
-        default="auto",
-        description="character between the cells of a CSV file. auto takes the one of , ; | and "
-        "tab that splits the header into the most columns",
+    missing_target: Literal["error", "drop"] = Field(
+        default="error",
+        description="what to do with rows without a target, or without one of several: refuse the "
+        "table, or leave them out, whatever else they miss (drop)",
     )
-    test_path: str | None = Field(
+    test_path: DataPath | None = Field(
         default=None,
-        min_length=1,
         description="file with the test rows, in the same columns. By default (null) they are "
         "drawn from path, see test_fraction",
     )
@@ -113,61 +118,74 @@ class TableConfig(InMemoryConfig):
     )
 
     @model_validator(mode="after")
-    def _one_test_split(self) -> "TableConfig":
+    def _keys_are_consistent(self) -> "TableConfig":
         if self.test_path is not None and self.test_fraction:
             raise ValueError("test_path and test_fraction both name the test rows: give one")
+        if self.columns is not None and self.exclude:
+            raise ValueError("columns and exclude both choose the inputs: give one")
+        if len(set(self.targets)) != len(self.targets) or not self.targets:
+            raise ValueError("target names no column, or one of them twice")
         return self
+
+    @property
+    def targets(self) -> list[str]:
+        """The columns to predict."""
+        return [self.target] if isinstance(self.target, str) else self.target
 
     def build(self, seed: int) -> Dataset:
         """Return the data set, the validation rows drawn by `seed`."""
-        table = read_table(Path(self.path), self.delimiter)
+        texts = [*self.targets, *self.categorical, *self.dates]
+        table = self.read(Path(self.path), texts)
         names = self._chosen(table)
-        rows = len(table)
-        table = self._whole(table, names)
-        left_out = left_out_rows(rows - len(table), rows, "a cell is missing (data.missing: drop)")
-        target = self._target(table)
-        tables = self._split(table, target, names, seed)
-        columns = fit_columns(tables["train"], table, names, self.categorical)
+        whole = self._whole(table, names)
+        target = self._target(whole)
+        tables = self._split(whole, target, seed)
+        keys = ColumnKeys(self.categorical, self.dates, self.exclude)
+        columns = fit_columns(tables["train"], whole, names, keys)
+        if self.test_path is not None:
+            other = self.read(Path(self.test_path), [*self.targets, *text_columns(columns)])
+            tables["test"] = self._whole(other, names)
         samples = {
             name: Samples(torch.from_numpy(encode(columns, part)), target.of(part))
             for name, part in tables.items()
         }
         parts = Parts(samples["train"], samples.get("validation"), samples.get("test"))
-        center, spread = 0.0, 1.0
-        if self.scale_target:
-            center, spread = mean_and_std(parts.train.targets)
-        elif target.task == "regression":
-            refuse_rounded_targets(
-                parts.train.targets, f"{self.path}: column {self.target!r}", SCALE
-            )
+        center, spread = self._scale(target, parts.train.targets)
         parts = parts.map(lambda part: in_model_unit(part, center, spread))
         width = parts.train.inputs.shape[1]
         problem = Problem(
-            target.task, (width,), target.outputs, names=target.names, center=center, spread=spread
+            target.task,
+            (width,),
+            len(target.names),
+            names=target.names,
+            center=center,
+            spread=spread,
         )
-        prepared = {"columns": as_plain(columns)}
         contents = {
             name: content(
-                len(part), *(checksum([part.cell_bytes(each)]) for each in (names, [self.target]))
+                len(part), *(checksum(part.cell_bytes(each)) for each in (names, self.targets))
             )
             for name, part in tables.items()
         }
         notes = flattened(
             guessed_task(target.task, self.task),
             [columns_note(columns)],
-            left_out,
+            self._left_out(table, whole),
+            row_number_notes(table, names),
             unseen_notes(columns, tables),
         )
+        prepared = {"columns": as_plain(columns), "units": list(target.units)}
         return Dataset(
             problem, parts.train, parts.validation, parts.test, prepared, contents, notes
         )
 
     def labelled(self, path: Path, problem: Problem, prepared: Mapping[str, Any]) -> Samples:
-        """Return the rows of another table with the training table's columns and its target."""
+        """Return the rows of another table with the training table's columns and its targets."""
         columns = from_plain(prepared["columns"])
-        table = read_table(path, self.delimiter)
+        table = self.read(path, [*self.targets, *text_columns(columns)])
         table = self._whole(table, [column.name for column in columns])
-        target = Target(cast("TableTask", problem.task), self.target, problem.names)
+        task = cast("TableTask", problem.task)
+        target = Target(task, tuple(self.targets), problem.names, tuple(prepared["units"]))
         samples = Samples(torch.from_numpy(encode(columns, table)), target.of(table))
         return in_model_unit(samples, problem.center, problem.spread)
 
@@ -176,7 +194,7 @@ class TableConfig(InMemoryConfig):
         columns = from_plain(prepared["columns"])
         inputs = []
         for word in words:
-            table = read_table(Path(word), self.delimiter)
+            table = self.read(located(word), text_columns(columns))
             if self.missing != "mean":
                 hint = f"the run was trained without such rows: data.missing is {self.missing}"
                 refuse_missing(table, [column.name for column in columns], hint)
@@ -186,50 +204,73 @@ class TableConfig(InMemoryConfig):
 
     def _chosen(self, table: Table) -> list[str]:
         """Return the columns to use as inputs, or raise for those that cannot be."""
-        table.column(self.target, "data.target")
-        chosen = self.columns or [name for name in table.names if name != self.target]
-        for name in chosen:
-            table.column(name, "data.columns")
-        for name in self.categorical:
-            table.column(name, "data.categorical")
+        keys = {
+            "target": self.targets,
+            "columns": self.columns or [],
+            "exclude": self.exclude,
+            "categorical": self.categorical,
+            "dates": self.dates,
+        }
+        for key, names in keys.items():
+            for name in names:
+                table.column(name, f"data.{key}")
+        left_out = {*self.targets, *self.exclude}
+        chosen = self.columns or [name for name in table.names if name not in left_out]
         if not chosen:
             raise DataError(
                 f"{table.path}: no column besides the target",
                 f"its columns are {listed(table.names)}",
                 "data.delimiter, if they should be more",
             )
-        if self.target in chosen:
+        if twice := [name for name in self.targets if name in chosen]:
             raise UsageError(
-                f"data.columns names the target {self.target!r}", "the target is not an input"
+                f"data.columns names the target {twice[0]!r}", "the target is not an input"
             )
-        if unused := [name for name in self.categorical if name not in chosen]:
-            raise UsageError(f"data.categorical names columns that are not used: {listed(unused)}")
+        for key in ("categorical", "dates"):
+            if unused := [name for name in keys[key] if name not in chosen]:
+                raise UsageError(f"data.{key} names columns that are not used: {listed(unused)}")
         return list(dict.fromkeys(chosen))
 
     def _whole(self, table: Table, names: Sequence[str]) -> Table:
         """Return the rows that can be used, or raise DataError for one that may not be left out."""
         if self.missing == "drop":
-            return without_missing(table, [*names, self.target])
+            return without_missing(table, [*names, *self.targets])
+        if self.missing_target == "drop":
+            table = without_missing(table, self.targets, "missing_target")
         if self.missing == "error":
             refuse_missing(table, names, "data.missing: mean or drop")
-        refuse_missing(table, [self.target], "data.missing: drop leaves rows without a target out")
+        refuse_missing(
+            table, self.targets, "data.missing_target: drop leaves rows without a target out"
+        )
         return table
 
-    def _target(self, table: Table) -> "Target":
-        task = self.task or task_of(table, self.target)
-        if task == "classification" and self.scale_target:
+    def _left_out(self, table: Table, whole: Table) -> list[str]:
+        """Return the note on the rows that are not used."""
+        if self.missing == "drop":
+            why = "a cell is missing (data.missing: drop)"
+        else:
+            why = "without a target (data.missing_target: drop)"
+        return left_out_rows(len(table) - len(whole), len(table), why)
+
+    def _target(self, table: Table) -> Target:
+        target = target_of(table, self.targets, self.task)
+        if target.task == "classification" and self.scale_target:
             raise UsageError(
                 "data.scale_target is for regression", "the target's values are classes"
             )
-        if task == "classification":
-            return Target(task, self.target, classes_of(table, self.target))
-        refuse_constant_numbers(table, self.target)
-        return Target(task, self.target, (self.target,))
+        return target
 
-    def _split(
-        self, table: Table, target: "Target", names: Sequence[str], seed: int
-    ) -> dict[str, Table]:
-        """Return the rows of each split, by its name; a split without rows is left out."""
+    def _scale(self, target: Target, training: Tensor) -> tuple[Scale, Scale]:
+        """Return center and spread of the targets; raise DataError if float32 would round them."""
+        if self.scale_target:
+            return mean_and_std(training)
+        if target.task == "regression":
+            where = f"{self.path}: {'column' if len(self.targets) == 1 else 'columns'} "
+            refuse_rounded_targets(training, where + listed(self.targets), SCALE)
+        return 0.0, 1.0
+
+    def _split(self, table: Table, target: Target, seed: int) -> dict[str, Table]:
+        """Return the rows of each split of the file, by its name; one without rows is left out."""
         targets = target.of(table)
         rows = Samples(torch.arange(len(targets)), targets)
         fraction = self.test_fraction
@@ -238,33 +279,15 @@ class TableConfig(InMemoryConfig):
         train, test = hold_out(rows, fraction, TEST_SEED)
         train, validation = hold_out(train, self.validation_fraction, seed)
         chosen = zip(SPLITS, (train, validation, test), strict=True)
-        tables = {name: table.select(part.inputs.numpy()) for name, part in chosen if part}
-        if self.test_path is not None:
-            other = read_table(Path(self.test_path), self.delimiter)
-            tables["test"] = self._whole(other, names)
-        return tables
+        return {name: table.select(part.inputs.numpy()) for name, part in chosen if part}
 
 
-@dataclass(frozen=True)
-class Target:
-    """The target column; `names` are the classes, or the column itself for regression."""
-
-    task: TableTask
-    column: str
-    names: tuple[str, ...]
-
-    @property
-    def outputs(self) -> int:
-        """Return the number of outputs of a model."""
-        return len(self.names)
-
-    def of(self, table: Table) -> Tensor:
-        """Return the targets of a table's rows: classes [N], or numbers [N, 1]."""
-        if self.task == "classification":
-            # the classes are those of all rows: which there are defines the task, and is not a
-            # statistic that must come from the training rows
-            return class_targets(table, self.column, self.names)
-        return number_targets(table, self.column)
+def row_number_notes(table: Table, names: Sequence[str]) -> Iterator[str]:
+    """Yield which columns number the rows: those left out, and those that look like it."""
+    if table.indexes:
+        yield "ignored: a column of row numbers, which has no name of its own"
+    for name in id_columns(table, names):
+        yield f"column {shown_name(name)} looks like an id: data.exclude leaves it out"
 
 
 def unseen_notes(columns: Sequence[Column], tables: Mapping[str, Table]) -> Iterator[str]:
@@ -275,16 +298,21 @@ def unseen_notes(columns: Sequence[Column], tables: Mapping[str, Table]) -> Iter
             yield f"unseen: {cells}: no training row has its category, so no input stands for it"
 
 
-def mean_and_std(targets: Tensor) -> tuple[float, float]:
-    """Return the mean and standard deviation of the targets; of constant ones 1."""
-    return float(targets.mean()), float(targets.std(correction=0)) or 1.0
+def mean_and_std(targets: Tensor) -> tuple[Scale, Scale]:
+    """Return the mean and standard deviation of the targets [N, D]; of constant ones 1."""
+    std = targets.std(0, correction=0)
+    mean, std = targets.mean(0), torch.where(std == 0, 1.0, std)
+    if len(mean) == 1:
+        return mean.item(), std.item()
+    return tuple(mean.tolist()), tuple(std.tolist())
 
 
-def in_model_unit(samples: Samples, center: float, spread: float) -> Samples:
+def in_model_unit(samples: Samples, center: Scale, spread: Scale) -> Samples:
     """Return the samples with targets (target - center) / spread in float32; classes unchanged.
 
     In float64 until then: float32 rounds 1.7e9 + 1 to 1.7e9, and would leave nothing to scale.
     """
     if not samples.targets.is_floating_point():
         return samples
-    return replace(samples, targets=((samples.targets - center) / spread).float())
+    unit = [torch.tensor(each, dtype=torch.float64) for each in (center, spread)]
+    return replace(samples, targets=((samples.targets - unit[0]) / unit[1]).float())

@@ -1,7 +1,7 @@
-"""The target column of a table: its task, its classes, its numbers."""
+"""The target columns of a table: their task, its classes, their numbers."""
 
 from collections.abc import Sequence
-from decimal import Decimal
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -9,9 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bptrain.data.tables.column_encoding import as_numbers, numbers_of
+from bptrain.data.tables.categories import by_value
+from bptrain.data.tables.column_encoding import numbers_of
 from bptrain.data.tables.table import Table, listed, quoted
-from bptrain.errors import DataError
+from bptrain.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -22,10 +23,49 @@ MOST_INTEGER_CLASSES = 20  # different ones at most: digits and grades are class
 MOST_CLASSES = 1_000
 
 
+@dataclass(frozen=True)
+class Target:
+    """The columns to predict; `names` are the classes, or the columns for regression.
+
+    units  the percent or currency sign of each column's numbers, "" for none
+    """
+
+    task: TableTask
+    columns: tuple[str, ...]
+    names: tuple[str, ...]
+    units: tuple[str, ...]
+
+    def of(self, table: Table) -> Tensor:
+        """Return the targets of a table's rows: classes [N], or numbers [N, D]."""
+        if self.task == "classification":
+            # the classes are those of all rows: which there are defines the task, and is not a
+            # statistic that must come from the training rows
+            return class_targets(table, self.columns[0], self.names)
+        return number_targets(table, self.columns, self.units)
+
+
+def target_of(table: Table, columns: Sequence[str], task: TableTask | None) -> Target:
+    """Return the target of a table, its task inferred where it is not given."""
+    if task == "classification" and len(columns) > 1:
+        raise UsageError(
+            f"data.target names {len(columns)} columns",
+            "several targets are numbers, one target can be a class",
+            "data.task: regression, or one target",
+        )
+    if task is None:
+        task = task_of(table, columns[0]) if len(columns) == 1 else "regression"
+    units = tuple(table.format.unit_of(table.column(each, "data.target")) for each in columns)
+    if task == "classification":
+        return Target(task, tuple(columns), classes_of(table, columns[0]), units)
+    for name, unit in zip(columns, units, strict=True):
+        _refuse_constant(table, name, np.unique(numbers_of(table, name, unit)))
+    return Target(task, tuple(columns), tuple(columns), units)
+
+
 def task_of(table: Table, target: str) -> TableTask:
     """Return classification for text and for a small set of integers, else regression."""
     cells = table.column(target, "data.target")
-    numbers = as_numbers(cells)
+    numbers = table.format.as_numbers(cells, table.format.unit_of(cells))
     if numbers.has_nulls():
         return "classification"
     small = cells.n_unique() <= MOST_INTEGER_CLASSES
@@ -38,25 +78,17 @@ def is_whole(numbers: "pl.Series") -> "pl.Series":
 
 
 def labels_of(table: Table, target: str) -> "pl.Series":
-    """Return the class of each row by name; where all are numbers, 3 and 3.0 are the same class."""
+    """Return the class of each row by name: 3 and 3.0 are the same class, True and TRUE too."""
     cells = table.column(target, "data.target")
-    numbers = as_numbers(cells)
-    if numbers.has_nulls():
-        return cells
-    if (wrong := (~is_whole(numbers)).arg_true()).len():
+    numbers = table.format.as_numbers(cells)
+    if not numbers.has_nulls() and (wrong := (~is_whole(numbers)).arg_true()).len():
         raise DataError(
             f"{table.path}: {quoted(cells[wrong[0]])} in the target column {quoted(target)} "
             "is no class",
             f"{table.place(wrong[0])}; classes are texts or integers",
             "data.task: regression, if the target is a quantity",
         )
-    different = cells.unique()
-    return cells.replace_strict(different, [exact_integer(cell) for cell in different])
-
-
-def exact_integer(cell: str) -> str:
-    """Return the digits of a cell that is an integer: 3 for 3.0, and exact beyond 2^53."""
-    return str(int(Decimal(cell)))
+    return by_value(cells, table.format)
 
 
 def classes_of(table: Table, target: str) -> tuple[str, ...]:
@@ -69,7 +101,8 @@ def classes_of(table: Table, target: str) -> tuple[str, ...]:
             "data.task: regression, or another data.target",
         )
     _refuse_constant(table, target, found)
-    return tuple(sorted(found, key=None if as_numbers(found).has_nulls() else int))
+    numbers = found.cast(float, strict=False)
+    return tuple(sorted(found, key=None if numbers.has_nulls() else int))
 
 
 def class_targets(table: Table, target: str, classes: Sequence[str]) -> Tensor:
@@ -84,14 +117,11 @@ def class_targets(table: Table, target: str, classes: Sequence[str]) -> Tensor:
     return torch.from_numpy(codes.cast(int).to_numpy(writable=True))
 
 
-def number_targets(table: Table, target: str) -> Tensor:
-    """Return the number of each row [N, 1] in float64: to be scaled, then rounded."""
-    return torch.from_numpy(numbers_of(table, target)).unsqueeze(1)
-
-
-def refuse_constant_numbers(table: Table, target: str) -> None:
-    """Raise DataError where every row has the same number."""
-    _refuse_constant(table, target, np.unique(numbers_of(table, target)))
+def number_targets(table: Table, columns: Sequence[str], units: Sequence[str]) -> Tensor:
+    """Return the numbers of each row [N, D] in float64: to be scaled, then rounded."""
+    pairs = zip(columns, units, strict=True)
+    numbers = [torch.tensor(numbers_of(table, name, unit)) for name, unit in pairs]
+    return torch.stack(numbers, 1)
 
 
 def _refuse_constant(table: Table, target: str, found: "pl.Series | NDArray[np.float64]") -> None:

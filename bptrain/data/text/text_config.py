@@ -17,6 +17,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from bptrain.config import StrictConfig
 from bptrain.data.contents import SPLITS, Contents, checksum, content, tensor_bytes
+from bptrain.data.data_file import DataPath
 from bptrain.data.notes import count
 from bptrain.data.splits import Dataset, Samples
 from bptrain.data.text.text_file import given_text, read_texts
@@ -30,7 +31,7 @@ class TextConfig(StrictConfig):
     """A text to train a language model on: a UTF-8 file, or a folder of *.txt files."""
 
     kind: Literal["text"] = "text"
-    path: str = Field(
+    path: DataPath = Field(
         min_length=1,
         description="UTF-8 text file, or a folder whose *.txt files are joined in the order of "
         "their names",

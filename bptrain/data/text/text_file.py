@@ -7,6 +7,7 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
+from bptrain.data.data_file import missing
 from bptrain.errors import DataError
 from bptrain.free_memory import format_bytes, free_bytes
 
@@ -110,4 +111,6 @@ def is_file(word: str) -> bool:
 
 def unreadable(path: Path, error: OSError | ValueError) -> DataError:
     """Return the error for what the file system refuses."""
+    if isinstance(error, FileNotFoundError):
+        return missing(path)
     return DataError(f"{path}: cannot be read", getattr(error, "strerror", None) or str(error))

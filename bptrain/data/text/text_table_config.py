@@ -20,6 +20,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from bptrain.data.contents import SPLITS, content_of_texts
+from bptrain.data.data_file import DataPath
 from bptrain.data.notes import count
 from bptrain.data.splits import Dataset, InMemoryConfig, Parts, Samples, hold_out
 from bptrain.data.tables.csv_columns import SUFFIXES, Row, read_columns
@@ -41,7 +42,7 @@ class TextTableConfig(InMemoryConfig):
     """A CSV or TSV file of labeled texts to classify: a column of texts and one of labels."""
 
     kind: Literal["text_table"] = "text_table"
-    path: str = Field(
+    path: DataPath = Field(
         min_length=1,
         description="UTF-8 file whose first row names the columns; separated by commas, or by tabs "
         "if its name ends in .tsv or .tab",
@@ -82,7 +83,7 @@ class TextTableConfig(InMemoryConfig):
         f"and the same rows for every seed. By default (null) {TEST_FRACTION}, or 0 if test_path "
         "is set",
     )
-    test_path: Annotated[str, Field(min_length=1)] | None = Field(
+    test_path: DataPath | None = Field(
         default=None,
         description="file with the test rows, in the same columns. By default (null) they are "
         "drawn from path, see test_fraction",

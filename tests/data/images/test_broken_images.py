@@ -57,7 +57,7 @@ def test_a_file_without_permission_is_refused(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_not_there_is_refused(bptrain: Callable, tmp_path: Path) -> None:
     result = bptrain("fit", CONFIGS / "image_folder_mlp.yaml", f"data.root={tmp_path / 'gone'}")
-    assert_refused(result, tmp_path, "cannot be read")
+    assert_refused(result, tmp_path, "not found")
 
 
 @pytest.mark.parametrize("name", PICKLES)

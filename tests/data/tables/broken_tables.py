@@ -43,7 +43,7 @@ TABLES: dict[str, Broken] = {
     "a ragged last row": Broken(table((19, "1")), "row 20 (line 21) has 1 cells"),
     "no header": Broken(b"1,2,3\n4,5,6\n", "no header", also="first row holds numbers"),
     "two columns of one name": Broken(table(header="x,x,c,y"), "the same name: 'x'"),
-    "a column without a name": Broken(table(header=",z,c,y"), "column 1 has no name"),
+    "a column without a name": Broken(table(header="x,,c,y"), "column 2 has no name"),
     "target missing": Broken(
         table(), "no column 'Y1', which data.target", ("data.target=Y1",), also="'x', 'z'"
     ),
@@ -76,7 +76,7 @@ TABLES: dict[str, Broken] = {
         table((6, "1,?,a,0")), "a missing cell in column 'z'", ("data.missing=error",), also="row 7"
     ),
     "a missing target": Broken(
-        table((6, "1,2,a,")), "a missing cell in column 'y'", also="data.missing: drop"
+        table((6, "1,2,a,")), "a missing cell in column 'y'", also="data.missing_target: drop"
     ),
     "a target of NaN": Broken(table((6, "1,2,a,NaN")), "a missing cell in column 'y'"),
     "every row misses a cell": Broken(
@@ -122,9 +122,10 @@ TABLES: dict[str, Broken] = {
     "lines that end in CR alone": Broken(table(end="\r"), "line 1: new-line character"),
     "NUL in a cell": Broken(table((1, "1,\0,a,0")), "no text", also="line 3, is NUL"),
     "Latin-1": Broken("x,y\n1,caf\xe9\n".encode("latin-1"), "not UTF-8 text", also="is 0xe9"),
-    "UTF-16": Broken("x,y\n1,0\n".encode("utf-16"), "no text", also="in UTF-8"),
-    "a PNG": Broken(PNG, "not UTF-8 text", also="byte 0, in line 1, is 0x89"),
-    "a zip file": Broken(b"PK\3\4\x14\0\0\0", "no text", also="byte 5, in line 1, is NUL"),
+    "UTF-16": Broken("x,y\n1,0\n".encode("utf-16"), "is UTF-16", also="data.encoding: utf-16"),
+    "UTF-16 without its mark": Broken("x,y\n1,0\n".encode("utf-16-le"), "is UTF-16"),
+    "a PNG": Broken(PNG, "is a PNG image", also="data.kind: image_folder"),
+    "a zip file": Broken(b"PK\3\4\x14\0\0\0", "is a zip file", also="unpack it"),
     "a test table without the target": Broken(
         table(),
         "no column 'y'",

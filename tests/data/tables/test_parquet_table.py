@@ -180,9 +180,9 @@ BROKEN: dict[str, tuple[Callable[[], bytes], str]] = {
         lambda: image({str(n): pyarrow.nulls(10**6) for n in range(201)}),
         "more than 200,000,000 cells",
     ),
-    "the index of pandas": (
+    "the index of pandas alone": (
         lambda: image({"y": [0, 1], "__index_level_0__": [0, 2]}),
-        "index=False leaves it out",
+        "no column besides the target",
     ),
     "an infinite number": (lambda: of([1.5, float("inf")]), "row 2"),
 }

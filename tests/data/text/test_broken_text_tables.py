@@ -118,8 +118,8 @@ PREPARED = {"symbols": ["<padding>", "<unknown>", "a"], "classes": ["neg", "pos"
     [
         ("", "input 2: an empty text"),
         ("  \n", "input 2: an empty text"),
-        ("missing.csv", "missing.csv: cannot be read"),
-        ("missing.txt", "missing.txt: cannot be read"),
+        ("missing.csv", "missing.csv: not found"),
+        ("missing.txt", "missing.txt: not found"),
     ],
 )
 def test_an_input_that_is_no_text_is_refused(word: str, expected: str) -> None:

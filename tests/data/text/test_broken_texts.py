@@ -75,7 +75,7 @@ def test_a_text_too_short_for_a_window_in_each_stream_is_refused(
 
 
 def test_a_missing_file_is_refused(fit: Callable, tmp_path: Path) -> None:
-    assert "No such file" in fit(tmp_path / "missing.txt")
+    assert f"there is no {tmp_path / 'missing.txt'}" in fit(tmp_path / "missing.txt")
 
 
 def test_a_name_with_a_zero_byte_is_refused() -> None:
@@ -137,7 +137,7 @@ def test_a_text_larger_than_memory_is_refused_before_it_is_read(
 
 @pytest.mark.parametrize(
     ("word", "expected"),
-    [("", "input 2 '': an empty text"), ("prompt.txt", "prompt.txt: cannot be read")],
+    [("", "input 2 '': an empty text"), ("prompt.txt", "prompt.txt: not found")],
 )
 def test_a_prompt_without_text_is_refused(word: str, expected: str) -> None:
     with pytest.raises(DataError, match=expected):

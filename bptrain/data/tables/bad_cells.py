@@ -1,0 +1,152 @@
+"""The cells of a table that are not what their column holds: all said at once, with what helps."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bptrain.data.tables.cell_format import UNITS
+from bptrain.data.tables.table import Table, quoted
+from bptrain.errors import DataError, shorten
+
+if TYPE_CHECKING:
+    import polars as pl
+
+MANY = 10  # cells that a message lists
+SHORT = 16  # characters of a cell among several
+GROUPED = r"^[+-]?[\d]{1,3}(,\d{3})+(\.\d+)?$"
+GROUPED_BY_POINT = r"^[+-]?\d{1,3}(\.\d{3}){2,}(,\d+)?$|^[+-]?\d{1,3}(\.\d{3})+,\d+$"
+GROUPED_BY_SPACE = r"^[+-]?\d{1,3}([ \u00a0\u202f]\d{3})+([.,]\d+)?$"
+GROUPED_BY_QUOTE = r"^[+-]?\d{1,3}('\d{3})+(\.\d+)?$"
+DECIMAL_COMMA = r"^[+-]?\d+,\d+$"
+# of a cell that spells a number in another way: how, and the key that has it read
+SPELLINGS = (
+    (GROUPED_BY_POINT, "has points between thousands", 'data.thousands: ".", data.decimal: ","'),
+    (GROUPED_BY_SPACE, "has spaces between thousands", 'data.thousands: " "'),
+    (GROUPED_BY_QUOTE, "has apostrophes between thousands", 'data.thousands: "\'"'),
+    (GROUPED, "has commas between thousands, or in place of a point", ""),
+    (DECIMAL_COMMA, "has a decimal comma", 'data.decimal: ","'),
+)
+EITHER = 'data.thousands: ",", or data.decimal: "," if it is a decimal comma'
+DATES = (  # of the day, in the letters of strptime
+    (r"^\d{4}/\d{1,2}/\d{1,2}$", "%Y/%m/%d"),
+    (r"^\d{1,2}\.\d{1,2}\.\d{4}$", "%d.%m.%Y"),
+    (r"^\d{1,2}/\d{1,2}/\d{4}$", "%d/%m/%Y"),
+    (r"^\d{1,2}-\d{1,2}-\d{4}$", "%d-%m-%Y"),
+    (r"^\d{1,2}\.\d{1,2}\.\d{2}$", "%d.%m.%y"),
+    (r"^\d{1,2}/\d{1,2}/\d{2}$", "%d/%m/%y"),
+    (r"^\d{1,2}[ -][A-Za-z]{3}[ -]\d{4}$", "%d-%b-%Y"),
+)
+
+
+@dataclass(frozen=True)
+class BadCells:
+    """Cells of a column that are not what its other cells are.
+
+    rows    of them, counted from 0
+    what    they are not, such as "is no number"
+    others  what the other cells of the column are
+    """
+
+    column: str
+    rows: "pl.Series"
+    cells: "pl.Series"
+    what: str
+    others: str
+    hint: str
+
+
+def refuse(table: Table, found: Sequence[BadCells]) -> None:
+    """Raise DataError that lists the first bad cells, and how many more there are."""
+    total = sum(len(each.rows) for each in found)
+    if not total:
+        return
+    first = next(each for each in found if len(each.rows))
+    hints = list(dict.fromkeys(each.hint for each in found if each.hint and len(each.rows)))
+    hint = "; ".join(hints)
+    if total == 1:
+        cell, row = first.cells[0], first.rows[0]
+        raise DataError(
+            f"{table.path}: {quoted(cell)} in column {quoted(first.column)} {first.what}",
+            f"{table.place(row)}; {first.others}",
+            hint,
+        )
+    columns = [each for each in found if len(each.rows)]
+    shown = list(_listed(table, columns))[:MANY]
+    more = f", and {total - MANY:,} more" * (total > MANY)
+    named = ", ".join(quoted(each.column) for each in columns[:3]) + ", ..." * (len(columns) > 3)
+    where = "column" if len(columns) == 1 else "columns"
+    raise DataError(
+        f"{table.path}: {quoted(first.cells[0])} in column {quoted(first.column)} {first.what}; "
+        f"{total:,} such cells in {where} {named}",
+        f"{', '.join(shown)}{more}; {first.others}",
+        hint,
+    )
+
+
+def _listed(table: Table, found: Iterable[BadCells]) -> Iterator[str]:
+    """Yield cells with their places."""
+    for each in found:
+        for row, cell in zip(each.rows[:MANY], each.cells[:MANY], strict=True):
+            yield f"{shorten(cell, SHORT)!r} in {table.place(row)}"
+
+
+def not_numbers(
+    table: Table, name: str, cells: "pl.Series", wrong: "pl.Series", unit: str = ""
+) -> BadCells:
+    """Return the cells of a column of numbers that are none, with the key that may help."""
+    import polars as pl
+
+    rows = wrong.arg_true()
+    bad = cells.gather(rows)
+    numbers = table.format.as_numbers(bad[:1], unit)
+    bad = bad.cast(pl.String)
+    if unit and numbers.has_nulls():
+        others = f"the other cells are numbers with {unit}"
+        return BadCells(name, rows, bad, f"has no {unit}", others, "write all cells alike")
+    if not numbers.has_nulls():
+        return BadCells(
+            name,
+            rows,
+            bad,
+            "is not finite",
+            "float32 holds numbers up to 3.4e+38",
+            "correct the cell, or leave it empty for a missing value",
+        )
+    what, hint = spelling_of(bad)
+    if not hint and bad.n_unique() == 1 and len(bad) > 1:
+        hint = f"data.missing_values, with {bad[0]!r} and the others, if it means a missing value"
+    hint = hint or f"correct the cell, or data.categorical: [{name}] if its numbers are names"
+    return BadCells(name, rows, bad, what, "other cells of the column are numbers", hint)
+
+
+def spelling_of(bad: "pl.Series") -> tuple[str, str]:
+    """Return in which way cells spell numbers, and the key that has them read so."""
+    for pattern, how, key in SPELLINGS:
+        if bad.str.contains(pattern).all():
+            if pattern == GROUPED:
+                several = (
+                    bad.str.contains(r",\d{3},").any() or bad.str.contains(".", literal=True).any()
+                )
+                how = "has commas between thousands" if several else how
+                key = 'data.thousands: ","' if several else EITHER
+            return how, key
+    for unit in UNITS:
+        if bad.str.contains(unit, literal=True).all():
+            return f"has {unit}, other cells have not", "write all cells of the column alike"
+    return "is no number", ""
+
+
+def date_form(cells: "pl.Series") -> str:
+    """Return the strptime form that texts look like if they are dates, "" if they are none."""
+    for pattern, form in DATES:
+        if cells.str.contains(pattern).all():
+            return _with_first_month(cells, form)
+    return ""
+
+
+def _with_first_month(cells: "pl.Series", form: str) -> str:
+    """Return the form with the month in front of the day, if no other can be."""
+    if not form.startswith("%d/"):
+        return form
+    months_last = cells.str.to_datetime(form, strict=False).is_not_null().all()
+    return form if months_last else form.replace("%d/%m", "%m/%d")

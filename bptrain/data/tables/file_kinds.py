@@ -1,0 +1,73 @@
+"""What a file is that is no table of text: named for what it is, so that a user knows what to do.
+
+Nothing is unpacked here; a file is recognized by its first bytes, as `file` does it.
+"""
+
+from pathlib import Path
+
+from bptrain.errors import DataError
+
+HEAD = 4_096  # bytes that are looked at
+PACKED = "unpack it, and name the file inside"
+AS_CSV = "save the table as CSV"
+FORMATS = (  # first bytes, what such a file is, what to do with it
+    (b"\x1f\x8b", "compressed by gzip", PACKED),
+    (b"BZh", "compressed by bzip2", PACKED),
+    (b"\xfd7zXZ\0", "compressed by xz", PACKED),
+    (b"\x28\xb5\x2f\xfd", "compressed by zstd", PACKED),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive", PACKED),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an Excel workbook of the old format (.xls)", AS_CSV),
+    (b"PAR1", "a Parquet file", "a name that ends in .parquet"),
+    (b"SQLite format 3\0", "an SQLite database", AS_CSV),
+    (b"\x89HDF\r\n\x1a\n", "an HDF5 file", AS_CSV),
+    (b"ARROW1", "an Arrow (Feather) file", "save the table as CSV or Parquet"),
+    (b"\x93NUMPY", "an array of numpy (.npy)", AS_CSV),
+    (b"%PDF-", "a PDF document", AS_CSV),
+    (b"\x89PNG\r\n\x1a\n", "a PNG image", "data.kind: image_folder, for a folder of images"),
+    (b"\xff\xd8\xff", "a JPEG image", "data.kind: image_folder, for a folder of images"),
+)
+MARKUP = (b"<!doctype", b"<html", b"<?xml")
+
+
+def refuse_other_formats(path: Path, head: bytes) -> None:
+    """Raise DataError for a file whose first bytes are those of another format."""
+    for start, name, hint in FORMATS:
+        if head.startswith(start):
+            raise DataError(f"{path}: is {name}, no table of text", "", hint)
+    if head.startswith(b"PK\3\4"):
+        _refuse_zip(path, head)
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if text.lower().startswith(MARKUP):
+        raise DataError(f"{path}: is a web page or XML, no table of text", "", AS_CSV)
+    if text.startswith((b'{"', b'[{"', b"[\n", b"{\n")):
+        raise DataError(f"{path}: is JSON, no table of text", "", AS_CSV)
+
+
+def _refuse_zip(path: Path, head: bytes) -> None:
+    """Raise DataError for a zip file, which a workbook or arrays of numpy are, too."""
+    if path.suffix.lower() in (".xlsx", ".xlsm") or b"xl/" in head or b"[Content_Types]" in head:
+        raise DataError(f"{path}: is an Excel workbook, no table of text", "", AS_CSV)
+    if path.suffix.lower() == ".npz" or b".npy" in head:
+        hint = "data.kind: sequence, for sequences of numbers"
+        raise DataError(f"{path}: is an .npz file of arrays, no table", "", hint)
+    raise DataError(f"{path}: is a zip file, no table of text", "", PACKED)
+
+
+def is_utf16(head: bytes) -> bool:
+    """Tell whether the first bytes of a file are text in UTF-16, with its mark or without."""
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return True
+    half = len(head) // 2
+    nuls = max(head[::2].count(0), head[1::2].count(0))
+    return half >= 4 and nuls >= 0.8 * half and head.count(0) < 1.2 * half
+
+
+def likely_encoding(content: bytes) -> str:
+    """Return the encoding that text which is not UTF-8 most likely has."""
+    if is_utf16(content[:HEAD]):
+        return "utf-16"
+    try:
+        content.decode("cp1252")
+    except UnicodeDecodeError:
+        return "latin-1"
+    return "cp1252"
