@@ -261,6 +261,34 @@ def bench_command(
         (bench_gradient_methods if gradient_methods else bench)(loaded, options, Output())
 
 
+@app.command("lr")
+def lr_command(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    lowest: Annotated[float, typer.Option("--from", min=1e-12, help="the first rate")] = 1e-6,
+    highest: Annotated[float, typer.Option("--to", max=1e6, help="the last rate")] = 10.0,
+    steps: Annotated[int, typer.Option(min=20, max=100_000, help="one rate each")] = 100,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="write the curve as JSON")
+    ] = None,
+    chart: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="draw the curve: .png, .svg or .pdf")
+    ] = None,
+    board: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="write the curve for TensorBoard")
+    ] = None,
+) -> None:
+    """Suggest a learning rate for CONFIG, by a short run that tries them all."""
+    with errors_to_exit_codes(), naming_lines(config, overrides or []), StopRequest():
+        with importing():
+            from bptrain.commands.lr import RateOptions, suggest_rate
+            from bptrain.experiment.config import ExperimentConfig
+
+        loaded = load_config(ExperimentConfig, config, overrides or [])
+        options = RateOptions(lowest, highest, steps, json_file, chart, board)
+        suggest_rate(loaded, options, Output())
+
+
 @app.command("verify-resume")
 def verify_resume_command(
     config: ConfigPath,

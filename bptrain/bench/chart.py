@@ -24,7 +24,7 @@ BYTES_A_MB = 1e6
 
 def draw_step(results: StepResults, path: Path) -> None:
     """Write a chart of times, memory and operations; the suffix of the path says its format."""
-    figure = _figure(10, 7)
+    figure = empty_figure(10, 7)
     times, memory, operations = figure.subplot_mosaic(
         [["times", "memory"], ["operations"] * 2]
     ).values()
@@ -68,7 +68,7 @@ def draw_step(results: StepResults, path: Path) -> None:
 def draw_panels(panels: Sequence[Panel], columns: int, path: Path) -> None:
     """Write a chart of costs with their fitted power laws, on logarithmic axes, in rows."""
     rows = -(-len(panels) // columns)
-    figure = _figure(max(7, 4 * columns), max(5, 3.5 * rows))
+    figure = empty_figure(max(7, 4 * columns), max(5, 3.5 * rows))
     for number, panel in enumerate(panels, start=1):
         _draw_curves(figure.add_subplot(rows, columns, number), *panel)
     figure.savefig(path)
@@ -100,7 +100,7 @@ def _pairs(axes: "Axes", names: Sequence[str], pairs: Mapping[str, Sequence[floa
     axes.legend()
 
 
-def _figure(width: float, height: float) -> "Figure":
+def empty_figure(width: float, height: float) -> "Figure":
     """Return an empty figure of this size in inches, without a window or any global state."""
     # its notes on font caches and configuration folders are not for users of bptrain
     logging.getLogger("matplotlib").setLevel(logging.ERROR)

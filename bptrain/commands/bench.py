@@ -9,11 +9,12 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from bptrain.bench.chart import FORMATS, draw_step
+from bptrain.bench.chart import draw_step
 from bptrain.bench.step import measure_step
 from bptrain.bench.subject import Subject
 from bptrain.commands.bench_report import print_step
-from bptrain.errors import ConfigKeyError, StorageError, UsageError
+from bptrain.commands.output_files import refuse_unwritable
+from bptrain.errors import ConfigKeyError
 from bptrain.experiment.build import build, update_of
 from bptrain.experiment.config import ExperimentConfig
 from bptrain.experiment.plan import Plan, plan, refuse_learning_rules
@@ -40,7 +41,7 @@ def bench(config: ExperimentConfig, options: BenchOptions, console: Console) -> 
 
     Raises GradientError if ours computes other gradients than torch.nn.
     """
-    refuse_unwritable(options)
+    refuse_unwritable(options.json, options.chart)
     with allocating():
         subject = subject_of(plan(config))
         with shown_progress() as progress:
@@ -102,18 +103,6 @@ def refuse_what_cannot_be_measured(config: ExperimentConfig) -> None:
             "bench measures fp32 and bf16",
             "the scale of fp16's gradients changes from step to step",
             "precision=bf16, whose products take the same time",
-        )
-
-
-def refuse_unwritable(options: BenchOptions) -> None:
-    """Raise an error before anything is measured, if the results could not be stored after it."""
-    for path in filter(None, (options.json, options.chart)):
-        if not path.parent.is_dir():
-            raise StorageError(f"{path}: cannot be written", f"there is no folder {path.parent}")
-    if options.chart is not None and options.chart.suffix not in FORMATS:
-        raise UsageError(
-            f"--chart {options.chart}: unknown format",
-            hint=f"a name that ends in {', '.join(FORMATS)}",
         )
 
 

@@ -19,13 +19,9 @@ from bptrain.bench.gradient_methods import (
 )
 from bptrain.bench.paired import machine
 from bptrain.bench.widths import at_width
-from bptrain.commands.bench import (
-    BenchOptions,
-    refuse_unwritable,
-    shown_progress,
-    subject_of,
-)
+from bptrain.commands.bench import BenchOptions, shown_progress, subject_of
 from bptrain.commands.bench_report import plain_table, say
+from bptrain.commands.output_files import refuse_unwritable
 from bptrain.errors import UsageError
 from bptrain.experiment.config import ExperimentConfig
 from bptrain.experiment.plan import plan
@@ -41,7 +37,7 @@ def bench_gradient_methods(
     config: ExperimentConfig, options: BenchOptions, console: Console
 ) -> None:
     """Measure the methods on the config's model at growing widths; print and store the results."""
-    refuse_unwritable(options)
+    refuse_unwritable(options.json, options.chart)
     with allocating():
         results = measure_methods(config)
     print_methods(results, console)

@@ -74,7 +74,7 @@ def confusion_plot(counts: NDArray[np.int64], names: Sequence[str]) -> Picture:
                     column, row, number, color=color, ha="center", va="center", fontsize=7
                 )
                 text.set_in_layout(False)  # it is within the axes: not to be measured again
-        return _pixels(figure)
+        return pixels_of(figure)
 
 
 def mistakes_plot(mistakes: Sequence[Mistake]) -> Picture:
@@ -107,7 +107,7 @@ def mistakes_plot(mistakes: Sequence[Mistake]) -> Picture:
             axes.text(
                 *below, "\n".join(lines), fontsize=7, ha="center", va="bottom", parse_math=False
             )
-        return _pixels(figure)
+        return pixels_of(figure)
 
 
 def scatter_plot(
@@ -123,7 +123,7 @@ def scatter_plot(
             axes = figure.add_subplot(down, across, column + 1)
             _panel(axes, true[::every, column], predicted[::every, column])
             axes.set_title(_shortened(names[column]), parse_math=False)
-        return _pixels(figure)
+        return pixels_of(figure)
 
 
 def _panel(axes: "Axes", true: NDArray[np.float64], predicted: NDArray[np.float64]) -> None:
@@ -166,7 +166,8 @@ def _figure(
         yield Figure((width, height), dpi=DPI, layout=layout)
 
 
-def _pixels(figure: "Figure") -> Picture:
+def pixels_of(figure: "Figure") -> Picture:
+    """Return what a figure shows."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     canvas = FigureCanvasAgg(figure)
