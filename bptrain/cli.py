@@ -1,19 +1,26 @@
 """The commands and their options, one call each. Importing this does not import torch."""
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.text import Text
-from typer.core import TyperCommand
 
 from bptrain import __version__
+from bptrain.commands.arguments import (
+    RESUME_AUTO,
+    Checkpoint,
+    ConfigPath,
+    FitCommand,
+    Kind,
+    Overrides,
+    RunPath,
+    refuse_together,
+)
 from bptrain.commands.exit_codes import errors_to_exit_codes, run_command_line
 from bptrain.commands.importing import importing
+from bptrain.commands.output import Output
 from bptrain.config import load_config, naming_lines
-from bptrain.errors import UsageError, printable
+from bptrain.errors import UsageError
 from bptrain.train.signals import StopRequest
 
 app = typer.Typer(
@@ -24,57 +31,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="the experiment, a YAML file")]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="[KEY=VALUE]...", help="keys to change, such as optimizer.lr=0.01"),
-]
-
-
-RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="a run's folder")]
-
-
-RESUME_AUTO = "--resume-auto"
-
-
-class Output(Console):
-    """The terminal, or where stdout leads; texts are printed as they are, and made printable."""
-
-    def __init__(self) -> None:
-        super().__init__(markup=False, emoji=False)
-
-    def render_str(self, text: str, **options: Any) -> Text:
-        """Return a text, which may hold a name from a file, to be printed."""
-        return super().render_str(printable(text), **options)
-
-    def on_broken_pipe(self) -> None:
-        """Pass on that the reader went away; Rich would exit with 1, which is a bug's code."""
-        raise BrokenPipeError
-
-
-class Checkpoint(StrEnum):
-    """Which state of a run."""
-
-    best = "best"
-    last = "last"
-
-
-class Kind(StrEnum):
-    """Starter configs."""
-
-    mlp = "mlp"
-    cnn = "cnn"
-    rnn = "rnn"
-    sequential = "sequential"
-
-
-class FitCommand(TyperCommand):
-    """`fit`, whose flag --resume may be given a value."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Return the words left over, with --resume=auto read as the flag that it stands for."""
-        return super().parse_args(ctx, [RESUME_AUTO if w == "--resume=auto" else w for w in args])
 
 
 @app.command("fit", cls=FitCommand)
@@ -127,15 +83,6 @@ def fit_command(
         else:
             start = Start.AUTO if resume_auto else Start.RESUMED if resume else Start.NEW
             fit(loaded, run_dir, start, Output(), stop)
-
-
-def refuse_together(options: dict[str, bool], run_dir: Path | None) -> None:
-    """Raise UsageError for two options of which each is a way to run, or for one without a run."""
-    given = [option for option, is_given in options.items() if is_given]
-    if len(given) > 1:
-        raise UsageError(f"{' and '.join(given)} exclude each other")
-    if run_dir is not None and given and not given[0].startswith("--resume"):
-        raise UsageError(f"{given[0]} leaves no run behind", hint="leave --run-dir out")
 
 
 @app.command("evaluate")

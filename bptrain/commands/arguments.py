@@ -1,0 +1,52 @@
+"""Arguments that commands share, and words that exclude each other."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from bptrain.errors import UsageError
+
+ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="the experiment, a YAML file")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[KEY=VALUE]...", help="keys to change, such as optimizer.lr=0.01"),
+]
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="a run's folder")]
+
+RESUME_AUTO = "--resume-auto"
+
+
+class Checkpoint(StrEnum):
+    """Which state of a run."""
+
+    best = "best"
+    last = "last"
+
+
+class Kind(StrEnum):
+    """Starter configs."""
+
+    mlp = "mlp"
+    cnn = "cnn"
+    rnn = "rnn"
+    sequential = "sequential"
+
+
+class FitCommand(TyperCommand):
+    """`fit`, whose flag --resume may be given a value."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Return the words left over, with --resume=auto read as the flag that it stands for."""
+        return super().parse_args(ctx, [RESUME_AUTO if w == "--resume=auto" else w for w in args])
+
+
+def refuse_together(options: dict[str, bool], run_dir: Path | None) -> None:
+    """Raise UsageError for two options of which each is a way to run, or for one without a run."""
+    given = [option for option, is_given in options.items() if is_given]
+    if len(given) > 1:
+        raise UsageError(f"{' and '.join(given)} exclude each other")
+    if run_dir is not None and given and not given[0].startswith("--resume"):
+        raise UsageError(f"{given[0]} leaves no run behind", hint="leave --run-dir out")
