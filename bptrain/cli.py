@@ -151,6 +151,55 @@ def diagnose_command(
         diagnose(run, as_json, [kind for kind in fail_on.split(",") if kind], Output())
 
 
+@app.command("report")
+def report_command(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN [RUN]", help="a run's folder, or those of two")
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="the page, in place of report.html in the folder of the run"
+        ),
+    ] = None,
+    evaluate: Annotated[
+        bool,
+        typer.Option(
+            "--evaluate/--no-evaluate",
+            help="evaluate the best state on the run's data, for its confusion and worst samples",
+        ),
+    ] = True,
+) -> None:
+    """Write an HTML page about RUN, or about two side by side."""
+    with errors_to_exit_codes():
+        with importing():
+            from bptrain.commands.report import report
+
+        report(runs, output, evaluate, Output())
+
+
+@app.command("compare")
+def compare_command(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN...", help="runs' folders, or folders that hold runs"),
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
+    sort: Annotated[
+        str,
+        typer.Option(
+            metavar="KEY", help="a metric, such as val/loss, a key of the config, name or time_s"
+        ),
+    ] = "",
+) -> None:
+    """Print a table of many runs: how their configs differ, metrics, verdicts."""
+    with errors_to_exit_codes():
+        with importing():
+            from bptrain.commands.compare import compare
+
+        compare(runs, as_json, sort, Output())
+
+
 @app.command("check")
 def check_command(
     config: ConfigPath,

@@ -1,6 +1,5 @@
 """The verdicts on a run: while it trains, and later from its folder."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,9 @@ from bptrain.monitor.run_log import METRICS
 from bptrain.monitor.verdicts import History, Setup, Verdict, verdicts_on
 from bptrain.monitor.verdicts.history import Line
 from bptrain.monitor.verdicts.non_finite import not_finite
+from bptrain.rundir import metrics_file
 
 FIRST_LINES = 40  # that are all judged; of the others those with a validation: each costs more
-LARGEST_BYTES = 2**30  # of a log that is read
 
 
 class Diagnosis:
@@ -65,11 +64,16 @@ def setup_of(config: ExperimentConfig) -> Setup:
 def verdicts_of(run_dir: Path) -> list[Verdict]:
     """Return the verdicts on a run in a folder, from its log, its config and its failed step."""
     config = read_config(run_dir)
-    verdicts = verdicts_on(History(read_lines(run_dir)), setup_of(config))
+    return verdicts_from(History(read_lines(run_dir)), setup_of(config), run_dir)
+
+
+def verdicts_from(history: History, setup: Setup, run_dir: Path) -> list[Verdict]:
+    """Return the verdicts on what a run logged; a run without any is judged by its failed step."""
+    verdicts = verdicts_on(history, setup)
     failure = read_failure(run_dir)
     if failure is None:
         return verdicts
-    return verdicts or _of_failure(failure, read_batches(run_dir), setup_of(config))
+    return verdicts or _of_failure(failure, read_batches(run_dir), setup)
 
 
 def _of_failure(failure: Failure, batches: Sequence[Batch], setup: Setup) -> list[Verdict]:
@@ -102,14 +106,7 @@ def read_lines(run_dir: Path) -> list[dict[str, Any]]:
     Raises CheckpointError for a log that cannot be read.
     """
     path = run_dir / METRICS
-    try:
-        if path.stat().st_size > LARGEST_BYTES:
-            raise CheckpointError(f"{path}: larger than {LARGEST_BYTES >> 20:,} MiB")
-        text = path.read_text(encoding="utf-8")
-        lines = [json.loads(line) for line in text.splitlines(keepends=True) if line[-1] == "\n"]
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: cannot be read", str(error)) from error
-    for number, line in enumerate(lines, 1):
-        if not isinstance(line, dict) or type(line.get("step")) is not int:
-            raise CheckpointError(f"{path}:{number}: no line of a run's log")
-    return lines
+    lines = metrics_file.read_lines(path)
+    if lines.damaged:
+        raise CheckpointError(f"{path}:{lines.damaged[0]}: no line of a run's log")
+    return lines.read

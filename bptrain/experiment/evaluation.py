@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from math import isfinite
 from pathlib import Path
 from typing import Literal
@@ -46,8 +47,16 @@ class Evaluation:
         return f"{'test ' * (self.split == 'test')}{format_values(self.values)}  ({source})"
 
 
-def evaluate_state(experiment: Experiment, checkpoint: Path) -> Evaluation | None:
+def evaluate_state(
+    experiment: Experiment,
+    checkpoint: Path,
+    watchers: Sequence[Watcher] = (),
+    most_batches: int | None = None,
+) -> Evaluation | None:
     """Load a checkpoint and evaluate it on the test split, or else on the validation split.
+
+    watchers      see its predictions too
+    most_batches  of the split that are evaluated; None for all of it
 
     Returns None if there is neither; the checkpoint is loaded even then.
     """
@@ -59,7 +68,13 @@ def evaluate_state(experiment: Experiment, checkpoint: Path) -> Evaluation | Non
         return None
     problem = experiment.dataset.problem
     builders = task_of(problem).figures(problem)
-    values = evaluate_split(experiment, split, builders, state=f" of {checkpoint.name}")
+    values = evaluate_split(
+        experiment,
+        split,
+        [*builders, *watchers],
+        state=f" of {checkpoint.name}",
+        most_batches=most_batches,
+    )
     figures = [figure for builder in builders if (figure := builder.build()) is not None]
     return Evaluation(checkpoint.name, split, len(samples), values, figures)
 
@@ -109,17 +124,19 @@ def evaluate_split(
     watchers: Sequence[Watcher] = (),
     stop: StopRequest | None = None,
     state: str = "",
+    most_batches: int | None = None,
 ) -> dict[str, float]:
     """Return the loss and metrics of the "val" or "test" split by tag; {} if it has no samples.
 
-    stop   raises StopNow between two batches once a signal was received
-    state  names the evaluated weights in the NonFiniteError of a loss that is not finite
+    stop          raises StopNow between two batches once a signal was received
+    state         names the evaluated weights in the NonFiniteError of a loss that is not finite
+    most_batches  of the split that are evaluated; None for all of it
     """
     dataset, update = experiment.dataset, experiment.update
     split = dataset.validation if prefix == "val" else dataset.test
     if split is None:
         return {}
-    batches: Iterable[Batch] = serve(experiment.config, split).epoch(0)
+    batches: Iterable[Batch] = islice(serve(experiment.config, split).epoch(0), most_batches)
     if stop is not None:
         batches = stop.between(batches)
     found = evaluate(

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from bptrain.config import to_yaml
 from bptrain.data import Dataset
-from bptrain.errors import InterruptedRun
+from bptrain.errors import InterruptedRun, NonFiniteError
 from bptrain.experiment.build import Experiment, build
 from bptrain.experiment.evaluation import evaluate_state, save_pictures
 from bptrain.experiment.failed_step import forget_failed_step
@@ -18,6 +18,7 @@ from bptrain.experiment.plan import Plan
 from bptrain.experiment.saved_run import CHECKPOINTS
 from bptrain.experiment.session import Session
 from bptrain.experiment.stored_config import plain, signed_yaml
+from bptrain.experiment.worst_samples import Watch
 from bptrain.monitor.console import TrainingConsole
 from bptrain.monitor.noise_scale import advice
 from bptrain.monitor.run_log import RunLog
@@ -89,11 +90,23 @@ def train(
                 session.restore(saved)
             if session.is_finished and session.progress.is_settled:
                 log.console.print_line("the run is finished: no steps remain")
-            session.run()
+            run_to_its_end(session, run_dir)
         if session.early_stopping is not None and session.early_stopping.is_over:
             log.console.print_line(f"stopped early: {session.early_stopping.reason}")
         with stop.at_once():
             conclude(session, run_dir)
+
+
+def run_to_its_end(session: Session, run_dir: Path) -> None:
+    """Take the remaining steps; a run that is not finite leaves a report of what led to it."""
+    try:
+        session.run()
+    except NonFiniteError as failure:
+        from bptrain.experiment.reporting import leave_report_of_failure
+
+        told = leave_report_of_failure(run_dir, session.experiment, failure)
+        session.log.console.print_line(told)
+        raise
 
 
 def print_notices(experiment: Experiment, console: TrainingConsole) -> None:
@@ -115,7 +128,8 @@ def conclude(session: Session, run_dir: Path) -> None:
         for line in verdict.lines:
             log.console.print_line(line)
     best = best_checkpoint(run_dir / CHECKPOINTS, ranking=session.best_by)
-    evaluation = evaluate_state(experiment, best)
+    watch = Watch(experiment)
+    evaluation = evaluate_state(experiment, best, [watch])
     if evaluation is not None:
         if evaluation.split == "test":
             log.metrics.write(step, epoch, evaluation.values)
@@ -134,6 +148,9 @@ def conclude(session: Session, run_dir: Path) -> None:
         data = cast("TextData", config.data)  # what a task that generates text is trained on
         text = write_sample(run_dir, data, experiment.model, prepared, config.seed)
         log.board.write_text(step, "sample", text)
+    from bptrain.experiment.reporting import leave_report  # here: its templates are not for a start
+
+    log.console.print_line(leave_report(run_dir, experiment, evaluation, watch))
 
 
 def log_of(experiment: Experiment, run_dir: Path, console: Console) -> RunLog:

@@ -105,6 +105,17 @@ def format_values(values: dict[str, float], tags: Sequence[str] = tuple(FORMATS)
     return "  ".join(FORMATS[tag].format(values[tag]) for tag in tags if tag in values)
 
 
+def duration(seconds: float | None) -> str:
+    """Return a time in words, such as "2 min 5 s"."""
+    if seconds is None:
+        return "unknown"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours:,} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     """Return a table whose first two columns are text and whose others are numbers."""
     result = Table(title=title, title_justify="left")

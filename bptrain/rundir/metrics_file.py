@@ -8,12 +8,53 @@ from collections.abc import Mapping, Sequence
 from math import isfinite
 from pathlib import Path
 from types import TracebackType
-from typing import TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from bptrain.errors import CheckpointError
 from bptrain.rundir.appended_file import AppendedFile, changing, truncate
 
 Value: TypeAlias = float | str | Sequence[float]
+LARGEST_BYTES = 2**30  # of a file that is read
+LAST_STEP = 10**12  # no run takes more: a larger number is damage
+
+
+class Lines(NamedTuple):
+    """The lines of a file, and the numbers of those that are damaged, counted from 1."""
+
+    read: list[dict[str, Any]]
+    damaged: list[int]
+
+
+def read_lines(path: Path) -> Lines:
+    """Return the lines of a file; one that was cut off by a kill, at its end, is left out.
+
+    Raises CheckpointError for a file that cannot be read at all.
+    """
+    try:
+        if path.stat().st_size > LARGEST_BYTES:
+            raise CheckpointError(f"{path}: larger than {LARGEST_BYTES >> 20:,} MiB")
+        content = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read", str(error)) from error
+    whole, _, _ = content.rpartition(b"\n")
+    lines = Lines([], [])
+    for number, text in enumerate(whole.split(b"\n") if whole else (), 1):
+        line = _parsed(text)
+        if line is None:
+            lines.damaged.append(number)
+        else:
+            lines.read.append(line)
+    return lines
+
+
+def _parsed(text: bytes) -> dict[str, Any] | None:
+    """Return a line as plain values, None if it is no line of a run's log."""
+    try:
+        line = json.loads(text.decode())  # of bytes it would guess an encoding
+    except (ValueError, RecursionError):
+        return None
+    step = line.get("step") if isinstance(line, dict) else None
+    return line if type(step) is int and 0 <= step <= LAST_STEP else None
 
 
 class MetricsFile:

@@ -41,6 +41,20 @@ def locked(run_dir: Path) -> Iterator[None]:
         lock.release()
 
 
+def owner_of(run_dir: Path) -> str:
+    """Return which process trains in a run's folder, "" if none does."""
+    if not os.path.lexists(run_dir / LOCK):
+        return ""
+    try:
+        lock = _acquire(run_dir / LOCK)
+    except RunInUseError as error:
+        return error.why
+    except StorageError:  # a folder that may only be read, in which no run can be training either
+        return ""
+    lock.release()
+    return ""
+
+
 def _acquire(path: Path) -> "BaseFileLock":
     from filelock import FileLock, Timeout  # here: it takes 0.1 s to import, only `fit` needs it
 

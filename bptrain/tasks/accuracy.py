@@ -1,6 +1,6 @@
 """Accuracy and the confusion matrix, of samples or of time steps."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from bptrain.problem import Problem
 from bptrain.tasks.plots import confusion_plot
-from bptrain.tasks.task import IGNORED, FigureBuilder, ResultFigure, class_names, ratio
+from bptrain.tasks.task import IGNORED, FigureBuilder, ResultFigure, Told, class_names, ratio
 
 MOST_CLASSES = 100  # of a confusion matrix: a larger one is a gray square
 MOST_IN_TABLE = 20  # classes of one that is also written as a table
@@ -66,6 +66,15 @@ def confusion_of(problem: Problem) -> list[FigureBuilder]:
     """Return the confusion matrix of a problem, if it is small enough to be read."""
     few = problem.outputs <= MOST_CLASSES
     return [ConfusionMatrix(class_names(problem))] if few else []
+
+
+def told_steps(
+    outputs: Tensor, classes: Tensor, names: Sequence[str], between: str
+) -> Iterator[Told]:
+    """Yield the true and the predicted classes of outputs [N, T, K], of the steps that count."""
+    for true, predicted in zip(classes.tolist(), outputs.argmax(-1).tolist(), strict=True):
+        pairs = [pair for pair in zip(true, predicted, strict=True) if pair[0] != IGNORED]
+        yield Told(*(between.join(names[pair[side]] for pair in pairs) for side in (0, 1)))
 
 
 def labels_of(target: Tensor) -> Tensor:

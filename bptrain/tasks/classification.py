@@ -10,9 +10,19 @@ from torch.nn import functional
 from bptrain.problem import Problem
 from bptrain.tasks.accuracy import Accuracy, confusion_of, labels_of
 from bptrain.tasks.plots import Mistake, mistakes_plot
-from bptrain.tasks.task import FigureBuilder, Prediction, ResultFigure, Task, class_names, ratio
+from bptrain.tasks.task import (
+    FigureBuilder,
+    Prediction,
+    Probabilities,
+    ResultFigure,
+    Task,
+    Told,
+    class_names,
+    ratio,
+)
 
 TOP = 5
+MISTAKES = "mistakes"
 WORST = 24  # mistakes that are shown
 NAMED = 3  # classes of a prediction, the most probable ones
 
@@ -91,7 +101,7 @@ class WorstMistakes:
             for loss, pixels, (true, predicted) in each
             if loss > -torch.inf
         ]
-        return ResultFigure("mistakes", mistakes_plot(mistakes)) if mistakes else None
+        return ResultFigure(MISTAKES, mistakes_plot(mistakes)) if mistakes else None
 
 
 def figures(problem: Problem) -> list[FigureBuilder]:
@@ -124,10 +134,22 @@ def predictions(
         yield {**first[0], "top": first}
 
 
+def tell(
+    outputs: Tensor, targets: tuple[Tensor, ...], problem: Problem, probabilities: Probabilities
+) -> Iterator[Told]:
+    """Yield the true class and the most probable one, with the probability of each."""
+    names = class_names(problem)
+    labels, predicted = labels_of(targets[0]).tolist(), outputs.argmax(1).tolist()
+    rows = probabilities(outputs.float()).tolist()
+    for pair, shares in zip(zip(labels, predicted, strict=True), rows, strict=True):
+        yield Told(*(f"{names[number]} ({shares[number]:.1%})" for number in pair))
+
+
 CLASSIFICATION = Task(
     losses=("cross_entropy", "bce_with_logits", "mse"),
     training_metric=lambda problem: Accuracy(),
     evaluation_metric=lambda problem: ClassificationMetric(problem.outputs),
     figures=figures,
     predictions=predictions,
+    tell=tell,
 )

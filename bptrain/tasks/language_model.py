@@ -1,13 +1,17 @@
 """Language models: the next token at each step of an endless text."""
 
+from collections.abc import Iterator
 from math import exp, log
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bptrain.tasks.task import IGNORED, Task, ratio
+from bptrain.problem import Problem
+from bptrain.tasks.accuracy import told_steps
+from bptrain.tasks.task import IGNORED, Probabilities, Task, Told, class_names, ratio
 
+LINE_END = "\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}"  # so that texts of one length look so
 HIGHEST_EXPONENT = 700.0  # of e; beyond it float64 overflows, and JSON has no infinity
 
 
@@ -45,6 +49,14 @@ class NextTokenByLoss(NextToken):
         return torch.stack([loss.double() * count, count])
 
 
+def tell(
+    outputs: Tensor, targets: tuple[Tensor, ...], problem: Problem, probabilities: Probabilities
+) -> Iterator[Told]:
+    """Yield the next symbols of each window, and the likeliest ones."""
+    names = [LINE_END if name in ("\n", "0x0a") else name for name in class_names(problem)]
+    yield from told_steps(outputs, targets[0], names, "")
+
+
 LANGUAGE_MODEL = Task(
     losses=("cross_entropy",),
     training_metric=lambda problem: NextToken(("perplexity",)),
@@ -52,4 +64,5 @@ LANGUAGE_MODEL = Task(
     evaluation_metric=lambda problem: NextToken(),
     figures=lambda problem: [],
     predictions=None,
+    tell=tell,
 )

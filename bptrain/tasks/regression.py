@@ -8,7 +8,15 @@ from torch import Tensor
 
 from bptrain.problem import Problem, Scale
 from bptrain.tasks.plots import scatter_plot
-from bptrain.tasks.task import Prediction, ResultFigure, Task, class_names, ratio
+from bptrain.tasks.task import (
+    Prediction,
+    Probabilities,
+    ResultFigure,
+    Task,
+    Told,
+    class_names,
+    ratio,
+)
 
 MOST_COLUMNS = 6  # that are plotted
 
@@ -128,6 +136,27 @@ def predictions(
         yield dict(zip(names, row, strict=True))
 
 
+def tell(
+    outputs: Tensor, targets: tuple[Tensor, ...], problem: Problem, probabilities: Probabilities
+) -> Iterator[Told]:
+    """Yield the numbers of each sample by column, in the targets' own unit."""
+    names = class_names(problem)
+    rows = (
+        (each.double().view(-1, len(names)) * problem.spread + problem.center).tolist()
+        for each in (targets[0], outputs)
+    )
+    for true, predicted in zip(*rows, strict=True):
+        yield Told(*(_in_words(names, values) for values in (true, predicted)))
+
+
+def _in_words(names: Sequence[str], values: Sequence[float]) -> str:
+    if len(names) == 1:
+        return f"{values[0]:.6g}"
+    shown = zip(names[:MOST_COLUMNS], values, strict=False)
+    more = ", ..." * (len(names) > MOST_COLUMNS)
+    return ", ".join(f"{name} {value:.6g}" for name, value in shown) + more
+
+
 REGRESSION = Task(
     losses=("mse", "l1", "smooth_l1", "huber"),
     training_metric=lambda problem: AbsoluteError(problem.spread),
@@ -136,4 +165,5 @@ REGRESSION = Task(
         PredictedOverTrue(class_names(problem), problem.center, problem.spread)
     ],
     predictions=predictions,
+    tell=tell,
 )

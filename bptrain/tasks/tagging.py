@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 from torch import Tensor
 
 from bptrain.problem import Problem
-from bptrain.tasks.accuracy import Accuracy, confusion_of
-from bptrain.tasks.task import Prediction, Task, class_names
+from bptrain.tasks.accuracy import Accuracy, confusion_of, told_steps
+from bptrain.tasks.task import Prediction, Probabilities, Task, Told, class_names
 
 
 def predictions(
@@ -21,10 +21,18 @@ def predictions(
         yield {"classes": [names[index] for index in row[:end]]}
 
 
+def tell(
+    outputs: Tensor, targets: tuple[Tensor, ...], problem: Problem, probabilities: Probabilities
+) -> Iterator[Told]:
+    """Yield the true and the predicted class of each time step that counts."""
+    yield from told_steps(outputs, targets[0], class_names(problem), " ")
+
+
 TAGGING = Task(
     losses=("cross_entropy",),
     training_metric=lambda problem: Accuracy(),
     evaluation_metric=lambda problem: Accuracy(),
     figures=confusion_of,
     predictions=predictions,
+    tell=tell,
 )

@@ -6,7 +6,7 @@ host copy. A task has a cheap metric for the training steps and a full one for e
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from bptrain.tasks.plots import Picture
 
 IGNORED = -100  # the class of a time step that does not count
 Prediction: TypeAlias = dict[str, Any]  # plain values by column
+Probabilities: TypeAlias = Callable[[Tensor], Tensor]  # of classes [..., K], which outputs mean
 
 
 class Metric(Protocol):
@@ -84,14 +85,35 @@ class PredictionWriter(Protocol):
         outputs: Tensor,
         lengths: Tensor,
         problem: Problem,
-        probabilities: Callable[[Tensor], Tensor],
+        probabilities: Probabilities,
     ) -> Iterator[Prediction]:
         """Yield the prediction for each sample of a batch.
 
         outputs        [N, ...] of the model
         lengths        [N] time steps of each sample that count
-        probabilities  what the loss makes of outputs: class probabilities [..., K]
+        probabilities  what the loss makes of outputs
         """
+        ...
+
+
+class Told(NamedTuple):
+    """What a sample's target says, and what was predicted, in words."""
+
+    true: str
+    predicted: str
+
+
+class Teller(Protocol):
+    """Puts outputs and targets into words."""
+
+    def __call__(
+        self,
+        outputs: Tensor,
+        targets: tuple[Tensor, ...],
+        problem: Problem,
+        probabilities: Probabilities,
+    ) -> Iterator[Told]:
+        """Yield what is true of each sample of a batch, and what is predicted."""
         ...
 
 
@@ -104,6 +126,7 @@ class Task:
     evaluation_metric  of the validation and the test split
     figures            what is shown of an evaluation
     predictions        of a batch; None where the model writes text instead
+    tell               in words, what is true of samples and what is predicted
     metric_of_likelihood  the training metric where the loss is the mean negative log-likelihood, if
                        it follows from that: then nobody reads the outputs of a training step
     """
@@ -113,6 +136,7 @@ class Task:
     evaluation_metric: Callable[[Problem], Metric]
     figures: Callable[[Problem], list[FigureBuilder]]
     predictions: PredictionWriter | None
+    tell: Teller
     metric_of_likelihood: Metric | None = None
 
     def metric_in_training(self, problem: Problem, is_likelihood: bool) -> Metric:

@@ -8,7 +8,16 @@ from torch import Tensor
 
 from bptrain.problem import Problem
 from bptrain.tasks.edit_distance import decode, edit_distances, words_of
-from bptrain.tasks.task import NoMetric, Prediction, ResultFigure, Task, class_names, ratio
+from bptrain.tasks.task import (
+    NoMetric,
+    Prediction,
+    Probabilities,
+    ResultFigure,
+    Task,
+    Told,
+    class_names,
+    ratio,
+)
 
 SHOWN = 10  # texts of the table
 
@@ -95,10 +104,23 @@ def predictions(
         yield {"text": text}
 
 
+def tell(
+    outputs: Tensor, targets: tuple[Tensor, ...], problem: Problem, probabilities: Probabilities
+) -> Iterator[Told]:
+    """Yield the text of each sample, true and predicted."""
+    texts, frames, lengths = targets
+    names = class_names(problem)
+    true, predicted = (
+        spelled(*each, names) for each in ((texts, lengths), decode(outputs, frames))
+    )
+    yield from map(Told, true, predicted)
+
+
 TRANSCRIPTION = Task(
     losses=("ctc",),
     training_metric=lambda problem: NoMetric(),  # decoding costs more than a step
     evaluation_metric=lambda problem: TranscriptionMetric(problem.names),
     figures=lambda problem: [Transcripts(class_names(problem))],
     predictions=predictions,
+    tell=tell,
 )

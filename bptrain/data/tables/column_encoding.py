@@ -55,6 +55,12 @@ class Numeric:
         inputs[:, 0] = np.where(missing, 0.0, (values - self.mean) / self.std)
         inputs[:, 1:] = missing[:, np.newaxis]
 
+    def decode(self, inputs: Sequence[float]) -> str:
+        """Return the cell of a row's inputs [width], "" for a missing one."""
+        if any(inputs[1:]):
+            return ""
+        return f"{inputs[0] * self.std + self.mean:.6g}"
+
 
 @dataclass(frozen=True)
 class Dated:
@@ -110,6 +116,10 @@ class Categorical:
         codes = cells.replace_strict(self.categories, range(self.width), default=-1).to_numpy()
         known = np.flatnonzero(codes >= 0)
         inputs[known, codes[known]] = 1
+
+    def decode(self, inputs: Sequence[float]) -> str:
+        """Return the cell of a row's inputs [width], "?" for a category that training lacked."""
+        return self.categories[inputs.index(1.0)] if 1.0 in inputs else "?"
 
 
 Column = Numeric | Dated | Categorical
@@ -177,6 +187,15 @@ def encode(columns: Sequence[Column], table: Table) -> NDArray[np.float32]:
         column.encode(table, inputs[:, start : start + column.width])
         start += column.width
     return inputs
+
+
+def decode(columns: Sequence[Column], inputs: Sequence[float]) -> dict[str, str]:
+    """Return a row's cells by column from its inputs [I]; float32 has rounded its numbers."""
+    cells, start = {}, 0
+    for column in columns:
+        cells[column.name] = column.decode(inputs[start : start + column.width])
+        start += column.width
+    return cells
 
 
 def _widest(columns: Sequence[Column]) -> list[str]:

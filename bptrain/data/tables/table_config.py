@@ -23,6 +23,7 @@ from bptrain.data.tables.column_encoding import (
     Column,
     as_plain,
     columns_note,
+    decode,
     encode,
     from_plain,
     refuse_missing,
@@ -201,6 +202,10 @@ class TableConfig(TableReadingConfig):
             inputs.append(torch.from_numpy(encode(columns, table)))
         whole = torch.cat(inputs)
         return Samples(whole, torch.zeros(len(whole), dtype=torch.int64))
+
+    def described(self, sample: Tensor, prepared: Mapping[str, Any]) -> dict[str, str]:
+        """Return the cells of a row by column, from a sample [I]."""
+        return decode(from_plain(prepared["columns"]), sample.tolist())
 
     def _chosen(self, table: Table) -> list[str]:
         """Return the columns to use as inputs, or raise for those that cannot be."""

@@ -111,6 +111,10 @@ class TextConfig(StrictConfig):
         stream.refuse_if_shorter(2, "the first one is given, a second is predicted", "more text")
         return stream
 
+    def described(self, sample: Tensor, prepared: Mapping[str, Any]) -> dict[str, str]:
+        """Return the text of a window [T] of tokens."""
+        return {"text": self.vocabulary(prepared).decode(sample.tolist())}
+
     def vocabulary_of(self, text: str) -> Vocabulary:
         """Return the vocabulary of the training part of a text."""
         return (

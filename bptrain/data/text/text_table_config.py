@@ -143,6 +143,12 @@ class TextTableConfig(InMemoryConfig):
         """Return the rows of another file, whose labels are among those of the training rows."""
         return self.samples(self.rows(path), prepared["symbols"], prepared["classes"])
 
+    def described(self, sample: Tensor, prepared: Mapping[str, Any]) -> dict[str, str]:
+        """Return the text of tokens [T], as far as the vocabulary has it."""
+        between = " " if self.unit == "word" else ""
+        symbols = (prepared["symbols"][token] for token in sample.tolist())
+        return {self.text_column: between.join(symbols)}
+
     def rows(self, path: Path) -> list[Row]:
         """Return the rows of a file, each a text and a label, neither of them empty."""
         rows = read_columns(path, [self.text_column, self.label_column])

@@ -3,9 +3,6 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
-from bptrain.errors import printable
 from bptrain.monitor.explanation.links import Explanation
 from bptrain.monitor.explanation.network import network_of
 from bptrain.monitor.explanation.numbers import number
@@ -19,8 +16,7 @@ from bptrain.monitor.explanation.views import (
     weight_view,
     window_view,
 )
-
-TEMPLATE = "explanation.html.jinja"
+from bptrain.monitor.html_page import rendered
 
 
 class About(NamedTuple):
@@ -40,15 +36,8 @@ class About(NamedTuple):
 
 def page(about: About, told: Sequence[Explanation]) -> str:
     """Return the page; the explanations are of one model, in the order of training."""
-    pages = Environment(
-        loader=PackageLoader("bptrain.monitor.explanation", "templates"),
-        autoescape=True,  # names come from configs and data
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    pages.globals["formula"] = formula
-    return printable(pages.get_template(TEMPLATE).render(about=about, **_content(told)))
+    content = {"about": about, "formula": formula, **_content(told)}
+    return rendered("bptrain.monitor.explanation", "explanation.html.jinja", content)
 
 
 def _content(told: Sequence[Explanation]) -> dict[str, Any]:

@@ -1,13 +1,14 @@
 """What a run logged, line by line, as its verdicts read it."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from math import isfinite
 from statistics import median
+from sys import float_info
 from typing import Any, NamedTuple
 
 from bptrain import tags
 
 Line = Mapping[str, Any]  # of metrics.jsonl: step, epoch, and a number or a list of them by tag
+LARGEST = float_info.max
 RECENT = 3  # lines whose median stands for now: one batch alone may be odd
 
 
@@ -71,8 +72,8 @@ class History:
 
 
 def is_number(value: object) -> bool:
-    """Tell whether a value is a finite number."""
-    return isinstance(value, int | float) and isfinite(value)
+    """Tell whether a value is a finite number, and no integer beyond those of float64."""
+    return isinstance(value, int | float) and -LARGEST <= value <= LARGEST
 
 
 def _under(prefix: str, line: Line) -> Iterable[str]:
