@@ -36,6 +36,8 @@ Commands:
   evaluate       Print a run's loss and metrics on the test split, or on...
   predict        Print what a run's model says of each INPUT, or writes on...
   diagnose       Say why RUN does not learn, and what to change.
+  report         Write an HTML page about RUN, or about two side by side.
+  compare        Print a table of many runs: how their configs differ,...
   check          Prove every hand-written gradient of CONFIG's model.
   bench          Compare CONFIG's training step with torch.nn's in time and...
   lr             Suggest a learning rate for CONFIG, by a short run that...
@@ -110,6 +112,7 @@ def test_fit_leaves_the_documented_run_directory(bptrain: Callable, tmp_path: Pa
         "prepared.json",
         "metrics.jsonl",
         "pictures",
+        "report.html",
         "tensorboard",
         "checkpoints",
     }

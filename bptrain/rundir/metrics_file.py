@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from bptrain.errors import CheckpointError
 from bptrain.rundir.appended_file import AppendedFile, changing, truncate
+from bptrain.rundir.manifest import read_regular
 
 Value: TypeAlias = float | str | Sequence[float]
 LARGEST_BYTES = 2**30  # of a file that is read
@@ -30,13 +31,7 @@ def read_lines(path: Path) -> Lines:
 
     Raises CheckpointError for a file that cannot be read at all.
     """
-    try:
-        if path.stat().st_size > LARGEST_BYTES:
-            raise CheckpointError(f"{path}: larger than {LARGEST_BYTES >> 20:,} MiB")
-        content = path.read_bytes()
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read", str(error)) from error
-    whole, _, _ = content.rpartition(b"\n")
+    whole, _, _ = read_regular(path, LARGEST_BYTES).rpartition(b"\n")
     lines = Lines([], [])
     for number, text in enumerate(whole.split(b"\n") if whole else (), 1):
         line = _parsed(text)

@@ -62,7 +62,7 @@ def test_a_run_directory_may_be_a_link(bptrain: Bptrain) -> None:
     assert Path("run").is_symlink()
 
 
-REPLACED = ("config.yaml", "environment.json", ".unfinished-config.yaml")
+REPLACED = ("config.yaml", "environment.json", "report.html", ".unfinished-config.yaml")
 REFUSED = ("metrics.jsonl", "lock")
 
 

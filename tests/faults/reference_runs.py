@@ -60,6 +60,7 @@ NOT_COMPARED = (
     "lock",
     "metrics.jsonl",
     "tensorboard",
+    "report.html",  # derived from the others, and no part of the state
 )  # they hold paths and times
 
 

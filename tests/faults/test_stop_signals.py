@@ -62,6 +62,7 @@ FINISHING = {
     "the test split is evaluated": ("bptrain.experiment.training:evaluate_state", 1),
     "the test is logged": ("bptrain.monitor.tensorboard:Board.write_figures", 1),
     "pictures are written": ("bptrain.experiment.training:save_pictures", 1),
+    "the report is written": ("bptrain.experiment.reporting:write_page", 1),
     "all is done": ("bptrain.experiment.training:conclude", 1, True),
 }
 RESUMING = {

@@ -94,7 +94,7 @@ def problem_after_failure(run: Run, reference: Path, has_checkpoint: bool = Fals
 def problem_when_refused(
     run: Run,
     reference: Path,
-    operation: str,
+    may_fail: bool,
     has_checkpoint: bool,
     at: int,
     number: int,
@@ -102,7 +102,7 @@ def problem_when_refused(
 ) -> str:
     """Make an operation fail, and return what is wrong with the result."""
     ended = run.go("storage_faults:refuse", at, number, lasting)
-    if ended[0] == 0 and operation in MAY_FAIL:
+    if ended[0] == 0 and may_fail:
         return difference(reference, run.run_dir)
     wrong = problem_with_refusal(ended, "run", os.strerror(number))
     if not wrong and not lasting and list(run.checkpoints.glob(".unfinished-*")):
@@ -122,13 +122,14 @@ def try_refusals(whole: Run, reference: Path, tally: Tally, number: int, step: i
     operations = operations_of(whole, resume=resumed)
     names = [f"{name} {path}" for name, path in operations]
     saved = 0 if resumed else names.index("rename run/checkpoints/.unfinished-step-000000") + 1
+    # the report comes last: without it the run is finished all the same
+    report = names.index("open run/.unfinished-report.html")
     found, kind = [], f"{errno.errorcode[number]} at an operation on a file{', resumed' * resumed}"
     for at, lasting in [(at, lasts) for at in range(len(names)) for lasts in (False, True)][::step]:
         run = fresh(whole.launcher, whole.folder.parent, f"{at}-{lasting}", whole.kind, SHORT)
         shutil.copytree(copy, run.folder, dirs_exist_ok=True)
-        wrong = problem_when_refused(
-            run, reference, operations[at][0], at >= saved, at, number, lasting
-        )
+        may_fail = operations[at][0] in MAY_FAIL or at >= report
+        wrong = problem_when_refused(run, reference, may_fail, at >= saved, at, number, lasting)
         description = f"{names[at]}, number {at}{', and on' * lasting}: {wrong}"
         tally(kind, description * bool(wrong))
         found += [description] * bool(wrong)

@@ -1,6 +1,7 @@
 """`metrics.jsonl`: one flat JSON object a line, and a resumed run's lines in place of lost ones."""
 
 import json
+import os
 import resource
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 
 from bptrain.errors import CheckpointError, StorageError
-from bptrain.rundir.metrics_file import MetricsFile
+from bptrain.rundir.metrics_file import MetricsFile, read_lines
 
 
 def lines_of(path: Path) -> list[dict[str, Any]]:
@@ -136,3 +137,27 @@ def test_a_file_that_is_removed_while_it_is_written_is_an_error(tmp_path: Path) 
         with pytest.raises(StorageError, match="was removed"):
             metrics.position()
     assert not path.exists()
+
+
+def test_damaged_lines_are_counted_and_the_others_read(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    whole = b'{"step": 1}\nno json\n{"step": 2, "a": "\xc3\xa9\xe2\x80\xa8"}\n{"step": 1e3}\n\n'
+    path.write_bytes(whole + b'{"step": -1}\n{"step": 1' + b"0" * 400 + b'}\n{"step": 3}\n{"st')
+    lines = read_lines(path)
+    assert lines.read == [{"step": 1}, {"step": 2, "a": "\u00e9\u2028"}, {"step": 3}]
+    assert lines.damaged == [2, 4, 5, 6, 7]
+    path.write_bytes(b"")
+    assert read_lines(path) == ([], [])
+
+
+@pytest.mark.parametrize("how", ["missing", "a folder", "a pipe", "a link"])
+def test_what_is_no_file_is_not_read(tmp_path: Path, how: str) -> None:
+    path = tmp_path / "metrics.jsonl"
+    if how == "a folder":
+        path.mkdir()
+    elif how == "a pipe":  # reading it would wait for ever
+        os.mkfifo(path)
+    elif how == "a link":
+        path.symlink_to(__file__)
+    with pytest.raises(CheckpointError, match=r"metrics\.jsonl"):
+        read_lines(path)

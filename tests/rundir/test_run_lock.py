@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 
 from bptrain.errors import RunInUseError, StorageError
-from bptrain.rundir.run_lock import locked
+from bptrain.rundir.run_lock import locked, owner_of
 
 HOLD = """
 import sys
 from pathlib import Path
-from bptrain.rundir.run_lock import locked
+from bptrain.rundir.run_lock import locked, owner_of
 with locked(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
@@ -146,3 +146,18 @@ def test_an_error_inside_the_block_passes_and_frees_the_lock(tmp_path: Path) -> 
         raise KeyError
     with locked(tmp_path):
         pass
+
+
+def test_who_holds_a_lock_can_be_asked_without_taking_it(tmp_path: Path) -> None:
+    assert owner_of(tmp_path) == ""
+    assert not list(tmp_path.iterdir())
+    with other_process(tmp_path) as process:
+        assert owner_of(tmp_path).startswith(f"process {process.pid} on ")
+    before = (tmp_path / "lock").read_bytes()
+    assert owner_of(tmp_path) == ""
+    assert (tmp_path / "lock").read_bytes() == before
+    with locked(tmp_path):
+        pass
+    (tmp_path / "lock").unlink()
+    (tmp_path / "lock").mkdir()
+    assert owner_of(tmp_path) == ""

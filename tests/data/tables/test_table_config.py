@@ -187,6 +187,18 @@ def test_rows_to_predict_are_prepared_as_training_saw_them(mixed: str, tmp_path:
     assert len(both) == 120
 
 
+def test_a_row_can_be_read_again_from_its_inputs(tmp_path: Path) -> None:
+    rows = [["1.5", "red", "yes"], ["", "", "no"], ["4", "blue", "yes"], ["2", "red", "no"]] * 5
+    path = write(tmp_path / "t.csv", ["size", "color", "answer"], rows)
+    config = TableConfig(path=path, target="answer", test_fraction=0.0, validation_fraction=0.0)
+    dataset = config.build(0)
+    read = [config.described(row, dataset.prepared) for row in dataset.train.inputs[:4]]
+    assert [list(each.values()) for each in read] == [row[:2] for row in rows[:4]]
+    unseen = dataset.train.inputs[0].clone()
+    unseen[2:] = 0
+    assert config.described(unseen, dataset.prepared) == {"size": "1.5", "color": "?"}
+
+
 def test_rows_to_predict_need_the_columns_and_whole_cells(mixed: str, tmp_path: Path) -> None:
     config = TableConfig(path=mixed, target="answer", missing="error")
     prepared = config.build(0).prepared

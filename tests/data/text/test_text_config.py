@@ -219,3 +219,12 @@ def test_tiny_shakespeare_has_its_known_size_and_vocabulary(bptrain_data: Path) 
     assert len(built.train.tokens) + len(built.validation.tokens) == 1_115_394
     assert not (built.validation.tokens == 0).any()
     assert built.bytes == 1_115_394  # a byte each
+
+
+@pytest.mark.parametrize("unit", ["character", "byte"])
+def test_a_window_can_be_read_again_from_its_tokens(tmp_path: Path, unit: str) -> None:
+    text = "f\u00fcr alle\n" * 20
+    config = TextConfig(path=written(tmp_path, text), unit=unit, window=8, batch_size=2)  # type: ignore[arg-type]
+    built = config.build(0)
+    tokens = built.train.tokens[:9]
+    assert text.startswith(config.described(tokens, built.prepared)["text"])

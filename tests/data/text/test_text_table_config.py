@@ -154,3 +154,12 @@ def test_a_table_is_a_pure_function_of_the_seed(tmp_path: Path, seed: int) -> No
     first, second = config.build(seed), config.build(seed)
     assert first.train.inputs.equal(second.train.inputs)
     assert first.prepared == second.prepared
+
+
+@pytest.mark.parametrize(("unit", "text"), [("word", "don't like it !"), ("character", "ab c")])
+def test_a_text_can_be_read_again_from_its_tokens(tmp_path: Path, unit: str, text: str) -> None:
+    path = table(tmp_path, [HEADER, (text, "0"), ("x", "1")])
+    config = TextTableConfig(path=path, unit=unit, validation_fraction=0.0, test_fraction=0.0)  # type: ignore[arg-type]
+    built = config.build(0)
+    tokens = built.train.inputs[0, : int(built.train.lengths[0])]
+    assert config.described(tokens, built.prepared) == {"text": text}
