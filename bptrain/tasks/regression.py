@@ -129,11 +129,17 @@ def predictions(
 ) -> Iterator[Prediction]:
     """Yield the numbers of each sample by column, in the targets' own unit."""
     names = class_names(problem)
-    spread, center = (
-        each_column(unit).to(outputs.device) for unit in (problem.spread, problem.center)
-    )
-    for row in (outputs.double() * spread + center).tolist():
+    for row in in_own_unit(outputs, problem):
         yield dict(zip(names, row, strict=True))
+
+
+def in_own_unit(numbers: Tensor, problem: Problem) -> list[list[float]]:
+    """Return outputs or targets [N, O] in the targets' own unit, row by row."""
+    spread, center = (
+        each_column(unit).to(numbers.device) for unit in (problem.spread, problem.center)
+    )
+    rows: list[list[float]] = (numbers.double() * spread + center).tolist()
+    return rows
 
 
 def tell(
@@ -141,10 +147,7 @@ def tell(
 ) -> Iterator[Told]:
     """Yield the numbers of each sample by column, in the targets' own unit."""
     names = class_names(problem)
-    rows = (
-        (each.double().view(-1, len(names)) * problem.spread + problem.center).tolist()
-        for each in (targets[0], outputs)
-    )
+    rows = (in_own_unit(each, problem) for each in (targets[0], outputs))
     for true, predicted in zip(*rows, strict=True):
         yield Told(*(_in_words(names, values) for values in (true, predicted)))
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 LARGEST_BYTES = 2**33
 TURN = 2 * np.pi
+MINUTES = 24 * 60  # of a day
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Numeric:
         """Return the cell of a row's inputs [width], "" for a missing one."""
         if any(inputs[1:]):
             return ""
-        return f"{inputs[0] * self.std + self.mean:.6g}"
+        return f"{inputs[0] * self.std + self.mean:.6g} {self.unit}".rstrip()
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,14 @@ class Dated:
         if self.indicator:
             inputs[:, -1] = missing
 
+    def decode(self, inputs: Sequence[float]) -> str:
+        """Return the cell of a row's inputs [width] as ISO 8601, "" for a missing one."""
+        if not any(inputs[1:3]) or (self.indicator and inputs[-1]):  # sine and cosine of the year
+            return ""
+        days = inputs[0] * self.std + self.mean
+        # float32 holds no seconds
+        return str(np.datetime64(round(days * MINUTES), "m") if self.clock else _day(days))
+
 
 @dataclass(frozen=True)
 class Categorical:
@@ -120,6 +129,10 @@ class Categorical:
     def decode(self, inputs: Sequence[float]) -> str:
         """Return the cell of a row's inputs [width], "?" for a category that training lacked."""
         return self.categories[inputs.index(1.0)] if 1.0 in inputs else "?"
+
+
+def _day(days: float) -> np.datetime64:
+    return np.datetime64(round(days), "D")
 
 
 Column = Numeric | Dated | Categorical

@@ -188,15 +188,23 @@ def test_rows_to_predict_are_prepared_as_training_saw_them(mixed: str, tmp_path:
 
 
 def test_a_row_can_be_read_again_from_its_inputs(tmp_path: Path) -> None:
-    rows = [["1.5", "red", "yes"], ["", "", "no"], ["4", "blue", "yes"], ["2", "red", "no"]] * 5
-    path = write(tmp_path / "t.csv", ["size", "color", "answer"], rows)
+    header = ["size", "price", "color", "day", "time", "answer"]
+    rows = [
+        ["1.5", "12%", "red", "2024-02-29", "2024-02-29T13:05", "yes"],
+        ["", "9%", "", "", "2023-12-31T00:00", "no"],
+        ["4", "10.5%", "blue", "1969-07-20", "2024-06-30T23:59", "yes"],
+        ["2", "1%", "red", "2024-01-01", "2024-01-01T12:00", "no"],
+    ] * 5
+    path = write(tmp_path / "t.csv", header, rows)
     config = TableConfig(path=path, target="answer", test_fraction=0.0, validation_fraction=0.0)
     dataset = config.build(0)
     read = [config.described(row, dataset.prepared) for row in dataset.train.inputs[:4]]
-    assert [list(each.values()) for each in read] == [row[:2] for row in rows[:4]]
+    for found, row in zip(read, rows, strict=False):
+        size, price, color, day, time, _ = row
+        assert list(found.values()) == [size, price.replace("%", " %"), color, day, time]
     unseen = dataset.train.inputs[0].clone()
-    unseen[2:] = 0
-    assert config.described(unseen, dataset.prepared) == {"size": "1.5", "color": "?"}
+    unseen[3:6] = 0
+    assert config.described(unseen, dataset.prepared)["color"] == "?"
 
 
 def test_rows_to_predict_need_the_columns_and_whole_cells(mixed: str, tmp_path: Path) -> None:
