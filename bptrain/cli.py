@@ -10,10 +10,16 @@ from bptrain.commands.arguments import (
     RESUME_AUTO,
     Checkpoint,
     ConfigPath,
+    Evaluates,
     FitCommand,
+    GradientMethods,
     Kind,
+    ManyRuns,
+    OneOrTwoRuns,
     Overrides,
+    ReportFile,
     RunPath,
+    SortKey,
     refuse_together,
 )
 from bptrain.commands.exit_codes import errors_to_exit_codes, run_command_line
@@ -153,22 +159,7 @@ def diagnose_command(
 
 @app.command("report")
 def report_command(
-    runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN [RUN]", help="a run's folder, or those of two")
-    ],
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="the page, in place of report.html in the folder of the run"
-        ),
-    ] = None,
-    evaluate: Annotated[
-        bool,
-        typer.Option(
-            "--evaluate/--no-evaluate",
-            help="evaluate the best state on the run's data, for its confusion and worst samples",
-        ),
-    ] = True,
+    runs: OneOrTwoRuns, output: ReportFile = None, evaluate: Evaluates = True
 ) -> None:
     """Write an HTML page about RUN, or about two side by side."""
     with errors_to_exit_codes():
@@ -180,17 +171,9 @@ def report_command(
 
 @app.command("compare")
 def compare_command(
-    runs: Annotated[
-        list[Path],
-        typer.Argument(metavar="RUN...", help="runs' folders, or folders that hold runs"),
-    ],
+    runs: ManyRuns,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
-    sort: Annotated[
-        str,
-        typer.Option(
-            metavar="KEY", help="a metric, such as val/loss, a key of the config, name or time_s"
-        ),
-    ] = "",
+    sort: SortKey = "",
 ) -> None:
     """Print a table of many runs: how their configs differ, metrics, verdicts."""
     with errors_to_exit_codes():
@@ -236,14 +219,7 @@ def bench_command(
     chart: Annotated[
         Path | None, typer.Option(metavar="FILE", help="draw them: .png, .svg or .pdf")
     ] = None,
-    gradient_methods: Annotated[
-        bool,
-        typer.Option(
-            "--gradient-methods",
-            help="time one backward pass beside finite differences and forward mode instead, as "
-            "the model grows",
-        ),
-    ] = False,
+    gradient_methods: GradientMethods = False,
 ) -> None:
     """Compare CONFIG's training step with torch.nn's in time and memory."""
     with errors_to_exit_codes(), naming_lines(config, overrides or []):

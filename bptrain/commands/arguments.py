@@ -15,6 +15,37 @@ Overrides = Annotated[
     typer.Argument(metavar="[KEY=VALUE]...", help="keys to change, such as optimizer.lr=0.01"),
 ]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="a run's folder")]
+GradientMethods = Annotated[
+    bool,
+    typer.Option(
+        "--gradient-methods",
+        help="time one backward pass beside finite differences and forward mode instead, as the "
+        "model grows",
+    ),
+]
+OneOrTwoRuns = Annotated[
+    list[Path], typer.Argument(metavar="RUN [RUN]", help="a run's folder, or those of two")
+]
+ManyRuns = Annotated[
+    list[Path], typer.Argument(metavar="RUN...", help="runs' folders, or folders that hold runs")
+]
+ReportFile = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="the page, in place of report.html in the folder of the run"),
+]
+Evaluates = Annotated[
+    bool,
+    typer.Option(
+        "--evaluate/--no-evaluate",
+        help="evaluate the best state on the run's data, for its confusion and worst samples",
+    ),
+]
+SortKey = Annotated[
+    str,
+    typer.Option(
+        metavar="KEY", help="a metric, such as val/loss, a key of the config, name or time_s"
+    ),
+]
 
 RESUME_AUTO = "--resume-auto"
 
