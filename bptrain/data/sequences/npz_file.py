@@ -28,10 +28,15 @@ MOST_DIMENSIONS = 32  # that every version of numpy has
 LARGE, PACKED = 2**26, 200
 HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 NUMBERS = "fiub"  # kinds of dtype: float, signed, unsigned, boolean
+TEXT = "U"
 
 
-def read_npz(path: Path, wanted: Collection[str]) -> dict[str, NDArray[Any]]:
+def read_npz(
+    path: Path, wanted: Collection[str], texts: Collection[str] = ()
+) -> dict[str, NDArray[Any]]:
     """Return the arrays of these names that a file holds, in the machine's byte order.
+
+    texts  the arrays that may hold texts
 
     Raises DataError, which names the file and the array.
     """
@@ -39,7 +44,7 @@ def read_npz(path: Path, wanted: Collection[str]) -> dict[str, NDArray[Any]]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of numpy, about headers of Python 2
-            names = _checked_names(path, wanted)
+            names = _checked_names(path, wanted, texts)
             with np.load(path, allow_pickle=False) as file:
                 return {name: _native(file[name]) for name in names}
     except (BadZipFile, zlib.error, EOFError, UnicodeDecodeError) as error:
@@ -66,7 +71,7 @@ def _native(array: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(array, array.dtype.newbyteorder("="), order="C")
 
 
-def _checked_names(path: Path, wanted: Collection[str]) -> list[str]:
+def _checked_names(path: Path, wanted: Collection[str], texts: Collection[str]) -> list[str]:
     """Return which of the arrays are there, if it is safe to have numpy read them."""
     with ZipFile(path) as archive:
         members = archive.infolist()
@@ -78,7 +83,8 @@ def _checked_names(path: Path, wanted: Collection[str]) -> list[str]:
         found = {name: member for name, member in arrays.items() if name in wanted}
         _refuse_bombs(path, found)
         for name, member in found.items():
-            _check_header(path, name, archive, member)
+            kinds = NUMBERS + TEXT * (name in texts)
+            _check_header(path, kinds, archive, member)
     return list(found)
 
 
@@ -101,8 +107,12 @@ def _refuse_bombs(path: Path, arrays: Mapping[str, ZipInfo]) -> None:
             )
 
 
-def _check_header(path: Path, name: str, archive: ZipFile, member: ZipInfo) -> None:
-    """Raise DataError unless an array holds numbers, and as many as its header declares."""
+def _check_header(path: Path, kinds: str, archive: ZipFile, member: ZipInfo) -> None:
+    """Raise DataError unless an array holds what it may, and as much as its header declares.
+
+    kinds  of dtype that it may have
+    """
+    name = member.filename.removesuffix(".npy")
     if member.compress_type not in (ZIP_STORED, ZIP_DEFLATED):
         raise DataError(f"{path}: array {name!r} is packed in a way that numpy does not use")
     with archive.open(member) as stream:
@@ -125,7 +135,7 @@ def _check_header(path: Path, name: str, archive: ZipFile, member: ZipInfo) -> N
             "reading them could run code",
             "flat values and lengths in place of a list of arrays, or padding",
         )
-    if dtype.kind not in NUMBERS or dtype.subdtype is not None:
+    if dtype.kind not in kinds or dtype.subdtype is not None:
         raise DataError(f"{path}: array {name!r} holds {shorten(str(dtype), 60)}, expected numbers")
     declared = prod(shape) * dtype.itemsize
     if declared != left or any(not 0 <= size <= LARGEST_BYTES for size in shape):

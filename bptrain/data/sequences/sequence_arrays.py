@@ -1,8 +1,10 @@
 """Checks the arrays of a sequence file and turns them into samples."""
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -10,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bptrain.data.sequences.labels import Label, classes_of_rows, indices, labels_of
 from bptrain.data.sequences.npz_file import names_in, read_npz
 from bptrain.data.splits import IGNORED, Samples
 from bptrain.errors import DataError, shorten
@@ -18,6 +21,12 @@ SequenceTask = Literal["classification", "regression", "tagging"]
 Array = NDArray[Any]
 
 WANTED = ("inputs", "values", "lengths", "targets")
+NO_NAMES: Mapping[str, str] = MappingProxyType({})
+USUAL_NAMES = {
+    "inputs": ("x", "data", "features", "sequences", "x_train", "input"),
+    "targets": ("y", "labels", "label", "target", "classes", "y_train", "t"),
+    "lengths": ("length", "lens", "seq_len", "n"),
+}
 MOST_CLASSES = 1_000_000
 EXACT_BYTES = 4  # of a float that float32 holds exactly
 LARGEST = 3.4e38  # float32 overflows beyond
@@ -26,32 +35,81 @@ LARGEST_BYTES = 2**33  # of the padded sequences
 
 @dataclass(frozen=True)
 class Sequences:
-    """Samples and their task."""
+    """Samples and their task.
+
+    labels  of the classes, where these are not 0, 1, ...
+    """
 
     samples: Samples
     task: SequenceTask
     outputs: int
+    labels: tuple[Label, ...] = ()
 
 
-def read_sequences(path: Path, task: SequenceTask | None, fewest_classes: int = 2) -> Sequences:
+def read_sequences(
+    path: Path,
+    task: SequenceTask | None,
+    names: Mapping[str, str] = NO_NAMES,
+    training: Sequences | None = None,
+) -> Sequences:
     """Return the sequences and targets of a file, or raise DataError naming what is wrong.
 
-    fewest_classes  that the targets must hold: 2 to train on, 1 to test on
+    names     of the arrays in the file, where they are others than WANTED
+    training  the sequences to train on, if these are to test on
     """
-    arrays = read_npz(path, WANTED)
+    arrays = _named_arrays(path, WANTED, names)
     if "targets" not in arrays:
         raise DataError(f"{path}: no array 'targets'", *_found(path, "targets"))
     values, lengths = _flat(path, arrays)
-    task, targets = _targets(path, arrays, lengths, task, fewest_classes)
+    columns = arrays["targets"].shape[1:]
+    task = _with_classes(arrays, len(lengths), task)
+    is_class = task == "classification"
+    labels = labels_of(arrays["targets"]) if training is None else training.labels
+    if arrays["targets"].dtype.kind in "iubU":
+        arrays["targets"] = indices(path, arrays["targets"], labels)
+    fewest = 2 if training is None else 1
+    task, targets = _targets(path, arrays, lengths, task, fewest)
     outputs = targets.shape[1] if task == "regression" else int(targets.max()) + 1
+    if is_class and columns[:1] > (1,):
+        outputs = columns[0]  # one-hot: a class that no row has is a class
     if task == "tagging":
         targets = _padded(path, targets, lengths, IGNORED)
-    return Sequences(_samples(path, values, lengths, torch.from_numpy(targets)), task, outputs)
+    samples = _samples(path, values, lengths, torch.from_numpy(targets))
+    return Sequences(samples, task, len(labels) or outputs, labels)
 
 
-def read_inputs(path: Path) -> Samples:
+def _named_arrays(
+    path: Path, wanted: Collection[str], names: Mapping[str, str]
+) -> dict[str, Array]:
+    """Return the arrays of a file by their usual names."""
+    called = {names.get(name, name): name for name in wanted}
+    found = read_npz(path, called, texts=[names.get("targets", "targets")])
+    for key, name in names.items():
+        if key in wanted and name not in found:
+            shown = shorten(", ".join(names_in(path)) or "none", 120)
+            raise DataError(
+                f"{path}: no array {name!r}, which data.arrays names", f"its arrays: {shown}"
+            )
+    return {called[name]: array for name, array in found.items()}
+
+
+def _with_classes(
+    arrays: dict[str, Array], count: int, task: SequenceTask | None
+) -> SequenceTask | None:
+    """Replace targets that are classes in another form, and return the task that is then known."""
+    targets = arrays["targets"]
+    each_step = arrays["values"].shape[:1] if "values" in arrays else arrays["inputs"].shape[:2]
+    is_tagging = targets.dtype.kind in "iub" and targets.shape == each_step
+    classes = classes_of_rows(targets, count, is_tagging, task)
+    if classes is None:
+        return task
+    arrays["targets"] = classes
+    return "classification"
+
+
+def read_inputs(path: Path, names: Mapping[str, str] = NO_NAMES) -> Samples:
     """Return the sequences of a file; its targets are not read, zeros take their place."""
-    values, lengths = _flat(path, read_npz(path, WANTED[:3]))
+    values, lengths = _flat(path, _named_arrays(path, WANTED[:3], names))
     return _samples(path, values, lengths, torch.zeros(len(lengths), dtype=torch.int64))
 
 
@@ -167,7 +225,7 @@ def _targets(
 def _task(path: Path, arrays: dict[str, Array], count: int) -> SequenceTask:
     """Return the task that type and shape of the targets imply, or raise DataError."""
     targets = arrays["targets"]
-    integer = targets.dtype.kind in "iub"
+    integer = targets.dtype.kind in "iubU"
     if targets.ndim == 1 and len(targets) == count:
         return "classification" if integer else "regression"
     if targets.ndim == 2 and len(targets) == count and targets.shape[1] and not integer:
@@ -207,7 +265,9 @@ def _shape_and_type(array: Array) -> str:
 def _found(path: Path, name: str) -> tuple[str, str]:
     """Return which arrays the file has, and which of them was probably meant."""
     names = names_in(path)
-    meant = get_close_matches(name, names, n=1)
+    usual = [each for each in names if each.lower() in USUAL_NAMES.get(name, ())]
+    meant = [*get_close_matches(name, names, n=1), *usual]
     shown = shorten(", ".join(names) or "none", 120)
-    hint = f"rename {meant[0]!r} to {name!r}" if meant else ""
+    key = f"data.arrays: {{{name}: {meant[0]}}}" if meant else ""
+    hint = f"{key}, or rename {meant[0]!r} to {name!r}" if meant else ""
     return f"its arrays: {shown}; expected inputs or values, lengths, targets", hint

@@ -3,7 +3,8 @@
 inputs   [N, T, F] or [N, T]   sequences of one length; with `lengths`, what lies beyond is padding
 values   [sum T, F] or [sum T] instead of inputs: all sequences, concatenated
 lengths  [N]                   steps of each sequence; needed with values
-targets  [N] integer                   classification, classes from 0
+targets  [N] integer or text           classification; labels that do not begin at 0 are names
+         [N, C] one-hot                classification
          [N] or [N, D] float           regression
          [N, T] or, with values, [sum T] integer   tagging, -100 where a step is ignored
 """
@@ -38,6 +39,9 @@ from bptrain.errors import DataError
 from bptrain.problem import Problem
 
 TEST_FRACTION = 0.2
+NO_SAMPLES = Samples(torch.empty(0), torch.empty(0))
+Name = Annotated[str, Field(min_length=1)]
+ArrayName = Literal["inputs", "values", "lengths", "targets"]
 TEST_SEED = 0  # fixed: every run, whatever its seed, is tested on the same sequences
 
 
@@ -52,6 +56,11 @@ class SequenceConfig(InMemoryConfig):
     path: DataPath = Field(
         min_length=1,
         description=".npz file with the arrays inputs (or values and lengths) and targets",
+    )
+    arrays: dict[ArrayName, Name] = Field(
+        default={},
+        description="names of the arrays in the file, where they are others than inputs, values, "
+        "lengths and targets, such as {inputs: X, targets: y}",
     )
     task: SequenceTask | None = Field(
         default=None,
@@ -81,9 +90,14 @@ class SequenceConfig(InMemoryConfig):
             raise ValueError("test_path and test_fraction both name the test split: give one")
         return self
 
+    @property
+    def names(self) -> dict[str, str]:
+        """The names of the arrays in the file, where they are others than usual."""
+        return {str(key): name for key, name in self.arrays.items()}
+
     def build(self, seed: int) -> Dataset:
         """Return the data set; `seed` selects the validation sequences."""
-        whole = read_sequences(Path(self.path), self.task)
+        whole = read_sequences(Path(self.path), self.task, self.names)
         fraction = self.test_fraction
         if fraction is None:
             fraction = 0.0 if self.test_path is not None else TEST_FRACTION
@@ -91,13 +105,14 @@ class SequenceConfig(InMemoryConfig):
         train, validation = hold_out(train, self.validation_fraction, seed)
         longest, varies = whole.samples.inputs.shape[1], whole.samples.lengths is not None
         if self.test_path is not None:
-            other = read_sequences(Path(self.test_path), whole.task, fewest_classes=1)
+            other = read_sequences(Path(self.test_path), whole.task, self.names, whole)
             features = whole.samples.inputs.shape[2]
             refuse_mismatch(Path(self.test_path), other, features, whole.outputs)
             test = fit_length(Path(self.test_path), other.samples, longest, varies)
         parts = Parts(train, validation, test)
         contents = contents_of(parts)
         prepared: dict[str, Any] = {"length": longest, "varies": varies}
+        prepared["labels"] = list(whole.labels)
         if whole.task == "regression":
             hint = "targets nearer to 0: subtract their mean"
             refuse_rounded_targets(train.targets, f"{self.path}: targets", hint)
@@ -111,6 +126,7 @@ class SequenceConfig(InMemoryConfig):
             whole.outputs,
             is_sequence=True,
             varies=varies,
+            names=tuple(map(str, whole.labels)),
         )
         return Dataset(
             problem,
@@ -124,7 +140,9 @@ class SequenceConfig(InMemoryConfig):
 
     def labelled(self, path: Path, problem: Problem, prepared: Mapping[str, Any]) -> Samples:
         """Return the sequences of another file in the form of the training file."""
-        found = read_sequences(path, cast("SequenceTask", problem.task), fewest_classes=1)
+        task, labels = cast("SequenceTask", problem.task), tuple(prepared["labels"])
+        training = Sequences(NO_SAMPLES, task, problem.outputs, labels)
+        found = read_sequences(path, task, self.names, training)
         refuse_mismatch(path, found, prepared["features"], problem.outputs)
         samples = fit_length(path, found.samples, prepared["length"], prepared["varies"])
         return in_float32(samples, prepared)
@@ -133,7 +151,7 @@ class SequenceConfig(InMemoryConfig):
         """Return the sequences of .npz files, which need no targets."""
         made = []
         for word in words:
-            samples = read_inputs(located(word))
+            samples = read_inputs(located(word), self.names)
             if samples.inputs.shape[2] != prepared["features"]:
                 raise DataError(
                     f"{word}: {samples.inputs.shape[2]} features at each step",

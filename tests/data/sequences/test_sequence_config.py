@@ -153,3 +153,70 @@ def test_sequences_to_predict_have_the_form_of_training(tmp_path: Path) -> None:
     long = save(tmp_path / "c.npz", inputs=np.ones((8, 6, 2)))
     with pytest.raises(DataError, match=r"sequences of 6 steps[\s\S]*have 5 steps"):
         config.prepare([long], prepared)
+
+
+LABELS = np.arange(8) % 2
+FORMS: dict[str, tuple[np.ndarray, dict[str, Any], tuple[str, ...]]] = {
+    "one-hot floats": (np.eye(2)[LABELS], {}, ()),
+    "one-hot integers": (np.eye(2, dtype=int)[LABELS], {}, ()),
+    "a column": (LABELS[:, None], {}, ()),
+    "from 1": (LABELS + 1, {}, ("1", "2")),
+    "signs": (LABELS * 2 - 1, {}, ("-1", "1")),
+    "texts": (np.array(["cat", "dog"])[LABELS], {}, ("cat", "dog")),
+    "whole floats": (LABELS.astype(float), {"task": "classification"}, ()),
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_classes_are_the_same_in_every_form(tmp_path: Path, name: str) -> None:
+    targets, keys, names = FORMS[name]
+    path = save(tmp_path / "a.npz", inputs=np.arange(40.0).reshape(8, 5), targets=targets)
+    dataset = whole(path, **keys)
+    assert (dataset.problem.task, dataset.problem.outputs) == ("classification", 2)
+    assert dataset.problem.names == names
+    assert dataset.train.targets.tolist() == LABELS.tolist()
+    prepared = json.loads(json.dumps(dataset.prepared))
+    again = SequenceConfig(path=path, **keys).labelled(Path(path), dataset.problem, prepared)
+    assert again.targets.tolist() == LABELS.tolist()
+
+
+def test_one_hot_rows_are_numbers_where_the_task_says_so(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.npz", inputs=np.ones((8, 5)), targets=np.eye(2)[LABELS])
+    problem = whole(path, task="regression").problem
+    assert (problem.task, problem.outputs) == ("regression", 2)
+
+
+def test_a_one_hot_class_without_a_row_is_a_class(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.npz", inputs=np.ones((8, 5)), targets=np.eye(4)[LABELS])
+    assert whole(path).problem.outputs == 4
+
+
+def test_tags_may_begin_at_1(tmp_path: Path) -> None:
+    tags = np.array([[1, 2, -100], [3, 1, 2]])
+    path = save(tmp_path / "a.npz", inputs=np.ones((2, 3)), targets=tags)
+    dataset = whole(path)
+    assert (dataset.problem.task, dataset.problem.outputs) == ("tagging", 3)
+    assert dataset.train.targets.tolist() == [[0, 1, -100], [2, 0, 1]]
+
+
+def test_a_label_that_training_lacks_is_refused(tmp_path: Path) -> None:
+    inputs = np.ones((8, 5))
+    path = save(tmp_path / "a.npz", inputs=inputs, targets=LABELS + 1)
+    test = save(tmp_path / "b.npz", inputs=inputs, targets=LABELS + 2)
+    with pytest.raises(DataError, match=r"targets\[1\] is '3'[\s\S]*classes are 1, 2"):
+        SequenceConfig(path=path, test_path=test).build(0)
+
+
+def test_arrays_may_have_names_of_their_own(tmp_path: Path) -> None:
+    inputs = np.arange(40.0).reshape(8, 5)
+    own = save(tmp_path / "a.npz", X=inputs, y=LABELS)
+    usual = save(tmp_path / "b.npz", inputs=inputs, targets=LABELS)
+    names = {"inputs": "X", "targets": "y"}
+    dataset = whole(own, arrays=names)
+    assert dataset.train.inputs.equal(whole(usual).train.inputs)
+    config = SequenceConfig(path=own, arrays=names)
+    assert config.prepare([own], dataset.prepared).inputs.equal(dataset.train.inputs)
+    with pytest.raises(DataError, match=r"no array 'targets'[\s\S]*data.arrays: \{targets: y\}"):
+        whole(own)
+    with pytest.raises(DataError, match=r"no array 'z', which data.arrays names"):
+        whole(own, arrays={**names, "targets": "z"})
