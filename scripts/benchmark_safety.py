@@ -26,9 +26,9 @@ from bptrain.experiment.non_finite import refuse_state, refuse_steps
 from bptrain.experiment.plan import plan
 from bptrain.experiment.session import Session
 from bptrain.experiment.training import log_of
+from bptrain.tape.layer_gradients import LayerGradients
 from bptrain.tasks.task import NoMetric
 from bptrain.train.evaluate import StepWindow
-from bptrain.train.gradients import LayerGradients
 from bptrain.train.loop import Position, StepReport, fit
 from bptrain.train.signals import StopRequest
 

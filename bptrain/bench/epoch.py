@@ -21,7 +21,7 @@ from bptrain.models.mlp import MLPConfig
 from bptrain.optim.sgd import SGDConfig
 from bptrain.problem import Problem
 from bptrain.tape import record
-from bptrain.train.gradients import LayerGradients
+from bptrain.tape.layer_gradients import LayerGradients
 from bptrain.train.loop import fit
 from bptrain.train.precision import Precision
 from bptrain.train.update import Update

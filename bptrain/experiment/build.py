@@ -11,12 +11,12 @@ from bptrain.errors import UsageError
 from bptrain.experiment.config import ExperimentConfig
 from bptrain.experiment.plan import Plan, serve
 from bptrain.tape import Autograd, Engine, Step
+from bptrain.tape.layer_gradients import LayerGradients
 from bptrain.tape.learning_rules.rule import learning_rule
 from bptrain.tape.learning_rules.step import StepByRule
 from bptrain.tasks import task_of
 from bptrain.train.averaging import AveragedWeights
 from bptrain.train.evaluate import LossMetric, Metric
-from bptrain.train.gradients import LayerGradients
 from bptrain.train.memory import refuse_if_too_large
 from bptrain.train.precision import Precision
 from bptrain.train.update import Update

@@ -13,11 +13,12 @@ from bptrain.errors import CheckpointError, InterruptedRun, shorten
 from bptrain.experiment.best_state import best_by, ranking_of
 from bptrain.experiment.build import Experiment
 from bptrain.experiment.data_facts import data_facts
-from bptrain.experiment.diagnosis import Diagnosis, logged_before
+from bptrain.experiment.diagnosis import logged_before, setup_of
 from bptrain.experiment.evaluation import evaluate_split
 from bptrain.experiment.non_finite import refuse_state, refuse_weights
 from bptrain.experiment.progress import Progress
 from bptrain.experiment.step_guard import StepGuard
+from bptrain.monitor.diagnosis import Diagnosis
 from bptrain.monitor.overhead import Overhead
 from bptrain.monitor.run_log import RunLog
 from bptrain.monitor.step_monitor import StepMonitor
@@ -90,7 +91,7 @@ class Session:
             len(experiment.dataset.train), len(experiment.batches), experiment.update.batches
         )
         self.guard = StepGuard(experiment, checkpoints.parent, log, self.window)
-        self.diagnosis = Diagnosis(experiment.config)
+        self.diagnosis = Diagnosis(setup_of(experiment.config))
         self.states = self._states()
 
     def _states(self) -> dict[str, Stateful]:
@@ -331,7 +332,9 @@ class Session:
                 shorten(f"{type(error).__name__}: {error}"),
                 "restore the config.yaml the run was trained with",
             ) from error
-        self.diagnosis = Diagnosis(self.experiment.config, logged_before(self.log.run_dir))
+        self.diagnosis = Diagnosis(
+            setup_of(self.experiment.config), logged_before(self.log.run_dir)
+        )
 
     def _refuse_other_window(self) -> None:
         """Raise ValueError if the saved window of steps has other layers than the model."""

@@ -33,7 +33,6 @@ from bptrain.ops.scan import Saved
 
 Numbers = dict[str, float]
 Lists = dict[str, list[float]]
-RECURRENT = (nn.RNNBase, nn.RNNCellBase)
 
 
 class Observed(NamedTuple):
@@ -78,6 +77,7 @@ class LayerWatch:
         self._octaves: dict[str, Tensor] = {}
         self._axis = 1
         self._scans = 0
+        self._scanned: set[str] = set()  # layers of bptrain.nn's, which show their scans
 
     def begin_batch(self) -> None:
         """Tell what follows from the batches of the step before."""
@@ -96,12 +96,24 @@ class LayerWatch:
         if self.magnitudes and not any(True for _ in module.children()):
             self._octaves[layer] = self._octaves.get(layer, 0) + octaves([output])
 
-    def gradient(self, layer: str, gradient: Tensor) -> None:
-        """See the loss's gradient by the output of a layer; of a recurrent one see `scanned`."""
+    def gradient(self, layer: str, gradient: Tensor, batch: int | None = None) -> None:
+        """See the loss's gradient by the output of a layer; of a recurrent one see `scanned`.
+
+        A cell of torch.nn's is no scan: what it returns is its state after a time step.
+
+        batch  whose backward pass it is, if it may not be the last one's
+        """
         module = self.modules.get(layer)
-        if module is None or isinstance(module, RECURRENT) or not has_parameters(module):
+        if module is None or not has_parameters(module) or self._shows_scans(layer, module):
             return
-        self._add_square(layer, norm_of(gradient).square())
+        norm = norm_of(gradient)
+        self._add_square(layer, norm.square())
+        if isinstance(module, nn.RNNCellBase):
+            self._add_part(layer, norm.view(1), batch)
+
+    def _shows_scans(self, layer: str, module: nn.Module) -> bool:
+        """Return whether a recurrent layer's gradients are those of its scans, or unknown."""
+        return isinstance(module, nn.RNNBase) or layer in self._scanned
 
     def scan(self, layer: str) -> str:
         """Return the name of the next scan of a layer, in the order of the forward pass.
@@ -117,14 +129,21 @@ class LayerWatch:
                 name = f"{layer}.l{stacked}" + "_reverse" * is_reverse
             self._scans = (self._scans + 1) % count  # a layer's scans follow each other
         self._order.setdefault(name, len(self._order))
+        self._scanned.add(layer)
         return name
 
     def scanned(
-        self, name: str, upstream: Sequence[Any], saved: Saved, inputs: Sequence[Any]
+        self,
+        name: str,
+        upstream: Sequence[Any],
+        saved: Saved,
+        inputs: Sequence[Any],
+        batch: int | None = None,
     ) -> None:
         """See what a scan reads and keeps for its backward pass, and the gradients by its outputs.
 
         upstream  by y, the last h and the last c, and more
+        batch     whose backward pass it is, if it may not be the last one's
         """
         grad_y, grad_h, grad_c = upstream[:3]
         by_step = gradients_by_step(grad_y, grad_h, grad_c, saved)
@@ -132,9 +151,13 @@ class LayerWatch:
             self.samples.see_scan(inputs, by_step, saved)
         norms = norms_by_step(by_step.h, saved.scan.steps)
         self._add_square(name, norms.square().sum())
-        self._parts.setdefault(name, []).append(Part(self.batch, norms))
+        self._add_part(name, norms, batch)
         self._add_alive(name, alive_states(saved))
         self._add_flat(name, flat_gates(saved))
+
+    def _add_part(self, name: str, norms: Tensor, batch: int | None) -> None:
+        part = Part(self.batch if batch is None else batch, norms)
+        self._parts.setdefault(name, []).append(part)
 
     def _add_square(self, layer: str, square: Tensor) -> None:
         before = self._squares.get(layer)

@@ -96,15 +96,24 @@ class StepMonitor:
 
     def before_step(self, step: int, batches: int, is_logged: bool, next_is_logged: bool) -> None:
         """Prepare for a step of some batches, which is observed if it is due."""
+        self.prepare(step, batches, is_logged, next_is_logged)
+        self.see_weights()
+
+    def prepare(self, step: int, batches: int, is_logged: bool, next_is_logged: bool) -> None:
+        """Let the layers of a step be watched if it is due; 0 batches: their number is unknown."""
         self._watch = None
         if is_logged and self._is_due(step):
             watch = LayerWatch(self.engine.model, self._shows_magnitudes)
             if self.level == "full" and batches == 1:
                 watch.samples = SampleGradients(self.layers.parameters)
             self._watch = self.engine.watch_next(batches, watch)
-            self._weights = [p.detach().clone() for p in self.layers.parameters]
             self._made = Observations(last=step, count=self._made.count + 1)
         self._keeps_gradients = self.level == "full" and next_is_logged and self._is_due(step + 1)
+
+    def see_weights(self) -> None:
+        """Keep the weights of an observed step, before its update."""
+        if self._watch is not None:
+            self._weights = [p.detach().clone() for p in self.layers.parameters]
 
     @property
     def observes(self) -> bool:
@@ -120,25 +129,36 @@ class StepMonitor:
     def _shows_magnitudes(self) -> bool:
         return self.level == "full" and self._made.count % MAGNITUDES_EVERY == 0
 
-    @torch.no_grad()
     def after_step(self, scale: Tensor | None, total: Tensor) -> None:
         """Gather what was seen.
 
         scale  fp16's factor on the gradients of the step
         total  norm of the gradient of all weights
         """
+        self.see_gradients(scale, total)
+        self.see_update()
+
+    @torch.no_grad()
+    def see_gradients(self, scale: Tensor | None, total: Tensor) -> None:
+        """Gather what the backward passes showed, before the gradients are cleared."""
         gradients = [p.grad for p in self.layers.parameters]
         if self._watch is not None:
             numbers, series = self._watch.observed(scale)
-            numbers |= self._of_weights()
             numbers |= self._of_samples(self._watch.samples, total)
             numbers |= self._of_the_step_before(gradients)
             if self._watch.magnitudes:
                 series |= self._magnitudes(gradients)
             self.observed = Observed(numbers, series)
-        self._watch, self._weights = None, []
+        self._watch = None
         keeps = self._keeps_gradients and None not in gradients
         self._before = [g.clone() for g in gradients if g is not None] if keeps else []
+
+    @torch.no_grad()
+    def see_update(self) -> None:
+        """Add what the update did to the weights of an observed step."""
+        if self._weights:
+            self.note(self._of_weights())
+        self._weights = []
 
     def _of_weights(self) -> dict[str, Tensor]:
         """Return the norms of the weights before the step, and of the step relative to them."""

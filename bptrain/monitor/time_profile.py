@@ -45,11 +45,12 @@ def norm_of(x: Tensor, dim: int | None = None) -> Tensor:
 def profile(parts: Sequence[Part]) -> Tensor:
     """Return the norm of each time step over all batches of a training step, at most 64 of them.
 
-    parts  in the order of the backward pass. Several scans in one batch, such as a cell's single
+    parts  in the order of the backward passes. Several scans in one batch, such as a cell's single
            steps, follow each other in time.
     """
     squares: Tensor | None = None
-    for _, of_batch in groupby(parts, key=lambda part: part.batch):
+    by_batch = sorted(parts, key=lambda part: part.batch)  # one backward pass may be of several
+    for _, of_batch in groupby(by_batch, key=lambda part: part.batch):
         norms = torch.cat([part.norms for part in [*of_batch][::-1]])
         squares = norms.square() if squares is None else _sum(squares, norms.square())
     assert squares is not None, "a scan has at least one time step"

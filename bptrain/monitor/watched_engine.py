@@ -6,20 +6,15 @@ numbers that a step computes do not depend on whether it is watched.
 """
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from typing import Any
 
 from torch import Tensor, nn
 
+from bptrain.monitor.layer_hooks import LayerHooks
 from bptrain.monitor.layer_watch import LayerWatch
-from bptrain.monitor.sample_gradients import SampleGradients
 from bptrain.ops.bptt import bptt_function
-from bptrain.ops.kernels import chosen_kernels
-from bptrain.ops.operation import Operation, saved_by
-from bptrain.ops.recording import recorded_by
 from bptrain.tape import Engine, Run, Step
 from bptrain.tape.calls import Call, Entry, Gradients, Values, filled
-from bptrain.tape.layers import Layers
 from bptrain.tape.run import AutogradRun, Linear
 
 
@@ -111,14 +106,11 @@ class HookedRun:
     """A step by autograd that tells a watch of its layers."""
 
     def __init__(self, run: AutogradRun, watch: LayerWatch) -> None:
-        self.run, self.watch = run, watch
-        names = {module: name for name, module in run.model.named_modules()}
-        self.layers = Layers(names, self._returned)
-        self.hooks = ExitStack()
+        self.run, self.hooks = run, LayerHooks(run.model, watch)
 
     def forward(self) -> Any:
         """Return the model's outputs."""
-        with self.layers.noted(), recorded_by(self):
+        with self.hooks.listening():
             return self.run.forward()
 
     def loss(self) -> Tensor:
@@ -127,44 +119,7 @@ class HookedRun:
 
     def backward(self, minimized: Linear) -> None:
         """Let autograd run the backward passes, then remove the hooks."""
-        with self.hooks:
+        try:
             self.run.backward(minimized)
-
-    def _returned(self, layer: str, output: Tensor) -> None:
-        self.watch.activation(layer, output.detach())
-        if output.requires_grad:
-            hook = output.register_hook(lambda grad: self.watch.gradient(layer, grad))
-            self.hooks.callback(hook.remove)
-
-    def call(
-        self, operation: Operation[Any], inputs: tuple[Any, ...], in_place: bool = False
-    ) -> Any:
-        """Carry out an operation by autograd; of a scan over time, watch the backward pass."""
-        function = operation.function_in_place if in_place else operation.function
-        outputs = function.apply(*inputs)
-        first = outputs[0] if isinstance(outputs, tuple) else outputs
-        if operation is bptt_function and first.requires_grad:
-            self._watch_scan(first.grad_fn, inputs)
-        elif self.watch.samples is not None and first.requires_grad:
-            self._watch_samples(self.watch.samples, operation, inputs, first.grad_fn)
-        return outputs
-
-    def _watch_samples(
-        self,
-        samples: SampleGradients,
-        operation: Operation[Any],
-        inputs: tuple[Any, ...],
-        node: Any,
-    ) -> None:
-        passes = operation.passes(chosen_kernels())
-        hook = node.register_prehook(
-            lambda upstream: samples.see(operation, passes, inputs, upstream[0])
-        )
-        self.hooks.callback(hook.remove)
-
-    def _watch_scan(self, node: Any, inputs: tuple[Any, ...]) -> None:
-        name = self.watch.scan(self.layers.current)
-        hook = node.register_prehook(
-            lambda upstream: self.watch.scanned(name, upstream, saved_by(node), inputs)
-        )
-        self.hooks.callback(hook.remove)
+        finally:
+            self.hooks.remove()

@@ -31,7 +31,7 @@ class Layers:
     def noted(self) -> Iterator[None]:
         """Note inside the block which module is running."""
         before = register_module_forward_pre_hook(self._enter)
-        after = register_module_forward_hook(self._leave)
+        after = register_module_forward_hook(self._leave, always_call=True)
         try:
             yield
         finally:

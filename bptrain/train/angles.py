@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 from bptrain import tags
+from bptrain.tape.layer_gradients import LayerGradients
 from bptrain.tape.learning_rules.step import StepByRule
-from bptrain.train.gradients import LayerGradients
 from bptrain.train.loop import Batch
 from bptrain.train.precision import Precision
 

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bptrain.train.gradients import LayerGradients
+from bptrain.tape.layer_gradients import LayerGradients
 
 SMALLEST_WEIGHT_NORM = 1e-3  # with a smaller bound, a layer initialized to 0 would stay at 0
 

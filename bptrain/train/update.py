@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from bptrain.errors import NonFiniteError
+from bptrain.tape.layer_gradients import LayerGradients
 from bptrain.train.averaging import AveragedWeights
 from bptrain.train.clipping import Clipping
-from bptrain.train.gradients import LayerGradients
 from bptrain.train.penalty import add_l1_gradients
 from bptrain.train.precision import Precision
 from bptrain.train.withholding import Withholding

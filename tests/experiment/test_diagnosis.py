@@ -14,8 +14,10 @@ from bptrain import tags
 from bptrain.data import Batch
 from bptrain.errors import CheckpointError
 from bptrain.experiment.data_facts import class_shares, constant_loss, rms, valid
-from bptrain.experiment.diagnosis import Diagnosis, read_lines
+from bptrain.experiment.diagnosis import read_lines
 from bptrain.losses import LOSSES
+from bptrain.monitor.diagnosis import Diagnosis
+from bptrain.monitor.verdicts import Setup
 from bptrain.problem import Problem
 
 Bptrain = Callable[..., Result]
@@ -110,22 +112,18 @@ def test_a_line_that_a_kill_cut_off_is_left_out(tmp_path: Path) -> None:
     assert read_lines(tmp_path) == [{"step": 1}]
 
 
-class Config:
-    """A stand-in for a config: verdicts read plain values."""
-
-    def model_dump(self, mode: str) -> dict[str, Any]:
-        return {"optimizer": {"kind": "adam", "lr": 1e-3}}
+SETUP = Setup({"optimizer": {"kind": "adam", "lr": 1e-3}})
 
 
 def test_a_run_that_returns_to_a_checkpoint_is_told_the_same_again() -> None:
-    diagnosis = Diagnosis(Config())  # type: ignore[arg-type]  # of which it reads the values alone
+    diagnosis = Diagnosis(SETUP)
     told = [diagnosis.add(step, {tags.TRAIN_LOSS: 2.0**step}) for step in range(1, LINES)]
     kinds = [[each.kind for each in verdicts] for verdicts in told]
     assert kinds[3:] == [["divergence"], [], [], []]
     again = [diagnosis.add(step, {tags.TRAIN_LOSS: 2.0**step}) for step in range(3, LINES)]
     assert [[each.kind for each in verdicts] for verdicts in again] == kinds[2:]
     assert [line["step"] for line in diagnosis.lines] == [1, 2, 3, 4, 4, 5, 6, 7]
-    resumed = Diagnosis(Config(), diagnosis.lines)  # type: ignore[arg-type]
+    resumed = Diagnosis(SETUP, diagnosis.lines)
     assert resumed.add(LINES, {tags.TRAIN_LOSS: 999.0}) == []
 
 

@@ -14,8 +14,8 @@ from bptrain.data.batches import Batch, Batches
 from bptrain.experiment import step_guard
 from bptrain.monitor.run_log import RunLog
 from bptrain.rundir.checkpoint import list_checkpoints, read_checkpoint
+from bptrain.tape.layer_gradients import LayerGradients
 from bptrain.train.finite import not_finite
-from bptrain.train.gradients import LayerGradients
 from bptrain.verify.run_equality import compare_runs
 
 Bptrain = Callable[..., Result]

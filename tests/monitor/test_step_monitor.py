@@ -9,7 +9,7 @@ from bptrain.monitor.step_monitor import Level, StepMonitor
 from bptrain.monitor.watched_engine import WatchedEngine
 from bptrain.stateful import Tree
 from bptrain.tape import Step
-from bptrain.train.gradients import LayerGradients
+from bptrain.tape.layer_gradients import LayerGradients
 
 told: list[str] = []
 

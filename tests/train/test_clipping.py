@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from bptrain.tape.layer_gradients import LayerGradients
 from bptrain.train.clipping import Clipping
-from bptrain.train.gradients import LayerGradients
 
 CUDA = pytest.param("cuda", marks=pytest.mark.cuda)
 DEVICES = ["cpu", *[CUDA] * torch.cuda.is_available()]

@@ -11,10 +11,10 @@ from torch import nn
 import bptrain.nn
 from bptrain.data.batches import Batch
 from bptrain.tape import record
+from bptrain.tape.layer_gradients import LayerGradients
 from bptrain.tasks.accuracy import Accuracy
 from bptrain.tasks.task import IGNORED
 from bptrain.train.evaluate import StepWindow, evaluate
-from bptrain.train.gradients import LayerGradients
 from bptrain.train.loop import Position, fit
 from bptrain.train.precision import Precision
 from bptrain.train.update import Update

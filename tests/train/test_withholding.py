@@ -13,8 +13,8 @@ from bptrain.optim.adam import AdamConfig, AdamWConfig, NAdamConfig
 from bptrain.optim.lbfgs import LBFGSConfig
 from bptrain.optim.muon import MuonConfig
 from bptrain.optim.sgd import SGDConfig
+from bptrain.tape.layer_gradients import LayerGradients
 from bptrain.train.averaging import AveragedWeights
-from bptrain.train.gradients import LayerGradients
 from bptrain.train.precision import Precision, PrecisionName
 from bptrain.train.update import Change, Update
 

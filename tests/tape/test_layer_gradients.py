@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from bptrain import nn
-from bptrain.train.gradients import LayerGradients
+from bptrain.tape.layer_gradients import LayerGradients
 
 
 def test_norms_are_those_of_each_layer_and_of_all() -> None:
