@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from bptrain import tags
 from bptrain.data import Batch
 from bptrain.errors import CheckpointError
 from bptrain.experiment.config import ExperimentConfig
@@ -12,6 +13,7 @@ from bptrain.experiment.failed_step import read_batches, read_failure
 from bptrain.experiment.non_finite import Failure
 from bptrain.experiment.saved_run import read_config
 from bptrain.experiment.stored_config import plain
+from bptrain.monitor.loop_verdicts import Record
 from bptrain.monitor.run_log import METRICS
 from bptrain.monitor.verdicts import History, Setup, Verdict, verdicts_on
 from bptrain.monitor.verdicts.non_finite import not_finite
@@ -25,7 +27,13 @@ def setup_of(config: ExperimentConfig) -> Setup:
 
 
 def verdicts_of(run_dir: Path) -> list[Verdict]:
-    """Return the verdicts on a run in a folder, from its log, its config and its failed step."""
+    """Return the verdicts on a run in a folder, from its log, its config and its failed step.
+
+    The folder may be that of a loop of the user's own that was watched.
+    """
+    watched = Record.in_folder(run_dir)
+    if watched is not None:
+        return watched.verdicts(History(read_lines(run_dir)))
     config = read_config(run_dir)
     return verdicts_from(History(read_lines(run_dir)), setup_of(config), run_dir)
 

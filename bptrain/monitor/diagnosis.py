@@ -21,6 +21,10 @@ class Diagnosis:
     def add(self, step: int, values: Line) -> list[Verdict]:
         """Add a line of the log, and return the verdicts that are new."""
         self.return_to(step - 1)
+        return self.add_more(step, values)
+
+    def add_more(self, step: int, values: Line) -> list[Verdict]:
+        """Add a line of a step that may have one already, and return the verdicts that are new."""
         self.lines.append({"step": step, **values})
         if len(self.lines) > FIRST_LINES and tags.VAL_LOSS not in values:
             return []

@@ -40,7 +40,7 @@ def first_non_finite(
     The step leaves behind what a training step does, but for the gradients in `.grad`.
     """
     for number, part in enumerate(parts):
-        sources = sources_of(model, loss, part)
+        sources = sources_of(names_of(model, loss), part)
         with gradients_kept(model):
             try:
                 found = _on_tape(model, loss, part, sources, computing)
@@ -100,10 +100,13 @@ def overflowing_norm(model: nn.Module) -> Finding | None:
     return None
 
 
-def sources_of(model: nn.Module, loss: Callable[..., Tensor], part: Part) -> dict[int, Source]:
-    """Return what a step is given, by the `id` of each tensor."""
+def sources_of(names: dict[nn.Module, str], part: Part) -> dict[int, Source]:
+    """Return what a step is given, by the `id` of each tensor.
+
+    names  of the modules
+    """
     found: dict[int, Source] = {}
-    for module, name in names_of(model, loss).items():
+    for module, name in names.items():
         held = {**dict(module.named_parameters(recurse=False)), **public(module)}
         held |= dict(module.named_buffers(recurse=False))
         for own, value in held.items():

@@ -1,6 +1,6 @@
 """Hooks that tell a watch of the layers of a model that autograd runs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -28,9 +28,12 @@ class LayerHooks:
         self._hooks = ExitStack()
 
     @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Listen inside the block to a forward pass."""
-        with self.layers.noted(), recorded_by(self):
+    def listening(self, running: Sequence[nn.Module] = ()) -> Iterator[None]:
+        """Listen inside the block to a forward pass.
+
+        running  modules that are running already
+        """
+        with self.layers.noted(running), recorded_by(self):
             yield
 
     def remove(self) -> None:

@@ -84,23 +84,32 @@ class LayerTrace:
         Call it after the backward pass.
         """
         if not loss.isfinite():
-            return self._forward_cause(Seen("the loss", Range.of(loss)))
-        if not any(not_finite(call.gradients()) for call in self.calls):
-            return None
-        return self._backward_cause()
+            return self.forward_cause() or self.loss_cause(loss)
+        return self.backward_cause()
 
-    def _forward_cause(self, loss: Seen) -> Finding:
+    def forward_cause(self) -> Finding | None:
+        """Return the first layer that read or put out a number that is not finite, or None."""
         for number, call in enumerate(self.calls):
             bad = not_finite(call.read) or not_finite(call.wrote)
             if bad:
                 place = self.places.get(bad[0].name, "forward")
-                before = [each for done in reversed(self.calls[:number]) for each in done.wrote]
                 read = [each for each in call.read if each.range.is_finite]
-                return Finding(place, "", call.name, bad[0], tuple(read), _latest(before))
-        before = [each for done in reversed(self.calls) for each in done.wrote]
-        return Finding("forward", "", "", loss, (), _latest(before))
+                return Finding(place, "", call.name, bad[0], tuple(read), self._before(number))
+        return None
 
-    def _backward_cause(self) -> Finding:
+    def loss_cause(self, loss: Tensor) -> Finding:
+        """Return that the loss is the first number that is not finite."""
+        of_loss = Seen("the loss", Range.of(loss))
+        return Finding("forward", "", "", of_loss, (), self._before(len(self.calls)))
+
+    def _before(self, number: int) -> tuple[Seen, ...]:
+        """Return what the calls before one put out, the latest first."""
+        return _latest([each for done in reversed(self.calls[:number]) for each in done.wrote])
+
+    def backward_cause(self) -> Finding | None:
+        """Return the first layer whose gradients hold such a number, or None."""
+        if not any(not_finite(call.gradients()) for call in self.calls):
+            return None
         before: list[Seen] = []
         for call in reversed(self.calls):
             bad = not_finite(call.upstream) or not_finite(call.gradients())

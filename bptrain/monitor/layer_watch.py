@@ -69,6 +69,7 @@ class LayerWatch:
         self.samples: SampleGradients | None = None
         self.modules = {name: module for name, module in model.named_modules() if name}
         self.batch = 0
+        self.dtypes: set[torch.dtype] = set()  # of the outputs
         self._order: dict[str, int] = {}  # of the forward pass, by layer
         self._squares: dict[str, Tensor] = {}
         self._alive: dict[str, Tensor] = {}
@@ -89,6 +90,7 @@ class LayerWatch:
         module = self.modules.get(layer)
         if module is None or not output.is_floating_point():
             return
+        self.dtypes.add(output.dtype)
         self._order.setdefault(layer, len(self._order))
         self._axis = units_axis(module, self._axis)
         self._add_alive(layer, alive_units(module, output, self._axis))

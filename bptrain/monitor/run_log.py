@@ -118,16 +118,19 @@ class RunLog:
     def write(
         self,
         step: int,
-        epoch: int,
+        epoch: int | None,
         values: dict[str, float],
         series: Mapping[str, Sequence[float]] = NO_SERIES,
     ) -> None:
-        """Write the values of a step by tag, and lists over time; `epoch` is counted from 0."""
+        """Write the values of a step by tag, and lists over time.
+
+        epoch  counted from 0; None where it is not known
+        """
         self.metrics.write(step, epoch, {**values, **series})
         self.board.write(step, values, series)
         self.console.show(step, values)
 
-    def tell(self, step: int, epoch: int, verdicts: Sequence[Verdict]) -> None:
+    def tell(self, step: int, epoch: int | None, verdicts: Sequence[Verdict]) -> None:
         """Print verdicts that were given at a step, and write them by tag."""
         for each in verdicts:
             told = {tags.verdict(each.kind): "; ".join(line.strip() for line in each.lines)}
@@ -156,6 +159,10 @@ class RunLog:
         at = LogPosition.read(state)
         self.step = at.step
         self._open(at)
+
+    def close(self) -> None:
+        """Close the files."""
+        self._opened.close()
 
     def __enter__(self) -> "RunLog":
         self._opened.enter_context(self.console)

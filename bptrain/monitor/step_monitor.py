@@ -26,7 +26,6 @@ from bptrain.monitor.layer_watch import LayerWatch, Observed
 from bptrain.monitor.magnitudes import octaves
 from bptrain.monitor.noise_scale import averaged, moments, noise_scale
 from bptrain.monitor.sample_gradients import SampleGradients
-from bptrain.monitor.watched_engine import WatchedEngine
 from bptrain.stateful import PlainState, Tree, mapping
 
 Level = Literal["basic", "standard", "full"]
@@ -59,6 +58,16 @@ class Layers(Protocol):
         ...
 
 
+class Watchable(Protocol):
+    """What tells a watch of a step's layers."""
+
+    model: nn.Module
+
+    def watch_next(self, batches: int, watch: LayerWatch | None = None) -> LayerWatch:
+        """Return a watch that will be told of the next step."""
+        ...
+
+
 class Observations(PlainState):
     """The observed steps, in a checkpoint: the last one, and how many."""
 
@@ -74,7 +83,7 @@ class StepMonitor:
 
     def __init__(
         self,
-        engine: WatchedEngine,
+        engine: Watchable,
         layers: Layers,
         level: Level,
         max_overhead: float | None,
@@ -158,7 +167,6 @@ class StepMonitor:
         """Add what the update did to the weights of an observed step."""
         if self._weights:
             self.note(self._of_weights())
-        self._weights = []
 
     def _of_weights(self) -> dict[str, Tensor]:
         """Return the norms of the weights before the step, and of the step relative to them."""
@@ -205,7 +213,7 @@ class StepMonitor:
     def _of_the_step_before(self, gradients: Sequence[Tensor | None]) -> dict[str, Tensor]:
         """Return the cosine of the gradient and that of the step before, if it is known."""
         now = [each for each in gradients if each is not None]
-        if not self._before or len(now) != len(self._before):
+        if not self._before or [g.shape for g in now] != [g.shape for g in self._before]:
             return {}
         product = torch.stack([(a * b).sum() for a, b in zip(now, self._before, strict=True)]).sum()
         lengths = [torch.stack(torch._foreach_norm(each)).norm() for each in (now, self._before)]
@@ -234,7 +242,7 @@ class StepMonitor:
 
     def forget(self) -> None:
         """Release what was observed: it is logged."""
-        self.observed = NOTHING
+        self.observed, self._weights = NOTHING, []
 
     def state(self) -> dict[str, Any]:
         """Return what the next observations depend on, and what is not logged yet."""

@@ -73,13 +73,16 @@ class MetricsFile:
         """Seconds that the run has taken, from its first start and over all resumes."""
         return time.perf_counter() - self._started_s
 
-    def write(self, step: int, epoch: int, values: Mapping[str, Value]) -> None:
-        """Append the values of a step, numbers, lists of them or texts; `epoch` counts from 0.
+    def write(self, step: int, epoch: int | None, values: Mapping[str, Value]) -> None:
+        """Append the values of a step: numbers, lists of them or texts.
+
+        epoch  counted from 0; None where it is not known
 
         JSON has no NaN and infinity: they become null, which table readers turn into NaN.
         """
         finite = {tag: _finite(value) for tag, value in values.items()}
-        record = {"step": step, "epoch": epoch, "time_s": round(self.elapsed_s, 3), **finite}
+        when = {"step": step} if epoch is None else {"step": step, "epoch": epoch}
+        record = {**when, "time_s": round(self.elapsed_s, 3), **finite}
         self._file.write(json.dumps(record, allow_nan=False).encode() + b"\n")
 
     def position(self) -> int:

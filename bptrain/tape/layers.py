@@ -1,6 +1,6 @@
 """Which module is running, so that each entry of a record knows its layer, and what it returned."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -28,8 +28,12 @@ class Layers:
         return self._running[-1] if self._running else ""
 
     @contextmanager
-    def noted(self) -> Iterator[None]:
-        """Note inside the block which module is running."""
+    def noted(self, running: Sequence[nn.Module] = ()) -> Iterator[None]:
+        """Note inside the block which module is running.
+
+        running  modules that are running already
+        """
+        self._running = [self.names.get(module, "") for module in running]
         before = register_module_forward_pre_hook(self._enter)
         after = register_module_forward_hook(self._leave, always_call=True)
         try:

@@ -158,9 +158,7 @@ def restore_numbers(modules: list[nn.Module], state: State) -> None:
     buffers = {id(each): each for module in modules for each in module.buffers(recurse=False)}
     for buffer, value in zip(buffers.values(), state.buffers, strict=True):
         buffer.copy_(value)
-    torch.set_rng_state(state.generators[0])
-    if state.generators[1]:
-        torch.cuda.set_rng_state_all(state.generators[1])
+    set_generators(state.generators)
 
 
 def restore(modules: list[nn.Module], state: State) -> None:
@@ -217,6 +215,13 @@ def generators() -> list[Any]:
         torch.cuda.get_rng_state_all() if on_gpu else [],
         random.getstate(),
     ]
+
+
+def set_generators(states: list[Any]) -> None:
+    """Set torch's generators to what `generators` returned."""
+    torch.set_rng_state(states[0])
+    if states[1]:
+        torch.cuda.set_rng_state_all(states[1])
 
 
 def public(module: nn.Module) -> dict[str, Any]:

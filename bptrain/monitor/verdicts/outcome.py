@@ -83,6 +83,11 @@ def no_learning(history: History, setup: Setup) -> Verdict | None:
         f"{AT_CHANCE:.0%} of it uses nothing of its inputs. If the gradients are sound, the "
         "inputs say nothing of the targets, or they were put in another order"
     )
+    if not known:
+        text = f"the training loss, {loss:.3g}, is no lower than at the start"
+        reason = (
+            f"above {AT_CHANCE:.0%} of its first value, {progress.chance:.3g}, nothing is learned"
+        )
     advice = HIDDEN if has_no_hidden_layer(setup) else ()
     evidence = {"loss": loss, "chance": progress.chance}
     return Verdict("no_learning", history.step, text, reason, evidence, advice)

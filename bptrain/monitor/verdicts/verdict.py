@@ -31,7 +31,12 @@ class Verdict:
     def lines(self) -> list[str]:
         """What is wrong, and what to change, in words."""
         told = [f"{self.kind.replace('_', ' ')}: {self.text}"]
-        return [*told, f"  try: {shlex.join(self.advice)}"] if self.advice else told
+        return [*told, f"  try: {self.proposal}"] if self.advice else told
+
+    @property
+    def proposal(self) -> str:
+        """What to change, to be pasted."""
+        return shlex.join(self.advice)
 
     def as_json(self) -> dict[str, Any]:
         """Return it as plain values."""
