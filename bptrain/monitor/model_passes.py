@@ -89,19 +89,20 @@ class ModelPasses:
             handle.remove()
 
     def _begin(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        entered, kept = ExitStack(), None
+        is_outermost = not self._running
+        self._running.append((kept, entered))  # what follows may raise: `_end` is called then too
         if torch.compiler.is_compiling():
             raise UsageError("watch: the model was compiled", hint=BEFORE_COMPILE)
         if module is not self.model:
             raise UsageError("watch: torch.nn.DataParallel runs copies of the model")
-        entered = ExitStack()
-        kept = None
-        if torch.is_grad_enabled() and not self._running:
+        if torch.is_grad_enabled() and is_outermost:
             kept = self._kept(args, kwargs)
+            self._running[-1] = (kept, entered)
             self.of_step.append(kept)
             if self._watch is not None and self._layer_hooks is not None:
                 self._watch.begin_batch()
                 entered.enter_context(self._layer_hooks.listening([module]))
-        self._running.append((kept, entered))
 
     def _kept(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Pass:
         kind = self.device.type

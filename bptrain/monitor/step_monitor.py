@@ -102,6 +102,7 @@ class StepMonitor:
         self._keeps_gradients = False
         self._watch: LayerWatch | None = None
         self._weights: list[Tensor] = []
+        self._grown: dict[str, Tensor] = {}
 
     def before_step(self, step: int, batches: int, is_logged: bool, next_is_logged: bool) -> None:
         """Prepare for a step of some batches, which is observed if it is due."""
@@ -123,6 +124,11 @@ class StepMonitor:
         """Keep the weights of an observed step, before its update."""
         if self._watch is not None:
             self._weights = [p.detach().clone() for p in self.layers.parameters]
+            self._grown = self._growth()
+
+    def see_other(self, layers: Layers) -> None:
+        """Observe other layers from now on: a user's model may be trained in part at first."""
+        self.layers, self._start, self._before = layers, None, []
 
     @property
     def observes(self) -> bool:
@@ -175,12 +181,12 @@ class StepMonitor:
         norms = layers.norms_of(before)
         ratios = layers.norms_of(updates) / norms
         return {
-            **self._growth(norms),
+            **self._grown,
             **dict(zip(map(tags.update_ratio, layers.names), ratios.unbind(), strict=True)),
             **dict(zip(map(tags.weight_norm, layers.names), norms.unbind(), strict=True)),
         }
 
-    def _growth(self, norms: Tensor) -> dict[str, Tensor]:
+    def _growth(self) -> dict[str, Tensor]:
         """Return, once, how much each layer has grown since the start, a step.
 
         As |W_t| <= |W_0| + t mean|dW|, a mean step was at least this share of the first weights.
@@ -189,6 +195,7 @@ class StepMonitor:
         self._start = None
         if start is None or not steps:
             return {}
+        norms = self.layers.norms_of(self._weights)
         growth = torch.where(start > 0, norms / start - 1, 0.0) / steps
         return dict(zip(map(tags.weight_growth, self.layers.names), growth.unbind(), strict=True))
 

@@ -208,7 +208,8 @@ class Watcher:
         """Take note of parameters that are trained since, and of another device."""
         if self._known != self._trained():
             self._known = self._trained()
-            self._layers = self._monitor.layers = LayerGradients(self.model)
+            self._layers = LayerGradients(self.model)
+            self._monitor.see_other(self._layers)
 
     def _trained(self) -> list[object]:
         return [*(each.requires_grad for each in self._parameters), self._parameters[0].device]

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor, nn
 from torch.optim.optimizer import _global_optimizer_post_hooks
+from torch.utils.checkpoint import checkpoint
 
 import bptrain
 from bptrain.config import config_of
@@ -98,7 +100,8 @@ def test_a_loop_of_ones_own_logs_what_fit_logs(
     assert found.keys() == expected.keys()
     assert {"grad/total_clipped", "update_ratio/output", "data/input_rms"} <= {t for _, t in found}
     for key, value in expected.items():
-        assert found[key] == pytest.approx(value, rel=2e-4, abs=1e-7), key
+        error = 1e-5 if "growth" in key[1] else 1e-7  # of a difference of nearly equal norms
+        assert found[key] == pytest.approx(value, rel=2e-4, abs=error), key
 
 
 def mlp(*activations: nn.Module, width: int = 8) -> nn.Sequential:
@@ -382,3 +385,53 @@ class Last(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.cell(x)[0][-1]
+
+
+class Recomputed(nn.Module):
+    """Layers of which some are run again in the backward pass."""
+
+    def __init__(self, way: bool | None) -> None:
+        super().__init__()
+        self.way, self.first, self.last = way, nn.Linear(8, 8), nn.Linear(8, 3)
+        self.inner = nn.Sequential(nn.Linear(8, 8), nn.ReLU())
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.first(x)
+        if self.way is None:
+            return self.last(self.inner(h))
+        return self.last(checkpoint(self.inner, h, use_reentrant=self.way))
+
+
+def test_layers_that_are_run_again_count_once() -> None:
+    model = Recomputed(None)
+    found = []
+    for way in (None, False, True):
+        copied = deepcopy(model)
+        copied.way = way
+        torch.manual_seed(1)
+        with watch(copied, "runs/mine", level="full", every=1) as watcher:
+            train(copied, watcher, steps=1)
+        found.append(numbers_in(watcher.log_dir, ("perf/",)))
+    plain, again, reentrant = found
+    assert again == plain
+    inside = (1, "grad/activation/inner.0")  # whose output has no gradient in the first pass
+    assert reentrant == {key: value for key, value in plain.items() if key != inside}
+
+
+def test_a_model_for_several_processes_is_watched_by_its_own_names() -> None:
+    model = mlp(nn.ReLU())
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        found = []
+        for wrapped in (False, True):
+            copied: nn.Module = deepcopy(model)
+            copied = nn.parallel.DistributedDataParallel(copied) if wrapped else copied
+            torch.manual_seed(1)
+            with watch(copied, "runs/mine", every=2, max_overhead=None) as watcher:
+                train(copied, watcher, steps=4)
+            found.append(numbers_in(watcher.log_dir, ("perf/",)))
+    finally:
+        dist.destroy_process_group()
+    assert found[1].keys() == found[0].keys()
+    for key, value in found[0].items():
+        assert found[1][key] == pytest.approx(value, rel=1e-5), key

@@ -306,3 +306,12 @@ def test_a_record_that_is_damaged_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "metrics.jsonl").write_text("")
     with pytest.raises(CheckpointError, match=RECORD):
         verdicts_of(tmp_path)
+
+
+def test_a_model_that_is_compiled_later_is_refused_when_it_runs() -> None:
+    model = nn.Sequential(nn.Linear(8, 8), nn.ReLU())
+    with watch(model, "runs/mine") as watcher:
+        compiled = torch.compile(model, backend="eager")
+        with pytest.raises(UsageError, match="was compiled"):
+            compiled(torch.randn(4, 8))
+    assert watcher.steps == 0
