@@ -20,7 +20,6 @@ from bptrain.monitor.verdicts.non_finite import not_finite
 from bptrain.rundir import metrics_file
 
 
-
 def setup_of(config: ExperimentConfig) -> Setup:
     """Return what verdicts know of a config."""
     return Setup(plain(config))
