@@ -23,7 +23,7 @@ from bptrain.experiment.config import ExperimentConfig
 from bptrain.experiment.plan import plan
 from bptrain.experiment.session import Session
 from bptrain.experiment.training import log_of
-from bptrain.monitor.step_monitor import COST, Level
+from bptrain.monitor.step_monitor import COST, Level, cost_of
 from bptrain.train.signals import StopRequest
 
 ROOT = Path(__file__).parent.parent
@@ -32,6 +32,21 @@ BEGIN, END = "<!-- written by scripts/monitor_overhead.py -->", "<!-- end of mon
 NETWORKS = {
     "MLP": ["digits_mlp.yaml", "model.hidden=[512, 512]", "data.batch_size=128"],
     "CNN": ["digits_cnn.yaml", "data.batch_size=128"],
+    "MLP of 20 small layers": [
+        "digits_mlp.yaml",
+        f"model.hidden={[32] * 20}",
+        "data.batch_size=32",
+    ],
+    "CNN, group norm, batch 16": [
+        "digits_cnn.yaml",
+        "data.batch_size=16",
+        "model.normalization=group",
+    ],
+    "ResNet": [
+        "digits_cnn.yaml",
+        "model={kind: cnn, preset: resnet, depth: 20}",
+        "data.batch_size=32",
+    ],
     "LSTM": ["adding_lstm.yaml", "data.length=100", "data.batch_size=64", "model.hidden=64"],
 }
 SECTION = """\
@@ -75,7 +90,7 @@ def measure(name: str, level: Level, turns: int, directory: Path) -> str:
     alternatives = {"plain": partial(steps.take, False), "observed": partial(steps.take, True)}
     timings = time_in_turns(alternatives, turns)
     costs = [ratio - 1 for ratio in timings.ratios("plain", to="observed")]
-    interval = ceil(COST[level] / 0.03)
+    interval = ceil(cost_of(experiment.model, experiment.update.gradients, level) / 0.03)
     plain_ms = 1e3 * median(timings.seconds["plain"])
     share = median(costs) / interval
     cost = median_and_quartiles(costs)

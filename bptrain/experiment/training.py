@@ -138,6 +138,8 @@ def conclude(session: Session, run_dir: Path) -> None:
         save_pictures(run_dir, evaluation)
         log.console.print_line(evaluation.summary)
     config = experiment.config
+    if excess := session.overhead.excess(config.monitor.max_overhead):
+        log.console.print_line(excess)
     if config.monitor.level == "full":
         scale = session.monitor.noise_scale
         if scale is not None:

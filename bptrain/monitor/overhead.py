@@ -9,6 +9,7 @@ import torch
 
 Moment: TypeAlias = "float | torch.cuda.Event"
 RECENT = 200  # steps that an observed one is compared with
+ENOUGH = 5  # observed steps, before their cost is told
 
 
 class Overhead:
@@ -44,6 +45,17 @@ class Overhead:
             return None
         usual_s = median(self._plain_s)
         return sum(each - usual_s for each in self._observed_s) / self._total_s
+
+    def excess(self, limit: float | None) -> str:
+        """Return a line that says what to set where the share is beyond its limit, else ""."""
+        share = self.share()
+        if limit is None or share is None or len(self._observed_s) < ENOUGH or share <= limit:
+            return ""
+        return (
+            f"monitoring took {share:.1%} of the time, more than monitor.max_overhead={limit:g}: "
+            "observed steps of this network cost more than is counted; "
+            f"monitor.max_overhead={limit**2 / share:.1g} would hold it, or monitor.level=basic"
+        )
 
 
 def _between(began: Moment, ended: Moment) -> float:

@@ -8,9 +8,9 @@ full      also the norms of single samples' gradients, and of them the gradient 
           histograms of weights, gradients and outputs
 
 Only steps that are logged are observed, and of those no more than `max_overhead` allows: an
-observed step takes about as much longer as COST says, in units of a step. So it is the config that
-decides which lines hold these numbers, not a clock: two runs, or a run and its resumed twin, log
-the same.
+observed step takes about as much longer as `cost_of` says, in units of a step. So it is the config
+that decides which lines hold these numbers, not a clock: two runs, or a run and its resumed twin,
+log the same.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +22,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from bptrain import tags
-from bptrain.monitor.layer_watch import LayerWatch, Observed
+from bptrain.monitor.layer_watch import RECURRENT, LayerWatch, Observed
 from bptrain.monitor.magnitudes import octaves
 from bptrain.monitor.noise_scale import averaged, moments, noise_scale
 from bptrain.monitor.sample_gradients import SampleGradients
@@ -30,6 +30,9 @@ from bptrain.stateful import PlainState, Tree, mapping
 
 Level = Literal["basic", "standard", "full"]
 COST: dict[Level, float] = {"standard": 1.0, "full": 2.0}  # docs/benchmarks.md
+COST_OF_SMALL: dict[Level, float] = {"standard": 1.0, "full": 4.0}
+COST_OF_RECURRENT: dict[Level, float] = {"standard": 2.0, "full": 2.5}
+SMALL = 2**16  # weights a layer, below which a step takes as long as its kernels are many
 MAGNITUDES_EVERY = 4  # observed steps
 MOST_STEPS = 10**12  # of a run
 NOTHING = Observed({}, {})
@@ -90,7 +93,8 @@ class StepMonitor:
         tell: Callable[[str], None],
     ) -> None:
         self.engine, self.layers, self.level, self.tell = engine, layers, level, tell
-        self.interval = 1 if max_overhead is None else ceil(COST.get(level, 0) / max_overhead)
+        cost = cost_of(engine.model, layers, level)
+        self.interval = 1 if max_overhead is None else ceil(cost / max_overhead)
         self.observed = NOTHING
         self.has_told = False
         self._made = Observations(last=None, count=0)
@@ -278,6 +282,18 @@ class StepMonitor:
         self._made = Observations.read(saved)
         self.observed, self._before = Observed(numbers, series), [*before.values()]
         self._moments, self._start = known.get("moments"), known.get("start")
+
+
+def cost_of(model: nn.Module, layers: Layers, level: Level) -> float:
+    """Return how much longer an observed step takes, in units of a step, by what the model has.
+
+    Recurrent layers go back over time once more. Of small layers a step is as long as its kernels
+    are many, and `full` runs several for each of them: one sample's backward pass at a time.
+    """
+    if any(isinstance(module, RECURRENT) for module in model.modules()):
+        return COST_OF_RECURRENT.get(level, 0.0)
+    weights = sum(p.numel() for p in layers.parameters)
+    return (COST_OF_SMALL if weights < SMALL * len(layers.names) else COST).get(level, 0.0)
 
 
 def tensors_of(state: Tree, axes: int | None = None) -> dict[str, Tensor]:

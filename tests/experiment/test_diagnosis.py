@@ -99,7 +99,15 @@ def test_a_run_that_was_not_finite_is_diagnosed_by_its_failed_step(bptrain: Bptr
 
 
 @pytest.mark.parametrize(
-    "text", ["no json\n", '{"epoch": 1}\n', '{"step": true}\n', "[" * 100_000 + "\n", "\xff\n"]
+    "text",
+    [
+        "no json\n",
+        '{"epoch": 1}\n',
+        '{"step": true}\n',
+        '{"step": -1}\n',
+        "[" * 100_000 + "\n",
+        "\xff\n",
+    ],
 )
 def test_a_log_that_is_damaged_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "metrics.jsonl").write_bytes(text.encode("latin-1"))

@@ -98,7 +98,7 @@ def test_the_config_decides_which_steps_are_observed(fit: Callable) -> None:
 
 
 def test_a_resumed_run_logs_what_the_run_would_have(fit: Callable) -> None:
-    words = [*RUNS["lstm"], *SHORT, "monitor.max_overhead=0.34", "checkpoint.every_steps=2"]
+    words = [*RUNS["lstm"], *SHORT, "monitor.max_overhead=0.67", "checkpoint.every_steps=2"]
     fit("run", *words, "train.steps=8")
     before = lines("run")
     for path in last_first(Path("run", "checkpoints"))[:2]:  # as if it was killed after step 4

@@ -23,7 +23,12 @@ OUTPUT = "output.txt"
 MODULES = (
     *("filelock", "polars", "pyarrow.parquet", "soundfile", "tensorboard"),
     *("bptrain.cli", "bptrain.monitor.tensorboard"),
-    *(f"bptrain.commands.{name}" for name in ("check", "evaluate", "fit", "predict", "validate")),
+    *(
+        f"bptrain.commands.{name}"
+        for name in (
+            *("check", "diagnose", "evaluate", "explain", "fit", "predict", "replay", "validate"),
+        )
+    ),
 )
 
 

@@ -1,9 +1,10 @@
 """Mutated configs, data files, checkpoints, overrides and paths: no bug, no traceback, no excess.
 
-python tests/fuzz/fuzzing.py --configs 5000 --data 2000 --checkpoints 2000 --words 1000
+python tests/fuzz/fuzzing.py --configs 5000 --data 2000 --checkpoints 2000 --words 1000 --logs 500
 """
 
 import argparse
+import json
 import shutil
 import sys
 import tempfile
@@ -20,11 +21,13 @@ import yaml  # noqa: E402
 from checkpoints import rewrite_manifest  # noqa: E402
 from forked import Ended, import_all, run  # noqa: E402
 from kinds_of_data import KINDS  # noqa: E402
-from mutations import EXTREMES, ConfigMutator, changed_bytes  # noqa: E402
+from mutations import EXTREMES, ConfigMutator, changed_bytes, changed_tree  # noqa: E402
 
 CONFIG = "c.yaml"
-RUN = "run"
+RUN, WATCHED, FAILED = "run", "watched", "failed"
 FIT = ("fit", CONFIG, "train.steps=2", "--run-dir", "new")
+WATCHING = ("monitor.log_every=1", "monitor.max_overhead=null", "monitor.level=full")
+FAILING = "optimizer={kind: sgd, lr: 1.0e+30}"
 TRAINED = ("digits", "image_folder", "table of classes", "text", "sequence of tags", "text_table")
 COMMANDS = ("fit", "evaluate", "predict", "check", "validate", "init", "doctor")
 OPTIONS = (
@@ -68,6 +71,23 @@ class Ground:
             if name in self.trained:
                 ended = run(("fit", CONFIG, "train.steps=2", "--run-dir", RUN), folder)
                 assert ended.code == 0, ended.output
+
+    def train_watched(self) -> list[str]:
+        """Add runs whose log holds all that verdicts read, and runs that fail, if not done yet.
+
+        Return the kinds whose run fails.
+        """
+        found = []
+        for name in self.trained:
+            folder = self.root / f"kind-{self.kinds.index(name)}"
+            if not (folder / WATCHED).exists():
+                fit = ("fit", CONFIG, "train.steps=6", *WATCHING, "--run-dir")
+                ended = run((*fit, WATCHED), folder)
+                assert ended.code == 0, ended.output
+                run((*fit, FAILED, FAILING), folder)
+            if (folder / FAILED / "failed").exists():
+                found.append(name)
+        return found
 
     def copy(self, name: str) -> Path:
         """Return a new copy of a kind's folder, the only one that is left."""
@@ -160,8 +180,58 @@ def words(ground: Ground, random: Random) -> Iterator[Case]:
         yield Case([command, *(word.replace("\0", "") for word in given)], folder, name)
 
 
+def logs(ground: Ground, random: Random) -> Iterator[Case]:
+    """Yield commands that explain: on forged logs, on forged failed steps, on mutated configs."""
+    mutator = ConfigMutator(random)
+    while True:
+        name = random.choice(ground.train_watched())
+        folder = ground.copy(name)
+        as_json = ["--json"] * random.randrange(2)
+        match random.randrange(4):
+            case 0:
+                given, change = ["diagnose", WATCHED, *as_json], forged_log(folder, random)
+            case 1:
+                given = [random.choice(("replay", "diagnose")), FAILED, *as_json]
+                change = forged_step(folder, random)
+            case 2:
+                files = sorted(each for each in (folder / FAILED).rglob("*") if each.is_file())
+                path = random.choice(files)
+                path.write_bytes(changed_bytes(path.read_bytes(), random))
+                given, change = ["replay", FAILED, *as_json], path.name
+            case _:
+                change = mutator.changed(yaml.safe_load(config_text(name)))
+                (folder / CONFIG).write_text(change, encoding="utf-8", errors="surrogatepass")
+                sample = random.choice(("0", "3", "99999"))
+                page = ["--html", "page.html"] * random.randrange(2)
+                given = ["explain", CONFIG, "--sample", sample, "--steps", "1", *page]
+        yield Case(given, folder, f"{name}: {change}")
+
+
+def forged_log(folder: Path, random: Random) -> str:
+    """Change the lines of a watched run, a few more of them than there were."""
+    path = folder / WATCHED / "metrics.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    longer = [{**line, "step": n} for n, line in enumerate(lines[:-1] * 3, 1)]
+    forged = changed_tree(longer, random)
+    forged = forged if isinstance(forged, list) else [forged]
+    path.write_text("".join(json.dumps(line) + "\n" for line in forged))
+    return f"{len(forged)} lines"
+
+
+def forged_step(folder: Path, random: Random) -> str:
+    """Change what a failed step stores, by values or by bytes, with checksums that agree."""
+    (step,) = (folder / FAILED / "failed").iterdir()
+    path = step / random.choice(("state.json", "state.json", "model.safetensors"))
+    if path.suffix == ".json":
+        path.write_text(json.dumps(changed_tree(json.loads(path.read_text()), random)))
+    else:
+        path.write_bytes(changed_bytes(path.read_bytes(), random))
+    rewrite_manifest(step)
+    return path.name
+
+
 AREAS: dict[str, Callable[[Ground, Random], Iterator[Case]]] = {
-    "configs": configs, "data": data, "checkpoints": checkpoints, "words": words
+    "configs": configs, "data": data, "checkpoints": checkpoints, "words": words, "logs": logs
 }  # fmt: skip
 
 
@@ -241,7 +311,8 @@ random, and runs a command on each in a process of its own. Nothing may end with
 signal, print a traceback or a terminal escape, take more than 10 s of CPU time or more than 1 GiB
 of memory. Configs are changed by keys, kinds and values that exist and by extreme ones; data files
 and runs by bytes that are flipped, removed, repeated and overwritten; of the checkpoints that are
-changed most have a manifest whose checksums agree again.
+changed most have a manifest whose checksums agree again. The cases of `logs` are `diagnose` on
+forged lines of a log, `replay` on forged failed steps and `explain` on changed configs.
 
 | changed | cases | exit codes | problems | slowest (s) | most memory (MiB) |
 |---|---|---|---|---|---|"""

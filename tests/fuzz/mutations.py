@@ -20,6 +20,7 @@ SMALL = (1, 2, 3, 4, 8)
 INTEGERS = (0, 5, 100, 2**31, 10**12, 2**63)
 NUMBERS = (0.0, 1e-320, 1e-8, 2.0, 1e9, 1e30, 1e39, 1e308)
 NOT_CHANGED = {"workers"}  # each is a process that imports torch
+NAMES = ("x", "\x1b[2J", "[/b]", "\n", "\udcff", "/" * 3)
 WORDS = (b"\0\0\0\0", b"\xff\xff\xff\xff", b"\xff\xff\xff\x7f", b"\0\0\0\x80", b"\1\0\0\0")
 
 
@@ -49,6 +50,25 @@ def changed_bytes(content: bytes, random: Random) -> bytes:
             case 6 if random.random() < 0.3:
                 del data[at:]
     return bytes(data)
+
+
+def changed_tree(tree: Any, random: Random) -> Any:
+    """Return plain values with one to three of them replaced, removed or exchanged."""
+    changed = {"": deepcopy(tree)}
+    for _ in range(random.choice((1, 1, 2, 3))):
+        places = list(nodes(changed))
+        holder, key = random.choice(places)
+        other, of_other = random.choice(places)
+        match random.randrange(5):
+            case 0 | 1:
+                holder[key] = deepcopy(random.choice(EXTREMES))
+            case 4 if isinstance(holder, dict) and key:
+                holder[f"{key}{random.choice(NAMES)}"] = holder.pop(key)
+            case 2 if isinstance(holder, list) or key:
+                del holder[key]
+            case 3:
+                holder[key] = deepcopy(other[of_other])
+    return changed[""]
 
 
 @cache

@@ -27,6 +27,15 @@ def test_it_goes_on_after_it_was_read() -> None:
     assert overhead.share() == pytest.approx(3 / 6)
 
 
+def test_a_share_beyond_its_limit_names_the_key_that_holds_it() -> None:
+    costly = of(*[(1.0, False)] * 90, *[(3.0, True)] * 5)  # 10 of 105
+    assert "monitoring took 9.5% of the time" in costly.excess(0.03)
+    assert "monitor.max_overhead=0.009 would hold it" in costly.excess(0.03)
+    assert costly.excess(0.1) == ""
+    assert costly.excess(None) == ""
+    assert of(*[(1.0, False)] * 30, *[(3.0, True)] * 4).excess(0.03) == ""  # too few to tell
+
+
 def test_without_steps_of_both_kinds_it_is_not_known() -> None:
     assert of((1.0, False)).share() is None
     assert of((1.0, True)).share() is None

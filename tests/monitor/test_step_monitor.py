@@ -45,6 +45,24 @@ def test_logged_steps_are_observed_as_often_as_the_overhead_allows() -> None:
     assert seen == [3, 9]  # 6 comes too early, and 12 too
 
 
+@pytest.mark.parametrize(
+    ("model", "level", "interval"),
+    [
+        (nn.Linear(1000, 100), "standard", 10),
+        (nn.Linear(1000, 100), "full", 20),
+        (nn.Linear(5, 3), "standard", 10),
+        (nn.Linear(5, 3), "full", 40),  # as many kernels as large layers, in less time
+        (nn.LSTM(5, 3), "standard", 20),
+        (nn.LSTM(5, 3), "full", 25),
+        (nn.LSTM(5, 3), "basic", 0),
+    ],
+)
+def test_the_interval_follows_from_what_the_model_has(
+    model: torch.nn.Module, level: Level, interval: int
+) -> None:
+    assert monitor_of(model, level, max_overhead=0.1).interval == interval
+
+
 def test_nothing_is_observed_at_level_basic() -> None:
     assert not take_step(monitor_of(nn.Linear(5, 3), "basic"), 1)
 
@@ -117,7 +135,7 @@ def test_an_invalid_state_is_refused(state: Tree) -> None:
 
 def test_the_cosine_is_that_of_the_step_before() -> None:
     model = torch.nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 3))
-    monitor = monitor_of(model, "full", max_overhead=1.0)  # observes every second step at most
+    monitor = monitor_of(model, "full", max_overhead=2.0)  # observes every second step at most
     seen = []
     for step, sign in ((1, 1.0), (2, 1.0), (3, -1.0), (4, 1.0)):
         is_observed = step in (1, 3)
@@ -127,7 +145,7 @@ def test_the_cosine_is_that_of_the_step_before() -> None:
         monitor.after_step(None, torch.ones(()))
         seen.append(monitor.observed.numbers.get("grad/cosine"))
         if step == 2:
-            again = monitor_of(model, "full", max_overhead=1.0)
+            again = monitor_of(model, "full", max_overhead=2.0)
             again.restore(monitor.state())
             monitor = again
         monitor.forget()

@@ -288,6 +288,24 @@ def test_what_does_not_carry_over_to_other_data_is_not_learned() -> None:
     assert "validation" in verdict.text
 
 
+@pytest.mark.parametrize("forged", ["x", None, True, [], {}, -1, 0, 10**400, -1e308, float("nan")])
+def test_a_forged_log_is_judged_by_the_numbers_that_it_has(forged: Any) -> None:
+    """Each tag of each line in turn holds what no run logs."""
+    recurrent = {"kind": "rnn", "cell": "rnn", "init": "default", "forget_bias": None}
+    lines = run(FLAT, **{**layers(1e-9, update=0.4), tags.time_gradient("rnn"): [1e-9, 1.0] * 9})
+    lines[0] |= {tags.TIME_STEPS: 18.0, tags.INPUT_RMS: 1.0, tags.TARGET_RMS: 1.0}
+    for line in lines:
+        line |= {tags.VAL_LOSS: 2.0, "val/accuracy": 0.5, "val/macro_f1": 0.2}
+        line |= {tags.dead_units("a"): 0.9, tags.saturated("b"): 0.9, tags.weight_growth("a"): 9.0}
+    for tag in {tag for line in lines for tag in line} - {"step"}:
+        every = [{**line, tag: forged} if tag in line else line for line in lines]
+        first = [{**lines[0], tag: forged}, *lines[1:]]
+        for each in (every, first):
+            for model in (MLP["model"], recurrent):
+                found = judged(each, model=model)
+                assert all(verdict.lines for verdict in found)
+
+
 @pytest.mark.parametrize("name", ["digits_mlp", "digits_cnn", "adding_rnn", "digits_sequential"])
 def test_every_change_that_is_proposed_can_be_made(name: str) -> None:
     path = CONFIGS / f"{name}.yaml"

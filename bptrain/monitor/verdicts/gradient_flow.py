@@ -71,7 +71,7 @@ def remembers(history: History, setup: Setup) -> tuple[str, ...]:
     Source: Tallec and Ollivier 2018, arXiv:1804.11188, section 3.
     """
     steps = history.first(tags.TIME_STEPS) or FEWEST_STEPS
-    advice = ("model.cell=lstm", f"model.forget_bias={min(log(steps), LARGEST_BIAS):.1f}")
+    advice = ("model.cell=lstm", f"model.forget_bias={min(log(max(steps, 1)), LARGEST_BIAS):.1f}")
     return advice if is_gated(setup) else (*advice, *at_least_usual(setup, through_gates=True))
 
 

@@ -3,7 +3,7 @@
 from math import log
 
 from bptrain import tags
-from bptrain.monitor.verdicts.history import History
+from bptrain.monitor.verdicts.history import History, is_number
 from bptrain.monitor.verdicts.progress import progress_of
 from bptrain.monitor.verdicts.rates import at_rate, lower, usual
 from bptrain.monitor.verdicts.verdict import Setup, Verdict
@@ -28,7 +28,7 @@ def rate_too_high(history: History, setup: Setup) -> Verdict | None:
         return None
     update = max([largest_growth(history)[0], *largest_updates(history)[:3]])
     classes = history.first(tags.CLASSES)
-    untrained = max(progress.chance, log(classes)) if classes else progress.chance
+    untrained = max(progress.chance, log(max(classes, 1))) if classes else progress.chance
     excess = progress.first / untrained if untrained > 0 else 0.0
     worse = WORSE_OF_CLASSES if classes else WORSE_OF_NUMBERS
     signs = (update >= LARGEST_UPDATE) + (excess >= worse)
@@ -83,7 +83,7 @@ def plateau(history: History, setup: Setup) -> Verdict | None:
     progress = progress_of(history)
     rates = history.values(tags.LEARNING_RATE)
     late = history.late(0.4)
-    if progress is None or not rates or progress.share < 0.3:
+    if progress is None or not any(rates) or progress.share < 0.3:
         return None
     fell = max(late.values(tags.LEARNING_RATE), default=0.0) / max(rates)
     if fell > FELL or not stands_still(late):
@@ -120,5 +120,5 @@ def largest_growth(history: History) -> tuple[float, str]:
 def largest_updates(history: History) -> list[float]:
     """Return, for each observed line, the largest update of a layer relative to its weights."""
     names = [tags.update_ratio(layer) for layer in history.layers(tags.update_ratio)]
-    found = [[line[n] for n in names if line.get(n) is not None] for line in history.observed()]
+    found = [[line[n] for n in names if is_number(line.get(n))] for line in history.observed()]
     return [max(each) for each in found if each]
