@@ -1,6 +1,7 @@
 """Write scikit-learn's breast cancer and diabetes tables as CSV, its digits as sequences of rows.
 
-Also write Friedman's first function of ten numbers, a tenth of its targets replaced by outliers.
+Also write Friedman's first function of ten numbers, a tenth of its targets replaced by outliers, and
+the data of configs/troubles: a small table, one with a rare class, and waves in a large unit.
 
 python scripts/write_tables.py FOLDER
 """
@@ -11,11 +12,17 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
-from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, make_friedman1
+from sklearn.datasets import (
+    load_breast_cancer,
+    load_diabetes,
+    load_digits,
+    make_classification,
+    make_friedman1,
+)
 
 
 def write_tables(folder: Path) -> None:
-    """Write breast_cancer.csv, diabetes.csv, outliers*.csv and digit_rows.npz below `folder`."""
+    """Write CSV files of tables and .npz files of sequences below `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     cancer = load_breast_cancer()
     names = [name.replace(" ", "_") for name in cancer.feature_names]
@@ -28,6 +35,7 @@ def write_tables(folder: Path) -> None:
     write(folder / "diabetes.csv", [*diabetes.feature_names, "progression"], rows)
 
     write_outliers(folder)
+    write_troubles(folder)
 
     digits = load_digits()  # each row of an image is a step
     np.savez(folder / "digit_rows.npz", inputs=digits.images, targets=digits.target)
@@ -45,6 +53,32 @@ def write_outliers(folder: Path) -> None:
         ("outliers_test.csv", inputs[1_000:], clean[1_000:]),
     ):
         write(folder / name, names, np.column_stack([rows, targets]).tolist())
+
+
+def write_troubles(folder: Path) -> None:
+    """Write small*.csv, rare*.csv and pressure.npz: too few rows, few of a class, a large unit."""
+    names = [*(f"x{number}" for number in range(1, 31)), "y"]
+    inputs, classes = make_classification(
+        1_200, 30, n_informative=5, n_redundant=0, flip_y=0.1, random_state=1
+    )
+    rows = [[*row, ("no", "yes")[y]] for row, y in zip(inputs.round(4), classes, strict=True)]
+    write(folder / "small.csv", names, rows[:200])
+    write(folder / "small_test.csv", names, rows[200:])
+
+    names = [*(f"x{number}" for number in range(1, 7)), "y"]
+    inputs, classes = make_classification(
+        4_000, 6, n_redundant=0, weights=[0.95], flip_y=0, class_sep=0.3, random_state=1
+    )
+    rows = [[*row, ("usual", "rare")[y]] for row, y in zip(inputs.round(4), classes, strict=True)]
+    write(folder / "rare.csv", names, rows[:2_000])
+    write(folder / "rare_test.csv", names, rows[2_000:])
+
+    random = np.random.default_rng(0)
+    period = np.arange(600) % 3 + 1  # of a wave: the class
+    angle = np.arange(24) * period[:, None] * 0.35 + random.uniform(0, 2 * np.pi, (600, 1))
+    pascal = 101_325 + 300 * np.sin(angle) + 30 * random.normal(size=angle.shape)
+    np.savez(folder / "pressure.npz", inputs=pascal[..., None].astype(np.float32), targets=period)
+    print(folder / "pressure.npz")
 
 
 def write(path: Path, names: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -1,7 +1,12 @@
 """The loss that an experiment minimizes: its config's, or the task's default."""
 
-from bptrain.errors import UsageError
+import torch
+
+from bptrain.data import Split
+from bptrain.data.splits import Samples
+from bptrain.errors import ConfigKeyError, UsageError
 from bptrain.losses import LOSSES, BaseLossConfig
+from bptrain.losses.cross_entropy import CrossEntropyConfig
 from bptrain.problem import Problem
 from bptrain.tasks import task_of
 
@@ -24,3 +29,20 @@ def choose_loss(chosen: BaseLossConfig | None, problem: Problem) -> BaseLossConf
             f"loss.kind: {' or '.join(fitting)}, or no mixing",
         )
     return chosen
+
+
+def balanced(loss: BaseLossConfig, train: Split, problem: Problem) -> BaseLossConfig:
+    """Return the loss with the class weights that balance the training samples, if it asks for them.
+
+    Raises ConfigKeyError for samples whose classes are not held in memory.
+    """
+    if not isinstance(loss, CrossEntropyConfig) or loss.class_weights != "balanced":
+        return loss
+    if not isinstance(train, Samples):
+        raise ConfigKeyError(
+            ("loss", "class_weights"),
+            "is balanced, and the classes of this data set are not known before they are read",
+            hint="loss.class_weights: a list of numbers, one for each class",
+        )
+    classes = train.targets[train.targets >= 0]  # without the time steps that have none
+    return loss.balanced_for(torch.bincount(classes, minlength=problem.outputs))

@@ -10,7 +10,7 @@ from bptrain.data import BatchSource, Dataset, Split
 from bptrain.errors import ConfigKeyError, UsageError
 from bptrain.experiment.best_state import refuse_unknown_metrics
 from bptrain.experiment.config import ExperimentConfig, TrainConfig
-from bptrain.experiment.loss_choice import choose_loss
+from bptrain.experiment.loss_choice import balanced, choose_loss
 from bptrain.models import LayerSummary, summarize
 from bptrain.problem import Problem
 from bptrain.train.memory import MemoryEstimate
@@ -66,7 +66,7 @@ def plan(config: ExperimentConfig) -> Plan:
     device = resolve_device(config.device)
     dataset = config.data.build(config.seed)
     problem = dataset.problem
-    loss = choose_loss(config.loss, problem)
+    loss = balanced(choose_loss(config.loss, problem), dataset.train, problem)
     config = config.model_copy(update={"loss": loss})
     serve(config, dataset.train)  # raises an error for train.bptt with data that is not sequential
     refuse_what_cannot_work(config, dataset)

@@ -1,12 +1,13 @@
 """Cross-entropy: softmax and negative log-likelihood of classes."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from bptrain import nn
+from bptrain.errors import ConfigKeyError
 from bptrain.losses.loss_config import BaseLossConfig
 from bptrain.problem import Problem
 
@@ -23,6 +24,13 @@ class CrossEntropyConfig(BaseLossConfig):
         "0.1, it keeps the network from becoming overconfident",
     )
 
+    class_weights: list[Annotated[float, Field(gt=0, le=1e6)]] | Literal["balanced"] | None = Field(
+        default=None,
+        description="weight of each class in the loss, in the order of the classes, so that a rare "
+        "one counts for more. balanced: N / (K n) for a class with n of N training samples, so "
+        "that all K classes together count the same; null weighs every sample the same",
+    )
+
     accepts_probabilities = True
 
     @property
@@ -31,14 +39,40 @@ class CrossEntropyConfig(BaseLossConfig):
         return self.label_smoothing == 0
 
     def build(self, problem: Problem) -> torch.nn.Module:
-        """Return the loss of logits."""
-        loss = nn.CrossEntropyLoss(label_smoothing=self.label_smoothing)
+        """Return the loss of logits; raises ConfigKeyError for weights of other classes."""
+        loss = nn.CrossEntropyLoss(self._weights(problem), label_smoothing=self.label_smoothing)
         return loss if problem.output_kind.per == "sample" else EachStep(loss)
 
+    def balanced_for(self, counts: Tensor) -> "CrossEntropyConfig":
+        """Return the config with the weights that balance classes of these counts [K].
+
+        A class without a training sample has weight 1: nothing is weighed by it.
+        """
+        weights = counts.sum() / (len(counts) * counts.clamp(min=1))
+        weights = torch.where(counts > 0, weights, 1.0)
+        return self.model_copy(update={"class_weights": weights.tolist()})
+
     def outputs_of(self, shares: Tensor) -> Tensor:
-        """Return the logits of the shares, smoothed as the labels are."""
+        """Return the logits of the shares, smoothed and weighted as the labels are."""
         smoothing = self.label_smoothing
-        return ((1 - smoothing) * shares + smoothing / len(shares)).log()
+        smoothed = (1 - smoothing) * shares + smoothing / len(shares)
+        if isinstance(self.class_weights, list):
+            smoothed = smoothed * smoothed.new_tensor(self.class_weights)
+        return (smoothed / smoothed.sum()).log()
+
+    def _weights(self, problem: Problem) -> Tensor | None:
+        """Return the weights of the classes [K]."""
+        assert self.class_weights != "balanced", "a plan replaces it by the weights"
+        if self.class_weights is None:
+            return None
+        if len(self.class_weights) != problem.outputs:
+            raise ConfigKeyError(
+                ("loss", "class_weights"),
+                f"has {len(self.class_weights):,} weights for {problem.outputs:,} classes",
+                f"the classes are {', '.join(problem.names)}" if problem.names else "",
+                "a weight for each class, or balanced",
+            )
+        return torch.tensor(self.class_weights)
 
 
 class EachStep(torch.nn.Module):

@@ -10,7 +10,7 @@ from small_files import CONFIGS
 
 from bptrain.config.yaml_tree import read_tree
 
-CONFIG_FILES = sorted(CONFIGS.glob("*.yaml"))
+CONFIG_FILES = sorted(CONFIGS.rglob("*.yaml"))
 
 
 @pytest.fixture(scope="module")

@@ -162,7 +162,8 @@ def keeps_variance(setup: Setup) -> tuple[str, ...]:
         advice = (*advice, "model.normalization=batch")
     hidden = setup.key("model.hidden")
     if setup.family == "mlp" and isinstance(hidden, list | tuple) and len(hidden) >= DEEP:
-        advice = (*advice, "model.residual=true", "train.clip_grad_norm=1.0")
+        paths = () if setup.key("model.residual") else ("model.residual=true",)
+        advice = (*advice, *paths, "train.clip_grad_norm=1.0")
     elif setup.key("model.init") == "default":
         advice = (*advice, "model.init=kaiming")
     return advice

@@ -9,6 +9,8 @@ from bptrain.monitor.verdicts.verdict import Setup, Verdict
 VAL_ACCURACY, VAL_F1 = tags.split_tag("val", "accuracy"), tags.split_tag("val", "macro_f1")
 RISE = 0.15  # of the validation loss, as a fraction of the lowest, in two evaluations
 NOISE = 0.05  # of the loss at chance: a validation loss near 0 may rise by less
+COMMON = 1.2  # times an equal share: a constant prediction of classes as common is no learning
+SHORTEST_PATIENCE = 3  # evaluations; more where the best one came late: an epoch is short there
 GAP = 0.7  # training loss, as a fraction of the validation loss
 CARRIES_OVER = 0.98  # of the loss at chance
 LATE = 0.4  # of the steps
@@ -26,7 +28,7 @@ def class_collapse(history: History, setup: Setup) -> Verdict | None:
     if len(accuracy) < 2 or not f1 or not classes:
         return None
     share = accuracy[-1]
-    if share <= 0 or abs(f1[-1] * classes - 2 * share / (1 + share)) > 1e-3 * classes:
+    if share < COMMON / classes or abs(f1[-1] * classes - 2 * share / (1 + share)) > 1e-3 * classes:
         return None
     text = f"one class is predicted for every sample; {share:.1%} of them are of it"
     reason = (
@@ -34,7 +36,10 @@ def class_collapse(history: History, setup: Setup) -> Verdict | None:
         "the share of the most common class, and the others are never found"
     )
     evidence = {"accuracy": share, "macro_f1": f1[-1]}
-    return Verdict("class_collapse", history.step, text, reason, evidence)
+    kind = setup.key("loss.kind") or "cross_entropy"
+    can_weigh = kind == "cross_entropy" and setup.key("loss.class_weights") is None
+    advice = ("loss.kind=cross_entropy", "loss.class_weights=balanced") if can_weigh else ()
+    return Verdict("class_collapse", history.step, text, reason, evidence, advice)
 
 
 def overfitting(history: History, setup: Setup) -> Verdict | None:
@@ -58,7 +63,8 @@ def overfitting(history: History, setup: Setup) -> Verdict | None:
         f"a rise of {RISE:.0%} is beyond the noise of an evaluation, and a training loss "
         f"below {GAP:.0%} of the validation loss shows what it comes from"
     )
-    advice = ["train.early_stopping={patience: 3}"]
+    patience = max(SHORTEST_PATIENCE, points.index(best) // 4)
+    advice = [f"train.early_stopping={{patience: {patience}}}"]
     if setup.family in ("mlp", "cnn") and not setup.key("model.dropout"):
         advice.append("model.dropout=0.3")
     evidence = {"best": best.value, "best_step": float(best.step), "now": last.value}
