@@ -21,9 +21,11 @@ def by_layer(tag: str, label: str, scale: str = "log") -> Panel:
     """Return what draws a quantity of each layer, from the first line that has it."""
 
     def panel(axes: "Axes", lines: Lines, style: dict[str, Any]) -> None:
-        line = next(each for each in lines if any(name.startswith(tag) for name in each))
+        has_it = (each for each in lines if any(name.startswith(tag) for name in each))
+        line = next(has_it, {})  # leaky ReLUs are never dead: nothing is logged, or drawn
         values = [value for name, value in line.items() if name.startswith(tag)]
-        axes.plot(range(1, len(values) + 1), values, ".-", **style)
+        if values:
+            axes.plot(range(1, len(values) + 1), values, ".-", **style)
         axes.set(xlabel="layer, from the input to the output", ylabel=label, yscale=scale)
 
     return panel

@@ -8,11 +8,9 @@ with the change that the first verdict proposes and with others. A page holds th
 scripts/lesson_of_cost.py.
 """
 
-import json
 import os
 import runpy
 import shlex
-import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -20,9 +18,14 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import torch
 from lesson_pictures import draw
+from typer.testing import CliRunner
 
 from bptrain.bench.workload_table import write_section
+from bptrain.cli import app
+from bptrain.experiment.diagnosis import read_lines, verdicts_of
+from bptrain.monitor.verdicts import Verdict
 
 ROOT = Path(__file__).parent.parent
 PAGES, CONFIGS = ROOT / "docs" / "lessons", ROOT / "configs" / "troubles"
@@ -42,7 +45,11 @@ OTHERS = {  # changes beside the proposed one
         ["model.init=default", "train.clip_grad_norm=1.0"],
         ["model.normalization=layer", "train.clip_grad_norm=1.0"],
     ],
-    "divergence": [["train.clip_grad_norm=1.0"], ["optimizer.lr=0.05"]],
+    "divergence": [
+        ["optimizer.lr=0.05"],
+        ["optimizer.lr=0.1"],
+        ["optimizer.lr=0.1", "train.clip_grad_norm=1.0"],
+    ],
     "dead": [["model.activation=leaky_relu"], ["model.normalization=batch"]],
     "learning_rate_too_high": [["optimizer.lr=0.1"], ["optimizer.lr=0.01"], ["optimizer.lr=1e-4"]],
     "learning_rate_too_low": [["optimizer.lr=1e-5"], ["optimizer.lr=1e-4"], ["optimizer.lr=0.01"]],
@@ -69,7 +76,7 @@ class Run:
     printed: list[str]
     lines: list[dict[str, Any]]
     diagnosis: str
-    verdicts: list[dict[str, Any]]
+    verdicts: list[Verdict]
 
     def last(self, tag: str, count: int = 1) -> float | None:
         """Return the median of the last `count` values of a tag."""
@@ -77,34 +84,30 @@ class Run:
         return median(values[-count:]) if values else None
 
 
-def bptrain(folder: Path, *words: str) -> str:
-    """Return what a command prints."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "bptrain", *words]
-    done = subprocess.run(  # noqa: S603
-        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
-    if done.returncode not in (0, 6):  # 6: a number that is not finite, as some configs are to show
-        raise SystemExit(f"{shlex.join(words)}\n{done.stdout}{done.stderr}")
-    return done.stdout + done.stderr
+def bptrain(*words: str) -> str:
+    """Return what a command prints, run in this process."""
+    done = CliRunner().invoke(app, words)
+    if done.exit_code not in (0, 6):  # 6: a number that is not finite, as some configs are to show
+        raise SystemExit(f"{shlex.join(words)}\n{done.output}")
+    return str(done.output)
 
 
-def train(folder: Path, name: str, changes: list[str]) -> Run:
-    """Train a config in a folder, and diagnose it."""
+def train(name: str, changes: list[str]) -> Run:
+    """Train a config, and diagnose it."""
     config = f"configs/troubles/{name}.yaml"
-    number = len(list(folder.glob("runs/*")))
-    run_dir = f"runs/{name}-{number}" if changes else f"runs/{name.replace('_', '-')}"
-    where = ["--run-dir", run_dir] if changes else []
-    printed = bptrain(folder, "fit", config, *changes, *where).splitlines()
-    text = (folder / run_dir / "metrics.jsonl").read_text(encoding="utf-8")
-    found = json.loads(bptrain(folder, "diagnose", run_dir, "--json"))["verdicts"]
+    run_dir = f"runs/{name.replace('_', '-')}"
+    where = []
+    if changes:
+        run_dir += f"-{len(list(Path('runs').iterdir()))}"
+        where = ["--run-dir", run_dir]
+    printed = bptrain("fit", config, *changes, *where).splitlines()
     return Run(
         shlex.join(["bptrain", "fit", config, *changes]),
         changes,
         [line for line in printed if line.strip()],
-        [json.loads(line) for line in text.splitlines()],
-        bptrain(folder, "diagnose", run_dir).strip(),
-        found,
+        read_lines(Path(run_dir)),
+        bptrain("diagnose", run_dir).strip(),
+        verdicts_of(Path(run_dir)),
     )
 
 
@@ -119,7 +122,7 @@ def row(run: Run, metric: str) -> str:
     loss = number(run.last("train/loss", 3)) if finite else "not finite"
     score = run.last(metric)
     shown = "" if score is None else f"{score:.1%}" if metric == "test/accuracy" else f"{score:.3f}"
-    kinds = ", ".join(f"`{each['kind']}`" for each in run.verdicts) or "none"
+    kinds = ", ".join(f"`{each.kind}`" for each in run.verdicts) or "none"
     changes = f"`{shlex.join(run.changes)}`" if run.changes else "as it is"
     return f"| {changes} | {loss} | {number(run.last('val/loss'))} | {shown} | {kinds} |"
 
@@ -151,30 +154,31 @@ $ {cured.command}
 Chance costs {number(sick.last("data/chance_loss"))}; losses are those at the end of the run."""
 
 
-def write(folder: Path, name: str) -> None:
+def write(name: str) -> None:
     """Train a config and write its part of a page."""
     begin, end = f"<!-- run {name} -->", f"<!-- end of {name} -->"
     (page,) = [each for each in PAGES.glob("*.md") if begin in each.read_text(encoding="utf-8")]
-    sick = train(folder, name, [])
-    advice = sick.verdicts[0]["advice"]
+    sick = train(name, [])
+    advice = list(sick.verdicts[0].advice)
     others = [each for each in OTHERS.get(name, []) if each != advice]
-    runs = [sick, *(train(folder, name, each) for each in (advice, *others))]
+    runs = [sick, *(train(name, each) for each in (advice, *others))]
     draw(name, sick.lines, runs[1].lines, PAGES / f"{name}.png")
     write_section(page, section(name, runs), begin, end)
-    print("\n".join([name, *(row(each, METRICS.get(name, "test/accuracy")) for each in runs)]))
+    print("\n".join([name, *(row(each, METRICS.get(name, "test/accuracy")) for each in runs)]), flush=True)
 
 
 def main() -> None:
     """Train the configs that are named, or all."""
     names = sys.argv[1:] or sorted(path.stem for path in CONFIGS.glob("*.yaml"))
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
-        (folder / "configs").symlink_to(ROOT / "configs")
-        write_tables = runpy.run_path(str(ROOT / "scripts" / "write_tables.py"))["write_tables"]
-        write_tables(folder / "data")
+    torch.set_num_threads(1)
+    write_tables = runpy.run_path(str(ROOT / "scripts" / "write_tables.py"))["write_tables"]
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)  # where the commands read configs and data, and write runs
+        Path("configs").symlink_to(ROOT / "configs")
+        write_tables(Path("data"))
         for name in names:
             if name != COST:
-                write(folder, name)
+                write(name)
 
 
 if __name__ == "__main__":

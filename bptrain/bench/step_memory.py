@@ -8,7 +8,7 @@ the same at every run, which a process's resident memory is not.
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -34,7 +34,7 @@ def peak_bytes(side: Alternative) -> int:
     side.clear()
     held = side.step.held_bytes if isinstance(side.step, CountsItsMemory) else 0
     device = next(side.model.parameters()).device
-    return held + (_on_cuda(side, device) if device.type == "cuda" else _on_cpu(side))
+    return held + (_on_cuda(side, device) if device.type == "cuda" else peak_on_cpu(side.run))
 
 
 def _on_cuda(side: Alternative, device: torch.device) -> int:
@@ -46,12 +46,13 @@ def _on_cuda(side: Alternative, device: torch.device) -> int:
     return torch.cuda.max_memory_allocated(device) - before
 
 
-def _on_cpu(side: Alternative) -> int:
+def peak_on_cpu(run: Callable[[], object]) -> int:
+    """Return the most bytes that torch's allocator hands out at a time while something runs."""
     with (
         stderr_of_libraries_hidden(),
         torch.autograd.profiler.profile(use_kineto=False, profile_memory=True) as profiled,
     ):
-        side.run()
+        run()
     recorded = profiled.kineto_results
     assert recorded is not None
     blocks = [each for each in recorded.events() if each.name() == "[memory]"]
