@@ -2,8 +2,8 @@
 
 python scripts/lesson_of_cost.py [--turns 15]
 
-Writes the table of docs/lessons/cost.md. The steps are those of `fit`, interleaved in one process on
-one thread; the times of a turn are of as many samples for each change.
+Writes the table of docs/lessons/cost.md. The steps are those of `fit`, interleaved in one process
+on one thread; the times of a turn are of as many samples for each change.
 """
 
 import argparse
@@ -83,8 +83,9 @@ def main() -> None:
             "|---|---:|---:|",
             *rows,
             "",
-            f"Median and quartiles of {turns} turns of {SAMPLES:,} samples, interleaved, one thread; "
-            f"the peak is what torch's allocator holds above weights and data. {machine()}.",
+            f"Median and quartiles of {turns} turns of {SAMPLES:,} samples, interleaved, one "
+            f"thread; the peak is what torch's allocator holds above weights and data. "
+            f"{machine()}.",
         ]
     )
     write_section(PAGE, section, BEGIN, END)

@@ -2,8 +2,8 @@
 
 python scripts/lessons.py [NAME ...]
 
-Of each config: what the terminal says, what `bptrain diagnose` finds, a picture, and a table of runs
-with the change that the first verdict proposes and with others. A page holds them between
+Of each config: what the terminal says, what `bptrain diagnose` finds, a picture, and a table of
+runs with the change that the first verdict proposes and with others. A page holds them between
 `<!-- run NAME -->` and `<!-- end of NAME -->`. docs/lessons/cost.md is written by
 scripts/lesson_of_cost.py.
 """
@@ -60,6 +60,7 @@ OTHERS = {  # changes beside the proposed one
         ["optimizer.kind=adamw", "optimizer.weight_decay=1.0"],
         ["train.l1=0.003"],
         ["model.hidden=[8]"],
+        ["data.path=data/small_test.csv", "data.test_path=data/small.csv"],
     ],
     "input_scale": [["optimizer.lr=1e-4"], ["optimizer.lr=1e-6"]],
     "target_scale": [["optimizer.lr=0.1"]],
@@ -164,7 +165,10 @@ def write(name: str) -> None:
     runs = [sick, *(train(name, each) for each in (advice, *others))]
     draw(name, sick.lines, runs[1].lines, PAGES / f"{name}.png")
     write_section(page, section(name, runs), begin, end)
-    print("\n".join([name, *(row(each, METRICS.get(name, "test/accuracy")) for each in runs)]), flush=True)
+    print(
+        "\n".join([name, *(row(each, METRICS.get(name, "test/accuracy")) for each in runs)]),
+        flush=True,
+    )
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """Write scikit-learn's breast cancer and diabetes tables as CSV, its digits as sequences of rows.
 
-Also write Friedman's first function of ten numbers, a tenth of its targets replaced by outliers, and
-the data of configs/troubles: a small table, one with a rare class, and waves in a large unit.
+Also write Friedman's first function of ten numbers, a tenth of its targets replaced by outliers,
+and the data of configs/troubles: a small table, one with a rare class, and waves in a large unit.
 
 python scripts/write_tables.py FOLDER
 """

@@ -32,7 +32,7 @@ def choose_loss(chosen: BaseLossConfig | None, problem: Problem) -> BaseLossConf
 
 
 def balanced(loss: BaseLossConfig, train: Split, problem: Problem) -> BaseLossConfig:
-    """Return the loss with the class weights that balance the training samples, if it asks for them.
+    """Return the loss; with the class weights that balance the training samples, if it asks.
 
     Raises ConfigKeyError for samples whose classes are not held in memory.
     """

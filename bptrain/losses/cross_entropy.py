@@ -36,7 +36,7 @@ class CrossEntropyConfig(BaseLossConfig):
     @property
     def is_likelihood(self) -> bool:
         """Whether it is the mean negative log-likelihood of the classes that count."""
-        return self.label_smoothing == 0
+        return self.label_smoothing == 0 and self.class_weights is None
 
     def build(self, problem: Problem) -> torch.nn.Module:
         """Return the loss of logits; raises ConfigKeyError for weights of other classes."""

@@ -10,8 +10,9 @@ from small_files import CONFIGS
 from torch.nn import functional
 
 from bptrain import nn
-from bptrain.errors import UsageError
-from bptrain.experiment.loss_choice import choose_loss
+from bptrain.data.splits import Samples
+from bptrain.errors import ConfigKeyError, UsageError
+from bptrain.experiment.loss_choice import balanced, choose_loss
 from bptrain.losses import LOSSES, BaseLossConfig
 from bptrain.losses.absolute_error import HuberConfig, L1Config, SmoothL1Config
 from bptrain.losses.bce_with_logits import BCEWithLogitsConfig
@@ -67,6 +68,44 @@ def test_cross_entropy_of_a_sequence_is_that_of_its_steps(task: TaskName) -> Non
     expected = functional.cross_entropy(outputs.transpose(1, 2), labels, label_smoothing=0.1)
     torch.testing.assert_close(loss, expected)
     assert foreign_nodes([loss]) == set()
+
+
+def test_class_weights_are_those_of_torch_and_what_is_wrong_with_them_is_said() -> None:
+    torch.manual_seed(0)
+    outputs, classes = torch.randn(6, 3), torch.tensor([0, 1, 2, 0, 0, 1])
+    config = CrossEntropyConfig(class_weights=[0.5, 2.0, 3.0], label_smoothing=0.1)
+    expected = functional.cross_entropy(
+        outputs, classes, torch.tensor([0.5, 2.0, 3.0]), label_smoothing=0.1
+    )
+    three = problem("classification")
+    torch.testing.assert_close(config.build(three)(outputs, classes), expected)
+    with pytest.raises(ConfigKeyError, match=r"loss\.class_weights: has 3 weights for 4 classes"):
+        config.build(problem("classification", 4))
+    assert not CrossEntropyConfig(class_weights=[1.0, 2.0, 3.0]).is_likelihood
+
+
+def test_balanced_weights_give_each_class_the_same_part() -> None:
+    targets = torch.tensor([[0, 0, 0], [0, 1, -100]])  # the last step has no class
+    train, three = Samples(torch.zeros(2, 3, 1), targets), problem("tagging")
+    loss = balanced(CrossEntropyConfig(class_weights="balanced"), train, three)
+    assert isinstance(loss, CrossEntropyConfig)
+    assert loss.class_weights == pytest.approx([5 / 12, 5 / 3, 1.0])  # none of the third
+    plain = CrossEntropyConfig()
+    assert balanced(plain, train, three) is plain
+    with pytest.raises(ConfigKeyError, match="not known before they are read"):
+        balanced(CrossEntropyConfig(class_weights="balanced"), object(), three)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_no_other_constant_costs_less_than_the_weighted_one(smoothing: float) -> None:
+    config = CrossEntropyConfig(class_weights=[0.5, 2.0, 4.0], label_smoothing=smoothing)
+    loss, classes = config.build(problem("classification")), torch.tensor([0, 0, 0, 1, 1, 2])
+    best = config.outputs_of(torch.tensor([1 / 2, 1 / 3, 1 / 6]))
+    assert best.exp().sum() == pytest.approx(1)
+    torch.manual_seed(0)
+    for _ in range(20):
+        other = best + 0.1 * torch.randn(3)
+        assert loss(other.expand(6, 3), classes) > loss(best.expand(6, 3), classes)
 
 
 @pytest.mark.parametrize(

@@ -274,6 +274,46 @@ def test_overfitting_is_a_rise_in_two_evaluations() -> None:
     assert kinds(validated([1.0, 0.8, 1.0, 1.1]), train=stops) == []
 
 
+def test_patience_grows_with_the_evaluations_before_the_best() -> None:
+    lines = run([1.0 - 0.02 * n for n in range(45)])
+    for number, line in enumerate(lines):
+        line[tags.VAL_LOSS] = 1.0 - 0.01 * number if number < 40 else 1.0
+    (verdict,) = judged(lines)
+    assert verdict.kind == "overfitting"
+    assert verdict.advice[0] == "train.early_stopping={patience: 9}"  # the best was the 39th
+
+
+def test_a_loss_that_rose_is_no_vanishing_gradient() -> None:
+    rising = [0.7, 0.7, 2.0, 5.0, 9.0, 9.0, 9.0]
+    assert kinds(run(rising, **{tags.time_gradient("rnn"): [1e-9] * 10 + [1.0] * 10})) == [
+        "divergence"
+    ]
+
+
+def test_a_residual_network_is_not_told_to_become_one() -> None:
+    model = {"kind": "mlp", "hidden": [64] * 20, "residual": True, "normalization": "none"}
+    (verdict,) = judged(run(FLAT, **layers(1e9)), model=model)
+    assert verdict.kind == "exploding"
+    assert verdict.advice[:2] == ("model.normalization=batch", "train.clip_grad_norm=1.0")
+
+
+def test_a_rare_class_that_is_never_predicted_is_to_weigh_more() -> None:
+    def collapsed(share: float) -> Lines:
+        return validated([1.0, 1.0, 1.0], share, 2 * share / (1 + share) / 2)
+
+    def with_classes(lines: Lines) -> Lines:
+        lines[0][tags.CLASSES] = 2.0
+        return lines
+
+    (verdict,) = judged(with_classes(collapsed(0.95)))
+    assert verdict.kind == "class_collapse"
+    assert verdict.advice == ("loss.kind=cross_entropy", "loss.class_weights=balanced")
+    weighted = {"kind": "cross_entropy", "class_weights": [0.5, 10.0]}
+    (verdict,) = judged(with_classes(collapsed(0.95)), loss=weighted)
+    assert verdict.advice == ()
+    assert kinds(with_classes(collapsed(0.5))) == []  # of classes as common: no learning
+
+
 def test_one_class_for_everything_has_the_f1_of_a_constant() -> None:
     share = 0.7
     assert kinds(validated([1.0, 1.0, 1.0], share, 2 * share / (1 + share) / 4)) == [

@@ -44,7 +44,7 @@ EXPLAINS = {  # a cause, and what follows from it
     "dead": ("vanishing",),
     "saturation": ("vanishing",),
     "learning_rate_too_low": ("vanishing", "plateau"),
-    "divergence": ("vanishing", "saturation", "dead"),  # of weights that were thrown far away
+    "divergence": ("vanishing",),  # weights that were thrown far away saturate what they feed
     "overfitting": ("no_learning",),  # on the validation data
 }
 
