@@ -65,7 +65,7 @@ PANELS: dict[str, Panel] = {
     "learning_rate_too_low": UPDATE,
     "plateau": over_steps("train/lr", "learning rate", "log"),
     "overfitting": over_steps("val/accuracy", "validation accuracy"),
-    "input_scale": UPDATE,
+    "input_scale": over_steps("activation/saturated/", "share of the gates that are saturated"),
     "target_scale": over_steps("val/r2", "validation R2"),
     "class_collapse": over_steps("val/macro_f1", "validation macro F1"),
     "no_learning": over_steps("val/accuracy", "validation accuracy"),
@@ -79,11 +79,13 @@ def draw(name: str, sick: Lines, cured: Lines, path: Path) -> None:
 
     figure, (losses, evidence) = pyplot.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
     for (label, style), lines in zip(STYLES.items(), (sick, cured), strict=True):
-        for tag, dashes in (("train/loss", "-"), ("val/loss", "--")):
+        for tag, dashes in (("train/loss", ".-"), ("val/loss", "--")):
             points = [(each["step"], each[tag]) for each in lines if each.get(tag) is not None]
             if points:
                 text = f"{label}: {tag.replace('/', ' ')}"
-                losses.plot(*zip(*points, strict=True), dashes, label=text, **style)
+                losses.plot(
+                    *zip(*points, strict=True), dashes, markersize=4, label=text, **style
+                )
         PANELS[name](evidence, lines, {**style, "label": label})
     losses.set(xlabel="step", ylabel="loss", yscale="log")
     losses.legend(fontsize=8)
