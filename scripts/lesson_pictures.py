@@ -83,9 +83,7 @@ def draw(name: str, sick: Lines, cured: Lines, path: Path) -> None:
             points = [(each["step"], each[tag]) for each in lines if each.get(tag) is not None]
             if points:
                 text = f"{label}: {tag.replace('/', ' ')}"
-                losses.plot(
-                    *zip(*points, strict=True), dashes, markersize=4, label=text, **style
-                )
+                losses.plot(*zip(*points, strict=True), dashes, markersize=4, label=text, **style)
         PANELS[name](evidence, lines, {**style, "label": label})
     losses.set(xlabel="step", ylabel="loss", yscale="log")
     losses.legend(fontsize=8)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fingerprints import draw_fingerprints
 from small_files import CONFIGS
 from typer.testing import Result
 
@@ -55,10 +54,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ],
 )
 def test_a_trouble_has_its_verdict_and_the_proposed_change_cures_it(
-    bptrain: Callable[..., Result], data: Path, config: Path, monkeypatch: pytest.MonkeyPatch
+    bptrain: Callable[..., Result], data: Path, config: Path
 ) -> None:
     Path("data").symlink_to(data)
-    draw_fingerprints(monkeypatch.setattr)
 
     def verdicts(run: str, *changes: str) -> list[dict[str, Any]]:
         steps = f"train.steps={STEPS.get(config.stem, FEW)}"
