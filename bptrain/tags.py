@@ -36,6 +36,9 @@ CLASSES = "data/classes"
 TIME_STEPS = "data/time_steps"
 VERDICT = "verdict/"
 MEASURED = "perf/"  # begins what a clock or a meter decides
+# TensorBoard sorts by tag, capital letters first, and opens the first two groups
+CURVES = "Curves/"  # begins copies, on the board alone, of the curves to look at first
+FLOW = "Flow/"  # begins pictures of the gradient's way through the network
 
 
 class Ranking(NamedTuple):
@@ -67,6 +70,16 @@ def of_split(split: Split, metrics: dict[str, float]) -> dict[str, float]:
 def split_tag(split: Split, name: str) -> str:
     """Return the tag of a metric, or of a figure, of a split."""
     return f"{split}/{name}"
+
+
+def curve(tag: str) -> str:
+    """Return the tag of the copy of a curve that stands at the top of the board."""
+    return CURVES + tag.replace("/", "_")
+
+
+def flow(name: str) -> str:
+    """Return the tag of a picture of the gradient's way through the network."""
+    return FLOW + name
 
 
 def layer_gradient(layer: str) -> str:

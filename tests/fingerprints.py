@@ -6,24 +6,32 @@ from typing import Any
 
 import numpy as np
 
-DRAWN = ("classification.mistakes_plot", "accuracy.confusion_plot", "regression.scatter_plot")
+DRAWN = (
+    *("tasks.classification.mistakes_plot", "tasks.accuracy.confusion_plot"),
+    *("tasks.regression.scatter_plot", "monitor.flow_pictures.flow_by_depth"),
+    *("monitor.flow_pictures.flow_over_steps", "monitor.flow_pictures.flow_by_time_step"),
+    *("experiment.board_pictures.decision_boundary", "experiment.board_pictures.surface"),
+)
 
 
 def draw_fingerprints(replace: Callable[[str, Any], None]) -> None:
     """Have runs draw fingerprints; `replace` puts a function in the place of another, by name."""
     for name in DRAWN:
-        replace(f"bptrain.tasks.{name}", fingerprint)
+        replace(f"bptrain.{name}", fingerprint)
 
 
-def fingerprint(shown: Any, *names: Any) -> np.ndarray:
+def fingerprint(*shown: Any) -> np.ndarray:
     """Return a small picture [5, 2, 3] that differs where what is to be drawn differs."""
-    arrays = [shown] if isinstance(shown, np.ndarray) else [each.pixels for each in shown]
-    texts = (
-        []
-        if isinstance(shown, np.ndarray)
-        else [f"{each.true} {each.predicted} {each.loss}" for each in shown]
-    )
-    digest = sha256(repr((texts, *map(list, names))).encode())
-    for array in arrays:
-        digest.update(array.tobytes())
-    return np.frombuffer(digest.digest()[:30], np.uint8).reshape(5, 2, 3)
+    digest = sha256(bytes_of(shown)).digest()
+    return np.frombuffer(digest[:30], np.uint8).reshape(5, 2, 3)
+
+
+def bytes_of(shown: Any) -> bytes:
+    """Return what is to be drawn: arrays, texts, numbers, mistakes, and lists of them."""
+    if isinstance(shown, np.ndarray):
+        return shown.tobytes()
+    if isinstance(shown, list | tuple):
+        return b"".join(map(bytes_of, shown))
+    if hasattr(shown, "pixels"):  # a mistake
+        return bytes_of((shown.pixels, shown.true, shown.predicted, shown.loss))
+    return f"{shown!r};".encode()

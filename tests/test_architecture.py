@@ -14,7 +14,7 @@ import bptrain
 PACKAGE = Path(bptrain.__file__).parent
 LAYERS = [  # from the bottom up; packages of one layer do not import each other
     {"errors", "tags", "problem", "free_memory", "stateful"},  # errors, protocols and values
-    {"ops", "config"},  # the mathematics; strict configuration and YAML
+    {"ops", "config", "plots"},  # the mathematics; configuration and YAML; pictures
     {"tape", "nn", "rundir"},  # a recorded step; modules that mirror torch.nn; the run's folder
     {"models", "losses", "tasks", "data", "optim", "train", "monitor"},
     {"verify", "bench"},  # is the gradient right? is it fast?

@@ -33,6 +33,7 @@ Options:
 
 Commands:
   fit            Train the experiment of CONFIG and test it.
+  board          Show RUNS in TensorBoard, each by its own name.
   evaluate       Print a run's loss and metrics on the test split, or on...
   predict        Print what a run's model says of each INPUT, or writes on...
   diagnose       Say why RUN does not learn, and what to change.

@@ -15,6 +15,7 @@ from bptrain.cli.models import (
     tape_command,
 )
 from bptrain.cli.runs import (
+    board_command,
     compare_command,
     diagnose_command,
     evaluate_command,
@@ -38,6 +39,7 @@ app = typer.Typer(
 
 COMMANDS: dict[str, Callable[..., None]] = {  # in the order of --help
     "fit": fit_command,
+    "board": board_command,
     "evaluate": evaluate_command,
     "predict": predict_command,
     "diagnose": diagnose_command,

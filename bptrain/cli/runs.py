@@ -10,11 +10,14 @@ from bptrain.commands.arguments import (
     Checkpoint,
     ConfigPath,
     Evaluates,
+    Host,
     ManyRuns,
     OneOrTwoRuns,
     Overrides,
+    Port,
     ReportFile,
     RunPath,
+    RunsFolder,
     SortKey,
     refuse_together,
 )
@@ -74,6 +77,15 @@ def fit_command(
         else:
             start = Start.AUTO if resume_auto else Start.RESUMED if resume else Start.NEW
             fit(loaded, run_dir, start, Output(), stop)
+
+
+def board_command(runs: RunsFolder = Path("runs"), host: Host = None, port: Port = None) -> None:
+    """Show RUNS in TensorBoard, each by its own name."""
+    with errors_to_exit_codes(), StopRequest():
+        with importing():
+            from bptrain.commands.board import board
+
+        board(runs, host, port, Output())
 
 
 def evaluate_command(

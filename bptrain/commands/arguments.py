@@ -46,6 +46,13 @@ SortKey = Annotated[
         metavar="KEY", help="a metric, such as val/loss, a key of the config, name or time_s"
     ),
 ]
+RunsFolder = Annotated[
+    Path, typer.Argument(metavar="[RUNS]", help="the folder of the runs, or that of one")
+]
+Host = Annotated[str | None, typer.Option(help="address to listen at; 0.0.0.0 for other machines")]
+Port = Annotated[
+    int | None, typer.Option(min=1, max=65535, help="6006, or the next one that is free")
+]
 
 RESUME_AUTO = "--resume-auto"
 

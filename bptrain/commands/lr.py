@@ -19,8 +19,8 @@ from bptrain.experiment.config import ExperimentConfig
 from bptrain.experiment.plan import plan
 from bptrain.experiment.rate_range import RateRange, try_rates
 from bptrain.monitor.tensorboard import Board
+from bptrain.plots.canvas import pixels_of
 from bptrain.rundir.durable_files import make_directory, storing
-from bptrain.tasks.plots import pixels_of
 from bptrain.train.memory import allocating
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def drawn(tried: RateRange, name: str) -> "Figure":
 def write_board(folder: Path, config: ExperimentConfig, tried: RateRange) -> None:
     """Write the curve for TensorBoard: loss and rate by step, and the loss over the rate."""
     make_directory(folder)
-    with Board(folder, to_yaml(config), (), ()) as board:
+    with Board(folder, to_yaml(config), {}, ()) as board:
         for step, (rate, loss) in enumerate(zip(tried.rates, tried.losses, strict=True), start=1):
             board.write(step, {tags.LEARNING_RATE: rate, tags.TRAIN_LOSS: loss})
         figure = RateFigure(pixels_of(drawn(tried, config.name)))

@@ -16,10 +16,10 @@ from bptrain.experiment.loss_choice import choose_loss
 from bptrain.experiment.plan import resolve_device, serve
 from bptrain.experiment.saved_run import load_model, restore
 from bptrain.monitor.console import format_values
+from bptrain.plots.canvas import png_bytes
 from bptrain.rundir.durable_files import make_own_directory, replace_file, storing
 from bptrain.rundir.prepared import read_prepared
 from bptrain.tasks import task_of
-from bptrain.tasks.plots import png_bytes
 from bptrain.tasks.task import ResultFigure
 from bptrain.train.evaluate import Watcher, evaluate
 from bptrain.train.precision import Precision

@@ -18,11 +18,11 @@ from bptrain.experiment.worst_samples import Watch, samples
 from bptrain.monitor.console import duration
 from bptrain.monitor.report.page import page
 from bptrain.monitor.report.run_view import Evaluated, Figure, Result, RunView
+from bptrain.plots.canvas import png_bytes
 from bptrain.problem import Problem
 from bptrain.rundir.checkpoint import best_checkpoint
 from bptrain.rundir.durable_files import replace_file, storing
 from bptrain.tasks.classification import MISTAKES
-from bptrain.tasks.plots import png_bytes
 from bptrain.train.memory import allocating
 
 REPORT = "report.html"

@@ -11,6 +11,7 @@ from torch import Tensor
 from bptrain import tags
 from bptrain.errors import CheckpointError, InterruptedRun, shorten
 from bptrain.experiment.best_state import best_by, ranking_of
+from bptrain.experiment.board_pictures import is_drawn_after, plane_pictures, write_graph
 from bptrain.experiment.build import Experiment
 from bptrain.experiment.data_facts import data_facts
 from bptrain.experiment.diagnosis import logged_before, setup_of
@@ -19,6 +20,7 @@ from bptrain.experiment.non_finite import refuse_state, refuse_weights
 from bptrain.experiment.progress import Progress
 from bptrain.experiment.step_guard import StepGuard
 from bptrain.monitor.diagnosis import Diagnosis
+from bptrain.monitor.flow_pictures import flow_pictures, flow_pictures_are_due
 from bptrain.monitor.overhead import Overhead
 from bptrain.monitor.run_log import RunLog
 from bptrain.monitor.step_monitor import StepMonitor
@@ -202,6 +204,8 @@ class Session:
         what is due after it.
         """
         config, (step, epoch, batch) = self.experiment.config, self.position
+        if not self.log.has_graph:
+            write_graph(self.log, self.experiment)
         if self.stop.signal_number is not None:
             self.leave(self.stop.signal_number)
         ends_epoch = batch == len(self.experiment.batches)
@@ -214,6 +218,7 @@ class Session:
                 values |= data_facts(self.experiment, step)
             self.log.write(step, epoch, values, series)
             self.log.tell(step, epoch, self.diagnosis.add(step, {**values, **series}))
+            self._draw(values)
             self.monitor.forget()
             self.window.restart()
         self.progress.is_settled = True
@@ -225,6 +230,14 @@ class Session:
             self.save(values)
         if self.stop.signal_number is not None:
             self.leave(self.stop.signal_number, is_saved=due or self.is_finished)
+
+    def _draw(self, values: dict[str, float]) -> None:
+        """Write the pictures that are due after a log line, and at the end of the run."""
+        (step, epoch, _), board = self.position, self.log.board
+        if self.is_finished or flow_pictures_are_due(values, self.monitor.count):
+            board.write_pictures(step, dict(flow_pictures(self.diagnosis.lines)))
+        if tags.VAL_LOSS in values and (self.is_finished or is_drawn_after(epoch + 1)):
+            board.write_pictures(step, plane_pictures(self.experiment))
 
     def evaluate(self) -> dict[str, float]:
         """Return the validation metrics, and pass them to the schedule and early stopping.

@@ -88,3 +88,16 @@ def flat(tree: Any, path: str = "") -> dict[str, Any]:
         for name, each in tree.items()
         for key, value in flat(each, f"{path}.{name}" if path else name).items()
     }
+
+
+def hyperparameters_of(config: ExperimentConfig) -> dict[str, float | str]:
+    """Return the values of a config by key, numbers as such and all else as text, for a table.
+
+    The name is left out, which differs in every run, and so are keys that are null.
+    """
+    values = flat(plain(config))
+    return {
+        key: value if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+        for key, value in values.items()
+        if key != "name" and value is not None
+    }

@@ -17,7 +17,7 @@ from bptrain.experiment.largest_gradients import write_largest_gradients
 from bptrain.experiment.plan import Plan
 from bptrain.experiment.saved_run import CHECKPOINTS
 from bptrain.experiment.session import Session
-from bptrain.experiment.stored_config import plain, signed_yaml
+from bptrain.experiment.stored_config import hyperparameters_of, plain, signed_yaml
 from bptrain.experiment.worst_samples import Watch
 from bptrain.monitor.console import TrainingConsole
 from bptrain.monitor.noise_scale import advice
@@ -150,6 +150,7 @@ def conclude(session: Session, run_dir: Path) -> None:
         data = cast("TextData", config.data)  # what a task that generates text is trained on
         text = write_sample(run_dir, data, experiment.model, prepared, config.seed)
         log.board.write_text(step, "sample", text)
+    log.board.conclude(step)
     from bptrain.experiment.reporting import leave_report  # here: its templates are not for a start
 
     log.console.print_line(leave_report(run_dir, experiment, evaluation, watch))
@@ -160,7 +161,7 @@ def log_of(experiment: Experiment, run_dir: Path, console: Console) -> RunLog:
     return RunLog(
         run_dir,
         to_yaml(experiment.config),
-        experiment.update.gradients.tags,
+        hyperparameters_of(experiment.config),
         experiment.evaluation_metric.names,
         TrainingConsole(console, experiment.total_steps, experiment.steps_per_epoch),
     )

@@ -29,12 +29,12 @@ class LoopLog:
     folder  a new one; a number is added to its name if there is such a folder
     """
 
-    def __init__(self, folder: Path, record: Record, gradient_tags: Sequence[str]) -> None:
+    def __init__(self, folder: Path, record: Record) -> None:
         self.folder = create_run_directory(folder.name, None, folder.parent)
         self.record, self.diagnosis = record, Diagnosis(record.setup)
         record.write(self.folder)
         text = f"model: {record.model}"
-        self._log = RunLog(self.folder, text, gradient_tags, (), LinesAlone())
+        self._log = RunLog(self.folder, text, {}, (), LinesAlone())
         self._log.begin()
         self._told: set[str] = set()
 

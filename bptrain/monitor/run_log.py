@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Any
 
 from pydantic import Field
+from tensorboard.compat.proto.graph_pb2 import GraphDef
 
 from bptrain import tags
 from bptrain.monitor.console import TrainingConsole
@@ -27,6 +28,7 @@ class LogPosition(PlainState):
     elapsed_s  seconds the run has taken
     board      bytes of each event file by name
     digests    SHA-256 of these bytes of each file by name; older checkpoints have none
+    has_graph  whether the event files hold the graph of the model
     """
 
     step: int = Field(ge=0)
@@ -34,6 +36,7 @@ class LogPosition(PlainState):
     elapsed_s: float = Field(ge=0)
     board: dict[str, int]
     digests: dict[str, str] = Field(default_factory=dict)
+    has_graph: bool = False
 
 
 class RunLog:
@@ -42,8 +45,8 @@ class RunLog:
     The files are opened by `begin`, or by `restore`, which first removes what was written after the
     saved position: the log is then the same as if the run had never stopped.
 
-    gradient_tags  tags of the gradient norms
-    metric_names   metrics of the validation split besides the loss
+    hyperparameters  of the run, by config key
+    metric_names     metrics of the validation split besides the loss, the most important one first
     """
 
     metrics: MetricsFile
@@ -53,13 +56,13 @@ class RunLog:
         self,
         run_dir: Path,
         config_text: str,
-        gradient_tags: Sequence[str],
+        hyperparameters: Mapping[str, float | str],
         metric_names: Sequence[str],
         console: TrainingConsole,
     ) -> None:
         self.run_dir, self.config_text, self.console = run_dir, config_text, console
-        self.gradient_tags, self.metric_names = gradient_tags, metric_names
-        self.step = 0
+        self.hyperparameters, self.metric_names = hyperparameters, metric_names
+        self.step, self.has_graph = 0, False
         self._opened = ExitStack()
         self._digests = FileDigests()
 
@@ -77,7 +80,7 @@ class RunLog:
         self.board = Board(
             self.run_dir / BOARD,
             self.config_text,
-            self.gradient_tags,
+            self.hyperparameters,
             self.metric_names,
             None if at is None else at.board,
             self.step,
@@ -130,6 +133,11 @@ class RunLog:
         self.board.write(step, values, series)
         self.console.show(step, values)
 
+    def write_graph(self, graph: GraphDef) -> None:
+        """Write the graph of the model, once in a run."""
+        self.board.write_graph(graph)
+        self.has_graph = True
+
     def tell(self, step: int, epoch: int | None, verdicts: Sequence[Verdict]) -> None:
         """Print verdicts that were given at a step, and write them by tag."""
         for each in verdicts:
@@ -149,6 +157,7 @@ class RunLog:
             "elapsed_s": self.metrics.elapsed_s,
             "board": board,
             "digests": self._digests_at(metrics, board),
+            "has_graph": self.has_graph,
         }
 
     def restore(self, state: Tree) -> None:
@@ -157,7 +166,7 @@ class RunLog:
         Raises ValueError or CheckpointError for a state of another log.
         """
         at = LogPosition.read(state)
-        self.step = at.step
+        self.step, self.has_graph = at.step, at.has_graph
         self._open(at)
 
     def close(self) -> None:

@@ -22,7 +22,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from bptrain import tags
-from bptrain.monitor.layer_watch import RECURRENT, LayerWatch, Observed
+from bptrain.monitor.layer_watch import LayerWatch, Observed
 from bptrain.monitor.magnitudes import octaves
 from bptrain.monitor.noise_scale import averaged, moments, noise_scale
 from bptrain.monitor.sample_gradients import SampleGradients
@@ -31,6 +31,7 @@ from bptrain.stateful import PlainState, Tree, mapping
 Level = Literal["basic", "standard", "full"]
 COST: dict[Level, float] = {"standard": 1.0, "full": 2.0}  # docs/benchmarks.md
 COST_OF_SMALL: dict[Level, float] = {"standard": 1.0, "full": 4.0}
+RECURRENT = (nn.RNNBase, nn.RNNCellBase)
 COST_OF_RECURRENT: dict[Level, float] = {"standard": 2.0, "full": 2.5}
 SMALL = 2**16  # weights a layer, below which a step takes as long as its kernels are many
 MAGNITUDES_EVERY = 4  # observed steps
@@ -138,6 +139,11 @@ class StepMonitor:
     def observes(self) -> bool:
         """Whether the step that was prepared is observed."""
         return self._watch is not None
+
+    @property
+    def count(self) -> int:
+        """How many steps were observed, over all resumes."""
+        return self._made.count
 
     def _is_due(self, step: int) -> bool:
         if self.level == "basic":

@@ -9,8 +9,16 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from tensorboard.compat.proto.graph_pb2 import GraphDef
 from tensorboard.compat.proto.summary_pb2 import Summary
-from torch.utils.tensorboard.summary import custom_scalars, histogram_raw, image, scalar, text
+from torch.utils.tensorboard.summary import (
+    custom_scalars,
+    histogram_raw,
+    hparams,
+    image,
+    scalar,
+    text,
+)
 
 from bptrain import tags
 from bptrain.monitor.magnitudes import SMALLEST
@@ -40,13 +48,14 @@ class EvaluationFigure(Protocol):
 
 
 class Board:
-    """Writes scalars, the config's text, and charts of several curves.
+    """Writes scalars, the config's text and hyperparameters, and charts of several curves.
 
-    metrics        metrics of the validation split besides the loss
-    position       what `position` returned, where a resumed run continues: later events are
-                   removed, and the board is then the same as if the run had never stopped
-    step           the last step at that position
-    missing_bytes  bytes before the position that the files no longer have
+    hyperparameters  of the run, by config key; none for what is to have no row in the table of runs
+    metrics          metrics of the validation split besides the loss, the most important one first
+    position         what `position` returned, where a resumed run continues: later events are
+                     removed, and the board is then the same as if the run had never stopped
+    step             the last step at that position
+    missing_bytes    bytes before the position that the files no longer have
 
     Raises CheckpointError for a position that is not one of this directory, and StorageError.
     """
@@ -55,7 +64,7 @@ class Board:
         self,
         directory: Path,
         config_text: str,
-        gradient_tags: Sequence[str],
+        hyperparameters: Mapping[str, float | str],
         metrics: Sequence[str],
         position: Mapping[str, int] | None = None,
         step: int = 0,
@@ -65,10 +74,14 @@ class Board:
         if position is not None:
             self.missing_bytes = truncate_events(directory, position)
         continues = position is not None and any(self._sizes().values())
+        main = [tags.TRAIN_LOSS, tags.VAL_LOSS, *(tags.split_tag("val", m) for m in metrics[:1])]
+        self._curves = {tag: tags.curve(tag) for tag in main}
         self._file = EventFile(next_path(directory), step + 1 if continues else None)
         if not continues:
             self._file.add(text("config", f"```yaml\n{config_text}```"))
-            self._file.add(custom_scalars(charts(gradient_tags, metrics)))
+            self._file.add(custom_scalars(charts(metrics)))
+            if hyperparameters:
+                self._file.add(_session_start(hyperparameters))
 
     def write(
         self,
@@ -80,7 +93,8 @@ class Board:
 
         Lists become histograms: a bar for each number, at its place in the list.
         """
-        written = [scalar(tag, value).value[0] for tag, value in values.items()]
+        copies = {curve: values[tag] for tag, curve in self._curves.items() if tag in values}
+        written = [scalar(tag, value).value[0] for tag, value in {**values, **copies}.items()]
         written += [
             bars(tag, each, SMALLEST if tag.startswith(tags.MAGNITUDES) else 0).value[0]
             for tag, each in series.items()
@@ -94,13 +108,26 @@ class Board:
         for each in figures:
             tag = tags.split_tag(split, each.name)
             if each.picture is not None:
-                self._file.add(image(tag, each.picture, dataformats="HWC"), step)
+                self.write_pictures(step, {tag: each.picture})
             if each.rows:
                 self._file.add(text(tag, as_markdown(each.rows)), step)
+
+    def write_pictures(self, step: int, pictures: Mapping[str, NDArray[np.uint8]]) -> None:
+        """Write pictures [H, W, 3] by tag."""
+        for tag, picture in pictures.items():
+            self._file.add(image(tag, picture, dataformats="HWC"), step)
+
+    def write_graph(self, graph: GraphDef) -> None:
+        """Write the graph of the model."""
+        self._file.add_graph(graph)
 
     def write_text(self, step: int, tag: str, written: str) -> None:
         """Write a text unchanged, indented so that Markdown shows it as code."""
         self._file.add(text(tag, indent(written, " " * 4, lambda line: True)), step)
+
+    def conclude(self, step: int) -> None:
+        """Write that the run is finished, for the table of hyperparameters."""
+        self._file.add(_session_end(), step)
 
     def position(self) -> dict[str, int]:
         """Return each event file's size, where a resumed run continues, synced to the disk."""
@@ -123,15 +150,20 @@ class Board:
         self._file.close()
 
 
-def charts(gradient_tags: Sequence[str], metrics: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Return the charts that show several curves together."""
+def charts(metrics: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return the charts that show several curves together.
+
+    TensorBoard shows one chart for all runs whose chart is the same. So it names no layers: each
+    network has others.
+    """
     return {
         "training": {
             name: ["Multiline", [tags.split_tag("train", name), tags.split_tag("val", name)]]
             for name in ("loss", *metrics)
         },
         "gradients": {
-            "norm by layer": ["Multiline", list(gradient_tags)],
+            "norm of the whole gradient": ["Multiline", [tags.GRAD_TOTAL, tags.GRAD_TOTAL_CLIPPED]],
+            "norm by layer": _all_layers(tags.layer_gradient),
             "norm by activation": _all_layers(tags.activation_gradient),
             "update relative to the weights": _all_layers(tags.update_ratio),
         },
@@ -145,6 +177,20 @@ def charts(gradient_tags: Sequence[str], metrics: Sequence[str]) -> dict[str, di
 def _all_layers(tag: Callable[[str], str]) -> list[Any]:
     """Return a chart of one tag of every layer; TensorBoard reads a regular expression."""
     return ["Multiline", [f"^{tag('.*')}$"]]
+
+
+def _session_start(hyperparameters: Mapping[str, float | str]) -> Summary:
+    """Return the hyperparameters of a run.
+
+    What torch writes besides is left out: names of hyperparameters and metrics that TensorBoard
+    would take from one run for all. Without them it takes those of each run.
+    """
+    return hparams(dict(hyperparameters), {})[1]
+
+
+def _session_end() -> Summary:
+    """Return what tells that a run is finished."""
+    return hparams({}, {})[2]
 
 
 def bars(tag: str, heights: Sequence[float], first: int = 0) -> Summary:

@@ -98,7 +98,7 @@ class Watcher:
         self._parameters = [*model.parameters()]
         self._known = self._trained()
         device = self._layers.parameters[0].device
-        self._log = LoopLog(log_dir, Record(model=type(model).__name__), self._layers.tags)
+        self._log = LoopLog(log_dir, Record(model=type(model).__name__))
         self._passes = ModelPasses(model, device)
         self._updates = OptimizerSteps(self._parameters, self._updated)
         self._monitor = StepMonitor(

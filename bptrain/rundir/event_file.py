@@ -13,6 +13,7 @@ from pathlib import Path
 from stat import S_ISREG
 
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.compat.proto.graph_pb2 import GraphDef
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
@@ -43,6 +44,10 @@ class EventFile:
     def add(self, summary: Summary, step: int = 0) -> None:
         """Append a summary of a step."""
         self._write(Event(step=step, summary=summary))
+
+    def add_graph(self, graph: GraphDef) -> None:
+        """Append the graph of the model."""
+        self._write(Event(graph_def=graph.SerializeToString()))
 
     def _write(self, event: Event) -> None:
         event.wall_time = time.time()

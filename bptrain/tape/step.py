@@ -73,7 +73,7 @@ class Step:
         self.reasons: list[str] = []  # why batches run by autograd
         self.not_compiled: list[str] = []  # why they are not compiled
         self._programs: dict[Any, Runnable | None] = {}  # by kind of batch; None: recorded again
-        self._recorded: dict[Any, Program] = {}  # what they were made of
+        self.recorded: dict[Any, Program] = {}  # what they were made of
         self._by_autograd: set[Any] = set()  # kinds of batches
         self._trusted: set[Any] = set()  # structures of programs
         self._modules: list[nn.Module] = []
@@ -167,7 +167,7 @@ class Step:
         self._modules = [*self.model.modules(), *own]
         self._watched = Watched(self._modules, self._changing.carried | self._changing.others)
         self._places = self._places_of_own() if self._changing.carried else {}
-        for known in (self._programs, self._recorded, self._by_autograd, self._trusted):
+        for known in (self._programs, self.recorded, self._by_autograd, self._trusted):
             known.clear()
 
     def _places_of_own(self) -> dict[int, int]:
@@ -193,7 +193,7 @@ class Step:
         if program is not None:
             if observer is None:
                 return program.run(tensors_of(batch))
-            recorded = self._recorded[key] if apart else None
+            recorded = self.recorded[key] if apart else None
             return self._shown(program, recorded, batch, observer)
         before = state_of(self._modules)
         recording = self._record(batch)
@@ -258,10 +258,10 @@ class Step:
             self._by_autograd.add(key)
             raise
         key = self._key(batch)  # attributes that change may have been found
-        self._programs[key], self._recorded[key] = program, recorded
+        self._programs[key], self.recorded[key] = program, recorded
         while len(self._programs) > MOST_PROGRAMS:
             oldest = next(iter(self._programs))
-            del self._programs[oldest], self._recorded[oldest]
+            del self._programs[oldest], self.recorded[oldest]
         return key
 
     def _record(self, batch: Batch) -> Recording:

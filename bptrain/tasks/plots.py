@@ -1,27 +1,17 @@
-"""Plots of an evaluation's results, drawn by matplotlib: arrays [H, W, 3] of bytes.
+"""Plots of an evaluation's results, drawn by matplotlib: arrays [H, W, 3] of bytes."""
 
-matplotlib is imported where something is drawn: it takes as long to import as a small network
-takes to train.
-"""
-
-import logging
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from io import BytesIO
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bptrain.plots.canvas import DPI, Picture, empty_figure, pixels_of
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
-Picture: TypeAlias = NDArray[np.uint8]
-
-DPI = 100
 RIGHT, WRONG = np.array([31, 119, 180]), np.array([214, 39, 40])
 CELL_PX = 34  # of a confusion matrix; smaller where there are many classes
 LARGEST_MATRIX_PX = 900
@@ -59,7 +49,7 @@ def confusion_plot(counts: NDArray[np.int64], names: Sequence[str]) -> Picture:
     margin = 0.6 + LETTER_WIDTH * max(map(len, labels))
     whole = margin + side + 0.3
     # a place of its own: the constrained layout takes as long as the drawing
-    with _figure(whole, whole, layout=None) as figure:
+    with empty_figure(whole, whole, layout=None) as figure:
         axes = figure.add_axes((margin / whole, 0.3 / whole, side / whole, side / whole))
         axes.imshow(pixels.round().astype(np.uint8), interpolation="nearest")
         axes.set_xticks(range(0, classes, every), labels, rotation=90, parse_math=False)
@@ -82,7 +72,7 @@ def mistakes_plot(mistakes: Sequence[Mistake]) -> Picture:
     across = min(MISTAKES_A_ROW, len(mistakes))
     down = -(-len(mistakes) // across)
     width, height = PANEL_WIDTH * across, PANEL_HEIGHT * down
-    with _figure(width, height, layout=None) as figure:
+    with empty_figure(width, height, layout=None) as figure:
         # in inches, for all images: two dozen axes take ten times as long to draw
         axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))
         axes.set_axis_off()
@@ -118,7 +108,7 @@ def scatter_plot(
     across = min(PANELS_A_ROW, columns)
     down = -(-columns // across)
     every = -(-len(true) // MOST_POINTS)
-    with _figure(3.6 * across, 3.6 * down) as figure:
+    with empty_figure(3.6 * across, 3.6 * down) as figure:
         for column in range(columns):
             axes = figure.add_subplot(down, across, column + 1)
             _panel(axes, true[::every, column], predicted[::every, column])
@@ -135,44 +125,11 @@ def _panel(axes: "Axes", true: NDArray[np.float64], predicted: NDArray[np.float6
     axes.set(xlabel="true", ylabel="predicted", xlim=limits, ylim=limits, box_aspect=1)
 
 
-def png_bytes(picture: Picture) -> bytes:
-    """Return a picture as a PNG file."""
-    from PIL import Image
-
-    file = BytesIO()
-    Image.fromarray(picture).save(file, "PNG")
-    return file.getvalue()
-
-
 def _as_image(pixels: NDArray[np.float32]) -> Picture:
     """Return [H, W, 3] bytes of [1 or 3, H, W], the least number black and the greatest white."""
     low, high = float(pixels.min()), float(pixels.max())
     scaled = ((pixels - low) / ((high - low) or 1.0) * 255).round().astype(np.uint8)
     return np.broadcast_to(scaled, (3, *pixels.shape[1:])).transpose(1, 2, 0)
-
-
-@contextmanager
-def _figure(
-    width: float, height: float, layout: Literal["constrained"] | None = "constrained"
-) -> Iterator["Figure"]:
-    """Return an empty figure of this size in inches, without a window or any global state."""
-    # its notes on font caches and configuration folders are not for users of bptrain
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)
-    from matplotlib.figure import Figure
-
-    with warnings.catch_warnings():
-        # class names in scripts that the font lacks are drawn as boxes
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        yield Figure((width, height), dpi=DPI, layout=layout)
-
-
-def pixels_of(figure: "Figure") -> Picture:
-    """Return what a figure shows."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
 def _shortened_count(count: int) -> str:

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 import torch
 from torch import Tensor
 
+from bptrain.plots.canvas import Picture
 from bptrain.problem import Problem
-from bptrain.tasks.plots import Picture
 
 IGNORED = -100  # the class of a time step that does not count
 Prediction: TypeAlias = dict[str, Any]  # plain values by column

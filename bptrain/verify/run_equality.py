@@ -4,7 +4,8 @@ What is measured is left out: `time_s` and `perf/*`.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +18,12 @@ from bptrain.rundir.checkpoint import last_first, read_checkpoint
 
 MEASURED = ("time_s", tags.MEASURED)
 POSITIONS = ("log",)  # sizes of files, which hold times
+ON_BOARD: dict[str, Callable[[Any], Any]] = {  # what is compared of each kind of event
+    "scalars": lambda event: event.value,
+    "images": lambda event: sha256(event.encoded_image_string).hexdigest(),
+    "histograms": lambda event: event.histogram_value,
+    "tensors": lambda event: sha256(event.tensor_proto.SerializeToString()).hexdigest(),
+}
 
 
 class RunPart(NamedTuple):
@@ -35,13 +42,13 @@ def compare_runs(first: Path, second: Path) -> list[RunPart]:
     states = [read_checkpoint(last_first(run / "checkpoints")[0]) for run in (first, second)]
     rests = [state.rest() for state in states]
     plain = [flat({**each.metrics, **rest}) for each, (rest, _) in zip(states, rests, strict=True)]
-    lines, scalars = ([read(run) for run in (first, second)] for read in (metrics_of, scalars_of))
+    lines, boards = ([read(run) for run in (first, second)] for read in (metrics_of, board_of))
     return [
         compare("weights and buffers", states[0].model, states[1].model),
         compare("optimizer, averages, generators", rests[0][1], rests[1][1]),
         compare("position, schedule, scaler", *plain),
         compare("metrics.jsonl", *lines),
-        compare("TensorBoard", *scalars),
+        compare("TensorBoard", *boards),
     ]
 
 
@@ -91,16 +98,20 @@ def metrics_of(run: Path) -> dict[str, float]:
     return found
 
 
-def scalars_of(run: Path) -> dict[str, float]:
-    """Return the scalars on the board by tag and place in its curve; a repeated point shows."""
-    board = EventAccumulator(str(run / "tensorboard"), size_guidance={"scalars": 0})
+def board_of(run: Path) -> dict[str, Any]:
+    """Return what is on the board by tag and place in its curve; a repeated point shows."""
+    board = EventAccumulator(str(run / "tensorboard"), dict.fromkeys(ON_BOARD, 0))
     board.Reload()
-    return {
-        f"{tag}, point {number}, step {event.step}": event.value
-        for tag in board.Tags()["scalars"]
+    tags_of = board.Tags()
+    found = {
+        f"{tag}, point {number}, step {event.step}": content(event)
+        for kind, content in ON_BOARD.items()
+        for tag in tags_of[kind]
         if not is_measured(tag)
-        for number, event in enumerate(board.Scalars(tag), start=1)
+        for number, event in enumerate(getattr(board, kind.capitalize())(tag), start=1)
     }
+    graph = board.Graph().SerializeToString() if tags_of["graph"] else b""
+    return {**found, "graph": sha256(graph).hexdigest()}
 
 
 def flat(tree: Any, path: str = "") -> dict[str, Any]:

@@ -21,7 +21,7 @@ Position = dict[str, int]
 
 
 def opened(directory: Path, position: Position | None = None, step: int = 0) -> Board:
-    return Board(directory, "name: x\n", ["grad/total"], ["accuracy"], position, step)
+    return Board(directory, "name: x\n", {"optimizer.lr": 0.1}, ["accuracy"], position, step)
 
 
 def write_steps(board: Board, steps: range) -> None:
@@ -219,7 +219,7 @@ from bptrain.errors import StorageError
 from bptrain.monitor.tensorboard import Board
 
 try:
-    with Board(Path(sys.argv[1]), "name: x\\n", [], []) as board:
+    with Board(Path(sys.argv[1]), "name: x\\n", {}, []) as board:
         resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))
         for step in range(1, 1000):
             board.write(step, {"train/loss": 0.5})

@@ -53,9 +53,16 @@ DOCUMENTED = {
 }
 
 
+COPIES = {  # on the board alone, at its top
+    "Curves/train_loss": "train/loss",
+    "Curves/val_loss": "val/loss",
+    "Curves/val_accuracy": "val/accuracy",
+}
+
+
 def test_every_tag_is_explained_in_the_docs() -> None:
     rows = (CONFIGS.parent / "docs" / "tensorboard.md").read_text()
-    for tag in DOCUMENTED:
+    for tag in {*DOCUMENTED, *COPIES}:
         section, _, name = tag.rpartition("/")
         assert f"`{tag}`" in rows or f"`{section}/<name>`" in rows, name
 
@@ -76,8 +83,11 @@ def test_the_board_holds_the_same_numbers_as_the_metrics_file(
     board = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
     board.Reload()
     tags = board.Tags()["scalars"]
-    assert set(tags) == DOCUMENTED
-    from_board = {(e.step, tag): e.value for tag in tags for e in board.Scalars(tag)}
+    assert set(tags) == {*DOCUMENTED, *COPIES}
+    for copy, tag in COPIES.items():
+        shown, original = ([(e.step, e.value) for e in board.Scalars(t)] for t in (copy, tag))
+        assert shown == original
+    from_board = {(e.step, tag): e.value for tag in DOCUMENTED for e in board.Scalars(tag)}
     assert set(from_board) == set(from_file)
     for key, value in from_file.items():
         assert from_board[key] == pytest.approx(value, rel=1e-6), key

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from bptrain.monitor.console import lines_of
 from bptrain.monitor.tensorboard import as_markdown
+from bptrain.plots.canvas import png_bytes
 from bptrain.problem import Problem
 from bptrain.tasks import task_of
 from bptrain.tasks.accuracy import MOST_CLASSES
@@ -21,7 +22,6 @@ from bptrain.tasks.plots import (
     _shortened_count,
     confusion_plot,
     mistakes_plot,
-    png_bytes,
     scatter_plot,
 )
 from bptrain.tasks.task import ResultFigure

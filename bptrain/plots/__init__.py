@@ -1,0 +1,1 @@
+"""Plots, drawn by matplotlib, as arrays [H, W, 3] of bytes."""
