@@ -115,7 +115,8 @@ class Table:
         self.failures: dict[str, str] = {}
         self.peers = ""
         if given.json and given.json.exists():
-            self.results = json.loads(given.json.read_text(encoding="utf-8"))
+            kept = json.loads(given.json.read_text(encoding="utf-8"))
+            self.results, self.peers = kept["workloads"], kept["peers"]
         self.known = {what: len(processes) for what, processes in self.results.items()}
 
     def measure(self, precision: str, name: str) -> None:
@@ -147,7 +148,10 @@ class Table:
     def write(self) -> None:
         """Write the results and the section of the docs, where they are wanted."""
         if self.given.json:
-            self.given.json.write_text(json.dumps(self.results, indent=2), encoding="utf-8")
+            kept = {"workloads": self.results, "peers": self.peers}
+            whole = self.given.json.with_suffix(".part")  # so that none is broken off within
+            whole.write_text(json.dumps(kept, indent=2), encoding="utf-8")
+            whole.replace(self.given.json)
         if self.results and not self.given.print:
             write_section(BENCHMARKS, self.section())
 

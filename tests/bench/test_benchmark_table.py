@@ -61,16 +61,20 @@ def test_each_workload_is_measured_once_before_the_first_is_again(
 
 
 def test_a_run_that_is_broken_off_keeps_what_it_has_and_goes_on_there(
-    measured: Callable[..., list[str]], script: ModuleType
+    measured: Callable[..., list[str]], script: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = ("128-256", "--processes", "2", "--json", "table.json")
     with pytest.raises(KeyboardInterrupt):
         measured(*words, broken={GRU: KeyboardInterrupt()})
-    assert [*json.loads(Path("table.json").read_text())] == [f"{LSTM}, fp32"]
+    assert [*json.loads(Path("table.json").read_text())["workloads"]] == [f"{LSTM}, fp32"]
     assert f"| {LSTM} | float32" in script.BENCHMARKS.read_text()
     assert measured(*words) == [GRU, LSTM, GRU]
+    monkeypatch.setattr(script, "peers_section", lambda *_: "| jax |")
+    assert measured(*words, "--peers") == []
     assert measured(*words) == []
-    assert "in 2 processes, in each" in script.BENCHMARKS.read_text()
+    text = script.BENCHMARKS.read_text()
+    assert "in 2 processes, in each" in text
+    assert "| jax |" in text
 
 
 def test_a_workload_that_fails_is_named_and_not_tried_again(
