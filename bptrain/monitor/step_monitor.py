@@ -33,6 +33,7 @@ COST: dict[Level, float] = {"standard": 1.0, "full": 2.0}  # docs/benchmarks.md
 COST_OF_SMALL: dict[Level, float] = {"standard": 1.0, "full": 4.0}
 RECURRENT = (nn.RNNBase, nn.RNNCellBase)
 COST_OF_RECURRENT: dict[Level, float] = {"standard": 2.0, "full": 2.5}
+RECURRENT = (nn.RNNBase, nn.RNNCellBase)
 SMALL = 2**16  # weights a layer, below which a step takes as long as its kernels are many
 MAGNITUDES_EVERY = 4  # observed steps
 MOST_STEPS = 10**12  # of a run
