@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+from html_pages import read
 from kinds_of_data import KINDS, Kind
 
 from bptrain.data import DataConfig
@@ -36,6 +37,9 @@ def test_a_run_is_evaluated_and_predicts_given_inputs(bptrain: Callable, name: s
     )
     fitted = bptrain("fit", "c.yaml", "--run-dir", "run")
     assert fitted.exit_code == 0, fitted.stderr
+    report = " ".join(read(Path("run/report.html").read_text(encoding="utf-8")).text)
+    assert "samples with the largest loss" in report
+    assert "predicted" in report
 
     result = bptrain("evaluate", "run", "--json")
     assert result.exit_code == 0, result.stderr
@@ -63,9 +67,9 @@ def check_answers(bptrain: Callable, kind: Kind) -> None:
     assert len(said) == kind.answers
     heading, *rows = printed[()].stdout.splitlines()
     assert heading.split() == list(said[0])
-    read = list(csv.DictReader(StringIO(printed["--csv",].stdout)))
-    assert len(read) == kind.answers
-    for number, (answer, cells) in enumerate(zip(said, read, strict=True), start=1):
+    as_csv = list(csv.DictReader(StringIO(printed["--csv",].stdout)))
+    assert len(as_csv) == kind.answers
+    for number, (answer, cells) in enumerate(zip(said, as_csv, strict=True), start=1):
         many = len(kind.inputs) < kind.answers
         assert answer["input"] == (
             f"{kind.inputs[0]}:{number}" if many else kind.inputs[number - 1]
