@@ -86,7 +86,7 @@ def test_images_with_their_channels_last_are_watched_too() -> None:
     watched = AlwaysWatched(Step(network.model, network.loss))
     assert_equal(trained(watched, network), trained(plain, network))
     (program, *_) = plain._programs.values()
-    assert program.values > plain._recorded[next(iter(plain._recorded))].values  # laid out
+    assert program.values > plain.recorded[next(iter(plain.recorded))].values  # laid out
 
 
 @pytest.mark.parametrize("name", ["mlp, batch norm, dropout", "gru, bidirectional"])
