@@ -93,7 +93,7 @@ def overflowing_norm(model: nn.Module) -> Finding | None:
         if parameter.grad is None:
             continue
         norm = parameter.grad.norm(dtype=torch.float32)
-        if not norm.isfinite():
+        if not norm.isfinite() and parameter.grad.isfinite().all():
             gradient = Seen(f"the gradient by {name}", Range.of(parameter.grad))
             of_it = Seen(f"the norm of {gradient.name}", Range.of(norm))
             return Finding("backward", "norm", name.rpartition(".")[0], of_it, (gradient,))

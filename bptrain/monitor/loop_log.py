@@ -9,6 +9,7 @@ from bptrain.monitor.console import TrainingConsole
 from bptrain.monitor.diagnosis import Diagnosis
 from bptrain.monitor.loop_verdicts import Failure, Record
 from bptrain.monitor.run_log import RunLog
+from bptrain.monitor.tensorboard import NO_SERIES
 from bptrain.monitor.verdicts import History
 from bptrain.rundir.run_directory import create_run_directory
 
@@ -48,7 +49,7 @@ class LoopLog:
         record.write(self.folder)
 
     def write(
-        self, step: int, values: dict[str, float], series: Mapping[str, Sequence[float]] = {}
+        self, step: int, values: dict[str, float], series: Mapping[str, Sequence[float]] = NO_SERIES
     ) -> None:
         """Write the values of a step, and the verdicts that are new with them."""
         self._log.write(step, None, values, series)

@@ -44,6 +44,7 @@ from bptrain.tape.layer_gradients import LayerGradients
 HINT = "a lower learning rate, or gradient clipping"
 NOT_KNOWN = "where is not known: on a GPU a step is looked at when its line is due (every=1: each)"
 NOT_FOUND = "where is not known: repeated, the model's passes were finite"
+NOT_KEPT = "where is not known: the gradients by the model's outputs were too large to be kept"
 CHANGED = 1e-4  # relative: a gradient that differs by more was clipped before the update
 PLACE = "call watcher.step(loss) after backward(), and before the gradients are cleared"
 
@@ -129,7 +130,10 @@ class Watcher:
         Raises NonFiniteError for a loss or gradient that is not finite; the weights are then still
         those before the update. Raises UsageError for a call in another place of the loop.
         """
+        self._refuse_closed()
         self._refuse_other_place()
+        if isinstance(loss, Tensor) and loss.numel() != 1:
+            raise UsageError("watch: expected the step's loss, one number", hint="loss.mean()")
         self._finish_line()
         self._see_other_layers()
         scale = self._scale(scaler)
@@ -137,7 +141,7 @@ class Watcher:
         is_observed, passes = self._monitor.observes, self._passes.end_step()
         self._inputs.add(passes)
         norms = self._layers.norms()
-        number = torch.as_tensor(loss, dtype=norms.dtype, device=norms.device).detach().squeeze()
+        number = torch.as_tensor(loss, dtype=norms.dtype, device=norms.device).detach().view(())
         self._window.add(self.steps, number, norms[0])
         if self._is_due(self.steps) or self._looks_at_each:
             self._refuse_non_finite(passes, number, scaler is not None)
@@ -152,6 +156,7 @@ class Watcher:
 
         Raises UsageError for a name that is not `group/name`.
         """
+        self._refuse_closed()
         for name in values:
             if "/" not in name or name.startswith(tags.VERDICT):
                 raise UsageError(f"watch: {name!r} is not such as val/loss")
@@ -166,7 +171,7 @@ class Watcher:
         self._passes.remove()
         self._updates.remove()
         try:
-            failed = self._window.read()
+            failed = self._window.read(self._line is not None and self._line.scale is not None)
             if failed is not None:
                 self._log.fail(Failure(step=failed[0], what=failed[1], why=NOT_KNOWN), failed[1:])
             self._finish_line(is_last=True)
@@ -193,9 +198,11 @@ class Watcher:
         self._monitor.prepare(following, 0, self._is_due(following), self._is_due(following + 1))
         self._began = self._overhead.now()
 
-    def _refuse_other_place(self) -> None:
+    def _refuse_closed(self) -> None:
         if self._is_closed:
             raise UsageError("watch: the watcher is closed")
+
+    def _refuse_other_place(self) -> None:
         if not self._passes.of_step:
             raise UsageError(
                 "watch: the model was not called with gradients since the last watcher.step(loss)",
@@ -234,7 +241,9 @@ class Watcher:
         found = self._searched(passes, loss) if step == self.steps else None
         self._window.restart()
         self._prepare()
-        why = NOT_FOUND if step == self.steps else NOT_KNOWN
+        why = NOT_KNOWN
+        if step == self.steps:
+            why = NOT_FOUND if all(each.is_complete for each in passes) else NOT_KEPT
         why = why if found is None else found.sentence
         self._describe_optimizer()
         self._log.fail(Failure(step=step, what=what, why=why), found.lines if found else ())

@@ -15,7 +15,7 @@ from bptrain import tags
 class LayerGradients:
     """Gradient and weight norms of a model: one for each layer, and the total of the gradients.
 
-    names       of the layers
+    names       of the layers; the model's own parameters are under the name of its class
     parameters  those that are trained, layer by layer
     layers      the layer of each parameter, as an index into `names`
     layer_of    the same on the device
@@ -27,7 +27,7 @@ class LayerGradients:
         for name, module in model.named_modules():
             own = [p for p in module.parameters(recurse=False) if p in left]
             left.difference_update(own)
-            owners += [(name, own)] * bool(own)
+            owners += [(name or type(model).__name__, own)] * bool(own)
         self.names = [name for name, _ in owners]
         self.parameters = [p for _, parameters in owners for p in parameters]
         self.layers = [i for i, (_, parameters) in enumerate(owners) for _ in parameters]

@@ -330,6 +330,15 @@ def test_parameters_that_are_trained_later_are_seen() -> None:
     assert numbers[2, "grad/total"] == pytest.approx(sum(squares) ** 0.5)
 
 
+def test_parameters_of_the_model_itself_have_the_name_of_its_class() -> None:
+    model = nn.Linear(8, 3)
+    with watch(model, "runs/mine", every=1) as watcher:
+        train(model, watcher, steps=1)
+    numbers = numbers_in(watcher.log_dir)
+    assert numbers[1, "grad/layer/Linear"] == pytest.approx(numbers[1, "grad/total"])
+    assert numbers[1, "update_ratio/Linear"] > 0
+
+
 class Loop(nn.Module):
     """A cell of torch.nn's, step by step."""
 

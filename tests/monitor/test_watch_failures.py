@@ -164,6 +164,37 @@ def test_a_model_that_returns_its_loss_beside_other_outputs_is_repeated_exactly(
     assert "backward pass, layer sick: the gradient by the input of sick" in str(raised.value)
 
 
+def test_a_backward_pass_whose_beginning_was_not_kept_is_said_to_be_unknown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("bptrain.monitor.model_passes.MOST_BYTES", 8)
+    sick = Sick()
+    sick.place = "backward"
+    model = model_with(sick)
+    with (
+        watch(model, "runs/mine") as watcher,
+        pytest.raises(NonFiniteError, match="the norm of the gradient is nan") as raised,
+    ):
+        step(model, watcher, torch.randn(6, 8))
+    assert "too large to be kept" in raised.value.why
+
+
+def test_gradients_that_a_scaler_skips_are_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    for looks_at_each in (True, False):
+        model = model_with(nn.Identity())
+        scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127)
+        optimizer = torch.optim.SGD(model.parameters(), 0.1)
+        with watch(model, "runs/mine") as watcher:
+            monkeypatch.setattr(watcher, "_looks_at_each", looks_at_each)
+            loss = LOSS(model(torch.randn(6, 8)), torch.zeros(6, dtype=torch.long))
+            scaler.scale(loss * 100).backward()
+            scaler.unscale_(optimizer)
+            watcher.step(loss, scaler)
+            scaler.step(optimizer)
+            scaler.update()
+        assert verdicts_of(watcher.log_dir) == []
+
+
 def test_on_a_gpu_a_step_is_looked_at_when_its_line_is_due(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -232,11 +263,14 @@ def test_a_call_in_another_place_of_the_loop_is_refused() -> None:
     with pytest.raises(UsageError, match="no gradient"):
         watcher.step(loss)
     loss.backward()
+    with pytest.raises(UsageError, match="one number"):
+        watcher.step(torch.ones(2))
     with pytest.raises(UsageError, match=r"an update before watcher\.step"):
         optimizer.step()
     watcher.close()
-    with pytest.raises(UsageError, match="closed"):
-        watcher.step(loss)
+    for call in (lambda: watcher.step(loss), lambda: watcher.log({"val/loss": 1.0})):
+        with pytest.raises(UsageError, match="closed"):
+            call()
 
 
 def test_an_optimizer_that_evaluates_the_loss_several_times_is_refused() -> None:
