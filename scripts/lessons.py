@@ -60,7 +60,6 @@ OTHERS = {  # changes beside the proposed one
         ["optimizer.kind=adamw", "optimizer.weight_decay=1.0"],
         ["train.l1=0.003"],
         ["model.hidden=[8]"],
-        ["data.path=data/small_test.csv", "data.test_path=data/small.csv"],
     ],
     "input_scale": [["optimizer.lr=1e-4"], ["optimizer.lr=1e-6"]],
     "target_scale": [["optimizer.lr=0.1"]],
