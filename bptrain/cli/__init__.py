@@ -25,7 +25,7 @@ from bptrain.cli.runs import (
     report_command,
     verify_resume_command,
 )
-from bptrain.commands.arguments import FitCommand
+from bptrain.commands.arguments import ConfigCommand, FitCommand
 from bptrain.commands.exit_codes import run_command_line
 
 app = typer.Typer(
@@ -57,7 +57,9 @@ COMMANDS: dict[str, Callable[..., None]] = {  # in the order of --help
     "doctor": doctor_command,
 }
 for name, command in COMMANDS.items():
-    app.command(name, cls=FitCommand if name == "fit" else None)(command)
+    takes_keys = "overrides" in command.__annotations__
+    parser = FitCommand if name == "fit" else ConfigCommand if takes_keys else None
+    app.command(name, cls=parser)(command)
 
 
 @app.callback(invoke_without_command=True)

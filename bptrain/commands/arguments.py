@@ -1,5 +1,6 @@
 """Arguments that commands share, and words that exclude each other."""
 
+from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -73,7 +74,24 @@ class Kind(StrEnum):
     sequential = "sequential"
 
 
-class FitCommand(TyperCommand):
+class ConfigCommand(TyperCommand):
+    """A command that takes a config and keys to change in it."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Return the words left over; say how a key is written that was given as an option."""
+        options = {option for each in self.get_params(ctx) for option in each.opts}
+        for place, word in enumerate(args):
+            name, equals, value = word.partition("=")
+            is_key = "." in name or (equals and not get_close_matches(name, options))
+            if not name.startswith("--") or name in options or not is_key:
+                continue
+            value = value if equals else "".join(args[place + 1 : place + 2])
+            meant = f"{name[2:]}={value or 'VALUE'}"
+            ctx.fail(f"No such option: {name}. Keys of the config have no dashes: {meant}")
+        return super().parse_args(ctx, args)
+
+
+class FitCommand(ConfigCommand):
     """`fit`, whose flag --resume may be given a value."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:

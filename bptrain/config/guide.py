@@ -63,7 +63,7 @@ class Guide:
         if reason := context.get("error"):  # the message of a validator
             given = "" if isinstance(value, dict) else given
             return Problem(path, line, given, why=str(reason), meant=context.get("meant", ""))
-        return Problem(path, line, given, self.describe(node), meant=self._meant(value, node))
+        return Problem(path, line, given, self.describe(node), meant=self._meant(value, node, path))
 
     def kinds(self, node: Node) -> list[str]:
         """Return the kinds of a tagged union; none for anything else."""
@@ -126,7 +126,7 @@ class Guide:
         found = [f"{section}{key}" for section, keys in known.items() if key in keys]
         return "" if ".".join(map(str, path)) in found else next(iter(found), "")
 
-    def _meant(self, value: object, node: Node) -> str:
+    def _meant(self, value: object, node: Node, path: KeyPath) -> str:
         """Return the allowed value that was probably meant, or ""."""
         node = self._followed(node)
         type_ = node.get("type")
@@ -134,6 +134,9 @@ class Guide:
             return write(int(value))
         if not isinstance(value, str) or len(value) > MAX_NUMBER:
             return ""
+        if kind := _nearest(value, self.kinds(node)):
+            name = ".".join(map(str, path))
+            return f"{name}.kind={kind}, or in a file {path[-1]}: {{kind: {kind}}}"
         if type_ == "boolean" and value.lower() in _BOOLEANS:
             return write(_BOOLEANS[value.lower()])
         if type_ in ("integer", "number"):

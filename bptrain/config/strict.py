@@ -4,6 +4,7 @@ A config class says everything once, in its fields: types, bounds, defaults, des
 user is told is allowed comes from the JSON Schema that pydantic derives from them.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -108,9 +109,17 @@ def load_config(
     Raises ConfigErrors with all errors at once, or UsageError for a file that cannot be read.
     """
     draft = _Draft(str(path), read_text(path))
+    draft.meant = without_spaces(overrides)
     for word in overrides:
         draft.override(word)
     return draft.checked(config_class, Path(path).parent)
+
+
+def without_spaces(words: Sequence[str]) -> str:
+    """Return `key=value` words without the spaces around = that parted them, "" if none did."""
+    given = " ".join(words)
+    joined = re.sub(r"\s*=\s*", "=", given)
+    return joined if joined != given else ""
 
 
 def config_of(
@@ -220,6 +229,7 @@ class _Draft:
         tree = read_tree(text)
         self.path = path
         self.words: list[str] = []
+        self.meant = ""
         self.root, self.lines, self.problems = tree.root, tree.lines, tree.problems
         if tree.whole and not isinstance(tree.root, dict):
             given = shorten(write(tree.root), GIVEN_WIDTH) if tree.lines else "nothing"
@@ -235,7 +245,8 @@ class _Draft:
         parts = key.split(".")
         if not (equals and all(parts)) or len(parts) > MAX_DEPTH:
             allowed = f"key=value or section.key=value, at most {MAX_DEPTH} keys deep"
-            self.problems.append(Problem((), line, "no path of keys and a value", allowed))
+            problem = Problem((), line, "no path of keys and a value", allowed, meant=self.meant)
+            self.problems.append(problem)
             return
         try:
             path = _address(self.root, parts)

@@ -51,10 +51,12 @@ class Numeric:
 
     def encode(self, table: Table, inputs: NDArray[np.float32]) -> None:
         """Write the inputs [N, width], which are 0 before."""
-        values = numbers_of(table, self.name, self.unit)
-        missing = np.isnan(values)
-        inputs[:, 0] = np.where(missing, 0.0, (values - self.mean) / self.std)
-        inputs[:, 1:] = missing[:, np.newaxis]
+        scaled = (numbers_of(table, self.name, self.unit) - self.mean) / self.std
+        missing = np.isnan(scaled)
+        if missing.any():
+            scaled[missing] = 0
+            inputs[:, 1:] = missing[:, np.newaxis]
+        inputs[:, 0] = scaled
 
     def decode(self, inputs: Sequence[float]) -> str:
         """Return the cell of a row's inputs [width], "" for a missing one."""
@@ -144,7 +146,7 @@ def numbers_of(table: Table, name: str, unit: str = "") -> NDArray[np.float64]:
     numbers, wrong = table.format.numbers(cells, unit)
     if wrong.any():
         bad_cells.refuse(table, [not_numbers(table, name, cells, wrong, unit)])
-    values: NDArray[np.float64] = numbers.fill_null(float("nan")).to_numpy()
+    values: NDArray[np.float64] = numbers.to_numpy()  # null becomes NaN
     return values
 
 

@@ -71,7 +71,7 @@ class Table:
             cells = self.column(name, "the run")
             if cells.dtype == pl.String:
                 yield np.asarray(cells.str.len_bytes().to_numpy(), np.uint32).tobytes()
-                yield "".join(cells).encode("utf-8", "surrogatepass")
+                yield cells.str.join("").item().encode()
             else:
                 yield cells.to_numpy().tobytes()
 
