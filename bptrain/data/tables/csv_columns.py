@@ -10,6 +10,8 @@ from difflib import get_close_matches
 from io import StringIO
 from pathlib import Path
 
+from bptrain.data.tables.csv_dialect import Dialect, Quoting
+from bptrain.data.tables.csv_errors import holds_rows, swallowed_rows
 from bptrain.data.text.text_file import read_text
 from bptrain.errors import DataError
 
@@ -25,26 +27,35 @@ class Row:
     fields: tuple[str, ...]
 
 
-def read_columns(path: Path, columns: Sequence[str]) -> list[Row]:
+def read_columns(path: Path, columns: Sequence[str], quoting: Quoting = "double") -> list[Row]:
     """Return the columns of each row of a file, as `columns_of` does of its text."""
     delimiter = "\t" if path.suffix.lower() in TABULATED else ","
-    return columns_of(read_text(path), str(path), columns, delimiter)
+    return columns_of(read_text(path), str(path), columns, delimiter, quoting)
 
 
-def columns_of(text: str, source: str, columns: Sequence[str], delimiter: str = ",") -> list[Row]:
+def columns_of(
+    text: str,
+    source: str,
+    columns: Sequence[str],
+    delimiter: str = ",",
+    quoting: Quoting = "double",
+) -> list[Row]:
     """Return the columns of each row, in the order of `columns`; `source` is named in errors.
 
     Lines without anything are left out. Raises DataError for a text that is damaged, has no rows,
     or lacks a column.
     """
-    records = _records(text, source, delimiter)
-    _, header = next(records, ("", []))
+    records = _records(text, source, Dialect(quoting=quoting), delimiter)
+    _, header = next(records, (0, []))
     if not any(header):
         raise DataError(f"{source}: no header", "the first row names the columns")
     places = [place_of(source, header, column) for column in columns]
     rows = []
     for number, (line, fields) in enumerate(records, start=1):
-        place = f"{source}: row {number:,} ({line})"
+        place = f"{source}: row {number:,} (line {line:,})"
+        for field in fields:
+            if "\n" in field and holds_rows(field, delimiter, len(header) - 1):
+                raise swallowed_rows(source, field, line + "".join(fields).count("\n"))
         if len(fields) != len(header):
             raise DataError(
                 f"{place}: {len(fields)} fields, the header names {len(header)}",
@@ -57,21 +68,24 @@ def columns_of(text: str, source: str, columns: Sequence[str], delimiter: str = 
     return rows
 
 
-def _records(text: str, source: str, delimiter: str) -> Iterator[tuple[str, list[str]]]:
-    """Yield the fields of each line that has any, and where it begins."""
+def _records(
+    text: str, source: str, dialect: Dialect, delimiter: str
+) -> Iterator[tuple[int, list[str]]]:
+    """Yield the fields of each line that has any, and the line where it begins."""
     # strict: a quote that is never closed would otherwise swallow the rows after it
-    reader = csv.reader(StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    reader = dialect.reader(StringIO(text, newline=""), delimiter, skips_spaces=False)
     line = 1
     try:
         for fields in reader:
             if fields:
-                yield f"line {line:,}", fields
+                yield line, fields
             line = reader.line_num + 1
     except csv.Error as error:
         raise DataError(
             f"{source}: no CSV from line {line:,} on",
             str(error),
-            "a quote within a quoted field is written twice",
+            "a quote within a quoted field is written twice; data.quoting: none, if quotes are "
+            "characters like others",
         ) from error
 
 

@@ -64,7 +64,7 @@ class Dialect:
         """Whether the first row names the columns."""
         return self.header is None or self.header is True
 
-    def reader(self, lines: Iterable[str], separator: str) -> Any:
+    def reader(self, lines: Iterable[str], separator: str, skips_spaces: bool = True) -> Any:
         """Return the csv module's strict reader of lines."""
         return csv.reader(
             lines,
@@ -72,7 +72,7 @@ class Dialect:
             quotechar=self.quote,
             quoting=csv.QUOTE_MINIMAL if self.quote else csv.QUOTE_NONE,
             strict=True,
-            skipinitialspace=True,
+            skipinitialspace=skips_spaces,
         )
 
     def separator(self, header: str) -> str:

@@ -82,7 +82,7 @@ def refuse_swallowed_rows(
     """Raise DataError for a cell that holds whole rows: a stray quotation mark opened it.
 
     Each line within such a cell has as many separators as a row. With two columns and a comma a
-    text of several lines may look like that, with more it does not; and no text that someone wrote
+    text of a few lines may look like that, with more it does not; and no text that someone wrote
     has both a tab and a line break.
     """
     each_row = frame.width - 1
@@ -90,24 +90,28 @@ def refuse_swallowed_rows(
         cells = frame[name]
         tall = cells.str.contains("\n", literal=True).arg_true()
         for row, cell in zip(tall, cells.gather(tall), strict=True):
-            if _holds_rows(cell, separator, each_row):
-                end = int(lines[row])
-                raise DataError(
-                    f"{path}: one cell spans lines {end - cell.count(chr(10)):,} to {end:,}, "
-                    "with the cells of other rows in it",
-                    "a quotation mark in the first of them opens it, one in the last closes it",
-                    "data.quoting: none, if quotation marks are characters like others in this "
-                    "file, or correct the line",
-                )
+            if holds_rows(cell, separator, each_row):
+                raise swallowed_rows(path, cell, int(lines[row]))
 
 
-def _holds_rows(cell: str, separator: str, each_row: int) -> bool:
+def swallowed_rows(path: Path | str, cell: str, end: int) -> DataError:
+    """Return the error for a cell that holds rows, and whose row ends in line `end`."""
+    return DataError(
+        f"{path}: one cell spans lines {end - cell.count(chr(10)):,} to {end:,}, "
+        "with the cells of other rows in it",
+        "a quotation mark in the first of them opens it, one in the last closes it",
+        "data.quoting: none, if quotation marks are characters like others in this file, or "
+        "correct the line",
+    )
+
+
+def holds_rows(cell: str, separator: str, each_row: int) -> bool:
     """Tell whether a cell of several lines holds what other rows consist of."""
     if separator == "\t":
         return separator in cell
     inner = cell.split("\n")[1:-1]
     whole = [line.count(separator) == each_row for line in inner]
-    return each_row > 1 and bool(whole) and all(whole)
+    return len(whole) >= (1 if each_row > 1 else 3) and all(whole)
 
 
 class RaggedRows:

@@ -20,10 +20,11 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from bptrain.data.contents import SPLITS, content_of_texts
-from bptrain.data.data_file import DataPath
+from bptrain.data.data_file import DataPath, located
 from bptrain.data.notes import count
 from bptrain.data.splits import Dataset, InMemoryConfig, Parts, Samples, hold_out
 from bptrain.data.tables.csv_columns import SUFFIXES, Row, read_columns
+from bptrain.data.tables.csv_dialect import Quoting
 from bptrain.data.text.text_file import given_text, names_file, refuse_what_does_not_fit
 from bptrain.errors import DataError
 from bptrain.problem import Problem
@@ -54,6 +55,12 @@ class TextTableConfig(InMemoryConfig):
         default="label",
         min_length=1,
         description="name of the column with the labels; each different label is a class",
+    )
+    quoting: Quoting = Field(
+        default="double",
+        description='character around texts that hold the separator or a line break: double ("), '
+        "single ('), or none, where quotation marks are characters like others, as in many .tsv "
+        "files",
     )
     unit: Literal["word", "character"] = Field(
         default="word",
@@ -151,7 +158,7 @@ class TextTableConfig(InMemoryConfig):
 
     def rows(self, path: Path) -> list[Row]:
         """Return the rows of a file, each a text and a label, neither of them empty."""
-        rows = read_columns(path, [self.text_column, self.label_column])
+        rows = read_columns(path, [self.text_column, self.label_column], self.quoting)
         for row in rows:
             refuse_if_empty(row.fields[0], row.place)
             if not label_of(row):
@@ -207,7 +214,7 @@ class TextTableConfig(InMemoryConfig):
         texts: list[str] = []
         for number, word in enumerate(words, start=1):
             if names_file(word, *SUFFIXES):
-                rows = read_columns(Path(word), [self.text_column])
+                rows = read_columns(located(word), [self.text_column], self.quoting)
             else:
                 rows = [Row(f"input {number}", (given_text(word),))]
             for row in rows:

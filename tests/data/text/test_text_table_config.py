@@ -8,6 +8,7 @@ import torch
 
 from bptrain.data.splits import Dataset
 from bptrain.data.text.text_table_config import RESERVED, TextTableConfig
+from bptrain.errors import DataError
 
 
 def table(folder: Path, rows: Sequence[Sequence[str]], name: str = "rows.csv") -> str:
@@ -163,3 +164,21 @@ def test_a_text_can_be_read_again_from_its_tokens(tmp_path: Path, unit: str, tex
     built = config.build(0)
     tokens = built.train.inputs[0, : int(built.train.lengths[0])]
     assert config.described(tokens, built.prepared) == {"text": text}
+
+
+QUOTED = [
+    "bad one 0\tneg",
+    '"nice one 1\tpos',
+    "bad one 2\tneg",
+    'nice one 3"\tpos',
+    "bad 4\tneg",
+] * 5
+
+
+def test_a_stray_quotation_mark_is_named_and_can_be_a_character(tmp_path: Path) -> None:
+    path = tmp_path / "t.tsv"
+    path.write_text("\n".join(["text\tlabel", *QUOTED]))
+    keys = {"path": str(path), "test_fraction": 0.0, "validation_fraction": 0.0}
+    with pytest.raises(DataError, match=r"lines 3 to 5[\s\S]*data.quoting: none"):
+        TextTableConfig(**keys).build(0)
+    assert len(TextTableConfig(**keys, quoting="none").build(0).train) == len(QUOTED)
