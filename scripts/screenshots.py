@@ -18,7 +18,7 @@ OPTIONS = (
     "--disable-gpu",
     "--disable-3d-apis",  # with WebGL, curves are not drawn yet when the picture is taken
     "--hide-scrollbars",
-    "--virtual-time-budget=30000",  # ms of the page's own clock, which runs ahead
+    "--virtual-time-budget=60000",  # ms of the page's own clock, which runs ahead
 )
 LONGEST_S = 300  # for a picture
 OBSERVED = ("monitor.max_overhead=null", "monitor.log_every=5")
@@ -60,7 +60,7 @@ SCREENSHOTS = {
     "board": Screenshot(MANY, "/", (1500, 1500)),
     "flow": Screenshot(DEEP, "/?tagFilter=Flow#timeseries", (1500, 900)),
     "decision_boundary": Screenshot(
-        PLANES, "/?tagFilter=decision_boundary#timeseries", (1500, 900)
+        PLANES, "/?tagFilter=decision_boundary#timeseries", (1500, 1300)
     ),
 }
 

@@ -7,6 +7,7 @@ from rich.console import Console
 
 from bptrain.monitor.console import TrainingConsole
 from bptrain.monitor.diagnosis import Diagnosis
+from bptrain.monitor.flow_pictures import flow_pictures, flow_pictures_are_due, shows_flow
 from bptrain.monitor.loop_verdicts import Failure, Record
 from bptrain.monitor.run_log import RunLog
 from bptrain.monitor.tensorboard import NO_SERIES
@@ -37,7 +38,7 @@ class LoopLog:
         text = f"model: {record.model}"
         self._log = RunLog(self.folder, text, {}, (), LinesAlone())
         self._log.begin()
-        self._told: set[str] = set()
+        self._observed, self._drawn = 0, 0  # lines with norms by layer, and those that are drawn
 
     def print_line(self, text: str) -> None:
         """Print a line."""
@@ -55,6 +56,15 @@ class LoopLog:
         self._log.write(step, None, values, series)
         found = self.diagnosis.add_more(step, {**values, **series})
         self._log.tell(step, None, [self.record.on_loop(each) for each in found])
+        self._observed += shows_flow(values)
+        if flow_pictures_are_due(values, self._observed):
+            self._draw(step)
+
+    def _draw(self, step: int) -> None:
+        """Write the pictures of the gradient flow, if there is anything new to draw."""
+        if self._observed > self._drawn:
+            self._log.board.write_pictures(step, dict(flow_pictures(self.diagnosis.lines)))
+        self._drawn = self._observed
 
     def fail(self, failure: Failure, lines: Sequence[str]) -> None:
         """Print and store what is known of a step that is not finite; the first one is kept."""
@@ -64,7 +74,9 @@ class LoopLog:
             self.describe(self.record.model_copy(update={"failure": failure}))
 
     def close(self) -> None:
-        """Print all verdicts, and close the files."""
+        """Print all verdicts, draw what is not drawn yet, and close the files."""
+        if self.diagnosis.lines:
+            self._draw(self.diagnosis.lines[-1]["step"])
         for verdict in self.record.verdicts(History(self.diagnosis.lines)):
             for line in verdict.lines:
                 self.print_line(line)

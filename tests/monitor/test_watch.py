@@ -444,3 +444,11 @@ def test_a_model_for_several_processes_is_watched_by_its_own_names() -> None:
     assert found[1].keys() == found[0].keys()
     for key, value in found[0].items():
         assert found[1][key] == pytest.approx(value, rel=1e-5), key
+
+
+def test_the_board_has_pictures_of_the_gradient_flow() -> None:
+    folder = train_as(DIGITS, lambda model: model)
+    board = EventAccumulator(str(folder / "tensorboard"))
+    board.Reload()
+    assert board.Tags()["images"] == ["Flow/by_depth", "Flow/by_step"]
+    assert [each.step for each in board.Images("Flow/by_depth")] == [STEPS]
