@@ -1,13 +1,16 @@
 """Pictures of the board for the docs, from real runs: `scripts/screenshots [NAME...]`."""
 
+import json
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from urllib.request import urlopen
 
 ROOT = Path(__file__).parent.parent
 BPTRAIN = (sys.executable, "-m", "bptrain")
@@ -21,6 +24,7 @@ OPTIONS = (
     "--virtual-time-budget=60000",  # ms of the page's own clock, which runs ahead
 )
 LONGEST_S = 300  # for a picture
+SETTLES_S = 5  # after the runs are known, until their last values are read
 OBSERVED = ("monitor.max_overhead=null", "monitor.log_every=5")
 VANISHING = "configs/digits_vanishing.yaml"
 
@@ -88,6 +92,7 @@ def write(name: str, screenshot: Screenshot, runs: Path, browser: str) -> None:
     target = ROOT / "docs" / f"{name}.png"
     width, height = screenshot.size
     with served(runs) as url:
+        wait_until_read(url, len(screenshot.runs))
         subprocess.run(  # noqa: S603
             [
                 browser,
@@ -101,6 +106,17 @@ def write(name: str, screenshot: Screenshot, runs: Path, browser: str) -> None:
             stderr=subprocess.DEVNULL,
         )
     print(f"{name}: {target}", flush=True)
+
+
+def wait_until_read(url: str, runs: int) -> None:
+    """Wait until TensorBoard has read so many runs: a page that opens before stays empty."""
+    deadline = time.monotonic() + LONGEST_S
+    while time.monotonic() < deadline:
+        with urlopen(f"{url}data/runs", timeout=LONGEST_S) as answer:  # noqa: S310
+            if len(json.load(answer)) == runs:
+                break
+        time.sleep(0.5)
+    time.sleep(SETTLES_S)
 
 
 @contextmanager
