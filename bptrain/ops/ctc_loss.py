@@ -26,7 +26,7 @@ Backward   writing x' for dL/dx, given l' (of the mean: L' / (N labels))
                                           e^e, in which e_t(s) is a factor of just the paths through
                                           s at t: d(e^-l)/de_t(s) = e^(a + b), so dl/de_t(s) = -g;
                                           and e^x is torch's convention, of which below. 0 past U
-Convention the derivative by x alone is -g, yet torch, and we, return p - g with p = e^x. Where x
+Returned   the derivative by x alone is -g, yet torch, and we, return p - g with p = e^x. Where x
            comes from log_softmax both send the same to the logits: it turns x' into
            x' - p sum_k x', and the sum of -g is -1, that of p - g is 0. So what is returned is the
            gradient by the logits already, the famous p minus target, the target's place in time

@@ -9,13 +9,11 @@ import sys
 from collections.abc import Iterator
 from functools import cache
 from inspect import cleandoc
-from itertools import takewhile
 from typing import Any, NamedTuple
 
 from bptrain.ops.operation import Operation
 
 HEADING = re.compile(r"([A-Z][A-Za-z0-9]*(?: [A-Z][0-9])?)(?:\s{2,}(.*))?$")
-RULE = re.compile(r" {4}(?=\S)")
 SHAPE = re.compile(r"\s{2,}\[[^\]=<>]*\]$")
 SECOND = "For second derivatives"
 BECAUSE = re.compile(r"\bbecause\b")
@@ -63,10 +61,10 @@ def file_of(operation: Operation[Any]) -> str:
 
 def read(docstring: str) -> Derivation:
     """Return the derivation of a docstring."""
-    lines = cleandoc(docstring).splitlines()
-    sections = dict(_sections(lines[1:]))
+    title, found = sections_of(docstring)
+    sections = dict(found)
     return Derivation(
-        title=lines[0],
+        title=title,
         shapes=tuple(sections.get("Shapes", ())),
         forward=tuple(sections.get("Forward", ())),
         backward=tuple(_rules(sections.get("Backward", []))),
@@ -74,13 +72,21 @@ def read(docstring: str) -> Derivation:
     )
 
 
+def sections_of(docstring: str) -> tuple[str, list[tuple[str, list[str]]]]:
+    """Return the title of a docstring, and each heading with its lines; "" stands for prose."""
+    title, *lines = cleandoc(docstring).splitlines()
+    return title, list(_sections(lines))
+
+
 def _sections(lines: list[str]) -> Iterator[tuple[str, list[str]]]:
     name, found = "", list[str]()
     for line in lines:
-        heading = HEADING.match(line)
-        if heading or (line and not line.startswith(" ")):
+        if heading := HEADING.match(line):
             yield name, found
-            name, found = (heading[1], [heading[2] or ""]) if heading else ("", [])
+            name, found = heading[1], [heading[2] or ""]
+        elif name and line and not line.startswith(" "):
+            yield name, found
+            name, found = "", [line]
         elif name == "Backward":
             found.append(line)
         else:
@@ -93,15 +99,28 @@ def _rules(lines: list[str]) -> Iterator[Rule]:
 
     What second derivatives need besides comes last, and is no part of a training step.
     """
+    for part in parts_of(lines):
+        if isinstance(part, Rule):
+            yield part
+        elif SECOND in part:
+            return
+
+
+def parts_of(lines: list[str]) -> Iterator[Rule | str]:
+    """Yield the rules among the lines below Backward, and each line of the notes between them."""
     rule: list[str] = []
-    for line in [*takewhile(lambda each: SECOND not in each, lines[1:]), "  end"]:
+    for line in filter(str.strip, lines):
         indent = len(line) - len(line.lstrip())
-        if line.strip() and indent <= 4:
-            if rule:
-                yield _rule(rule)
-            rule = [line.strip()] if indent == 4 else []
-        elif rule and line.strip():
+        if rule and indent > 4:
             rule.append(line.strip())
+            continue
+        if rule:
+            yield _rule(rule)
+        rule = [line.strip()] if indent == 4 else []
+        if not rule:
+            yield line.strip()
+    if rule:
+        yield _rule(rule)
 
 
 def _rule(lines: list[str]) -> Rule:

@@ -10,11 +10,19 @@ from collections.abc import Iterator, Sequence
 
 from markupsafe import Markup, escape
 
-GREEK = {"sigma": "\N{GREEK SMALL LETTER SIGMA}", "delta": "δ", "beta": "β", "phi": "φ", "eps": "ε"}
+GREEK = {
+    "sigma": "\N{GREEK SMALL LETTER SIGMA}",
+    "delta": "δ",
+    "beta": "β",
+    "phi": "φ",
+    "eps": "ε",
+    "pi": "π",
+}
 ALWAYS_FUNCTIONS = {"log", "exp", "tanh", "cosh", "sinh", "sqrt", "erf"}
 FUNCTIONS = ALWAYS_FUNCTIONS | {  # names of functions before a bracket, else words
     *("max", "min", "argmax", "floor", "ceil", "mean", "sign", "softmax", "sigmoid"),
 }
+SPACE = "<mspace width='0.17em'></mspace>"
 MINUS, PRIME = "\N{MINUS SIGN}", "\N{PRIME}"
 NAMED = {"ih", "hh", "hr"}  # indices of two letters that are one name
 OPERATORS = {
@@ -32,7 +40,22 @@ TOKEN = re.compile(
 )
 TOKEN_OF_FACTOR = re.compile(r"[A-Za-z0-9(\[]")
 SUBSCRIPT = re.compile(r"_(?:\{([^}]*)\}|(\([^)]*\))|([A-Za-z0-9]+(?:[+-]\d)?(?:,[a-z])?))")
-PROSE = re.compile(r"[(\"]?(?:[A-Za-z][A-Za-z-]*[a-z](?:'s)?|[a-z_/]+\.py)[)\"]?[.,;:]?$")
+PROSE = re.compile(r"[(\"]?[A-Za-z][A-Za-z-]*[a-z](?:'s|')?[)\"]?[.,;:]*$")
+NAME = re.compile(
+    r"""[(\["]*(?:
+    (?!sum_)[a-z]{2,}\d*(?:_[a-z]{2,})*_[a-z]{3,}(?:_[a-z]{2,}|_\d)*  # zero_infinity, not sum_n
+    | [a-z][\w/]*(?:\.\w+)+                  # torch.nn.Linear, ops/conv.py
+    | [A-Z]?[a-z]+[A-Z][A-Za-z0-9]+|NaN         # ReLU, cuDNN
+    | CPU|GPU|CUDA|LSTM|GRU|[SCG]?ELU|FFT|IEEE
+    | [a-z]{3,}\d+d?                           # float32, conv2d
+    | \d+-[a-z]+|[A-Z]{2,}-\d+|[A-Z]-[A-Z]{2,} # 16-bit, CIFAR-10, R-CNN
+    | '[^']+'|"[^"]+"|`[^`]+`
+    )(?:'s|s)?[)\]"]*[.,;:]*$""",
+    re.VERBOSE,
+)
+INITIAL = re.compile(r"[A-Z]\.$")
+OPERANDS_FOLLOW = {"/", "=", "+", "-", "*", "<=", ">="}
+CODE = re.compile("`([^`]+)`")
 ALIGNED = re.compile(r"\s{2,}(\+?=)\s")  # an equals sign below another one
 CLOSING = {"(": ")", "[": "]", "{": "}"}
 
@@ -51,14 +74,18 @@ def line(text: str) -> list[Markup]:
 
 def _pieces(words: Sequence[str], start: str) -> Iterator[Markup]:
     formula: list[str] = []
-    depth = 0
-    for place, word in enumerate(words):
-        following = words[place + 1] if place + 1 < len(words) else ""
-        if depth == 0 and _is_prose(word, following, place == 0):
+    depth = place = 0
+    while place < len(words):
+        word, *following = words[place : place + 2]
+        is_operand = depth > 0 or (bool(formula) and formula[-1] in OPERANDS_FOLLOW)
+        sentence = "" if is_operand else _sentence_in_brackets(words[place:])
+        if sentence or (depth == 0 and _is_prose(word, *following, is_first=place == 0)):
             yield from _set(formula, start)
             formula = []
-            yield escape(word)
+            yield _remark(sentence, start) if sentence else _text(word)
+            place += max(1, len(sentence.split()))
             continue
+        place += 1
         formula.append(word)
         depth = max(0, depth + sum(map(word.count, "([{")) - sum(map(word.count, ")]}")))
         if depth == 0 and word[-1] in ",;:." and word not in (",", "..."):
@@ -67,16 +94,48 @@ def _pieces(words: Sequence[str], start: str) -> Iterator[Markup]:
     yield from _set(formula, start)
 
 
-def _is_prose(word: str, following: str, is_first: bool) -> bool:
+def _sentence_in_brackets(words: Sequence[str]) -> str:
+    """Return the words up to the bracket that closes the first word's, if they are a sentence."""
+    if not words[0].startswith("("):
+        return ""
+    depth = 0
+    for count, word in enumerate(words, 1):
+        depth += word.count("(") - word.count(")")
+        if depth <= 0:
+            inner = [each.strip("(),;:") for each in words[:count]]
+            is_sentence = count > 1 and any(map(_is_word, inner))
+            is_last = word.rstrip(".,;:").endswith(")")
+            return " ".join(words[:count]) if is_sentence and is_last else ""
+    return ""
+
+
+def _remark(sentence: str, start: str) -> Markup:
+    """Return a sentence in brackets, its formulas set."""
+    inner, _, end = sentence[1:].rpartition(")")
+    return Markup("({}){}").format(Markup(" ").join(_pieces(inner.split(), start)), end)
+
+
+def _text(word: str) -> Markup:
+    return Markup(CODE.sub(r"<code>\1</code>", str(escape(word))))  # noqa: S704  escaped before
+
+
+def _is_prose(word: str, following: str = "", *, is_first: bool) -> bool:
     if word == "a" or (word in ("A", "I") and is_first):
-        return bool(PROSE.match(following)) and not following.startswith("(")
-    if not PROSE.match(word):
-        return word == "..."
-    bare = word.rstrip(".,;:")
-    if bare == "sum":  # "the sum over the steps" has no factors
+        is_noun = PROSE.match(following) or NAME.match(following)
+        return bool(is_noun) and not following.startswith("(")
+    if INITIAL.match(word) and PROSE.match(following):  # of an author
+        return True
+    if word.rstrip(".,;:") == "sum":  # "the sum over the steps" has no factors
         return bool(PROSE.match(following))
+    return word == "..." or _is_word(word)
+
+
+def _is_word(word: str) -> bool:
+    """Return whether a word is no part of a formula, wherever it stands."""
+    bare = word.rstrip(".,;:")
     is_derivative = len(bare) == 2 and bare[0] == "d" and bare != "do"
-    return not (bare in ALWAYS_FUNCTIONS or bare in GREEK or is_derivative)
+    is_symbol = bare in ALWAYS_FUNCTIONS or bare in GREEK or bare == "sum" or is_derivative
+    return not is_symbol and bool(PROSE.match(word) or NAME.match(word))
 
 
 def _set(words: Sequence[str], start: str) -> Iterator[Markup]:
@@ -118,9 +177,10 @@ class Parser:
         assert token is not None, "a token is any character but a space"
         opening = token["operator"] or ""
         if opening in CLOSING and self._is_closed(opening):
+            space = SPACE if opening == "[" and self.text[: self.at].endswith(" ") else ""
             self.at += 1
             inner = "".join(self.items(CLOSING[opening]))
-            base = f"<mrow><mo>{opening}</mo>{inner}<mo>{CLOSING[opening]}</mo></mrow>"
+            base = f"<mrow>{space}<mo>{opening}</mo>{inner}<mo>{CLOSING[opening]}</mo></mrow>"
         elif token["operator"]:
             self.at = token.end()
             name = OPERATORS.get(token[0], token[0])
@@ -159,7 +219,7 @@ class Parser:
             name = self._scripts(f"<mi>{word}</mi>")
             if not self._skip() or not TOKEN_OF_FACTOR.match(self.text, self.at):
                 return name
-            space = "" if self.text[self.at] == "(" else "<mspace width='0.17em'></mspace>"
+            space = "" if self.text[self.at] == "(" else SPACE
             return f"<mrow>{name}{space}{self._item()}</mrow>"
         if word.islower() or self.text.startswith("(", self.at):
             return f"<mtext>{word}</mtext>"
