@@ -126,7 +126,7 @@ def _is_prose(word: str, following: str = "", *, is_first: bool) -> bool:
     if INITIAL.match(word) and PROSE.match(following):  # of an author
         return True
     if word.rstrip(".,;:") == "sum":  # "the sum over the steps" has no factors
-        return bool(PROSE.match(following))
+        return not following or bool(PROSE.match(following))
     return word == "..." or _is_word(word)
 
 
