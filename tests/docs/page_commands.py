@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"((?:^<!--[^\n]*-->\n+)*)^```(bash|text)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 COMMENT = re.compile(r"<!-- (not run|run with|given|output)(?: \(([^)]+)\))?(?:: (.+))? -->")
-OURS = re.compile(r"<!--\s*(not|run|given|output)\b")
+OURS = re.compile(r"<!--\s*(not run|run with|given|output -->)")
 EXIT_CODE = re.compile(r"# exit code (\d+)")
 
 
