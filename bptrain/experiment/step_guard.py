@@ -56,9 +56,9 @@ class Counts(PlainState):
     in_a_row  how often at last without progress
     """
 
-    skipped: int = Field(default=0, ge=0, le=MOST_STEPS)
-    rollbacks: int = Field(default=0, ge=0, le=MOST_STEPS)
-    in_a_row: int = Field(default=0, ge=0, le=MOST_STEPS)
+    skipped: int = Field(ge=0, le=MOST_STEPS)
+    rollbacks: int = Field(ge=0, le=MOST_STEPS)
+    in_a_row: int = Field(ge=0, le=MOST_STEPS)
 
 
 class StepGuard:
@@ -71,7 +71,7 @@ class StepGuard:
         self.policy = experiment.config.train.on_non_finite
         self.withholding = experiment.update.withholding
         self.withholding.each_step = self.policy == "skip"
-        self.counts = Counts()
+        self.counts = Counts(skipped=0, rollbacks=0, in_a_row=0)
         self.starts: list[StepStart] = []  # since the steps were last examined
         self.buffers: list[Tensor] = []  # as they were then
 

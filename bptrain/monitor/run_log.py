@@ -36,7 +36,7 @@ class LogPosition(PlainState):
     elapsed_s: float = Field(ge=0)
     board: dict[str, int]
     digests: dict[str, str] = Field(default_factory=dict)
-    has_graph: bool = False
+    has_graph: bool
 
 
 class RunLog:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tensorboard.compat.proto.graph_pb2 import GraphDef
 from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from torch.utils.tensorboard.summary import (
     custom_scalars,
     histogram_raw,
@@ -185,7 +186,12 @@ def _session_start(hyperparameters: Mapping[str, float | str]) -> Summary:
     What torch writes besides is left out: names of hyperparameters and metrics that TensorBoard
     would take from one run for all. Without them it takes those of each run.
     """
-    return hparams(dict(hyperparameters), {})[1]
+    summary = hparams(dict(hyperparameters), {})[1]
+    metadata = summary.value[0].metadata.plugin_data
+    # a mapping's order is another in each process, and equal runs must write equal events
+    started = HParamsPluginData.FromString(metadata.content)
+    metadata.content = started.SerializeToString(deterministic=True)
+    return summary
 
 
 def _session_end() -> Summary:

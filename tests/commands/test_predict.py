@@ -232,7 +232,8 @@ def test_a_run_leaves_pictures_and_logs_them_to_tensorboard(bptrain: Callable, r
     assert {path.name for path in best.iterdir()} == {"confusion.png", "mistakes.png"}
     board = EventAccumulator(str(run / "tensorboard"))
     board.Reload()
-    assert set(board.Tags()["images"]) == {"test/confusion", "test/mistakes"}
+    flow = {"Flow/by_depth", "Flow/by_step"}
+    assert set(board.Tags()["images"]) == {"test/confusion", "test/mistakes", *flow}
     assert [event.step for event in board.Images("test/confusion")] == [105]
     assert "test/confusion/text_summary" in board.Tags()["tensors"]
 
