@@ -30,7 +30,13 @@ STEPS = {  # that are enough to see it, and what cures it
     "vanishing_over_time": 500,
 }
 FEW = 40
-SLOW = ("divergence", "vanishing_over_time")  # recurrent networks, hundreds of steps
+SLOW = (  # hundreds of steps, or recurrent networks
+    "divergence",
+    "input_scale",
+    "plateau",
+    "target_scale",
+    "vanishing_over_time",
+)
 
 
 def kind_of(config: Path) -> str:

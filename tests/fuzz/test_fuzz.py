@@ -6,7 +6,7 @@ from pathlib import Path
 
 FUZZING = Path(__file__).with_name("fuzzing.py")
 KINDS = "digits,table of classes,image_folder,sequence of tags"
-CASES = ("--configs", "40", "--data", "20", "--checkpoints", "20", "--words", "20", "--logs", "15")
+CASES = ("--configs", "20", "--data", "12", "--checkpoints", "12", "--words", "12", "--logs", "10")
 
 
 def test_mutated_files_and_command_lines_end_as_documented() -> None:
