@@ -43,12 +43,7 @@ from bptrain.train.states import (
     OptimizerState,
 )
 
-MAY_BEGIN_NOW = (
-    "schedule",
-    "early_stopping",
-    "guard",
-    "monitor",
-)  # states that may be missing in the checkpoint
+MAY_BEGIN_NOW = ("schedule", "early_stopping", "monitor")  # may be missing in the checkpoint
 
 
 @runtime_checkable
