@@ -125,3 +125,12 @@ def leaves(nav: object) -> list[str]:
         return [nav]
     below = nav.values() if isinstance(nav, dict) else nav
     return [path for each in below for path in leaves(each)]
+
+
+def test_no_file_holds_the_marks_of_an_unfinished_merge() -> None:
+    folders = ("bptrain", "configs", "docs", "scripts", "tests")
+    files = [*ROOT.glob("*.*"), *(path for name in folders for path in (ROOT / name).rglob("*.*"))]
+    texts = {".cfg", ".css", ".jinja", ".json", ".md", ".py", ".toml", ".txt", ".yaml", ".yml"}
+    marks = re.compile(r"^(<{7}|>{7}) ", re.MULTILINE)
+    found = [path for path in files if path.suffix in texts and marks.search(path.read_text())]
+    assert found == []
