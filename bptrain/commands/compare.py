@@ -13,6 +13,7 @@ from rich.table import Table
 from bptrain import tags
 from bptrain.errors import UsageError, printable, shorten
 from bptrain.experiment.comparing import Row, compared, sorted_by
+from bptrain.experiment.run_record import FINISHED
 from bptrain.monitor.console import duration
 
 LONGEST_VALUE, LONGEST_STATUS = 30, 60  # characters of a config's value, of how a run ended
@@ -69,21 +70,24 @@ def _table(columns: Sequence[Column], rows: Sequence[Row]) -> Table:
 
 
 def columns_of(rows: Sequence[Row]) -> list[Column]:
-    """Return the columns: results, then config; metrics are empty in rows of other tasks."""
+    """Return the columns: how the configs differ, and then what came of it.
+
+    Metrics are empty in rows of other tasks; what is the same in all rows is left out.
+    """
     columns = [Column("run", lambda row: row.run)]
     if len({row.task for row in rows}) > 1:
         columns.append(Column("task", lambda row: row.task.replace("_", " ")))
-    columns += [_of_best(tag) for tag in dict.fromkeys(tag for row in rows for tag in row.best)]
+    columns += [_of_config(key) for key in dict.fromkeys(key for r in rows for key in r.config)]
+    if any(row.ending != FINISHED for row in rows):
+        columns.append(Column("status", lambda row: shorten(row.ending, LONGEST_STATUS)))
     tested = (tag for row in rows for tag in row.final if tag.startswith("test/"))
-    columns += [_of_final(tag) for tag in dict.fromkeys([*tested, tags.TRAIN_LOSS])]
-    keys = dict.fromkeys(key for row in rows for key in row.config)
     return [
         *columns,
         Column("verdicts", lambda row: ", ".join(row.verdicts).replace("_", " ") or "none"),
+        *(_of_best(tag) for tag in dict.fromkeys(tag for row in rows for tag in row.best)),
+        *(_of_final(tag) for tag in dict.fromkeys([*tested, tags.TRAIN_LOSS])),
         Column("steps", lambda row: f"{row.step:,}", is_number=True),
         Column("time", lambda row: duration(row.time_s), is_number=True),
-        Column("status", lambda row: shorten(row.ending, LONGEST_STATUS)),
-        *(_of_config(key) for key in keys),
     ]
 
 

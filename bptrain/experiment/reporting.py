@@ -10,7 +10,7 @@ from bptrain.experiment.best_state import best_by
 from bptrain.experiment.build import Experiment, build
 from bptrain.experiment.evaluation import Evaluation, evaluate_state
 from bptrain.experiment.plan import plan, serve
-from bptrain.experiment.run_record import RunRecord, config_of, read_record
+from bptrain.experiment.run_record import FINISHED, RunRecord, config_of, read_record
 from bptrain.experiment.saved_run import CHECKPOINTS
 from bptrain.experiment.stored_config import flat
 from bptrain.experiment.stored_data import refuse_other_data
@@ -39,7 +39,7 @@ def leave_report(
     """
     try:
         given = evaluated(experiment, evaluation, watch)
-        return _written(run_dir, "finished", given, experiment.total_steps)
+        return _written(run_dir, FINISHED, given, experiment.total_steps)
     except Exception as error:  # whatever it is: the run is finished, and its state is saved
         return f"no {REPORT}: {_reason(error)}"
 

@@ -24,6 +24,7 @@ from bptrain.rundir.run_lock import owner_of
 
 LARGEST_DESCRIPTION = 2**20  # bytes of environment.json, and of error.log
 SPLITS = ("train", "val", "test")
+FINISHED = "finished"  # how a run ended that came to its test
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,7 @@ def _ending(run_dir: Path, history: History) -> str:
     if cause := _cause(run_dir):
         return f"failed: {cause}"
     if any(tag.startswith("test/") for line in history.lines[-1:] for tag in line):
-        return "finished"
+        return FINISHED
     return f"ended after step {history.step:,}" if history.lines else "ended before its first line"
 
 

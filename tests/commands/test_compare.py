@@ -53,8 +53,9 @@ def test_runs_are_listed_with_what_differs(runs: Path, bptrain: Bptrain) -> None
     assert shown.exit_code == 0, shown.stderr
     for said in ("optimizer.lr", "0.001", "0.1", "best val/accuracy", "test/loss", "verdicts"):
         assert said in shown.stdout, said
-    for same in ("model.hidden", "seed", "task"):
+    for same in ("model.hidden", "seed", "task", "status"):
         assert same not in shown.stdout
+    assert shown.stdout.index("optimizer.lr") < shown.stdout.index("best val/accuracy")
     slow, _ = listed(bptrain, runs / "slow", runs / "fast")
     assert slow["config"] == {"optimizer.lr": 0.001}
     last = json.loads((runs / "slow" / "metrics.jsonl").read_text().splitlines()[-1])
