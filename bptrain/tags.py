@@ -35,6 +35,7 @@ TARGET_RMS = "data/target_rms"
 CLASSES = "data/classes"
 TIME_STEPS = "data/time_steps"
 VERDICT = "verdict/"
+BASELINE = "baseline/"  # begins the metrics of predictions that a run is compared with
 MEASURED = "perf/"  # begins what a clock or a meter decides
 # TensorBoard sorts by tag, capital letters first, and opens the first two groups
 CURVES = "Curves/"  # begins copies, on the board alone, of the curves to look at first
@@ -70,6 +71,11 @@ def of_split(split: Split, metrics: dict[str, float]) -> dict[str, float]:
 def split_tag(split: Split, name: str) -> str:
     """Return the tag of a metric, or of a figure, of a split."""
     return f"{split}/{name}"
+
+
+def of_baseline(name: str, metrics: dict[str, float]) -> dict[str, float]:
+    """Return the metrics of a baseline by tag."""
+    return {f"{BASELINE}{name}/{metric}": value for metric, value in metrics.items()}
 
 
 def curve(tag: str) -> str:

@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 from rich.console import Console
+from torch import Tensor
 
 from bptrain.data import Batch, BatchSource, Split
 from bptrain.errors import InterruptedRun
@@ -33,6 +34,11 @@ class FirstBatches:
     def bytes(self) -> int:
         """Memory that the split takes."""
         return self.split.bytes
+
+    @property
+    def targets(self) -> Tensor:
+        """The targets of the whole split."""
+        return self.split.targets
 
     def to(self, device: torch.device) -> "FirstBatches":
         """Return the split on `device`."""

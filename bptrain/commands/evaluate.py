@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bptrain.errors import StorageError, UsageError, printable
+from bptrain.experiment.baselines import baselines_of
 from bptrain.experiment.best_state import best_by
 from bptrain.experiment.build import build
 from bptrain.experiment.evaluation import (
@@ -35,10 +36,13 @@ def evaluate(
     """
     evaluation = evaluate_run(run_dir, which, files, places)
     if as_json:
-        print(json.dumps({"checkpoint": evaluation.checkpoint, **evaluation.values}))
+        values = evaluation.values | evaluation.baseline_values
+        print(json.dumps({"checkpoint": evaluation.checkpoint, **values}))
     else:
         rows = [[name, f"{value:.6g}"] for name, value in evaluation.values.items()]
         print("\n".join(lines_of([["checkpoint", evaluation.checkpoint], *rows])))
+        for line in evaluation.lines_of_baselines:
+            print(line)
         for each in evaluation.figures:
             if each.rows:
                 print("\n".join(["", *lines_of(each.rows)]))
@@ -77,7 +81,9 @@ def evaluate_run(
             return evaluate_files(run_dir, config, named[0], checkpoint)
         planned = plan(config)
         refuse_other_data(run_dir, planned.dataset, CHANGED)
-        evaluation = evaluate_state(build(planned), checkpoint)
+        experiment = build(planned)
+        compared = baselines_of(experiment)
+        evaluation = evaluate_state(experiment, checkpoint, baselines=compared)
     if evaluation is None:
         raise UsageError(f"{run_dir}: the run's data has neither test nor validation samples")
     return evaluation

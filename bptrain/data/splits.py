@@ -49,6 +49,11 @@ class Split(Protocol):
         """Return the memory that the split takes."""
         ...
 
+    @property
+    def targets(self) -> Tensor:
+        """Return the targets of all samples [N, ...]; of samples drawn anew those of one epoch."""
+        ...
+
     def to(self, device: torch.device) -> "Split":
         """Return the split with its tensors on `device`."""
         ...

@@ -10,6 +10,13 @@ from typing import Literal
 from bptrain import tags
 from bptrain.data import Batch, Split
 from bptrain.errors import NonFiniteError
+from bptrain.experiment.baselines import (
+    Baseline,
+    BaselineResult,
+    BaselineWatch,
+    deciding_metric,
+    not_beaten,
+)
 from bptrain.experiment.build import Experiment
 from bptrain.experiment.config import ExperimentConfig
 from bptrain.experiment.loss_choice import choose_loss
@@ -32,13 +39,19 @@ HINT = "a smaller optimizer.lr, or schedule.warmup_steps; the last checkpoint is
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A checkpoint's loss and metrics by tag, with its tables and pictures (`figures`)."""
+    """A checkpoint's loss and metrics by tag, with its tables and pictures (`figures`).
+
+    baselines  the metrics of simple predictions of the same samples
+    deciding   the metric by which a run beats a baseline or does not, and its direction
+    """
 
     checkpoint: str
     split: Literal["test", "val"]
     samples: int
     values: dict[str, float]
     figures: list[ResultFigure]
+    baselines: Sequence[BaselineResult] = ()
+    deciding: tags.Ranking = tags.BY_LOSS
 
     @property
     def summary(self) -> str:
@@ -46,17 +59,30 @@ class Evaluation:
         source = f"{self.checkpoint}, {self.samples:,} samples"
         return f"{'test ' * (self.split == 'test')}{format_values(self.values)}  ({source})"
 
+    @property
+    def baseline_values(self) -> dict[str, float]:
+        """The metrics of the baselines by tag."""
+        return {tag: value for each in self.baselines for tag, value in each.values.items()}
+
+    @property
+    def lines_of_baselines(self) -> list[str]:
+        """A line for each baseline, and for each that the checkpoint does not beat."""
+        told = [each.summary for each in self.baselines]
+        return [*told, *not_beaten(self.values, self.baselines, self.deciding)]
+
 
 def evaluate_state(
     experiment: Experiment,
     checkpoint: Path,
     watchers: Sequence[Watcher] = (),
     most_batches: int | None = None,
+    baselines: Sequence[Baseline] = (),
 ) -> Evaluation | None:
     """Load a checkpoint and evaluate it on the test split, or else on the validation split.
 
     watchers      see its predictions too
     most_batches  of the split that are evaluated; None for all of it
+    baselines     that are evaluated on the same samples
 
     Returns None if there is neither; the checkpoint is loaded even then.
     """
@@ -68,15 +94,25 @@ def evaluate_state(
         return None
     problem = experiment.dataset.problem
     builders = task_of(problem).figures(problem)
+    metric = experiment.evaluation_metric
+    compared = [BaselineWatch(each, metric) for each in baselines]
     values = evaluate_split(
         experiment,
         split,
-        [*builders, *watchers],
+        [*builders, *watchers, *compared],
         state=f" of {checkpoint.name}",
         most_batches=most_batches,
     )
     figures = [figure for builder in builders if (figure := builder.build()) is not None]
-    return Evaluation(checkpoint.name, split, len(samples), values, figures)
+    return Evaluation(
+        checkpoint.name,
+        split,
+        len(samples),
+        values,
+        figures,
+        [each.result() for each in compared],
+        deciding_metric(experiment.config, metric, split),
+    )
 
 
 def evaluate_files(run_dir: Path, config: ExperimentConfig, data: Path, state: Path) -> Evaluation:

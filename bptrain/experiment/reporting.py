@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from bptrain.errors import BptrainError, shorten
+from bptrain.experiment.baselines import BaselineResult, deciding_metric, not_beaten
 from bptrain.experiment.best_state import best_by
 from bptrain.experiment.build import Experiment, build
 from bptrain.experiment.evaluation import Evaluation, evaluate_state
@@ -22,6 +23,7 @@ from bptrain.plots.canvas import png_bytes
 from bptrain.problem import Problem
 from bptrain.rundir.checkpoint import best_checkpoint
 from bptrain.rundir.durable_files import replace_file, storing
+from bptrain.tasks import task_of
 from bptrain.tasks.classification import MISTAKES
 from bptrain.train.memory import allocating
 
@@ -153,6 +155,7 @@ def view_of(record: RunRecord, given: Evaluated, total_steps: int | None = None)
             record.final.get(f"val/{name}"),
             best.get(f"val/{name}"),
             record.final.get(f"test/{name}"),
+            [each.get(name) for each in record.baselines.values()],
         )
         for name in record.metrics
     ]
@@ -160,15 +163,27 @@ def view_of(record: RunRecord, given: Evaluated, total_steps: int | None = None)
         record.name,
         str(record.folder),
         _facts(record, total_steps),
-        [each for each in results if any(value is not None for value in each[1:])],
+        [each for each in results if any(value is not None for value in each[1:5])],
         step,
         record.history,
         record.verdicts,
         flat(config_of(record)),
         flat(record.environment),
         given,
-        record.notes,
+        [*record.notes, *_not_beaten(record)],
+        [name.replace("_", " ") for name in record.baselines],
     )
+
+
+def _not_beaten(record: RunRecord) -> list[str]:
+    """Return a line for each logged baseline that the run does not beat."""
+    problem = record.stored.problem
+    metric = task_of(problem).evaluation_metric(problem)
+    _, best = record.best or (None, {})
+    is_tested = any(tag.startswith("test/") for tag in record.final)
+    ranking = deciding_metric(record.config, metric, "test" if is_tested else "val")
+    results = [BaselineResult(name, "", values) for name, values in record.baselines.items()]
+    return not_beaten(record.final if is_tested else best, results, ranking)
 
 
 def _facts(record: RunRecord, total_steps: int | None) -> dict[str, str]:

@@ -92,6 +92,17 @@ class RunRecord:
         values = {tag: line[tag] for tag in self._tags("val") if is_number(line.get(tag))}
         return line["step"], values
 
+    @cached_property
+    def baselines(self) -> dict[str, dict[str, float]]:
+        """The metrics that the run is compared with, by the name of the baseline."""
+        found: dict[str, dict[str, float]] = {}
+        logged = dict.fromkeys(tag for line in self.history.lines for tag in line)
+        for tag in (tag for tag in logged if tag.startswith(tags.BASELINE)):
+            name, _, metric = tag.removeprefix(tags.BASELINE).rpartition("/")
+            if values := self.history.values(tag):
+                found.setdefault(name, {})[metric] = values[-1]
+        return found
+
     def _tags(self, *splits: str) -> Iterator[str]:
         return (f"{split}/{name}" for split in splits for name in self.metrics)
 

@@ -10,8 +10,9 @@ from rich.console import Console
 from bptrain.config import to_yaml
 from bptrain.data import Dataset
 from bptrain.errors import InterruptedRun, NonFiniteError
+from bptrain.experiment.baselines import baselines_of
 from bptrain.experiment.build import Experiment, build
-from bptrain.experiment.evaluation import evaluate_state, save_pictures
+from bptrain.experiment.evaluation import Evaluation, evaluate_state, save_pictures
 from bptrain.experiment.failed_step import forget_failed_step
 from bptrain.experiment.largest_gradients import write_largest_gradients
 from bptrain.experiment.plan import Plan
@@ -123,20 +124,15 @@ def print_notices(experiment: Experiment, console: TrainingConsole) -> None:
 
 def conclude(session: Session, run_dir: Path) -> None:
     """Evaluate the best state of a finished run, and show the results."""
-    experiment, log, (step, epoch, _) = session.experiment, session.log, session.position
+    experiment, log, step = session.experiment, session.log, session.position.step
     for verdict in session.diagnosis.verdicts():
         for line in verdict.lines:
             log.console.print_line(line)
     best = best_checkpoint(run_dir / CHECKPOINTS, ranking=session.best_by)
     watch = Watch(experiment)
-    evaluation = evaluate_state(experiment, best, [watch])
+    evaluation = evaluate_state(experiment, best, [watch], baselines=baselines_of(experiment))
     if evaluation is not None:
-        if evaluation.split == "test":
-            log.metrics.write(step, epoch, evaluation.values)
-            log.board.write(step, evaluation.values)
-        log.board.write_figures(step, evaluation.split, evaluation.figures)
-        save_pictures(run_dir, evaluation)
-        log.console.print_line(evaluation.summary)
+        show_results(evaluation, session, run_dir)
     config = experiment.config
     if excess := session.overhead.excess(config.monitor.max_overhead):
         log.console.print_line(excess)
@@ -154,6 +150,21 @@ def conclude(session: Session, run_dir: Path) -> None:
     from bptrain.experiment.reporting import leave_report  # here: its templates are not for a start
 
     log.console.print_line(leave_report(run_dir, experiment, evaluation, watch))
+
+
+def show_results(evaluation: Evaluation, session: Session, run_dir: Path) -> None:
+    """Log and print the results of a run's best state, beside the baselines'."""
+    log, (step, epoch, _) = session.log, session.position
+    values = evaluation.baseline_values
+    if evaluation.split == "test":
+        values = evaluation.values | values
+    if values:
+        log.metrics.write(step, epoch, values)
+        log.board.write(step, values)
+    log.board.write_figures(step, evaluation.split, evaluation.figures)
+    save_pictures(run_dir, evaluation)
+    for line in (evaluation.summary, *evaluation.lines_of_baselines):
+        log.console.print_line(line)
 
 
 def log_of(experiment: Experiment, run_dir: Path, console: Console) -> RunLog:

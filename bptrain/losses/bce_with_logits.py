@@ -26,6 +26,6 @@ class BCEWithLogitsConfig(BaseLossConfig):
         """Return each class's own probability; of a sample they need not sum to 1."""
         return outputs.sigmoid()
 
-    def outputs_of(self, shares: Tensor) -> Tensor:
-        """Return the logits of each class's own share."""
-        return shares.logit()
+    def outputs_meaning(self, probabilities: Tensor) -> Tensor:
+        """Return the logits of each class's own probability."""
+        return probabilities.logit()

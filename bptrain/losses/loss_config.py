@@ -32,8 +32,9 @@ class BaseLossConfig(StrictConfig):
         return outputs.softmax(-1)
 
     def outputs_of(self, shares: Tensor) -> Tensor:
-        """Return the outputs [K] of the best constant prediction where classes have these shares.
+        """Return the outputs [K] of the best constant prediction for these shares of classes."""
+        return self.outputs_meaning(shares)
 
-        They are the inverse of `probabilities`.
-        """
-        return shares.log()
+    def outputs_meaning(self, probabilities: Tensor) -> Tensor:
+        """Return outputs [..., K] that mean these probabilities: the inverse of `probabilities`."""
+        return probabilities.log()

@@ -27,6 +27,6 @@ class MSEConfig(BaseLossConfig):
         """Return the outputs themselves: the squared error is least at the probabilities."""
         return outputs.clamp(0, 1)
 
-    def outputs_of(self, shares: Tensor) -> Tensor:
-        """Return the shares themselves."""
-        return shares
+    def outputs_meaning(self, probabilities: Tensor) -> Tensor:
+        """Return the probabilities themselves."""
+        return probabilities

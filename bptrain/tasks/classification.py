@@ -152,4 +152,5 @@ CLASSIFICATION = Task(
     figures=figures,
     predictions=predictions,
     tell=tell,
+    constant="majority_class",
 )

@@ -65,4 +65,5 @@ LANGUAGE_MODEL = Task(
     figures=lambda problem: [],
     predictions=None,
     tell=tell,
+    constant="token_frequencies",
 )

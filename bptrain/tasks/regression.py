@@ -169,4 +169,5 @@ REGRESSION = Task(
     ],
     predictions=predictions,
     tell=tell,
+    constant="mean",
 )

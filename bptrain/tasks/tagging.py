@@ -35,4 +35,5 @@ TAGGING = Task(
     figures=confusion_of,
     predictions=predictions,
     tell=tell,
+    constant="majority_class",
 )

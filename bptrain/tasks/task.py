@@ -127,6 +127,8 @@ class Task:
     figures            what is shown of an evaluation
     predictions        of a batch; None where the model writes text instead
     tell               in words, what is true of samples and what is predicted
+    constant           name of the best prediction that is the same for every sample, which a run is
+                       compared with; None where there is none
     metric_of_likelihood  the training metric where the loss is the mean negative log-likelihood, if
                        it follows from that: then nobody reads the outputs of a training step
     """
@@ -137,6 +139,7 @@ class Task:
     figures: Callable[[Problem], list[FigureBuilder]]
     predictions: PredictionWriter | None
     tell: Teller
+    constant: str | None = None
     metric_of_likelihood: Metric | None = None
 
     def metric_in_training(self, problem: Problem, is_likelihood: bool) -> Metric:

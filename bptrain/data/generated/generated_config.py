@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 import torch
 from pydantic import Field
+from torch import Tensor
 
 from bptrain.data.batches import Batch, BatchSource, generator_of
 from bptrain.data.splits import Dataset, InMemoryConfig, Samples
@@ -118,6 +119,11 @@ class Fresh:
     def bytes(self) -> int:
         """Return the memory of an epoch."""
         return self.sample_bytes * self.samples
+
+    @property
+    def targets(self) -> Tensor:
+        """Return the targets of the first epoch."""
+        return self.of_epoch(0).targets
 
     def to(self, device: torch.device) -> "Fresh":
         """Return the split with its epochs on `device`."""

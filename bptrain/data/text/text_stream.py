@@ -41,6 +41,11 @@ class TextStream:
         """Memory that the tokens take."""
         return self.tokens.nbytes
 
+    @property
+    def targets(self) -> Tensor:
+        """The tokens that are predicted [n - 1]."""
+        return self.tokens[1:]
+
     def to(self, device: torch.device) -> "TextStream":
         """Return the split on `device`."""
         return replace(self, tokens=self.tokens.to(device))

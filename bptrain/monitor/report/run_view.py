@@ -8,13 +8,17 @@ from bptrain.monitor.verdicts import History, Verdict
 
 
 class Result(NamedTuple):
-    """A metric: its name, and its value at each stage; None where there is none."""
+    """A metric: its name, and its value at each stage; None where there is none.
+
+    baselines  the value of each baseline, on the test split or else on the validation split
+    """
 
     name: str
     train: float | None
     validation: float | None
     best: float | None
     test: float | None
+    baselines: Sequence[float | None] = ()
 
 
 class Figure(NamedTuple):
@@ -63,9 +67,10 @@ class RunView(NamedTuple):
     facts        of the run in a few words each, by name
     results      of each metric
     best_step    the step of the best validation; None without validation
+    baselines    names of the simple predictions that the results are compared with
     config       resolved, as plain values by key
     environment  plain values by key
-    notes        what could not be read
+    notes        what could not be read, and which baselines the run does not beat
     """
 
     name: str
@@ -79,3 +84,4 @@ class RunView(NamedTuple):
     environment: Mapping[str, Any]
     evaluated: Evaluated
     notes: Sequence[str] = ()
+    baselines: Sequence[str] = ()
