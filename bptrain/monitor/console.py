@@ -16,6 +16,10 @@ METRIC_FORMATS = {  # format of each metric in a line of output
     "accuracy": "accuracy {:.2%}",
     "top5": "top 5 {:.2%}",
     "macro_f1": "macro F1 {:.4f}",
+    "balanced_accuracy": "balanced accuracy {:.2%}",
+    "macro_precision": "macro precision {:.4f}",
+    "roc_auc": "ROC AUC {:.4f}",
+    "average_precision": "average precision {:.4f}",
     "mae": "MAE {:.4g}",
     "rmse": "RMSE {:.4g}",
     "r2": "R2 {:.4f}",
@@ -24,9 +28,14 @@ METRIC_FORMATS = {  # format of each metric in a line of output
     "character_error_rate": "character errors {:.2%}",
     "word_error_rate": "word errors {:.2%}",
 }
+# a line after each epoch would become too long
+ONLY_AT_THE_END = ("balanced_accuracy", "macro_precision", "average_precision")
+WHILE_TRAINING = {
+    name: form for name, form in METRIC_FORMATS.items() if name not in ONLY_AT_THE_END
+}
 FORMATS = {
     **{tags.split_tag("train", name): form for name, form in METRIC_FORMATS.items()},
-    **{tags.split_tag("val", name): f"val {form}" for name, form in METRIC_FORMATS.items()},
+    **{tags.split_tag("val", name): f"val {form}" for name, form in WHILE_TRAINING.items()},
     # a test's line begins with the task's main metric and ends with the loss
     **{
         tags.split_tag("test", name): METRIC_FORMATS[name]
@@ -39,7 +48,7 @@ FORMATS = {
 BAR_TAGS = (tags.TRAIN_LOSS, tags.LEARNING_RATE, tags.SAMPLES_PER_S)
 LINE_TAGS = [
     *(tags.split_tag("train", name) for name in METRIC_FORMATS),
-    *(tags.split_tag("val", name) for name in METRIC_FORMATS),
+    *(tags.split_tag("val", name) for name in WHILE_TRAINING),
     tags.GRAD_TOTAL,
 ]
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any, get_args
 
@@ -93,9 +94,10 @@ def test_a_metric_that_the_task_does_not_have_is_refused_with_those_it_has(
 
 
 def test_the_direction_of_every_metric_is_known() -> None:
-    larger = {"accuracy", "top5", "macro_f1", "r2"}
-    for task in get_args(TaskName):
-        problem = Problem(task, (4,), 9, names=tuple("abcdefghi"))
+    larger = {"accuracy", "top5", "macro_f1", "balanced_accuracy", "macro_precision", "r2"}
+    larger |= {"roc_auc", "average_precision"}
+    for task, outputs in product(get_args(TaskName), (2, 9)):
+        problem = Problem(task, (4,), outputs, names=tuple("abcdefghi"))
         metric = task_of(problem).evaluation_metric(problem)
         assert set(metric.larger_is_better) == larger & set(metric.names)
 

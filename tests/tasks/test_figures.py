@@ -58,6 +58,18 @@ def test_the_confusion_table_counts_each_true_class_in_its_row() -> None:
     ]
 
 
+def test_each_class_has_its_own_scores() -> None:
+    labels = torch.tensor([0, 0, 0, 1, 2, 2])
+    made = figures_of(IMAGES, torch.randn(6, 1, 4, 4), outputs_for([0, 0, 1, 1, 0, 0], 3), labels)
+    assert made["classes"].picture is None
+    assert made["classes"].rows == [
+        ["class", "precision", "recall", "F1", "samples"],
+        ["cat", "0.5000", "0.6667", "0.5714", "3"],
+        ["dog", "0.5000", "1.0000", "0.6667", "1"],
+        ["owl", "0.0000", "0.0000", "0.0000", "2"],
+    ]
+
+
 def test_steps_without_a_label_are_not_in_the_confusion() -> None:
     problem = Problem("tagging", (2, 5), 2, is_sequence=True)
     outputs = outputs_for([0, 1, 1, 1], 2).view(2, 2, 2)
@@ -89,7 +101,7 @@ def test_a_model_without_mistakes_shows_none() -> None:
     made = figures_of(
         IMAGES, torch.randn(3, 1, 4, 4), outputs_for([0, 1, 2], 3), torch.tensor([0, 1, 2])
     )
-    assert set(made) == {"confusion"}
+    assert set(made) == {"confusion", "classes"}
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,11 @@ def test_classes_have_the_metrics_of_scikit_learn(classes: int) -> None:
     assert values["accuracy"] == pytest.approx(reference.accuracy_score(labels, predicted))
     f1 = reference.f1_score(labels, predicted, average="macro", zero_division=0)
     assert values["macro_f1"] == pytest.approx(f1)
+    precision = reference.precision_score(labels, predicted, average="macro", zero_division=0)
+    assert values["macro_precision"] == pytest.approx(precision)
+    recalls = reference.recall_score(labels, predicted, labels=labels.unique(), average=None)
+    assert values["balanced_accuracy"] == pytest.approx(recalls.mean())
+    assert ("roc_auc" in values) == (classes == 2)
     assert ("top5" in values) == (classes > 5)
     if classes > 5:
         top = reference.top_k_accuracy_score(labels, outputs, k=5, labels=range(classes))
@@ -61,7 +66,36 @@ def test_classes_have_the_metrics_of_scikit_learn(classes: int) -> None:
 def test_a_class_that_never_occurs_does_not_count_in_macro_f1() -> None:
     outputs = functional.one_hot(torch.tensor([0, 2, 2])).float()
     values = metrics_of(evaluation_metric(problem("classification", 3)), outputs, outputs.argmax(1))
-    assert values == {"accuracy": 1.0, "macro_f1": 1.0}
+    assert set(values.values()) == {1.0}
+
+
+@pytest.mark.parametrize("scale", [1.0, 100.0])
+def test_scores_rank_two_classes_as_in_scikit_learn(scale: float) -> None:
+    torch.manual_seed(0)
+    labels = (torch.rand(300) < 0.2).long()
+    scores = (torch.randn(300) + labels) * scale
+    scores[:20] = scores[20:40]  # ties
+    bins = (scores * 64).floor().clamp(-2048, 2047)
+    assert len(bins.unique()) > 50
+    outputs = torch.stack([torch.full_like(scores, 3.0), scores + 3], 1)
+    values = metrics_of(evaluation_metric(problem("classification", 2)), outputs, labels)
+    # to float32's rounding of scores + 3, which moves a few of them into the next bin
+    auc, precision = (
+        score(labels, bins)
+        for score in (reference.roc_auc_score, reference.average_precision_score)
+    )
+    assert values["roc_auc"] == pytest.approx(auc, abs=1e-4)
+    assert values["average_precision"] == pytest.approx(precision, abs=1e-3)
+
+
+def test_a_constant_score_ranks_nothing() -> None:
+    labels = torch.tensor([0, 0, 0, 1])
+    metric = evaluation_metric(problem("classification", 2))
+    values = metrics_of(metric, torch.zeros(4, 2), labels)
+    assert (values["roc_auc"], values["average_precision"]) == (0.5, 0.25)
+    assert values["balanced_accuracy"] == 0.5
+    one_class = metrics_of(metric, torch.randn(4, 2), torch.zeros(4, dtype=torch.long))
+    assert (one_class["roc_auc"], one_class["average_precision"]) == (0.5, 0.0)
 
 
 def test_of_mixed_samples_the_most_likely_class_is_the_true_one() -> None:
