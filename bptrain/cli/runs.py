@@ -136,6 +136,29 @@ def predict_command(
         show(predict(run, inputs, checkpoint.value, options))
 
 
+def export_command(
+    run: RunPath,
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="ends in .safetensors, .pt, .pt2 or .onnx"),
+    ],
+    source: Annotated[
+        Path | None,
+        typer.Option(
+            "--code", metavar="FILE.py", help="write the model's code too, which needs only torch"
+        ),
+    ] = None,
+    checkpoint: Annotated[Checkpoint, typer.Option(help="which state")] = Checkpoint.best,
+    force: Annotated[bool, typer.Option("--force", help="replace files that are there")] = False,
+) -> None:
+    """Write RUN's model into FILE, for programs without bptrain."""
+    with errors_to_exit_codes():
+        with importing():
+            from bptrain.commands.export import export
+
+        export(run, file, source, checkpoint.value, force, Output())
+
+
 def diagnose_command(
     run: RunPath,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
