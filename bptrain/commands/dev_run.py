@@ -11,6 +11,7 @@ from rich.console import Console
 from torch import Tensor
 
 from bptrain.data import Batch, BatchSource, Split
+from bptrain.data.batches import Order, Reorderable
 from bptrain.errors import InterruptedRun
 from bptrain.experiment.plan import Plan
 from bptrain.experiment.training import run
@@ -57,6 +58,11 @@ class FewBatches:
 
     source: BatchSource
     batches: int
+
+    def in_order(self, order: Order) -> "FewBatches":
+        """Return the first batches in another order."""
+        assert isinstance(self.source, Reorderable), "a plan refuses others"
+        return FewBatches(self.source.in_order(order), self.batches)
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""

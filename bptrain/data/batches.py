@@ -1,7 +1,8 @@
 """Batches selected from tensors on the training device, without Python code per sample."""
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Iterator
+from copy import copy
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -37,6 +38,18 @@ class BatchSource(Protocol):
         ...
 
 
+Order: TypeAlias = Callable[[int, int, int], Tensor]  # samples, seed, epoch -> indices [N]
+
+
+@runtime_checkable
+class Reorderable(Protocol):
+    """Batches whose samples can come in another order than shuffled."""
+
+    def in_order(self, order: Order) -> BatchSource:
+        """Return the batches of the samples that an order names; it may repeat some."""
+        ...
+
+
 class Augment(Protocol):
     """Changes a training batch, as a pure function of its arguments."""
 
@@ -68,6 +81,13 @@ class Batches:
         self.inputs, self.targets = inputs, targets
         self.batch_size, self.seed = batch_size, seed
         self.predictions, self.augment = predictions, augment
+        self.order: Order = permutation
+
+    def in_order(self, order: Order) -> "Batches":
+        """Return the batches of the samples that an order names."""
+        changed = copy(self)
+        changed.order = order
+        return changed
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
@@ -81,7 +101,7 @@ class Batches:
                 rows = slice(first, first + self.batch_size)
                 yield self.select(rows, rows)
             return
-        order = permutation(samples, self.seed, epoch)
+        order = self.order(samples, self.seed, epoch)
         parts = (each.split(self.batch_size)[start:] for each in (order, order.to(device)))
         for rows, device_rows in zip(*parts, strict=True):
             batch = self.select(device_rows, rows)
@@ -92,7 +112,7 @@ class Batches:
     def samples(self, epoch: int, batch: int) -> Tensor:
         """Return the indices of the samples of a batch [B]; epoch and batch count from 0."""
         count = len(self.inputs[0])
-        order = torch.arange(count) if self.seed is None else permutation(count, self.seed, epoch)
+        order = torch.arange(count) if self.seed is None else self.order(count, self.seed, epoch)
         return order[batch * self.batch_size :][: self.batch_size]
 
     def select(self, device_rows: Tensor | slice, rows: Tensor | slice) -> Batch:

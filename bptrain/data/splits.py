@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -34,6 +34,14 @@ class InMemoryConfig(StrictConfig):
         le=0.5,
         description="fraction of the training samples held out for validation, drawn by the seed "
         "and by class; 0 for no validation",
+    )
+
+    sampling: Literal["shuffled", "balanced"] = Field(
+        default="shuffled",
+        description="which training samples an epoch has. shuffled: each of them once, in another "
+        "order in every epoch. balanced: as many in all, but each class equally often, for "
+        "classification where some are rare: samples of rare classes are repeated, and of frequent "
+        "ones each epoch has others. The model then overestimates how probable rare classes are",
     )
 
 

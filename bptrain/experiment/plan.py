@@ -7,6 +7,8 @@ import torch
 from torch import nn
 
 from bptrain.data import BatchSource, Dataset, Split
+from bptrain.data.balanced_order import BalancedOrder
+from bptrain.data.batches import Reorderable
 from bptrain.errors import ConfigKeyError, UsageError
 from bptrain.experiment.best_state import refuse_unknown_metrics
 from bptrain.experiment.config import ExperimentConfig, TrainConfig
@@ -117,6 +119,7 @@ def is_surely_small(model: nn.Module, problem: Problem) -> bool:
 def refuse_what_cannot_work(config: ExperimentConfig, dataset: Dataset) -> None:
     """Raise ConfigKeyError for parts of a config that exclude each other."""
     refuse_what_needs_the_tape(config)
+    refuse_unbalanced(config, dataset)
     refuse_what_no_rule_can(config)
     watching = {("schedule", "kind"): config.schedule.watches_validation}
     watching["train", "early_stopping"] = config.train.early_stopping is not None
@@ -240,4 +243,32 @@ def as_served(problem: Problem, train: TrainConfig) -> Problem:
 
 def serve(config: ExperimentConfig, split: Split, seed: int | None = None) -> BatchSource:
     """Return the batches of a split as the config describes them, shuffled if a seed is given."""
-    return split.serve(config.data.batch_size, seed, config.train.bptt)
+    batches = split.serve(config.data.batch_size, seed, config.train.bptt)
+    if seed is None or not is_balanced(config):
+        return batches
+    assert isinstance(batches, Reorderable), "a plan refuses others"
+    return batches.in_order(BalancedOrder(split.targets))
+
+
+def is_balanced(config: ExperimentConfig) -> bool:
+    """Return whether each class is trained on equally often."""
+    return getattr(config.data, "sampling", "shuffled") == "balanced"  # long texts have no samples
+
+
+def refuse_unbalanced(config: ExperimentConfig, dataset: Dataset) -> None:
+    """Raise ConfigKeyError for balanced sampling of what does not have a class for each sample."""
+    kind = dataset.problem.output_kind
+    if not is_balanced(config):
+        return
+    if kind.per != "sample" or kind.targets != "classes":
+        raise ConfigKeyError(
+            ("data", "sampling"),
+            f"is balanced, and {dataset.problem.task} has no class for each sample",
+            hint="data.sampling: shuffled",
+        )
+    if not isinstance(dataset.train.serve(1, config.seed), Reorderable):
+        raise ConfigKeyError(
+            ("data", "sampling"),
+            "is balanced, and these samples are drawn anew in every epoch",
+            hint="data.sampling: shuffled",
+        )

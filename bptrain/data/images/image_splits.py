@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from bptrain.data.batches import Augment, Batch, Batches, BatchSource, permutation
+from bptrain.data.batches import Augment, Batch, Batches, BatchSource, Order, permutation
 from bptrain.data.images.decoding_workers import decoded
 from bptrain.data.images.image_file import ImageShape
 from bptrain.errors import UsageError
@@ -106,8 +106,19 @@ class StandardizedBatches(Batches):
 class DecodedBatches:
     """Batches decoded from their files in every epoch."""
 
-    def __init__(self, split: "ImagesOnDisk", batch_size: int, seed: int | None) -> None:
+    def __init__(
+        self,
+        split: "ImagesOnDisk",
+        batch_size: int,
+        seed: int | None,
+        order: Order = permutation,
+    ) -> None:
         self.split, self.batch_size, self.seed = split, batch_size, seed
+        self.order = order
+
+    def in_order(self, order: Order) -> "DecodedBatches":
+        """Return the batches of the samples that an order names."""
+        return DecodedBatches(self.split, self.batch_size, self.seed, order)
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
@@ -119,7 +130,7 @@ class DecodedBatches:
         device = targets.device
         order = torch.arange(len(split))
         if self.seed is not None:
-            order = permutation(len(split), self.seed, epoch)
+            order = self.order(len(split), self.seed, epoch)
         rows, device_rows = (
             each.split(self.batch_size)[start:] for each in (order, order.to(device))
         )
