@@ -3,6 +3,7 @@
 import torch
 
 from bptrain.data import Split
+from bptrain.data.images.image_splits import ImagesInMemory, ImagesOnDisk
 from bptrain.data.splits import Samples
 from bptrain.errors import ConfigKeyError, UsageError
 from bptrain.losses import LOSSES, BaseLossConfig
@@ -38,7 +39,7 @@ def balanced(loss: BaseLossConfig, train: Split, problem: Problem) -> BaseLossCo
     """
     if not isinstance(loss, CrossEntropyConfig) or loss.class_weights != "balanced":
         return loss
-    if not isinstance(train, Samples):
+    if not isinstance(train, (Samples, ImagesInMemory, ImagesOnDisk)):
         raise ConfigKeyError(
             ("loss", "class_weights"),
             "is balanced, and the classes of this data set are not known before they are read",

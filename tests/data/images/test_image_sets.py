@@ -21,6 +21,7 @@ from small_files import CONFIGS, write_mnist
 from torch import Tensor
 from torchvision import datasets
 
+from bptrain.data.batches import Reorderable
 from bptrain.data.images.cifar import CIFAR10Config, CIFAR100Config
 from bptrain.data.images.cifar_pickle import read_pickled_dict
 from bptrain.data.images.emnist import EMNISTConfig
@@ -30,6 +31,8 @@ from bptrain.data.images.mnist import FashionMNISTConfig, KMNISTConfig
 from bptrain.data.images.published_checksums import PUBLISHED, Published
 from bptrain.data.splits import Parts, Samples, standardize
 from bptrain.errors import DataError, UsageError
+from bptrain.experiment.loss_choice import balanced
+from bptrain.losses.cross_entropy import CrossEntropyConfig
 
 LABELS = np.arange(40) % 10
 
@@ -199,6 +202,24 @@ def test_memory_and_workers_serve_the_same_batches(
         assert images.equal(others)
         assert classes.equal(theirs)
         assert images.shape[1:] == (channels, 16, 16)
+
+
+@pytest.mark.parametrize("memory_bytes", [0, 2**20])
+def test_classes_of_a_folder_are_balanced_in_the_batches_and_in_the_loss(
+    tmp_path: Path, memory_bytes: int
+) -> None:
+    made = folder_config(write_folder(tmp_path, images=15), memory_bytes=memory_bytes)
+    read = made.build(0)
+    ordered = read.train.serve(4, seed=0)
+    assert isinstance(ordered, Reorderable)
+    batches = ordered.in_order(lambda samples, seed, epoch: torch.arange(samples).flip(0))
+    served = torch.cat([batch.targets[0] for batch in batches.epoch(0)])
+    assert served.tolist() == read.train.targets.flip(0).tolist()
+    assert len(set(served.tolist())) > 1
+    loss = balanced(CrossEntropyConfig(class_weights="balanced"), read.train, read.problem)
+    counts = read.train.targets.bincount()
+    assert isinstance(loss, CrossEntropyConfig)
+    assert loss.class_weights == pytest.approx((len(served) / len(counts) / counts).tolist())
 
 
 def test_memory_bytes_decides_whether_images_stay_in_memory(tmp_path: Path) -> None:
