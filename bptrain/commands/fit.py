@@ -1,5 +1,6 @@
 """`fit`: train an experiment anew, resume it, or only look at what would be trained."""
 
+import os
 from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
@@ -9,6 +10,7 @@ from rich.console import Console
 from bptrain.commands.dev_run import fast_dev_run
 from bptrain.commands.overfit_one_batch import overfit_one_batch
 from bptrain.commands.plan_summary import print_plan
+from bptrain.errors import UsageError, shorten
 from bptrain.experiment.config import ExperimentConfig
 from bptrain.experiment.plan import Plan, plan
 from bptrain.experiment.resuming import resume, resume_or_start
@@ -71,6 +73,18 @@ def with_plan(
 
 def planned(config: ExperimentConfig, console: Console) -> Plan:
     """Return the plan of an experiment, and print it."""
+    refuse_several_processes()
     made = plan(config)
     print_plan(made, console)
     return made
+
+
+def refuse_several_processes() -> None:
+    """Raise UsageError in a job of several processes: each would train a run of its own."""
+    processes = os.environ.get("WORLD_SIZE", "1")  # which torchrun, Slurm's wrappers and others set
+    if processes != "1":
+        raise UsageError(
+            f"a job of {shorten(processes, 20)} processes (WORLD_SIZE)",
+            "fit trains in one process",
+            "start it without torchrun, or with --nproc-per-node 1",
+        )

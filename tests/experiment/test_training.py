@@ -120,3 +120,16 @@ def test_a_run_on_cuda_gives_the_same_losses(bptrain: Callable, tmp_path: Path) 
         assert bptrain("fit", CONFIGS / "digits_mlp.yaml", *words).exit_code == 0
     cpu, cuda = (losses_of(tmp_path / device) for device in ("cpu", "cuda"))
     assert cuda == pytest.approx(cpu, rel=1e-3)
+
+
+def test_a_job_of_several_processes_is_refused(
+    bptrain: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")  # as torchrun does
+    for words in ([], ["--resume=auto"], ["--dry-run"], ["--fast-dev-run"]):
+        result = bptrain("fit", CONFIGS / "digits_mlp.yaml", *words)
+        assert result.exit_code == 2
+        assert "fit trains in one process" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    assert bptrain("fit", CONFIGS / "digits_mlp.yaml", "--dry-run").exit_code == 0
