@@ -45,7 +45,7 @@ ADDING: dict[str, Any] = {
     "optimizer": {"kind": "adam", "lr": 0.01},
 }
 OF_FIT_ALONE = (  # and what a clock or a meter decides
-    *("perf/", "val/", "test/", "train/epoch", "train/accuracy", "train/mae"),
+    *("perf/", "val/", "test/", "baseline/", "train/epoch", "train/accuracy", "train/mae"),
     *("data/chance_loss", "data/classes", "data/time_steps", "data/target_rms"),
 )
 LOSS = nn.CrossEntropyLoss()
