@@ -97,7 +97,7 @@ def test_folders_say_which_files_they_ignore(bptrain: Callable) -> None:
     Path("data/cat/notes.txt").touch()
     Path("data/dog/thumbs.db").touch()
     assert notes(bptrain, KINDS["image_folder"].data)[1] == (
-        "ignored: 2 files: no image by its ending"
+        "ignored: 2 files: no image by its ending: .db, .txt"
     )
     KINDS["audio_folder of classes"].write()
     shutil.copy("data/cat/notes.txt", "sounds/readme.md")

@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 from kill_faults import at_call
 
-from bptrain.data.images import image_folder
+from bptrain.data.images import image_scan
 
 PIDS = "pids"  # a file: the pids of the fork server and its workers
 SETTLE = "bptrain.experiment.session:Session.settle"
@@ -36,10 +36,10 @@ def send_at_step(step: int, number: int, to: str) -> None:
 
 def send_in_scan(number: int) -> None:
     """Send a signal to a worker while the images are scanned before the run."""
-    image_folder.SCAN_BATCH = 4  # or the worker has nothing left to do then
+    image_scan.SCAN_BATCH = 4  # or the worker has nothing left to do then
     warm_up()
     at_call(
-        "bptrain.data.images.image_folder:channel_histograms",
+        "bptrain.data.images.image_scan:channel_histograms",
         1,
         lambda: processes()[1].send_signal(number),
     )
@@ -66,12 +66,12 @@ def damage_at_step(step: int, damage: str, folder: str, by_workers: bool) -> Non
 
 def without_workers() -> None:
     """Make the run decode its images without workers, whatever its config says: it is faster."""
-    from bptrain.data.images import decoding_workers, image_folder, image_splits
+    from bptrain.data.images import decoding_workers, image_folder
 
-    def decoded(batches: Any, shape: Any, workers: int, **options: Any) -> Any:
-        return decoding_workers.decoded(batches, shape, 0, **options)
+    def computed(task: Any, batches: Any, workers: int, timeout_s: float) -> Any:
+        return map(task, batches)
 
-    image_folder.decoded = image_splits.decoded = decoded  # type: ignore[assignment]
+    decoding_workers.computed = image_folder.computed = computed  # type: ignore[assignment]
 
 
 def processes() -> list[Any]:

@@ -177,7 +177,7 @@ FOLDERS: dict[str, tuple[Harm, str]] = {
         lambda root: (divided("test")(root), (root / "test").mkdir()),
         "test: no images",
     ),
-    "an unknown split": (divided("valid", "cat"), "valid: a folder beside train"),
+    "an unknown split": (divided("extra", "cat"), "extra: a folder beside train"),
     "a class name that is no text": (
         lambda root: (root / "dog").rename(os.fsdecode(os.fsencode(root) + b"/d\xffg")),
         "not UTF-8",
