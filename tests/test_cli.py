@@ -48,7 +48,7 @@ Commands:
   tape           Print the training step of CONFIG as it runs, as Python,...
   explain        Show a training step of CONFIG as the chain rule, with the...
   validate       Check CONFIG and report every error in it; run nothing.
-  init           Print a commented starter config.
+  init           Print a commented config for a KIND or for the data at PATH.
   doctor         Show the torch build, devices, threads, shared memory and...
 """
 
@@ -80,7 +80,8 @@ def test_importing_the_commands_leaves_torch_out() -> None:
     [
         ("bptrain va", ["validate"]),
         ("bptrain fit --dr", ["--dry-run"]),
-        ("bptrain init s", ["sequential"]),
+        ("bptrain init s", ["sequential", "sequence", "spirals"]),
+        ("bptrain init exp", []),  # a path
         ("bptrain evaluate --checkpoint l", ["last"]),
         ("bptrain fit exp", []),  # the shell completes file names itself
     ],

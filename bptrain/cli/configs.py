@@ -5,10 +5,7 @@ from typing import Annotated
 
 import typer
 
-from bptrain.commands.arguments import (
-    Kind,
-    Overrides,
-)
+from bptrain.commands.arguments import KindOrPath, Overrides, TargetName
 from bptrain.commands.exit_codes import errors_to_exit_codes
 from bptrain.commands.importing import importing
 from bptrain.commands.output import Output
@@ -34,14 +31,15 @@ def validate_command(
 
 
 def init_command(
-    kind: Annotated[Kind, typer.Argument(metavar="KIND", help="mlp, cnn, rnn or sequential")],
+    kind_or_path: KindOrPath,
+    target: TargetName = None,
 ) -> None:
-    """Print a commented starter config."""
+    """Print a commented config for a KIND or for the data at PATH."""
     with errors_to_exit_codes():
         with importing():
-            from bptrain.commands.init import print_starter_config
+            from bptrain.commands.init import print_config
 
-        print_starter_config(kind.value)
+        print_config(kind_or_path, target)
 
 
 def doctor_command() -> None:

@@ -65,13 +65,34 @@ class Checkpoint(StrEnum):
     last = "last"
 
 
-class Kind(StrEnum):
-    """Starter configs."""
+MODEL_KINDS = ("mlp", "cnn", "rnn", "sequential")
+# named here, as completion must answer without torch; a test compares them with the config's
+DATA_KINDS = (
+    *("digits", "mnist", "fashion_mnist", "table", "sequence", "xor", "spirals", "adding", "copy"),
+    *("parity", "kmnist", "emnist", "cifar10", "cifar100", "image_folder", "text", "text_table"),
+    "audio_folder",
+)
 
-    mlp = "mlp"
-    cnn = "cnn"
-    rnn = "rnn"
-    sequential = "sequential"
+
+def complete_kind(incomplete: str) -> list[str]:
+    """Return the kinds that begin so; the shell completes paths where there is none."""
+    return [kind for kind in (*MODEL_KINDS, *DATA_KINDS) if kind.startswith(incomplete)]
+
+
+KindOrPath = Annotated[
+    str,
+    typer.Argument(
+        metavar="KIND|PATH",
+        help="a kind of model or data, or the data: a table, a folder, a text or an .npz file",
+        autocompletion=complete_kind,
+    ),
+]
+TargetName = Annotated[
+    str | None,
+    typer.Option(
+        "--target", metavar="NAME", help="the column to predict, or the array of the targets"
+    ),
+]
 
 
 class ConfigCommand(TyperCommand):

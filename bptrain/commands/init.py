@@ -1,7 +1,13 @@
-"""`init`: a small config for a kind of model, ready to run without a download."""
+"""`init`: a config to start from, for a kind of model or data, or for data of a user's own."""
 
-from bptrain.config import starter
-from bptrain.data.images.digits import DigitsConfig
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from bptrain.commands.arguments import DATA_KINDS, MODEL_KINDS
+from bptrain.config import config_of, starter
+from bptrain.data.data_file import exists, located, missing
+from bptrain.errors import UsageError
 from bptrain.experiment.config import ExperimentConfig
 from bptrain.models import ModelConfig
 from bptrain.models.cnn import OWN_STAGES, CNNConfig
@@ -28,17 +34,68 @@ STARTING_LAYERS = [
 ]
 
 
-def print_starter_config(kind: str) -> None:
-    """Print a commented starter config, headed by the comment that gives editors its schema."""
-    print(FOR_EDITORS + starter(starter_config(kind)), end="")
+# of the keys that a kind of data cannot do without
+PLACEHOLDERS: dict[str, dict[str, Any]] = {
+    "table": {"path": "table.csv", "target": "target"},
+    "sequence": {"path": "sequences.npz"},
+    "image_folder": {"root": "images"},
+    "text": {"path": "text.txt"},
+    "text_table": {"path": "texts.csv"},
+    "audio_folder": {"path": "recordings"},
+}
+OF_VECTORS = ("table", "xor", "spirals")
+OF_SEQUENCES = ("sequence", "text", "text_table", "adding", "copy", "parity")
+
+
+def print_config(kind_or_path: str, target: str | None) -> None:
+    """Print a commented config, headed by the comment that gives editors its schema.
+
+    target  the column or array to predict, of data at a path; None to guess it
+    """
+    if kind_or_path in (*MODEL_KINDS, *DATA_KINDS):
+        if target is not None:
+            raise UsageError("--target goes with a PATH", f"{kind_or_path} is a kind")
+        text = starter(starter_config(kind_or_path))
+    else:
+        text = config_for(_path_of(kind_or_path), target)
+    print(FOR_EDITORS + text, end="")
 
 
 def starter_config(kind: str) -> ExperimentConfig:
-    """Return a small config for a kind of model, ready to run without a download."""
+    """Return a small config for a kind of model, or of data: that of a file to be filled in."""
     models: dict[str, ModelConfig] = {
         "mlp": MLPConfig(),
         "cnn": CNNConfig(stages=OWN_STAGES),
         "rnn": RNNConfig(init="orthogonal"),
         "sequential": SequentialConfig(layers=STARTING_LAYERS),
     }
-    return ExperimentConfig(name=f"my-{kind}", data=DigitsConfig(), model=models[kind])
+    data = {"kind": "digits"} if kind in models else {"kind": kind, **PLACEHOLDERS.get(kind, {})}
+    model = "mlp" if kind in OF_VECTORS else "rnn" if kind in OF_SEQUENCES else "cnn"
+    chosen = models.get(kind, models[model])
+    name = f"my-{kind}".replace("_", "-")
+    tree = {"name": name, "data": data, "model": chosen.model_dump(mode="json")}
+    return config_of(ExperimentConfig, tree)
+
+
+def config_for(path: Path, target: str | None) -> str:
+    """Return a commented config for the data at a path."""
+    # what reads tables and recordings is imported where there are some
+    from bptrain.data.first_look.looking import look_at
+    from bptrain.experiment.first_config import first_config
+
+    return first_config(look_at(path, target), path.resolve().stem)
+
+
+def _path_of(word: str) -> Path:
+    """Return the path that a word names; raise UsageError for a kind that is misspelled."""
+    path = located(word)
+    if exists(path):
+        return path
+    if Path(word).suffix or len(Path(word).parts) > 1:
+        raise missing(path, "a kind, or the path of data that is there")
+    meant = get_close_matches(word, (*MODEL_KINDS, *DATA_KINDS), n=1)
+    raise UsageError(
+        f"{word!r} is no kind, and there is no such file or folder",
+        f"kinds: {', '.join((*MODEL_KINDS, *DATA_KINDS))}",
+        f"did you mean {meant[0]!r}?" if meant else "the path of your data",
+    )

@@ -135,7 +135,7 @@ def write_lines(
         path = (*above, key)
         if comments and not above:
             yield ""
-        yield from _comment_lines(comments.get(path, ""), f"{indent}# ")
+        yield from comment_lines(comments.get(path, ""), f"{indent}# ")
         if isinstance(value, dict) and value:
             yield f"{indent}{write(key)}:"
             yield from write_lines(value, comments, path)
@@ -143,7 +143,8 @@ def write_lines(
             yield f"{indent}{write(key)}: {write(value)}"
 
 
-def _comment_lines(comment: str, prefix: str) -> list[str]:
+def comment_lines(comment: str, prefix: str) -> list[str]:
+    """Return a comment in lines that each begin with `prefix`."""
     return wrap(
         comment,
         LINE_WIDTH,

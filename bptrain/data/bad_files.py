@@ -39,7 +39,7 @@ def refuse(root: str, bad: Sequence[BadFile], way_out: str = f"{SKIPPED} leaves 
             error.what, error.why, "; ".join(each for each in (error.hint, way_out) if each)
         )
     raise DataError(
-        f"{error.what}; {len(bad):,} files below {root} cannot be read",
+        f"{len(bad):,} files below {root} cannot be read",
         listed(bad),
         "; ".join(each for each in ("replace or remove each", way_out) if each),
     )

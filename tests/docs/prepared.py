@@ -40,6 +40,11 @@ def prepare(name: str, folder: Path) -> None:
     elif name.endswith(".txt"):
         drawn = np.random.default_rng(0).choice(WORDS, 2_000)
         path.write_text(" ".join(drawn), encoding="utf-8")
+    elif name == "customers.csv":
+        rows = [
+            f"{n},{18 + n % 50},{['basic', 'plus'][n % 2]},{'ny'[n % 3 == 0]}" for n in range(90)
+        ]
+        path.write_text("\n".join(["id,age,plan,churned", *rows]) + "\n", encoding="utf-8")
     elif name.endswith(".csv"):
         rows = [f"{word} {end},{label}" for word in WORDS for end, label in OPINIONS.items()]
         path.write_text("\n".join(["text,label", *rows]) + "\n", encoding="utf-8")

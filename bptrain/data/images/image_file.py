@@ -69,6 +69,12 @@ def verify_image(path: FilePath) -> None:
         image.verify()
 
 
+def size_and_mode(path: FilePath) -> tuple[int, int, str]:
+    """Return width, height and PIL's mode as a file's header declares them, or raise DataError."""
+    with _opened(path) as image:
+        return (*image.size, image.mode)
+
+
 def depth_of(path: FilePath) -> int:
     """Return the bits that the brightest pixel of a 16-bit image takes, at least 8.
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bptrain.config.yaml_tree import write
 from bptrain.data.tables.cell_format import UNITS
 from bptrain.data.tables.table import Table, quoted
 from bptrain.errors import DataError, shorten
@@ -18,13 +19,13 @@ GROUPED_BY_POINT = r"^[+-]?\d{1,3}(\.\d{3}){2,}(,\d+)?$|^[+-]?\d{1,3}(\.\d{3})+,
 GROUPED_BY_SPACE = r"^[+-]?\d{1,3}([ \u00a0\u202f]\d{3})+([.,]\d+)?$"
 GROUPED_BY_QUOTE = r"^[+-]?\d{1,3}('\d{3})+(\.\d+)?$"
 DECIMAL_COMMA = r"^[+-]?\d+,\d+$"
-# of a cell that spells a number in another way: how, and the key that has it read
-SPELLINGS = (
-    (GROUPED_BY_POINT, "has points between thousands", 'data.thousands: ".", data.decimal: ","'),
-    (GROUPED_BY_SPACE, "has spaces between thousands", 'data.thousands: " "'),
-    (GROUPED_BY_QUOTE, "has apostrophes between thousands", 'data.thousands: "\'"'),
-    (GROUPED, "has commas between thousands, or in place of a point", ""),
-    (DECIMAL_COMMA, "has a decimal comma", 'data.decimal: ","'),
+# of a cell that spells a number in another way: how, and the keys that have it read
+SPELLINGS: tuple[tuple[str, str, dict[str, str]], ...] = (
+    (GROUPED_BY_POINT, "has points between thousands", {"thousands": ".", "decimal": ","}),
+    (GROUPED_BY_SPACE, "has spaces between thousands", {"thousands": " "}),
+    (GROUPED_BY_QUOTE, "has apostrophes between thousands", {"thousands": "'"}),
+    (GROUPED, "has commas between thousands, or in place of a point", {"thousands": ","}),
+    (DECIMAL_COMMA, "has a decimal comma", {"decimal": ","}),
 )
 EITHER = 'data.thousands: ",", or data.decimal: "," if it is a decimal comma'
 DATES = (  # of the day, in the letters of strptime
@@ -121,19 +122,28 @@ def not_numbers(
 
 def spelling_of(bad: "pl.Series") -> tuple[str, str]:
     """Return in which way cells spell numbers, and the key that has them read so."""
-    for pattern, how, key in SPELLINGS:
+    for pattern, how, keys in SPELLINGS:
         if bad.str.contains(pattern).all():
-            if pattern == GROUPED:
-                several = (
-                    bad.str.contains(r",\d{3},").any() or bad.str.contains(".", literal=True).any()
-                )
-                how = "has commas between thousands" if several else how
-                key = 'data.thousands: ","' if several else EITHER
-            return how, key
+            if pattern == GROUPED and not surely_grouped(bad):
+                return how, EITHER
+            how = "has commas between thousands" if pattern == GROUPED else how
+            return how, ", ".join(f"data.{key}: {write(value)}" for key, value in keys.items())
     for unit in UNITS:
         if bad.str.contains(unit, literal=True).all():
             return f"has {unit}, other cells have not", "write all cells of the column alike"
     return "is no number", ""
+
+
+def surely_grouped(cells: "pl.Series") -> bool:
+    """Return whether the commas in cells cannot be decimal ones: there are several, or a point."""
+    several = cells.str.contains(r",\d{3},").any()
+    return bool(several or cells.str.contains(".", literal=True).any())
+
+
+def spelling_keys(cells: "pl.Series") -> dict[str, str]:
+    """Return the keys by which all cells are numbers; {} if they spell none in a known way."""
+    known = (keys for pattern, _, keys in SPELLINGS if cells.str.contains(pattern).all())
+    return next(known, {})
 
 
 def date_form(cells: "pl.Series") -> str:

@@ -60,7 +60,7 @@ def fit_columns(
 
     whole  all rows of the file: they decide which columns hold numbers
     """
-    findings = _Findings(whole, keys)
+    findings = Findings(whole, keys)
     kinds = {name: findings.kind_of(name) for name in names}
     findings.refuse()
     return [_fitted(training, name, *kind) for name, kind in kinds.items()]
@@ -100,15 +100,20 @@ def _statistics(values: NDArray[np.float64]) -> tuple[float, float, bool]:
     return mean, std, len(known) < len(values)
 
 
-class _Findings:
-    """What is wrong with the columns of a table, found while their kinds are."""
+class Findings:
+    """What is wrong with the columns of a table, found while their kinds are.
+
+    empty  columns without a cell; names: those of names and free text, and what they hold
+    dates  columns of dates in another form than ISO 8601: a cell, and the likely form
+    cells  that are not what their column holds
+    """
 
     def __init__(self, table: Table, keys: ColumnKeys) -> None:
         self.table, self.keys = table, keys
         self.seen: list[str] = []
         self.empty: list[str] = []
-        self.names: dict[str, str] = {}  # columns of names and free text, and what they hold
-        self.dates: dict[str, tuple[str, str]] = {}  # a cell, and its form
+        self.names: dict[str, str] = {}
+        self.dates: dict[str, tuple[str, str]] = {}
         self.cells: list[BadCells] = []
 
     def kind_of(self, name: str) -> tuple[type[Column], Any]:

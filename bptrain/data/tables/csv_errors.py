@@ -18,6 +18,14 @@ if TYPE_CHECKING:
 MANY = 10  # places that a message lists
 
 
+class NumericHeaderError(DataError):
+    """A first row of numbers, which may be names of columns or not."""
+
+
+class QuotingError(DataError):
+    """Quotation marks that are not around cells."""
+
+
 def not_text(
     path: Path, content: bytes, at: int, line: int, encoding: str = "utf-8", before: int = 0
 ) -> DataError:
@@ -42,9 +50,9 @@ def not_text(
     )
 
 
-def numeric_header(path: Path, first: Sequence[str]) -> DataError:
+def numeric_header(path: Path, first: Sequence[str]) -> NumericHeaderError:
     """Return the error for a first row of numbers."""
-    return DataError(
+    return NumericHeaderError(
         f"{path}: no header",
         f"the first row holds numbers: {listed(first)}",
         "data.header: false, if there is none; [names] to name the columns; true, if these are "
@@ -69,7 +77,7 @@ def unquotable(path: Path, line: int, error: csv.Error, quoting: str) -> DataErr
         return DataError(
             f"{path}: line {line:,}: {error}", "a cell without an end, or a damaged file"
         )
-    return DataError(
+    return QuotingError(
         f"{path}: line {line:,}: {error}",
         "a quotation mark that is never closed, text after one, or lines that end in CR alone",
         f"data.quoting: none, if {mark} is a character like others in this file",
@@ -94,9 +102,9 @@ def refuse_swallowed_rows(
                 raise swallowed_rows(path, cell, int(lines[row]))
 
 
-def swallowed_rows(path: Path | str, cell: str, end: int) -> DataError:
+def swallowed_rows(path: Path | str, cell: str, end: int) -> QuotingError:
     """Return the error for a cell that holds rows, and whose row ends in line `end`."""
-    return DataError(
+    return QuotingError(
         f"{path}: one cell spans lines {end - cell.count(chr(10)):,} to {end:,}, "
         "with the cells of other rows in it",
         "a quotation mark in the first of them opens it, one in the last closes it",

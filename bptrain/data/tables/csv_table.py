@@ -9,6 +9,7 @@ it accepts the first two, and finds the row to name in an error.
 
 import csv
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
@@ -27,7 +28,12 @@ from bptrain.data.tables.csv_errors import (
     unquotable,
 )
 from bptrain.data.tables.file_kinds import HEAD, is_utf16, refuse_other_formats
-from bptrain.data.tables.regular_blocks import LONGEST_LINE, IrregularError, frames_of
+from bptrain.data.tables.regular_blocks import (
+    LONGEST_LINE,
+    IrregularError,
+    end_of_last_row,
+    frames_of,
+)
 from bptrain.data.tables.table import MOST_CELLS, Table, checked_names, listed
 from bptrain.data.text.text_file import refuse_what_does_not_fit
 from bptrain.errors import DataError
@@ -42,32 +48,41 @@ def read_csv(
     dialect: Dialect | None = None,
     form: CellFormat | None = None,
     texts: Collection[str] | None = None,
+    most_bytes: int | None = None,
 ) -> Table:
     """Return the table in a file, or raise DataError naming what is wrong and where.
 
-    texts  the columns that stay text where they hold numbers alone; None for all
+    texts       the columns that stay text where they hold numbers alone; None for all
+    most_bytes  of the file that are read, as far as they are whole rows; None for all
     """
-    refuse_what_does_not_fit(path, path.stat().st_size * MEMORY)
+    size = path.stat().st_size
+    is_part = most_bytes is not None and size > most_bytes
+    refuse_what_does_not_fit(path, min(size, most_bytes or size) * MEMORY)
     dialect, form = dialect or Dialect(), form or CellFormat()
-    with _opened(path, dialect) as file:
+    with _opened(path, dialect, most_bytes if is_part else None) as file:
         reader = _Reader(path, file, dialect)
         names = reader.names()
         collected = CollectedColumns(path, names, form, texts)
         table = _read_regular(reader, collected)
         if table is None:
             table = _read_rows(reader, CollectedColumns(path, names, form, texts))
-    return table
+    return replace(table, is_part=is_part)
 
 
-def _opened(path: Path, dialect: Dialect) -> BinaryIO:
-    """Return a file's bytes as UTF-8, or raise DataError for one that holds no text."""
+def _opened(path: Path, dialect: Dialect, most_bytes: int | None) -> BinaryIO:
+    """Return a file's bytes as UTF-8, or raise DataError for one that holds no text.
+
+    most_bytes  fewer than the file has, to read only the whole rows in them
+    """
     with path.open("rb") as file:
         head = file.read(HEAD)
     refuse_other_formats(path, head)
     if dialect.encoding == "utf-8":
         if is_utf16(head):
             raise not_text(path, head, 0, 1)
-        return path.open("rb")
+        return path.open("rb") if most_bytes is None else _first_rows(path, dialect, most_bytes)
+    if most_bytes is not None:
+        return _first_rows(path, dialect, most_bytes)
     content = path.read_bytes()
     try:
         return BytesIO(content.decode(dialect.encoding).removeprefix("\ufeff").encode())
@@ -75,6 +90,15 @@ def _opened(path: Path, dialect: Dialect) -> BinaryIO:
         start = error.start if isinstance(error, UnicodeDecodeError) else 0
         line = content.count(b"\n", 0, start) + 1
         raise not_text(path, content, start, line, dialect.encoding) from error
+
+
+def _first_rows(path: Path, dialect: Dialect, most_bytes: int) -> BinaryIO:
+    """Return as UTF-8 the whole rows in the first bytes of a file."""
+    with path.open("rb") as file:
+        content = file.read(most_bytes)
+    if dialect.encoding != "utf-8":  # a character that the end cuts in two is dropped with its row
+        content = content.decode(dialect.encoding, "ignore").removeprefix("\ufeff").encode()
+    return BytesIO(content[: end_of_last_row(content, dialect.quote) or len(content)])
 
 
 class _Reader:

@@ -3,8 +3,10 @@
 Nothing is unpacked here; a file is recognized by its first bytes, as `file` does it.
 """
 
+import codecs
 from pathlib import Path
 
+from bptrain.data.data_file import refuse_unless_file
 from bptrain.errors import DataError
 
 HEAD = 4_096  # bytes that are looked at
@@ -71,3 +73,17 @@ def likely_encoding(content: bytes) -> str:
     except UnicodeDecodeError:
         return "latin-1"
     return "cp1252"
+
+
+def encoding_of(path: Path, most_bytes: int) -> str:
+    """Return the likely encoding of a file whose first bytes are not UTF-8; "" for one in UTF-8."""
+    refuse_unless_file(path, "a CSV file")
+    with path.open("rb") as file:
+        content = file.read(most_bytes)
+    if is_utf16(content[:HEAD]):
+        return "utf-16"
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(content)  # the end may cut a character
+    except UnicodeDecodeError:
+        return "" if b"\0" in content else likely_encoding(content)
+    return ""

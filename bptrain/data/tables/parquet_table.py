@@ -33,11 +33,15 @@ STRINGS = ("string", "large_string", "string_view", "binary", "large_binary", "b
 
 
 def read_parquet(
-    path: Path, form: CellFormat | None = None, texts: Collection[str] | None = None
+    path: Path,
+    form: CellFormat | None = None,
+    texts: Collection[str] | None = None,
+    most_bytes: int | None = None,
 ) -> Table:
     """Return the table in a file.
 
-    texts  the columns that stay text where they hold numbers alone; None for all
+    texts       the columns that stay text where they hold numbers alone; None for all
+    most_bytes  of cells, 16 each, that the rows which are read have; None for all rows
 
     Raises DataError for a file that is damaged or no table, UsageError without pyarrow.
     """
@@ -51,7 +55,8 @@ def read_parquet(
             "pip install pyarrow, or save the table as CSV",
         ) from error
     try:
-        return _Reader(path, pyarrow, parquet, compute).table(form or CellFormat(), texts)
+        reader = _Reader(path, pyarrow, parquet, compute)
+        return reader.table(form or CellFormat(), texts, most_bytes)
     except (pyarrow.ArrowException, ValueError, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # the disk's error: pyarrow's own, for broken files, have no number
@@ -70,12 +75,16 @@ class _Reader:
         self.parquet, self.compute = parquet, compute
         self.text_bytes = 0
 
-    def table(self, form: CellFormat, texts: Collection[str] | None) -> Table:
+    def table(
+        self, form: CellFormat, texts: Collection[str] | None, most_bytes: int | None
+    ) -> Table:
         """Return the table; its cells are spelled as in CSV, with a point in their numbers."""
         import polars as pl
 
         with self.parquet.ParquetFile(self.path) as file:
             rows, schema = file.metadata.num_rows, file.schema_arrow
+        most = rows if most_bytes is None else min(rows, self._rows_in(most_bytes, schema))
+        is_part, rows = most < rows, most
         refuse_if_huge(self.path, rows, max(1, len(schema)))
         refuse_what_does_not_fit(self.path, rows * len(schema) * MEMORY)
         names = checked_names(self.path, schema.names)
@@ -89,18 +98,20 @@ class _Reader:
         with self.parquet.ParquetFile(
             self.path, read_dictionary=dictionaries, page_checksum_verification=True
         ) as file:
-            for batch in file.iter_batches(self._batch_rows(schema)):
+            for batch in file.iter_batches(max(1, min(rows, self._rows_in(BATCH_BYTES, schema)))):
+                if is_part and read >= rows:
+                    break
                 columns = zip(names, batch.columns, strict=True)
                 cells = pl.DataFrame(
                     {each: self._cells(each, array, read) for each, array in columns}
                 )
                 collected.add(cells.select(pl.all().str.strip_chars(SPACE)))
                 read += batch.num_rows
-        if read != rows:
+        if read != rows and not is_part:
             raise ValueError(f"its footer declares {rows:,} rows, it holds {read:,}")
         if not read:
             raise DataError(f"{self.path}: has no rows", f"its columns are {listed(names)}")
-        return collected.table()
+        return replace(collected.table(), is_part=is_part)
 
     def _refuse_what_is_no_cell(self, name: str, type: Any) -> None:
         """Raise DataError for a column whose cells are neither numbers nor texts."""
@@ -120,11 +131,11 @@ class _Reader:
         """Tell whether cells are of any length, which a file may hold as a dictionary."""
         return any(getattr(self.types, f"is_{kind}")(type) for kind in ("dictionary", *STRINGS))
 
-    def _batch_rows(self, schema: Any) -> int:
-        """Return how many rows are unpacked at once."""
+    def _rows_in(self, most_bytes: int, schema: Any) -> int:
+        """Return how many rows have so many bytes of cells, at least one."""
         fixed = self.types.is_fixed_size_binary
         widths = (each.type.byte_width if fixed(each.type) else CELL_BYTES for each in schema)
-        return max(1, BATCH_BYTES // max(1, sum(widths)))
+        return max(1, most_bytes // max(1, sum(widths)))
 
     def _cells(self, name: str, array: Any, start: int) -> "pl.Series":
         """Return a batch's cells of a column, the first of them in row `start`, from 0."""

@@ -58,7 +58,7 @@ def _blocks(file: BinaryIO, quote: str | None) -> Iterator[bytes]:
     while chunk := file.read(BLOCK_BYTES):
         block = rest + (chunk.removeprefix(BOM) if first else chunk)
         first = False
-        body = block[: _end_of_last_row(block, quote)].rstrip(b"\r\n")
+        body = block[: end_of_last_row(block, quote)].rstrip(b"\r\n")
         if not body:
             if len(block) > 2 * BLOCK_BYTES:
                 raise IrregularError
@@ -71,7 +71,7 @@ def _blocks(file: BinaryIO, quote: str | None) -> Iterator[bytes]:
         yield rest + b"\n"
 
 
-def _end_of_last_row(block: bytes, quote: str | None) -> int:
+def end_of_last_row(block: bytes, quote: str | None) -> int:
     """Return where the last row ends that is not within quotes; 0 if none does."""
     end = block.rfind(b"\n")
     if quote is not None and quote.encode() in block:

@@ -30,6 +30,7 @@ class Table:
     chosen   the rows that are used, counted from 0; None for all
     lines    the line where each row of the file ends; None for Parquet
     indexes  columns of the file that number its rows, and were left out
+    is_part  whether these are the first rows of a file that has more
     """
 
     path: Path
@@ -38,6 +39,7 @@ class Table:
     chosen: NDArray[np.int64] | None = None
     lines: NDArray[np.int64] | None = None
     indexes: tuple[str, ...] = ()
+    is_part: bool = False
 
     @property
     def names(self) -> list[str]:

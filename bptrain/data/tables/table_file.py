@@ -17,15 +17,17 @@ def read_table(
     dialect: Dialect | None = None,
     form: CellFormat | None = None,
     texts: Collection[str] | None = None,
+    most_bytes: int | None = None,
 ) -> Table:
     """Return the table in a file, or raise DataError naming what is wrong and where.
 
-    texts  the columns that stay text where they hold numbers alone; None for all
+    texts       the columns that stay text where they hold numbers alone; None for all
+    most_bytes  to read only the rows at the beginning that take so many; None for all rows
     """
     refuse_unless_file(path, "data.path names a CSV or Parquet file")
     try:
         if path.suffix.lower() in SUFFIXES:
-            return read_parquet(path, form, texts)
-        return read_csv(path, dialect, form, texts)
+            return read_parquet(path, form, texts, most_bytes)
+        return read_csv(path, dialect, form, texts, most_bytes)
     except OSError as error:
         raise DataError(f"{path}: cannot be read", str(error)) from error

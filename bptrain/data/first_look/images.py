@@ -1,0 +1,74 @@
+"""A look at a folder of images: its classes, their splits, and the size that fits."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from bptrain.data.first_look.found import Found, batch_size_of, imbalance_of, spread_evenly
+from bptrain.data.images.folder_listing import Listing, list_images
+from bptrain.data.images.image_file import size_and_mode
+from bptrain.data.notes import count, listed
+from bptrain.problem import Problem
+
+MOST_OPENED = 200  # images whose headers are read
+SIZES = (96, 64, 48, 32, 28, 24, 16, 8)  # of the model's input; larger ones take longer
+GRAY = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N")
+FEW = 200  # images, of which a larger part is held out
+HELD_OUT = 0.2
+
+
+def look_at_images(root: Path) -> Found:
+    """Return what a folder of images holds, or raise DataError."""
+    listing = list_images(root)
+    train = listing.train
+    opened = spread_evenly(train.files, MOST_OPENED)
+    headers = [size_and_mode(path) for path in opened]
+    shorter = int(median(min(width, height) for width, height, _ in headers))
+    size = next((each for each in SIZES if each <= shorter), SIZES[-1])
+    channels = 1 if all(mode in GRAY for _, _, mode in headers) else 3
+    data: dict[str, Any] = {"kind": "image_folder", "root": str(root), "size": size}
+    reasons = {
+        "size": f"of {count(len(headers), 'image')} that were opened, the median of the shorter "
+        f"side is {shorter:,} pixels; a larger size shows more and takes longer"
+    }
+    data["channels"] = channels
+    reasons["channels"] = "all of them are grayscale" if channels == 1 else "they are in color"
+    images = len(train.files)
+    if images < FEW:
+        held_out = {"validation_fraction": HELD_OUT} | {"test_fraction": HELD_OUT}
+        data |= {key: part for key, part in held_out.items() if not _is_there(listing, key)}
+        few = f"of {count(images, 'image')} a tenth would be too few to judge by"
+        reasons |= {key: few for key in held_out if key in data}
+    data["batch_size"] = batch_size_of(images)
+    shape = (channels, size, size)
+    problem = Problem("classification", shape, len(listing.classes), names=listing.classes)
+    counts = _counts(listing)
+    return Found(
+        data, reasons, list(_seen(listing)), problem, images, imbalance=imbalance_of(counts)
+    )
+
+
+def _is_there(listing: Listing, key: str) -> bool:
+    """Return whether a folder holds the split for which a key would hold images out."""
+    return listing.is_split and (key == "test_fraction" or listing.validation is not None)
+
+
+def _counts(listing: Listing) -> dict[str, int]:
+    numbers = listing.train.targets.bincount(minlength=len(listing.classes)).tolist()
+    return dict(zip(listing.classes, numbers, strict=True))
+
+
+def _seen(listing: Listing) -> Iterator[str]:
+    counts = [f"{name} ({images:,})" for name, images in _counts(listing).items()]
+    yield (
+        f"{count(len(listing.train.files), 'image')} in {len(counts):,} folders, the classes: "
+        + listed(counts, 20)
+    )
+    parts = {"validation": listing.validation, "test": listing.test}
+    for name, part in parts.items():
+        if part is not None:
+            yield f"{count(len(part.files), 'image')} for {name}, in a folder of their own"
+    if listing.is_split and listing.test is None:
+        yield "no folder of test images: bptrain evaluate RUN FOLDER tests a run on others"
+    yield from listing.notes

@@ -1,0 +1,395 @@
+"""`init PATH`: data that the tests make, from a look at it to predictions without an edited key."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, get_args
+
+import image_sets
+import numpy as np
+import polars as pl
+import pytest
+import sounds
+from test_startup import imported_by
+
+from bptrain.commands.arguments import DATA_KINDS, MODEL_KINDS
+from bptrain.config.yaml_tree import read_tree
+from bptrain.data import DataConfig
+from bptrain.data.first_look import table_reading
+
+
+def write_customers(path: Path, rows: int = 120) -> None:
+    """Write a table with ids, free text, dates, gaps, a constant, and few customers who left."""
+    random = np.random.default_rng(0)
+    lines = ["CustomerId,name,token,joined,last seen,age,plan,country,monthly,churned"]
+    for row in range(rows):
+        left = row % 12 == 0
+        age = "" if row % 7 == 0 else 20 + row % 50
+        plan = ["basic", "plus", ""][row % 3]
+        seen = f"{1 + row % 28:02}.{1 + row % 12:02}.2024"
+        monthly = f'"{1 + row % 9},{100 + row:03}.50"'
+        lines.append(
+            f"{5000 + 3 * row},{'abc'[row % 3]} person no {row},{random.bytes(6).hex()},"
+            f"2023-{1 + row % 12:02}-{1 + row % 28:02},{seen},{age},{plan},"
+            f"here,{monthly},{'yes' if left else 'no'}"
+        )
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def write_photos(root: Path) -> None:
+    """Write images in folders for training and validation, whose names are spelled otherwise."""
+    image_sets.write_folder(root / "Training", images=12)
+    image_sets.write_folder(root / "Validation", images=3)
+
+
+def write_recordings(root: Path) -> None:
+    """Write recordings in a folder for each class."""
+    made = sounds.digits(12, samples=1600)
+    files = {f"{'low' if name[0] < '2' else 'high'}/{name}": made[name] for name in made}
+    sounds.write_folder(root, {name: files[name] for name in files if name.split("/")[1][0] < "4"})
+
+
+def write_verses(path: Path) -> None:
+    path.write_text("round and round the rugged rock the ragged rascal ran\n" * 40, "utf-8")
+
+
+def write_reviews(path: Path) -> None:
+    rows = [
+        f"{row}\ta {['good', 'bad'][row % 2]} film no {row}\t{'pc'[row % 2]}" for row in range(60)
+    ]
+    path.write_text("\n".join(["id\treview\tsentiment", *rows]) + "\n", "utf-8")
+
+
+def write_walks(path: Path) -> None:
+    labels = np.arange(60) % 2 + 1
+    steps = np.random.default_rng(0).normal(size=(60, 5, 3)) + labels[:, None, None]
+    np.savez(path, X=steps.astype(np.float32), y=labels)
+
+
+def write_houses(path: Path) -> None:
+    """Write a table in another encoding, with decimal commas: numbers to be predicted."""
+    rows = [f"{40 + row},{row % 10};Köln {row % 3};{row * 1000},50" for row in range(60)]
+    path.write_bytes("\n".join(["größe;ort;price", *rows]).encode("cp1252"))
+
+
+Row = tuple[str, Callable[[Path], None], list[str], dict[str, Any]]
+DATA: list[Row] = [
+    (
+        "customers.csv",
+        write_customers,
+        ["customers.csv"],
+        {
+            "kind": "table",
+            "target": "churned",
+            "task": "classification",
+            "exclude": ["CustomerId", "name", "token", "country"],
+            "dates": {"last seen": "%d.%m.%Y"},
+            "thousands": ",",
+        },
+    ),
+    (
+        "houses.csv",
+        write_houses,
+        ["houses.csv"],
+        {
+            "kind": "table",
+            "target": "price",
+            "task": "regression",
+            "scale_target": True,
+            "encoding": "cp1252",
+            "decimal": ",",
+        },
+    ),
+    (
+        "photos",
+        write_photos,
+        ["photos/Training/cat/000.png"],
+        {"kind": "image_folder", "size": 16, "channels": 3},
+    ),
+    (
+        "calls",
+        write_recordings,
+        ["calls/low/0_a_0.wav"],
+        {"kind": "audio_folder", "pattern": "{label}/{name}.wav", "sample_rate": 8000},
+    ),
+    ("verses.txt", write_verses, ["the rug"], {"kind": "text", "unit": "character"}),
+    (
+        "reviews.tsv",
+        write_reviews,
+        ["a good film"],
+        {"kind": "text_table", "text_column": "review", "label_column": "sentiment"},
+    ),
+    (
+        "walks.npz",
+        write_walks,
+        ["walks.npz"],
+        {
+            "kind": "sequence",
+            "task": "classification",
+            "arrays": {"inputs": "X", "targets": "y"},
+        },
+    ),
+]
+
+
+def section(text: str, name: str) -> Any:
+    root = read_tree(text).root
+    assert isinstance(root, dict)
+    return root.get(name)
+
+
+@pytest.mark.parametrize(("name", "write", "asked", "keys"), DATA, ids=[row[0] for row in DATA])
+def test_data_goes_from_a_look_to_predictions_without_an_edited_key(
+    bptrain: Callable,
+    tmp_path: Path,
+    name: str,
+    write: Callable[[Path], None],
+    asked: list[str],
+    keys: dict[str, Any],
+) -> None:
+    write(tmp_path / name)
+    made = bptrain("init", name)
+    assert (made.exit_code, made.stderr) == (0, "")
+    data = section(made.stdout, "data")
+    assert {key: data[key] for key in keys if key in data} == keys
+    (tmp_path / "my.yaml").write_text(made.stdout, encoding="utf-8")
+    assert bptrain("validate", "my.yaml").exit_code == 0
+    trained = bptrain("fit", "my.yaml", "train.steps=3")
+    assert trained.exit_code == 0, trained.stderr
+    run = f"runs/{section(made.stdout, 'name')}"
+    more = ["--length", "5"] if data["kind"] == "text" else ["--csv"]
+    predicted = bptrain("predict", run, *asked, *more)
+    assert predicted.exit_code == 0, predicted.stderr
+    assert predicted.stdout.strip()
+
+
+def test_what_was_guessed_stands_in_comments_with_its_evidence(
+    bptrain: Callable, tmp_path: Path
+) -> None:
+    write_customers(tmp_path / "customers.csv")
+    text = bptrain("init", "customers.csv").stdout
+    said = " ".join(line.strip(" #") for line in text.splitlines() if line.strip().startswith("#"))
+    for evidence in (
+        "120 rows of 10 columns were read",
+        "dates, as days and as parts of the year, week and day: joined, last seen",
+        "age (with gaps)",
+        "guessed: it is named 'churned'",
+        "no (110), yes (10)",
+        "'CustomerId' numbers the rows",
+        "'name' holds 120 different texts in 120 cells: names or free text",
+        "'country' is the same in every row",
+        "10 samples of the rarest class, 110 of the most frequent one",
+    ):
+        assert evidence in said
+    assert section(text, "loss") == {"kind": "cross_entropy", "class_weights": "balanced"}
+    assert section(text, "checkpoint") == {"best_by": "val/balanced_accuracy"}
+
+
+def test_a_target_that_nothing_tells_is_asked_for_and_taken(
+    bptrain: Callable, tmp_path: Path
+) -> None:
+    rows = "".join(f"{row % 7},{row * 1.25},{row % 5}.5\n" for row in range(40))
+    (tmp_path / "t.csv").write_text("a,b,c\n" + rows)
+    refused = bptrain("init", "t.csv")
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert "no column looks like the one to predict" in refused.stderr
+    assert "--target NAME" in refused.stderr
+    data = section(bptrain("init", "t.csv", "--target", "b").stdout, "data")
+    assert (data["target"], data["task"]) == ("b", "regression")
+    wrong = bptrain("init", "t.csv", "--target", "d")
+    assert wrong.exit_code == 3
+    assert "no column 'd'" in wrong.stderr
+
+
+def test_a_wrong_cell_among_a_targets_numbers_does_not_make_classes_of_them(
+    bptrain: Callable, tmp_path: Path
+) -> None:
+    rows = "".join(f"{row % 7},{'12O' if row == 9 else row * 2}\n" for row in range(60))
+    (tmp_path / "t.csv").write_text("a,price\n" + rows)
+    refused = bptrain("init", "t.csv")
+    assert (refused.exit_code, refused.stdout) == (3, "")
+    assert "'12O' in row 10 (line 11)" in refused.stderr
+
+
+HEADERLESS = "".join(f"{row}.5,{row % 3},{row % 2}\n" for row in range(40))
+MARKED = "a,b,y\n" + "".join(
+    f"{row % 9},{'unknown' if row % 8 == 0 else row * 2},{'pq'[row % 2]}\n" for row in range(40)
+)
+STRAY = "text\tlabel\n" + "".join(
+    f'"a{" very" * (row % 3)} nice one\t{"pq"[row % 2]}\n' for row in range(41)
+)
+GROUPED = "a,b,y\n" + "".join(
+    f'{row % 9},"{row + 1},{100 + row}",{"pq"[row % 2]}\n' for row in range(40)
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "key", "value"),
+    [
+        ("t.csv", HEADERLESS, "header", False),
+        ("t.tsv", STRAY, "quoting", "none"),
+        ("t.csv", GROUPED, "thousands", ","),
+    ],
+    ids=["no header", "stray quotes", "thousands"],
+)
+def test_how_a_table_is_written_becomes_a_key(
+    bptrain: Callable, tmp_path: Path, name: str, text: str, key: str, value: Any
+) -> None:
+    (tmp_path / name).write_text(text)
+    made = bptrain("init", name)
+    assert made.exit_code == 0, made.stderr
+    assert section(made.stdout, "data")[key] == value
+
+
+def test_a_word_among_numbers_becomes_a_marker_of_missing_ones(
+    bptrain: Callable, tmp_path: Path
+) -> None:
+    (tmp_path / "t.csv").write_text(MARKED)
+    text = bptrain("init", "t.csv").stdout
+    assert section(text, "data")["missing_values"][-1] == "unknown"
+    assert "b (with gaps)" in text
+
+
+def test_only_the_first_rows_of_a_large_table_are_read_and_it_is_said(
+    bptrain: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(table_reading, "MOST_BYTES", 1_000)
+    rows = "".join(f'{row % 11},"x\ny{row % 3}",{"pq"[row % 2]}\n' for row in range(500))
+    (tmp_path / "t.csv").write_text("a,b,target\n" + rows + "broken\n")
+    made = bptrain("init", "t.csv")
+    assert made.exit_code == 0, made.stderr
+    assert "the first 8" in made.stdout
+    assert "the file has more" in made.stdout
+
+
+def test_only_the_first_rows_of_a_large_parquet_file_are_read(
+    bptrain: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = {"a": [n % 11 for n in range(500)], "target": ["pq"[n % 2] for n in range(500)]}
+    pl.DataFrame(table).write_parquet(tmp_path / "t.parquet")
+    assert "# - 500 rows of 2 columns were read\n" in bptrain("init", "t.parquet").stdout
+    monkeypatch.setattr(table_reading, "MOST_BYTES", 100 * 2 * 16)
+    made = bptrain("init", "t.parquet")
+    assert "the first 100 rows of 2 columns were read; the file has more" in made.stdout
+
+
+def test_folders_by_split_and_names_hold_the_class_of_recordings(
+    bptrain: Callable, tmp_path: Path
+) -> None:
+    made = sounds.digits(4, samples=1600)
+    sounds.write_folder(tmp_path / "named", made)
+    data = section(bptrain("init", "named").stdout, "data")
+    assert data["pattern"] == "{label}_{part2}_{part3}.wav"
+    divided = {
+        f"{'Train' if name[-5] < '3' else 'Test'}/{name[0]}/{name}": made[name] for name in made
+    }
+    sounds.write_folder(tmp_path / "divided", divided)
+    data = section(bptrain("init", "divided").stdout, "data")
+    assert data["pattern"] == "{split}/{label}/{name}.wav"
+    assert data["test"] == {"kind": "field", "field": "split", "values": ["Test"]}
+
+
+def test_a_table_of_transcripts_makes_recordings_a_transcription(
+    bptrain: Callable, tmp_path: Path
+) -> None:
+    made = sounds.digits(2, samples=2400)
+    sounds.write_folder(tmp_path / "read", made)
+    rows = [f"{name},{'abcdefghij'[int(name[0])]}" for name in made]
+    (tmp_path / "read" / "texts.csv").write_text("\n".join(["file,text", *rows]))
+    text = bptrain("init", "read").stdout
+    data = section(text, "data")
+    assert (data["task"], data["transcripts"], data["seconds"]) == (
+        "transcription",
+        "texts.csv",
+        None,
+    )
+    assert section(text, "model")["kind"] == "rnn"
+
+
+def broken_photo(root: Path) -> None:
+    image_sets.write_folder(root / "d")
+    (root / "d" / "cat" / "000.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
+
+
+def unlike_rates(root: Path) -> None:
+    made = {
+        f"{n % 2}/{n}.wav": sounds.wav(sounds.tone(400), rate=8000 + 8000 * (n % 2))
+        for n in range(8)
+    }
+    sounds.write_folder(root / "d", made)
+
+
+def unnamed_sounds(root: Path) -> None:
+    sounds.write_folder(root / "d", {f"{n}.wav": sounds.wav(sounds.tone(400)) for n in range(8)})
+
+
+def tables(root: Path) -> None:
+    (root / "d").mkdir()
+    (root / "d" / "one.csv").write_text("a,y\n1,2\n")
+
+
+def class_texts(root: Path) -> None:
+    (root / "d" / "good").mkdir(parents=True)
+    (root / "d" / "good" / "1.txt").write_text("a text")
+
+
+@pytest.mark.parametrize(
+    ("write", "code", "said"),
+    [
+        (broken_photo, 3, "000.png"),
+        (unlike_rates, 3, "different sample rates"),
+        (unnamed_sounds, 2, "nothing tells the classes of the recordings"),
+        (tables, 2, "bptrain init d/one.csv"),
+        (class_texts, 3, "a CSV file with the columns text and label"),
+        (lambda root: (root / "d").mkdir(), 3, "nothing to learn from among 0 files"),
+        (lambda root: (root / "d").write_bytes(b"\x1f\x8b" + bytes(50)), 3, "compressed by gzip"),
+        (lambda root: (root / "d").write_text("x"), 3, "there is nothing to predict"),
+        (lambda root: (root / "d").write_text("short"), 3, "too short to train"),
+        (lambda root: None, 2, "'d' is no kind"),
+    ],
+    ids=lambda value: getattr(value, "__name__", str(value)),
+)
+def test_data_that_would_not_train_ends_with_its_code(
+    bptrain: Callable, tmp_path: Path, write: Callable[[Path], object], code: int, said: str
+) -> None:
+    write(tmp_path)
+    made = bptrain("init", "d")
+    assert (made.exit_code, made.stdout) == (code, "")
+    assert said in made.stderr
+    assert len(made.stderr.strip().splitlines()) <= 6
+
+
+def test_names_that_would_leave_a_comment_do_not(bptrain: Callable, tmp_path: Path) -> None:
+    rows = "".join(f"{row % 9},{row % 4},{'pq'[row % 2]}\n" for row in range(40))
+    (tmp_path / "t.csv").write_text('"a\n kind: x",b\u2028\x1b[2J,y\n' + rows, encoding="utf-8")
+    made = bptrain("init", "t.csv")
+    assert made.exit_code == 0, made.stderr
+    assert "\x1b" not in made.stdout
+    (tmp_path / "my.yaml").write_text(made.stdout, encoding="utf-8")
+    assert bptrain("validate", "my.yaml").exit_code == 0
+
+
+def test_every_kind_of_data_and_model_has_a_starter_that_is_valid(
+    bptrain: Callable, tmp_path: Path
+) -> None:
+    members = get_args(get_args(DataConfig)[0])
+    assert list(DATA_KINDS) == [member.model_fields["kind"].default for member in members]
+    for kind in (*MODEL_KINDS, *DATA_KINDS):
+        made = bptrain("init", kind)
+        assert made.exit_code == 0, kind
+        (tmp_path / "my.yaml").write_text(made.stdout, encoding="utf-8")
+        assert bptrain("validate", "my.yaml").exit_code == 0, kind
+        named = section(made.stdout, "data" if kind in DATA_KINDS else "model")
+        assert named["kind"] == kind
+
+
+def test_a_starter_for_a_kind_imports_nothing_heavy(tmp_path: Path) -> None:
+    (found, again) = imported_by(tmp_path, ["init", "table"], ["init", "audio_folder"])
+    assert found | again == set()
+
+
+def test_a_target_goes_with_data_that_has_columns(bptrain: Callable, tmp_path: Path) -> None:
+    write_verses(tmp_path / "verses.txt")
+    for words in (["verses.txt"], ["mlp"]):
+        refused = bptrain("init", *words, "--target", "y")
+        assert refused.exit_code == 2
+        assert "--target" in refused.stderr
