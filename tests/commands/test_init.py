@@ -8,6 +8,7 @@ import image_sets
 import numpy as np
 import polars as pl
 import pytest
+import soundfile
 import sounds
 from test_startup import imported_by
 
@@ -36,16 +37,31 @@ def write_customers(path: Path, rows: int = 120) -> None:
 
 
 def write_photos(root: Path) -> None:
-    """Write images in folders for training and validation, whose names are spelled otherwise."""
+    """Write images in folders spelled otherwise, among them an empty and a truncated one."""
     image_sets.write_folder(root / "Training", images=12)
     image_sets.write_folder(root / "Validation", images=3)
+    (root / "Training" / "cat" / "001.png").write_bytes(b"")
+    whole = (root / "Training" / "dog" / "002.png").read_bytes()
+    (root / "Training" / "dog" / "002.png").write_bytes(whole[: len(whole) // 2])
+
+
+FORMATS = (("wav", "FLOAT", 8000), ("flac", "PCM_24", 16_000), ("ogg", "VORBIS", 22_050))
 
 
 def write_recordings(root: Path) -> None:
-    """Write recordings in a folder for each class."""
-    made = sounds.digits(12, samples=1600)
-    files = {f"{'low' if name[0] < '2' else 'high'}/{name}": made[name] for name in made}
-    sounds.write_folder(root, {name: files[name] for name in files if name.split("/")[1][0] < "4"})
+    """Write recordings of four formats, rates and numbers of channels, in a folder for each class.
+
+    One of them is cut off.
+    """
+    formats = [*FORMATS, ("mp3", "MPEG_LAYER_III", 8000)]
+    for number in range(24):
+        name, (ending, subtype, rate) = ["low", "high"][number % 2], formats[number // 2 % 4]
+        path = root / name / f"{number}.{ending}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pitch = 2 * np.pi * (300 + 900 * (number % 2)) * np.arange(rate // 4) / rate
+        channels = np.repeat(np.sin(pitch)[:, None] / 2, 1 + number % 2, 1)
+        soundfile.write(path, channels, rate, subtype=subtype)
+    (root / "low" / "8.wav").write_bytes((root / "low" / "8.wav").read_bytes()[:3000])
 
 
 def write_verses(path: Path) -> None:
@@ -103,13 +119,18 @@ DATA: list[Row] = [
         "photos",
         write_photos,
         ["photos/Training/cat/000.png"],
-        {"kind": "image_folder", "size": 16, "channels": 3},
+        {"kind": "image_folder", "size": 16, "channels": 3, "on_bad_file": "skip"},
     ),
     (
         "calls",
         write_recordings,
-        ["calls/low/0_a_0.wav"],
-        {"kind": "audio_folder", "pattern": "{label}/{name}.wav", "sample_rate": 8000},
+        ["calls/low/0.wav", "calls/high/3.flac"],
+        {
+            "kind": "audio_folder",
+            "pattern": "{label}/{name}.*",
+            "sample_rate": 8000,
+            "on_bad_file": "skip",
+        },
     ),
     ("verses.txt", write_verses, ["the rug"], {"kind": "text", "unit": "character"}),
     (
@@ -155,6 +176,7 @@ def test_data_goes_from_a_look_to_predictions_without_an_edited_key(
     assert bptrain("validate", "my.yaml").exit_code == 0
     trained = bptrain("fit", "my.yaml", "train.steps=3")
     assert trained.exit_code == 0, trained.stderr
+    assert ("left out: " in trained.stdout) == ("on_bad_file" in data)
     run = f"runs/{section(made.stdout, 'name')}"
     more = ["--length", "5"] if data["kind"] == "text" else ["--csv"]
     predicted = bptrain("predict", run, *asked, *more)
@@ -305,16 +327,13 @@ def test_a_table_of_transcripts_makes_recordings_a_transcription(
     assert section(text, "model")["kind"] == "rnn"
 
 
-def broken_photo(root: Path) -> None:
-    image_sets.write_folder(root / "d")
-    (root / "d" / "cat" / "000.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
+def broken_photos(root: Path) -> None:
+    for path in image_sets.write_folder(root / "d").rglob("*.png"):
+        path.write_bytes(b"\x89PNG\r\n\x1a\n broken")
 
 
-def unlike_rates(root: Path) -> None:
-    made = {
-        f"{n % 2}/{n}.wav": sounds.wav(sounds.tone(400), rate=8000 + 8000 * (n % 2))
-        for n in range(8)
-    }
+def broken_sounds(root: Path) -> None:
+    made = {f"{n % 2}/{n}.wav": sounds.wav(sounds.tone(400))[:-1] for n in range(8)}
     sounds.write_folder(root / "d", made)
 
 
@@ -335,8 +354,8 @@ def class_texts(root: Path) -> None:
 @pytest.mark.parametrize(
     ("write", "code", "said"),
     [
-        (broken_photo, 3, "000.png"),
-        (unlike_rates, 3, "different sample rates"),
+        (broken_photos, 3, "000.png"),
+        (broken_sounds, 3, "cut off"),
         (unnamed_sounds, 2, "nothing tells the classes of the recordings"),
         (tables, 2, "bptrain init d/one.csv"),
         (class_texts, 3, "a CSV file with the columns text and label"),

@@ -5,9 +5,9 @@ turns sound into features (with `sound_file` and `mel`), `transcripts` turns tex
 Features are computed once and held in memory.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from hashlib import sha256
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any, Literal
@@ -16,10 +16,13 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from bptrain.data import bad_files
 from bptrain.data.audio.file_name_pattern import NamePattern
 from bptrain.data.audio.folder_or_zip import Files, opened, read_file
 from bptrain.data.audio.mel import LogMelConfig
+from bptrain.data.audio.recording_scan import Scan, resampling_note, scan
 from bptrain.data.audio.recordings import (
+    ANY_ENDING,
     FieldConfig,
     FractionConfig,
     Recording,
@@ -32,7 +35,7 @@ from bptrain.data.audio.recordings import (
 from bptrain.data.audio.sound_file import ENDINGS
 from bptrain.data.audio.spec_augment import SpecAugmentConfig
 from bptrain.data.audio.spectrograms import LONGEST_S, AudioPreprocessing, band_statistics
-from bptrain.data.audio.transcripts import encoded, refuse_too_short, symbols_of
+from bptrain.data.audio.transcripts import encoded, symbols_of
 from bptrain.data.contents import SPLITS, Contents, as_bytes, checksum, content
 from bptrain.data.data_file import DataPath
 from bptrain.data.notes import ignored_files
@@ -58,7 +61,7 @@ class AudioFolderConfig(InMemoryConfig):
         max_length=1000,
         description="what file names below path look like: {label} is the class, other fields in "
         "braces are named freely; the ending (.wav, .flac, .ogg, .oga, .opus, .mp3) selects the "
-        "files that are read, all others are ignored",
+        "files that are read, all others are ignored; .* selects recordings in all these formats",
     )
     test: TestConfig = Field(
         default=FractionConfig(),
@@ -84,7 +87,8 @@ class AudioFolderConfig(InMemoryConfig):
         default=16_000,
         ge=1,
         le=1_000_000,
-        description="samples per second (Hz) that every file must have; files are not resampled",
+        description="samples per second (Hz): recordings of another rate are resampled to this "
+        "one, and fit says how many. A spectrogram shows frequencies up to half of it",
     )
     seconds: float | None = Field(
         default=1.0,
@@ -97,6 +101,13 @@ class AudioFolderConfig(InMemoryConfig):
     features: LogMelConfig = Field(
         default=LogMelConfig(), description="how the spectrograms are computed"
     )
+    on_bad_file: bad_files.OnBadFile = Field(
+        default="error",
+        description="what to do about recordings that are damaged, cannot be read, or are too "
+        "short for their text. error lists them all at once and does not train. skip leaves them "
+        "out, says how many, and stores which; a resumed run must find the same ones. `evaluate "
+        "RUN DATA` takes no bad files",
+    )
     augment: SpecAugmentConfig | None = Field(
         default=None,
         description="SpecAugment: random masks on the training spectrograms; null masks nothing",
@@ -105,8 +116,9 @@ class AudioFolderConfig(InMemoryConfig):
     @model_validator(mode="after")
     def _keys_fit_together(self) -> "AudioFolderConfig":
         fields = NamePattern(self.pattern).fields
-        if not self.pattern.endswith(ENDINGS):
-            raise ValueError(f"pattern must end as the files do, in one of {' '.join(ENDINGS)}")
+        if not self.pattern.endswith((*ENDINGS, ANY_ENDING)):
+            endings = f"{' '.join(ENDINGS)}, or in {ANY_ENDING} for all of them"
+            raise ValueError(f"pattern must end as the files do, in one of {endings}")
         if isinstance(self.test, FieldConfig) and self.test.field not in fields:
             raise ValueError(f"test.field is {self.test.field!r}, the pattern has no such field")
         if self.transcripts is None and "label" not in fields:
@@ -125,15 +137,20 @@ class AudioFolderConfig(InMemoryConfig):
         # raises an error about impossible features before any file is read
         preprocessing.features.filter_bank(preprocessing.rate)
         with opened(Path(self.path)) as files:
-            train, validation, test = self.divided(files, seed)
-            everyone = [*train, *validation, *test]
-            names = self.names_of(train)
-            targets = self.targets(everyone, names)
+            parts = self.divided(files, seed)
+            everyone = [each for part in parts for each in part]
+            names = self.names_of(parts[0])
+            self.targets(everyone, names)  # refused before any file is decoded
             ignored = len(files.names) - len(everyone) - (self.transcripts is not None)
-            features, read = self.features_of(everyone, files)
-        statistics = band_statistics(features[: len(train)])
-        inputs, lengths = preprocessing.inputs(features, **statistics)
-        whole = Samples(inputs, targets[0], lengths, targets[1])
+            found = self.scanned(everyone, files)
+        if self.on_bad_file == "error":
+            bad_files.refuse(self.path, found.bad)
+        sizes = sizes_of_parts(found.sound, [len(part) for part in parts])
+        kept = [everyone[number] for number in found.sound]
+        self.refuse_missing_classes(kept[: sizes[0]], names)
+        targets = self.targets(kept, names)
+        statistics = band_statistics(found.features[: sizes[0]])
+        inputs, lengths = preprocessing.inputs(found.features, **statistics)
         problem = Problem(
             self.task,
             tuple(inputs.shape[1:]),
@@ -142,44 +159,48 @@ class AudioFolderConfig(InMemoryConfig):
             varies=lengths is not None,
             names=tuple(names),
         )
-        training, held_out, tested = _consecutive(whole, [len(train), len(validation), len(test)])
+        whole = Samples(inputs, targets[0], lengths, targets[1])
+        training, held_out, tested = _consecutive(whole, sizes)
         assert training is not None
-        prepared = {**statistics, self.names_key: names}
-        contents: dict[str, Contents] = {}
-        for name, part in zip(SPLITS, (train, validation, test), strict=True):
-            own, read = read[: len(part)], read[len(part) :]
-            labels = [as_bytes(each.label) for each in part]
-            contents |= {name: content(len(part), checksum(own), checksum(labels))} if part else {}
         training = replace(training, augment=self.augment)
-        notes = ignored_files(ignored, f"its ending is not that of {self.pattern}")
+        prepared: dict[str, Any] = {**statistics, self.names_key: names}
+        prepared |= {"left_out_files": [each.name for each in found.bad]} if found.bad else {}
+        notes = (
+            *ignored_files(ignored, f"its ending is not that of {self.pattern}"),
+            *resampling_note(found.rates, self.sample_rate),
+            *bad_files.left_out(found.bad, len(everyone)),
+        )
+        contents = contents_of_recordings(kept, found.checksums, sizes)
         return Dataset(problem, training, held_out, tested, prepared, contents, notes)
 
     def labelled(self, path: Path, problem: Problem, prepared: Mapping[str, Any]) -> Samples:
         """Return other recordings, in a folder or zip file, with labels known from training."""
         with opened(path) as files:
-            found = self.recordings(files, str(path))
-            targets, target_lengths = self.targets(found, prepared[self.names_key])
-            features, _ = self.features_of(found, files)
-        preprocessing = self.preprocessing
-        inputs, lengths = preprocessing.inputs(features, prepared["mean"], prepared["std"])
+            everyone = self.recordings(files, str(path))
+            targets, target_lengths = self.targets(everyone, prepared[self.names_key])
+            found = self.scanned(everyone, files)
+        bad_files.refuse(str(path), found.bad, way_out="")
+        inputs, lengths = self.preprocessing.inputs(
+            found.features, prepared["mean"], prepared["std"]
+        )
         return Samples(inputs, targets, lengths, target_lengths)
 
-    def features_of(
-        self, recordings: Sequence[Recording], files: Files
-    ) -> tuple[list[Tensor], list[bytes]]:
-        """Return the spectrograms of recordings, and the SHA-256 of each file."""
-        preprocessing, read = self.preprocessing, []
+    def scanned(self, recordings: Sequence[Recording], files: Files) -> Scan:
+        """Return what is found in recordings, each decoded once."""
+        has_texts = self.task == "transcription"
+        return scan(recordings, files, self.preprocessing, self.path, has_texts)
 
-        def sounds() -> Iterator[Tensor]:
-            for each in recordings:
-                held = files.read(each.name)
-                read.append(sha256(held).digest())
-                yield preprocessing.sound(held, each.place)
-
-        features = preprocessing.spectrograms(sounds(), len(recordings), self.path)
-        if self.task == "transcription":
-            refuse_too_short(recordings, [len(each) for each in features])
-        return features, read
+    def refuse_missing_classes(self, train: Sequence[Recording], names: Sequence[str]) -> None:
+        """Raise DataError for a class of which no training recording can be read."""
+        there = {each.label for each in train}
+        missing = [name for name in names if name not in there]
+        if not train or (self.task == "classification" and missing):
+            which = f"of class {missing[0]!r} " if self.task == "classification" else ""
+            raise DataError(
+                f"{self.path}: no training recording {which}is left",
+                "those that there are cannot be read",
+                "more recordings of it",
+            )
 
     @property
     def preprocessing(self) -> AudioPreprocessing:
@@ -247,6 +268,28 @@ class AudioFolderConfig(InMemoryConfig):
         if self.task == "classification":
             return Samples(inputs, zeros, lengths)
         return Samples(inputs, zeros.unsqueeze(1), lengths, zeros)
+
+
+def sizes_of_parts(sound: Sequence[int], sizes: Sequence[int]) -> list[int]:
+    """Return how many of some numbers, in their order, lie in each of consecutive parts."""
+    ends = [bisect_left(sound, end) for end in accumulate(sizes)]
+    return [end - start for start, end in pairwise([0, *ends])]
+
+
+def contents_of_recordings(
+    recordings: Sequence[Recording], checksums: Sequence[bytes], sizes: Sequence[int]
+) -> dict[str, Contents]:
+    """Return the content of each split, consecutive parts of these sizes."""
+    bounds = pairwise(accumulate(sizes, initial=0))
+    return {
+        name: content(
+            end - start,
+            checksum(checksums[start:end]),
+            checksum(as_bytes(each.label) for each in recordings[start:end]),
+        )
+        for name, (start, end) in zip(SPLITS, bounds, strict=True)
+        if end > start
+    }
 
 
 def _consecutive(samples: Samples, sizes: Sequence[int]) -> list[Samples | None]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
 import torch
@@ -11,11 +11,13 @@ from pydantic import Field
 from bptrain.config import StrictConfig
 from bptrain.data.audio.file_name_pattern import NamePattern
 from bptrain.data.audio.folder_or_zip import Files
+from bptrain.data.audio.sound_file import ENDINGS
 from bptrain.data.splits import Samples, hold_out
 from bptrain.data.tables.csv_columns import columns_of
 from bptrain.data.text.text_file import decoded
 from bptrain.errors import DataError
 
+ANY_ENDING = ".*"  # of a pattern: recordings in every format
 TEST_SEED = 0  # fixed: every run, whatever its seed, is tested on the same recordings
 
 
@@ -109,16 +111,18 @@ def labelled(files: Files, pattern: NamePattern, root: str) -> list[Recording]:
 def _matched(
     files: Files, pattern: NamePattern, root: str
 ) -> Iterator[tuple[str, Mapping[str, str]]]:
-    ending = Path(pattern.pattern).suffix
-    names = [name for name in files.names if name.lower().endswith(ending)]
+    ending = PurePosixPath(pattern.pattern).suffix
+    endings = ENDINGS if ending == ANY_ENDING else (ending,)
+    names = [name for name in files.names if name.lower().endswith(endings)]
     if not names:
         raise DataError(
             f"{root}: no recordings",
-            f"none of {len(files.names):,} files is a {ending}",
+            f"none of {len(files.names):,} files is a {' '.join(endings)}",
             "a data.pattern with the ending of the files",
         )
     for name in names:
-        fields = pattern.read(name[: -len(ending)] + ending)  # .WAV means .wav
+        own = PurePosixPath(name).suffix
+        fields = pattern.read(name.removesuffix(own) + ending)  # .WAV means .wav
         if fields is None:
             raise DataError(
                 f"{files.place(name)}: does not match data.pattern",

@@ -19,7 +19,7 @@ ENDINGS = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3")
 # libsndfile knows twenty more formats; hostile files do not reach those decoders
 SIGNATURES = (b"RIFF", b"RIFX", b"RF64", b"fLaC", b"OggS", b"ID3")
 MPEG_SYNC = 0xFFE0  # the first 11 bits of an MP3 frame
-BLOCK = 2**20  # samples of each channel decoded at a time
+BLOCK = 2**20  # samples of all channels decoded at a time
 MOST_SAMPLES = 2**27  # of all channels: 512 MB; a few kB of FLAC can declare and hold hours
 LOUDEST = 1e6  # times full scale: beyond it the square of a spectrum leaves float32
 MOST_CHUNKS = 1024  # of a WAV file: one of empty chunks would take minutes
@@ -37,7 +37,7 @@ class Sound(NamedTuple):
 
 
 def decode_sound(content: bytes, place: str) -> Sound:
-    """Return the sound in a file's content, two channels averaged.
+    """Return the sound in a file's content, its channels averaged.
 
     Raises DataError, which names the file by `place`, for content that is no recording, damaged,
     cut off, or not finite.
@@ -54,12 +54,6 @@ def decode_sound(content: bytes, place: str) -> Sound:
     declared = _wav_sizes(content, place) if content[8:12] == b"WAVE" else None
     try:
         with soundfile.SoundFile(BytesIO(content)) as file:
-            if file.channels > 2:
-                raise DataError(
-                    f"{place}: {file.channels:,} channels",
-                    "one channel is read, or the mean of two",
-                    f"{CONVERT} with -ac 1",
-                )
             samples = _read_mono(file, place)
             rate = file.samplerate
             _refuse_cut_off(file, samples, content, place)
@@ -80,13 +74,14 @@ def _is_mpeg(content: bytes) -> bool:
 def _read_mono(file: Any, place: str) -> Any:
     """Return the mean of all channels [S] as float32, held once however long it is."""
     mono = np.empty(0, np.float32)
+    block_size = max(1, BLOCK // file.channels)
     while mono.size * file.channels <= MOST_SAMPLES:
-        block = file.read(BLOCK, dtype="float32", always_2d=True)
+        block = file.read(block_size, dtype="float32", always_2d=True)
         start = mono.size
         _refuse_not_finite(block, start, file.samplerate, place)
         mono.resize(start + len(block), refcheck=False)
         mono[start:] = torch.from_numpy(block).mean(1)
-        if len(block) < BLOCK:
+        if len(block) < block_size:
             return mono
     raise DataError(
         f"{place}: too large: more than {MOST_SAMPLES:,} samples",

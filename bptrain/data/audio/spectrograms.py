@@ -10,11 +10,13 @@ from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
 
 from bptrain.data.audio.mel import LogMelConfig, frames_of, log_mel
-from bptrain.data.audio.sound_file import decode_sound
+from bptrain.data.audio.resampling import middle, resampled
+from bptrain.data.audio.sound_file import Sound, decode_sound
 from bptrain.errors import DataError
 from bptrain.free_memory import format_bytes, free_bytes
 
 LONGEST_S = 600.0
+MOST_TIMES = 1_000  # that a rate is raised or lowered: beyond it a header is wrong
 GROUP_SAMPLES = 2**20  # whose spectra are computed together: some 30 MB
 LEAST_STD = 1e-5  # of a logarithm: less is rounding
 COPIES = 3  # of the features while they are standardized and split
@@ -24,7 +26,7 @@ COPIES = 3  # of the features while they are standardized and split
 class AudioPreprocessing:
     """The steps from a recording to a model's input.
 
-    rate      samples per second that every recording must have
+    rate      samples per second that every recording is converted to
     seconds   length that recordings are cropped or padded to; None keeps their own lengths
     features  settings of the spectrogram
     """
@@ -35,23 +37,31 @@ class AudioPreprocessing:
 
     def sound(self, content: bytes, place: str) -> Tensor:
         """Return the samples [S] of a file's content, cropped or padded, or raise DataError."""
-        rate, samples = decode_sound(content, place)
-        if rate != self.rate:
+        return self.fitted(decode_sound(content, place), place)
+
+    def fitted(self, sound: Sound, place: str) -> Tensor:
+        """Return the samples [S] of a recording at the model's rate, cropped or padded.
+
+        Raises DataError, which names the file by `place`, for one that is too long, or whose rate
+        is too far from the model's.
+        """
+        rate, samples = sound
+        if max(rate, self.rate) > MOST_TIMES * min(rate, self.rate):
             raise DataError(
                 f"{place}: {rate:,} samples per second, data.sample_rate is {self.rate:,}",
-                "its pitch and speed would differ from the other recordings",
-                f"data.sample_rate={rate} if all files agree, or "
-                f"ffmpeg -i FILE -ar {self.rate} NEW.wav",
+                f"rates are converted that differ {MOST_TIMES:,}-fold at most",
+                "a file whose header tells its rate, or another data.sample_rate",
             )
         if self.seconds is not None:
-            return _cropped_or_padded(samples, max(1, round(self.seconds * rate)))
+            samples = resampled(middle(samples, self.seconds, rate, self.rate), rate, self.rate)
+            return _cropped_or_padded(samples, max(1, round(self.seconds * self.rate)))
         if len(samples) > LONGEST_S * rate:
             raise DataError(
                 f"{place}: {len(samples) / rate:,.0f} s long",
                 f"with data.seconds: null a recording may have {LONGEST_S:g} s",
                 "cut it into shorter ones, or set data.seconds",
             )
-        return samples
+        return resampled(samples, rate, self.rate)
 
     def spectrograms(self, sounds: Iterable[Tensor], count: int, source: str) -> list[Tensor]:
         """Return the features [T, F] of each of `count` sounds.

@@ -47,14 +47,14 @@ def encoded(recordings: Sequence[Recording], symbols: Sequence[str]) -> tuple[Te
     return pad_sequence(texts, batch_first=True), lengths
 
 
-def refuse_too_short(recordings: Sequence[Recording], frames: Sequence[int]) -> None:
-    """Raise DataError for a recording with fewer frames than its text needs."""
-    for each, given in zip(recordings, frames, strict=True):
-        text = each.label.strip()
-        needed = len(text) + sum(one == other for one, other in pairwise(text))
-        if given < needed:
-            raise DataError(
-                f"{each.place}: {given} frames are too few for its text",
-                f"{needed} are needed: one for each character, and one between equal ones",
-                "a smaller data.features.hop, or leave the recording out",
-            )
+def too_short(recording: Recording, frames: int) -> DataError | None:
+    """Return the error for a recording with fewer frames than its text needs, if it has."""
+    text = recording.label.strip()
+    needed = len(text) + sum(one == other for one, other in pairwise(text))
+    if frames >= needed:
+        return None
+    return DataError(
+        f"{recording.place}: {frames} frames are too few for its text",
+        f"{needed} are needed: one for each character, and one between equal ones",
+        "a smaller data.features.hop, or leave the recording out",
+    )

@@ -1,19 +1,25 @@
 """A look at a folder of images: its classes, their splits, and the size that fits."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from bptrain.data.bad_files import BadFile
+from bptrain.data.bad_files import listed as listed_bad
 from bptrain.data.first_look.found import Found, batch_size_of, imbalance_of, spread_evenly
 from bptrain.data.images.folder_listing import Listing, list_images
-from bptrain.data.images.image_file import size_and_mode
+from bptrain.data.images.image_file import ImageShape, size_and_mode
+from bptrain.data.images.image_scan import sound_image
 from bptrain.data.notes import count, listed
+from bptrain.errors import DataError
 from bptrain.problem import Problem
 
-MOST_OPENED = 200  # images whose headers are read
+MOST_OPENED = 200  # images that are looked at
 SIZES = (96, 64, 48, 32, 28, 24, 16, 8)  # of the model's input; larger ones take longer
 GRAY = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N")
+MOST_PIXELS = 2**28  # that are decoded to find damage: some seconds
+TINY = ImageShape(1, 1, 3)
 FEW = 200  # images, of which a larger part is held out
 HELD_OUT = 0.2
 
@@ -22,8 +28,7 @@ def look_at_images(root: Path) -> Found:
     """Return what a folder of images holds, or raise DataError."""
     listing = list_images(root)
     train = listing.train
-    opened = spread_evenly(train.files, MOST_OPENED)
-    headers = [size_and_mode(path) for path in opened]
+    headers, bad = _opened(root, train.files)
     shorter = int(median(min(width, height) for width, height, _ in headers))
     size = next((each for each in SIZES if each <= shorter), SIZES[-1])
     channels = 1 if all(mode in GRAY for _, _, mode in headers) else 3
@@ -34,6 +39,9 @@ def look_at_images(root: Path) -> Found:
     }
     data["channels"] = channels
     reasons["channels"] = "all of them are grayscale" if channels == 1 else "they are in color"
+    if bad:
+        data["on_bad_file"] = "skip"
+        reasons["on_bad_file"] = f"{len(bad):,} more of them cannot be read: {listed_bad(bad)}"
     images = len(train.files)
     if images < FEW:
         held_out = {"validation_fraction": HELD_OUT} | {"test_fraction": HELD_OUT}
@@ -47,6 +55,29 @@ def look_at_images(root: Path) -> Found:
     return Found(
         data, reasons, list(_seen(listing)), problem, images, imbalance=imbalance_of(counts)
     )
+
+
+def _opened(root: Path, files: Sequence[str]) -> tuple[list[tuple[int, int, str]], list[BadFile]]:
+    """Return width, height and mode of some images, and those of them that cannot be read.
+
+    Raises DataError if that is each of them.
+    """
+    headers: list[tuple[int, int, str]] = []
+    bad: list[BadFile] = []
+    left = MOST_PIXELS
+    for path in spread_evenly(files, MOST_OPENED):
+        try:
+            width, height, mode = size_and_mode(path)
+            if left > 0:
+                sound_image(path, TINY)
+        except DataError as error:
+            bad.append(BadFile(str(Path(path).relative_to(root)), error))
+            continue
+        left -= width * height
+        headers.append((width, height, mode))
+    if not headers:
+        raise bad[0].error
+    return headers, bad
 
 
 def _is_there(listing: Listing, key: str) -> bool:

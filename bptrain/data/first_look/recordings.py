@@ -3,14 +3,17 @@
 from collections import Counter
 from collections.abc import Sequence
 from math import ceil
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from statistics import median
+from typing import NamedTuple
 
 from bptrain.data.audio.audio_folder import AudioFolderConfig
 from bptrain.data.audio.folder_or_zip import Files, is_recording, opened
 from bptrain.data.audio.mel import LogMelConfig, frames_of
-from bptrain.data.audio.recordings import Recording
+from bptrain.data.audio.recordings import ANY_ENDING, Recording
 from bptrain.data.audio.sound_file import decode_sound
+from bptrain.data.bad_files import BadFile
+from bptrain.data.bad_files import listed as listed_bad
 from bptrain.data.first_look.found import Found, batch_size_of, imbalance_of, spread_evenly
 from bptrain.data.first_look.recording_labels import find_labels
 from bptrain.data.notes import count, listed
@@ -29,9 +32,13 @@ HELD_OUT = 0.2
 def look_at_recordings(path: Path) -> Found:
     """Return what a folder or zip file of recordings holds, or raise DataError."""
     with opened(path) as files:
-        names, ending = _of_one_ending(path, files)
+        names = _recordings(path, files)
+        endings = sorted({PurePosixPath(name).suffix.lower() for name in names})
+        ending = endings[0] if len(endings) == 1 else ANY_ENDING
         labels = find_labels(path, files, names, ending)
-        rate, durations = _sounds(files, names)
+        opened_ones = _opened(files, names)
+        durations = opened_ones.durations
+        rate = min(opened_ones.rates, key=lambda each: (-opened_ones.rates[each], each))
         data = {"kind": "audio_folder", "path": str(path), **labels.keys, "sample_rate": rate}
         is_text = data.get("task") == "transcription"
         data["seconds"] = None if is_text else _seconds(durations)
@@ -43,9 +50,14 @@ def look_at_recordings(path: Path) -> Found:
         data["validation_fraction"] = HELD_OUT
         data.setdefault("test", {"kind": "fraction", "fraction": HELD_OUT})
     data["batch_size"] = batch_size_of(len(everyone))
-    reasons = {**labels.reasons, **_reasons(rate, durations, is_text)}
+    reasons = {**labels.reasons, **_reasons(opened_ones, rate, is_text)}
+    if opened_ones.bad:
+        data["on_bad_file"] = "skip"
+        bad = f"{len(opened_ones.bad):,} of them cannot be read"
+        reasons["on_bad_file"] = f"{bad}: {listed_bad(opened_ones.bad)}"
     counts = Counter(each.label for each in everyone)
-    seen = [f"{count(len(everyone), 'recording')} that end in {ending}, {_lengths(durations)}"]
+    shown = f"{', '.join(endings[:-1])} and {endings[-1]}" if len(endings) > 1 else ending
+    seen = [f"{count(len(everyone), 'recording')} that end in {shown}, {_lengths(durations)}"]
     if others:
         seen.append(f"ignored: {count(others, 'file')} with other endings")
     if not is_text:
@@ -56,37 +68,40 @@ def look_at_recordings(path: Path) -> Found:
     return Found(data, reasons, seen, problem, len(everyone), imbalance=imbalance)
 
 
-def _of_one_ending(path: Path, files: Files) -> tuple[list[str], str]:
-    """Return the recordings with the most frequent ending, and that ending in lower case."""
-    recordings = [name for name in files.names if is_recording(name)]
-    endings = Counter(Path(name).suffix.lower() for name in recordings)
-    if not endings:
+class _Opened(NamedTuple):
+    """Some recordings that were decoded: how many have each rate, their lengths, and bad ones."""
+
+    rates: Counter[int]
+    durations: list[float]
+    bad: list[BadFile]
+
+
+def _recordings(path: Path, files: Files) -> list[str]:
+    names = [name for name in files.names if is_recording(name)]
+    if not names:
         raise DataError(f"{path}: no recordings", f"none of {count(len(files.names), 'file')}")
-    ending = endings.most_common(1)[0][0]
-    return [name for name in recordings if name.lower().endswith(ending)], ending
+    return names
 
 
-def _sounds(files: Files, names: Sequence[str]) -> tuple[int, list[float]]:
-    """Return the sample rate of some recordings, and their lengths in seconds."""
-    rates: Counter[int] = Counter()
-    durations: list[float] = []
+def _opened(files: Files, names: Sequence[str]) -> _Opened:
+    """Decode some recordings; raise DataError if none of them can be read."""
+    found = _Opened(Counter(), [], [])
     left = MOST_BYTES
     for name in spread_evenly(names, MOST_OPENED):
-        content = files.read(name)
-        sound = decode_sound(content, files.place(name))
-        rates[sound.rate] += 1
-        durations.append(len(sound.samples) / sound.rate)
+        try:
+            content = files.read(name)
+            sound = decode_sound(content, files.place(name))
+        except DataError as error:
+            found.bad.append(BadFile(name, error))
+            continue
+        found.rates[sound.rate] += 1
+        found.durations.append(len(sound.samples) / sound.rate)
         left -= len(content)
         if left < 0:
             break
-    if len(rates) > 1:
-        usual = rates.most_common(1)[0][0]
-        raise DataError(
-            f"{files.place(names[0])} and others: {len(rates)} different sample rates",
-            ", ".join(f"{rate:,} Hz ({number:,} files)" for rate, number in rates.most_common()),
-            f"ffmpeg -i FILE -ar {usual} NEW.wav, for each of the others",
-        )
-    return next(iter(rates)), durations
+    if not found.durations:
+        raise found.bad[0].error
+    return found
 
 
 def _labelled(config: AudioFolderConfig, files: Files) -> tuple[list[Recording], int]:
@@ -116,13 +131,18 @@ def _seconds(durations: Sequence[float]) -> float:
     return min(LONGEST_S, max(0.1, ceil(10 * max(durations)) / 10))
 
 
-def _reasons(rate: int, durations: Sequence[float], is_text: bool) -> dict[str, str]:
+def _reasons(found: _Opened, rate: int, is_text: bool) -> dict[str, str]:
+    durations, rates = found.durations, found.rates
     opened_ones = f"of {count(len(durations), 'recording')} that were opened"
     seconds = "each keeps its length: cropping would cut off spoken text"
     if not is_text:
         seconds = f"{opened_ones} the longest has {max(durations):.2f} s; shorter ones are padded"
+    each = listed([f"{hertz:,} ({number:,})" for hertz, number in rates.most_common()])
+    resampled = f"{opened_ones}, by samples per second: {each}; others are resampled"
     return {
-        "sample_rate": f"{opened_ones} all have {rate:,} samples per second",
+        "sample_rate": resampled
+        if len(rates) > 1
+        else f"{opened_ones} all have {rate:,} samples per second",
         "seconds": seconds,
         "features": f"windows of about {1000 * WINDOW_S:g} ms, one every {1000 * HOP_S:g} ms",
     }
