@@ -31,12 +31,13 @@ class LoopWindow:
         overflows  whether a gradient may be infinite: a scaler then skips the update
         """
         unread, self._unread = self._unread, []
-        numbers = torch.stack([each for _, each in unread]).tolist() if unread else []
+        pairs = [pair for _, pair in unread]
+        numbers = torch.stack(pairs).tolist() if len(pairs) > 1 else [p.tolist() for p in pairs]
         for (step, _), (loss, total) in zip(unread, numbers, strict=True):
             if not isfinite(loss):
                 return step, f"the loss is {loss} at step {step}"
             if not isfinite(total) and not overflows:
-                return step, f"the norm of the gradient is {total} at step {step}"
+                return step, f"the norm of the gradient is {abs(total)} at step {step}"
             self._losses.append(loss)
         return None
 

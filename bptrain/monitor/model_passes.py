@@ -57,7 +57,7 @@ class ModelPasses:
         self.of_step: list[Pass] = []
         self._watch: LayerWatch | None = None
         self._layer_hooks: LayerHooks | None = None
-        self._running: list[tuple[Pass | None, ExitStack]] = []
+        self._running: list[tuple[Pass | None, ExitStack | None]] = []
         self._handles = [
             model.register_forward_pre_hook(self._begin, with_kwargs=True),
             model.register_forward_hook(self._end, always_call=True),
@@ -89,19 +89,20 @@ class ModelPasses:
             handle.remove()
 
     def _begin(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        entered, kept = ExitStack(), None
         is_outermost = not self._running
-        self._running.append((kept, entered))  # what follows may raise: `_end` is called then too
+        self._running.append((None, None))  # what follows may raise: `_end` is called then too
         if torch.compiler.is_compiling():
             raise UsageError("watch: the model was compiled", hint=BEFORE_COMPILE)
         if module is not self.model:
             raise UsageError("watch: torch.nn.DataParallel runs copies of the model")
         if torch.is_grad_enabled() and is_outermost:
             kept = self._kept(args, kwargs)
-            self._running[-1] = (kept, entered)
+            self._running[-1] = (kept, None)
             self.of_step.append(kept)
             if self._watch is not None and self._layer_hooks is not None:
                 self._watch.begin_batch()
+                entered = ExitStack()
+                self._running[-1] = (kept, entered)
                 entered.enter_context(self._layer_hooks.listening([module]))
 
     def _kept(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Pass:
@@ -112,7 +113,8 @@ class ModelPasses:
 
     def _end(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         kept, entered = self._running.pop()
-        entered.close()
+        if entered is not None:
+            entered.close()
         if kept is None:
             return
         tensors = [*tensors_in(output)]
@@ -132,6 +134,9 @@ class ModelPasses:
 
 def tensors_in(values: Any) -> Iterator[Tensor]:
     """Yield the tensors in nested values, also in mappings that torch does not know."""
+    if isinstance(values, Tensor):
+        yield values
+        return
     for each in tree_leaves(values, is_leaf=lambda value: isinstance(value, PackedSequence)):
         if isinstance(each, PackedSequence):
             yield each.data

@@ -33,7 +33,6 @@ COST: dict[Level, float] = {"standard": 1.0, "full": 2.0}  # docs/benchmarks.md
 COST_OF_SMALL: dict[Level, float] = {"standard": 1.0, "full": 4.0}
 RECURRENT = (nn.RNNBase, nn.RNNCellBase)
 COST_OF_RECURRENT: dict[Level, float] = {"standard": 2.0, "full": 2.5}
-RECURRENT = (nn.RNNBase, nn.RNNCellBase)
 SMALL = 2**16  # weights a layer, below which a step takes as long as its kernels are many
 MAGNITUDES_EVERY = 4  # observed steps
 MOST_STEPS = 10**12  # of a run
@@ -167,6 +166,9 @@ class StepMonitor:
     @torch.no_grad()
     def see_gradients(self, scale: Tensor | None, total: Tensor) -> None:
         """Gather what the backward passes showed, before the gradients are cleared."""
+        if self._watch is None and not self._keeps_gradients:
+            self._before = []
+            return
         gradients = [p.grad for p in self.layers.parameters]
         if self._watch is not None:
             numbers, series = self._watch.observed(scale)

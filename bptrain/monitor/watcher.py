@@ -30,6 +30,7 @@ from torch.optim import Optimizer
 from bptrain import tags
 from bptrain.errors import NonFiniteError, UsageError
 from bptrain.monitor.finding import Finding
+from bptrain.monitor.gradient_looks import GradientLooks
 from bptrain.monitor.loop_log import LoopLog
 from bptrain.monitor.loop_verdicts import Failure, Record
 from bptrain.monitor.loop_window import InputScale, LoopWindow
@@ -42,6 +43,7 @@ from bptrain.monitor.watchable import fused_layers, watchable
 from bptrain.tape.layer_gradients import LayerGradients
 
 HINT = "a lower learning rate, or gradient clipping"
+LOOK_AT_ALL = "watch(..., max_overhead=None), which looks at all gradients before each update"
 NOT_KNOWN = "where is not known: on a GPU a step is looked at when its line is due (every=1: each)"
 NOT_FOUND = "where is not known: repeated, the model's passes were finite"
 NOT_KEPT = "where is not known: the gradients by the model's outputs were too large to be kept"
@@ -62,7 +64,8 @@ def watch(
     log_dir       folder of the log; a number is added to its name if it is there already
     level         basic, standard or full: what is observed besides loss and gradient norms
     every         steps from one line of the log to the next
-    max_overhead  share of the time that observing may take; None: each line's step is observed
+    max_overhead  share of the time that observing may take; None: each line's step is observed,
+                  and all gradients are looked at in each step
 
     Raises UsageError for a model that hooks do not show, such as a compiled one.
     """
@@ -76,12 +79,12 @@ def watch(
 class Line(NamedTuple):
     """A step whose line is written when its update is over.
 
-    norms  of its gradient: the total and each layer's
+    norms  of its gradient: the total and each layer's; None where they were not looked at
     scale  of a gradient scaler
     """
 
     step: int
-    norms: Tensor
+    norms: Tensor | None
     scale: Tensor | None
 
 
@@ -105,12 +108,13 @@ class Watcher:
         self._monitor = StepMonitor(
             self._passes, self._layers, level, max_overhead, self._log.print_line
         )
+        self._looks = GradientLooks(self._layers, max_overhead is None)
         self._window, self._inputs, self._overhead = LoopWindow(), InputScale(), Overhead(device)
         self._line: Line | None = None
         self._clipped: Tensor | None = None  # the norms at the update
         self._is_updated = False
         self._optimizer: Optimizer | None = None  # of the last update
-        self._looks_at_each = device.type == "cpu"  # where nothing waits for it
+        self._reads_each = device.type == "cpu"  # where nothing waits for it
         self._is_closed = False
         for notice in fused_layers(model):
             self._log.print_line(notice)
@@ -138,15 +142,17 @@ class Watcher:
         self._see_other_layers()
         scale = self._scale(scaler)
         self.steps += 1
-        is_observed, passes = self._monitor.observes, self._passes.end_step()
+        is_due, is_observed = self._is_due(self.steps), self._monitor.observes
+        passes = self._passes.end_step()
         self._inputs.add(passes)
-        norms = self._layers.norms()
-        number = torch.as_tensor(loss, dtype=norms.dtype, device=norms.device).detach().view(())
-        self._window.add(self.steps, number, norms[0])
-        if self._is_due(self.steps) or self._looks_at_each:
+        norms = self._looks.norms(self.steps, is_due)
+        total = self._looks.sum_of_small() if norms is None else norms[0]
+        number = torch.as_tensor(loss, dtype=total.dtype, device=total.device).detach().view(())
+        self._window.add(self.steps, number, total)
+        if is_due or self._reads_each:
             self._refuse_non_finite(passes, number, scaler is not None)
         self._monitor.see_weights()
-        self._monitor.see_gradients(scale, norms[0])
+        self._monitor.see_gradients(scale, total)
         self._line, self._clipped, self._is_updated = Line(self.steps, norms, scale), None, False
         self._overhead.add(self._began, self._overhead.now(), is_observed)
         self._prepare()
@@ -216,6 +222,7 @@ class Watcher:
         if self._known != self._trained():
             self._known = self._trained()
             self._layers = LayerGradients(self.model)
+            self._looks = GradientLooks(self._layers, self._looks.looks_at_all)
             self._monitor.see_other(self._layers)
 
     def _trained(self) -> list[object]:
@@ -247,7 +254,8 @@ class Watcher:
         why = why if found is None else found.sentence
         self._describe_optimizer()
         self._log.fail(Failure(step=step, what=what, why=why), found.lines if found else ())
-        raise NonFiniteError(what, why, HINT)
+        came_unseen = found is not None and found.place == "state" and not self._looks.looks_at_all
+        raise NonFiniteError(what, why, LOOK_AT_ALL if came_unseen else HINT)
 
     def _searched(self, passes: list[Pass], loss: Tensor) -> Finding | None:
         try:
@@ -286,13 +294,13 @@ class Watcher:
             self._monitor.see_update()
         self._describe_optimizer()
         observed = self._monitor.observed
-        given = [each for each in (line.norms, self._clipped) if each is not None]
-        copied = on_host([*given, *observed.tensors])
-        norms, clipped = copied[0], copied[1] if self._clipped is not None else copied[0]
-        if line.scale is not None:
-            refuse_scaled(norms[0], clipped[0], float(line.scale))
-        numbers, series = observed.values(copied[len(given) :])
-        values = {**self._measured(), **self._of_gradient(norms, clipped), **numbers}
+        seen = [each for each in (line.norms, self._clipped) if each is not None]
+        copied = on_host([*seen, *observed.tensors])
+        norms = copied[: len(seen)]
+        if line.scale is not None and norms:
+            refuse_scaled(norms[0][0], norms[-1][0], float(line.scale))
+        numbers, series = observed.values(copied[len(seen) :])
+        values = {**self._measured(), **self._of_gradient(norms), **numbers}
         values = {tag: value for tag, value in values.items() if isfinite(value)}
         self._log.write(line.step, values, series)
         self._monitor.forget()
@@ -306,8 +314,14 @@ class Watcher:
         share = self._overhead.share()
         return values if share is None else {**values, tags.MONITOR_OVERHEAD: share}
 
-    def _of_gradient(self, norms: list[float], clipped: list[float]) -> dict[str, float]:
-        """Return the norms of the gradient by tag, and those at the update if it was clipped."""
+    def _of_gradient(self, seen: Sequence[list[float]]) -> dict[str, float]:
+        """Return the norms of the gradient by tag, and those at the update if it was clipped.
+
+        seen  the norms before clipping and at the update, as many as were looked at
+        """
+        if not seen:
+            return {}
+        norms, clipped = seen[0], seen[-1]
         values = dict(zip(self._layers.tags, norms, strict=True))
         if abs(clipped[0] - norms[0]) > CHANGED * norms[0]:
             values |= dict(zip(self._layers.clipped_tags, clipped, strict=True))
@@ -325,5 +339,5 @@ def refuse_scaled(before: float, at_update: float, scale: float) -> None:
 
 def on_host(tensors: Sequence[Tensor]) -> list[list[float]]:
     """Return the numbers of tensors of one axis, copied at once."""
-    numbers = iter(torch.cat([each.float() for each in tensors]).tolist())
+    numbers = iter(torch.cat([each.float() for each in tensors]).tolist() if tensors else [])
     return [[*islice(numbers, len(each))] for each in tensors]

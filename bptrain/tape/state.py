@@ -209,7 +209,7 @@ def attribute_tensors(modules: list[nn.Module]) -> dict[Slot, list[Tensor]]:
 
 def generators() -> list[Any]:
     """Return the states of the random generators."""
-    on_gpu = torch.cuda.is_available() and torch.cuda.is_initialized()
+    on_gpu = torch.cuda.is_initialized() and torch.cuda.is_available()
     return [
         torch.get_rng_state(),
         torch.cuda.get_rng_state_all() if on_gpu else [],

@@ -124,9 +124,11 @@ def test_a_signal_of_a_terminal_or_scheduler_saves_and_the_same_command_goes_on(
         if step == 2:
             os.kill(os.getpid(), number)
 
+    before = signal.signal(number, signal.SIG_DFL)  # nohup ignores SIGHUP, and fit leaves it so
     with monkeypatch.context() as patched:
         patched.setattr(training.RunLog, "advance", advance)
         stopped = fit()
+    signal.signal(number, before)
     assert stopped.exit_code == 128 + number
     assert stopped.stderr.startswith("stopped at step 2\n  next: --resume continues")
     result = fit()

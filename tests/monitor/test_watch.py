@@ -231,7 +231,7 @@ def test_advice_is_for_a_loop_and_not_for_a_config(capsys: pytest.CaptureFixture
 def test_between_two_lines_nothing_waits_for_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     model = mlp(nn.ReLU(), nn.Sigmoid())
     watcher = watch(model, "runs/mine", every=4, max_overhead=None, level="full")
-    monkeypatch.setattr(watcher, "_looks_at_each", False)  # as on a GPU
+    monkeypatch.setattr(watcher, "_reads_each", False)  # as on a GPU
     waits: list[int] = []
     for name in ("item", "tolist", "cpu", "numpy", "__float__", "__bool__", "__int__"):
         original = getattr(Tensor, name)

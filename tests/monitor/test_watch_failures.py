@@ -105,6 +105,50 @@ def test_the_first_layer_pass_and_tensor_are_named(
     assert "layer 3" in verdict.reason
 
 
+class SickWeight(nn.Module):
+    """A product whose weight's gradient alone holds a NaN, where it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight, self.is_sick = nn.Parameter(torch.randn(8, 1024) / 32), False
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ Planted.apply(self.weight, "backward" if self.is_sick else "")
+
+
+@pytest.mark.parametrize("max_overhead", [0.03, None])
+def test_a_large_gradient_is_looked_at_in_some_steps_or_in_each(max_overhead: float | None) -> None:
+    sick = SickWeight()
+    model = nn.Sequential(nn.Linear(8, 8), sick, nn.Linear(1024, 3))
+    watcher = watch(model, "runs/mine", max_overhead=max_overhead)
+    step(model, watcher, torch.randn(6, 8))
+    sick.is_sick = True
+    if max_overhead is not None:
+        step(model, watcher, torch.randn(6, 8))  # the update spoils the weight
+    with pytest.raises(NonFiniteError) as raised:
+        step(model, watcher, torch.randn(6, 8))
+    if max_overhead is None:
+        assert "the norm of the gradient is nan at step 2" in str(raised.value)
+        assert all(each.isfinite().all() for each in model.parameters())
+    else:
+        assert "there before the step" in str(raised.value)
+        assert "weight holds 1 nan of 8,192" in str(raised.value)
+        assert "max_overhead=None" in str(raised.value)
+    watcher.close()
+
+
+def test_all_gradients_are_looked_at_in_every_tenth_step() -> None:
+    sick = SickWeight()
+    model = nn.Sequential(nn.Linear(8, 8), sick, nn.Linear(1024, 3))
+    watcher = watch(model, "runs/mine")
+    for _ in range(9):
+        step(model, watcher, torch.randn(6, 8))
+    sick.is_sick = True
+    with pytest.raises(NonFiniteError, match="the norm of the gradient is nan at step 10"):
+        step(model, watcher, torch.randn(6, 8))
+    watcher.close()
+
+
 def test_the_batch_is_named_when_it_holds_the_number() -> None:
     model = model_with(nn.Identity())
     with watch(model, "runs/mine") as watcher:
@@ -185,7 +229,7 @@ def test_gradients_that_a_scaler_skips_are_no_failure(monkeypatch: pytest.Monkey
         scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127)
         optimizer = torch.optim.SGD(model.parameters(), 0.1)
         with watch(model, "runs/mine") as watcher:
-            monkeypatch.setattr(watcher, "_looks_at_each", looks_at_each)
+            monkeypatch.setattr(watcher, "_reads_each", looks_at_each)
             loss = LOSS(model(torch.randn(6, 8)), torch.zeros(6, dtype=torch.long))
             scaler.scale(loss * 100).backward()
             scaler.unscale_(optimizer)
@@ -202,7 +246,7 @@ def test_on_a_gpu_a_step_is_looked_at_when_its_line_is_due(
         sick = Sick()
         model = model_with(sick)
         watcher = watch(model, "runs/mine", every=3)
-        monkeypatch.setattr(watcher, "_looks_at_each", False)
+        monkeypatch.setattr(watcher, "_reads_each", False)
         for number in range(1, 3 + 1):
             sick.place = "forward" if number == 4 - late else ""
             if number < 3:
