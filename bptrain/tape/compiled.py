@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_map_only, tree_unflatten
 
 from bptrain.tape.calls import Value
+from bptrain.tape.compiler_cache import compiled_despite_damage
 from bptrain.tape.program import Parameters, Program, accumulate, without_autocast
 from bptrain.tape.run import Linear
 from bptrain.tape.segments import Segment
@@ -159,14 +160,17 @@ def _compiled(function: Callable[..., Any], given: Sequence[Tensor]) -> Graph:
     # the compiler takes a second to import, and most runs do without
     from torch.fx.experimental.proxy_tensor import make_fx
 
-    try:
+    def compile_it() -> Graph:
         with torch.no_grad(), without_autocast(), torch.random.fork_rng():
             graph = make_fx(function)(*[each.clone() for each in given])
             compiled: Graph = torch.compile(graph, fullgraph=True, dynamic=False, options=OPTIONS)
             compiled(*[each.clone() for each in given])  # compiles it now, on copies
+        return compiled
+
+    try:
+        return compiled_despite_damage(compile_it)
     except Exception as error:  # whatever the compiler, or the compiler's compiler, raises
         raise failure(error) from error
-    return compiled
 
 
 def failure(error: Exception) -> NotCompiledError:

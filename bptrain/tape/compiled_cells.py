@@ -6,6 +6,7 @@ are a cell's equations, of which cell_code.py makes the kernels: of the lines of
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ from bptrain.tape.compiled import (
     failure,
     refuse_what_is_not_compiled,
 )
+from bptrain.tape.compiler_cache import compiled_despite_damage
 from bptrain.tape.program import Program
 
 
@@ -91,7 +93,10 @@ def _first(entry: Call) -> Like:
 def kernels_of(cell: Cell, dtype: torch.dtype) -> Kernels:
     """Return a cell's equations as compiled code. Raises NotCompiledError."""
     try:
-        forward, backward = (CompiledEquations(*lines, dtype).over for lines in lines_of(cell))
+        forward, backward = (
+            compiled_despite_damage(partial(CompiledEquations, *lines, dtype)).over
+            for lines in lines_of(cell)
+        )
     except Exception as error:  # whatever the compiler raises
         raise failure(error) from error
     return Kernels(forward, backward)
