@@ -8,13 +8,14 @@ torch caches what it compiled on disk, between runs too.
 
 import shutil
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import Any, NamedTuple, TypeGuard
 
 import torch
 from torch import Tensor
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_map_only, tree_unflatten
 
-from bptrain.tape.calls import Value
+from bptrain.tape.calls import Call, Entry, Value
 from bptrain.tape.compiler_cache import compiled_despite_damage
 from bptrain.tape.program import Parameters, Program, accumulate, without_autocast
 from bptrain.tape.run import Linear
@@ -144,6 +145,26 @@ class CompiledRun:
             for (_, parameter), gradient in zip(self.compiled.parameters, found, strict=True):
                 if gradient is not None:
                     accumulate(parameter, gradient, given)
+
+
+def with_norms_by_formula(program: Program) -> Program:
+    """Return the program with the formulas in place of the kernels of norms in 16 bits.
+
+    The compiler has code of its own for such a kernel, which rounds the statistics that the
+    backward pass reads to 16 bits; the kernel of the backward pass refuses them.
+    """
+    entries = [
+        replace(each, passes=each.operation.formula) if is_norm_in_16_bits(each) else each
+        for each in program.entries
+    ]
+    return program.with_entries(entries, program.boundary)
+
+
+def is_norm_in_16_bits(entry: Entry) -> TypeGuard[Call]:
+    """Return whether an entry is a normalization that reads 16-bit numbers."""
+    if not isinstance(entry, Call) or "norm" not in entry.operation.name:
+        return False
+    return any(like is not None and like.dtype.itemsize == 2 for like in entry.read)
 
 
 def refuse_what_is_not_compiled(program: Program) -> None:

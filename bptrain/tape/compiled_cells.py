@@ -22,6 +22,7 @@ from bptrain.tape.compiled import (
     NotCompiledError,
     failure,
     refuse_what_is_not_compiled,
+    with_norms_by_formula,
 )
 from bptrain.tape.compiler_cache import compiled_despite_damage
 from bptrain.tape.program import Program
@@ -34,7 +35,7 @@ def compiled(program: Program, tensors: Sequence[Tensor]) -> Program | CompiledP
     """
     refuse_what_is_not_compiled(program)
     if not has_cells(program):
-        return CompiledProgram(program, tensors)
+        return CompiledProgram(with_norms_by_formula(program), tensors)
     if reason := why_not(program):
         raise NotCompiledError(reason)
     return with_compiled_cells(program)

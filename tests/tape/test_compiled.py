@@ -42,6 +42,28 @@ def test_a_compiled_step_trains_as_by_autograd(name: str, kernels: Kernels) -> N
     compare(name, kernels)
 
 
+NORMS: dict[str, Callable[[], nn.Module]] = {
+    "batch": lambda: nn.BatchNorm2d(8),
+    "group": lambda: nn.GroupNorm(2, 8),
+    "instance": lambda: nn.InstanceNorm2d(8, affine=True),
+    "layer": lambda: nn.LayerNorm([8, 6, 6]),
+    "RMS": lambda: nn.RMSNorm([8, 6, 6]),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("norm", NORMS)
+def test_a_norm_is_compiled_under_autocast(norm: str) -> None:
+    torch.manual_seed(0)
+    convolution = nn.Conv2d(3, 8, 3, padding=1, bias=False)
+    layers = (convolution, NORMS[norm](), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 4))
+    model = nn.Sequential(*layers)
+    step = Step(model, nn.CrossEntropyLoss(), compiles=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        step(torch.randn(5, 3, 6, 6), torch.randint(4, (5,)))
+    assert (step.reasons, step.not_compiled) == ([], [])
+
+
 def test_a_step_that_is_recorded_anew_is_not_compiled_and_a_reason_is_given() -> None:
     network, said = NETWORKS["lstm, packed"](), []
     notices = Notices(not_compiled=said.append)
