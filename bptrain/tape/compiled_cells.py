@@ -56,8 +56,8 @@ def why_not(program: Program) -> str | None:
             first = _first(each)
             if each.passes != bptt_function.fused:
                 return "by the formulas a recurrent layer is a loop, too long for one graph"
-            if w_hr is not None or each.autocast:
-                return "a cell with a projection or under autocast is not compiled"
+            if w_hr is not None or (each.autocast and any(scan.stays_wide)):
+                return "a cell with a projection, or a wider state under autocast, is not compiled"
             if first.device.type != "cpu" or first.dtype not in TYPES:
                 return f"no cell is compiled for {first.dtype} on {first.device.type}"
             if not scan.steps.are_equal:

@@ -48,10 +48,15 @@ def entries_agree(program: Program, tensors: Sequence[Tensor]) -> bool:
 
 def steps_agree(ours: Outcome, reference: Outcome, program: Program) -> bool:
     """Return whether two steps do the same but for roundings, and what is decided by them."""
-    likes = [like for entry in program.entries for like in entry.likes if like is not None]
-    if any(like.dtype in HALF for like in likes):
+    if computes_in_16_bits(program):
         ours, reference = ours._replace(gradients=[]), reference._replace(gradients=[])
     return difference(ours, reference, LOOSELY) is None
+
+
+def computes_in_16_bits(program: Program) -> bool:
+    """Return whether an output of a program's entries has 16 bits."""
+    likes = (like for entry in program.entries for like in entry.likes)
+    return any(like is not None and like.dtype in HALF for like in likes)
 
 
 class Comparison:

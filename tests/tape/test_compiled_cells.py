@@ -25,6 +25,7 @@ from bptrain.tape.compiled_cells import kernels_of, lines_of
 
 CELLS = {"lstm": LSTM, "gru": GRU, "tanh": TANH, "relu": RELU}
 DOUBLE = torch.float64
+TOLERANCES = {DOUBLE: 1e-12, torch.float32: 1e-4, torch.bfloat16: 0.1}
 T, N, IN, H = 5, 3, 4, 19  # H: whole vectors and a rest
 
 
@@ -64,7 +65,7 @@ def compare(
     G, states = cell.gates * H, 1 + (cell is LSTM)
 
     def normal(*shape: int) -> Tensor:
-        return torch.randn(*shape, dtype=DOUBLE)
+        return torch.randn(*shape, dtype=DOUBLE).to(dtype).to(DOUBLE)
 
     inputs = [normal(steps, N, IN), normal(G, IN), normal(G, H)]
     inputs += [normal(G), normal(G)] if has_bias else [None, None]
@@ -85,7 +86,10 @@ def compare(
         if one is None or other is None:
             assert one is other
         else:
-            tolerance = 1e-12 if dtype == DOUBLE else 1e-4
+            tolerance = TOLERANCES[dtype]
+            if dtype == torch.bfloat16:  # rounding turns some units of relu on or off
+                assert (one - other).norm() <= tolerance * other.norm()
+                continue
             torch.testing.assert_close(one.to(DOUBLE), other, rtol=tolerance, atol=tolerance)
 
 
@@ -110,11 +114,11 @@ def test_a_cell_has_one_loop_that_writes_each_tensor_once(name: str) -> None:
     for (lines, count), writes in zip(lines_of(CELLS[name]), WRITES[name], strict=True):
         code = code_of(lines, count, torch.float32)
         assert code.count("for (int64_t x") == 1
-        assert code.count(".store(") == writes
+        assert code.count("put(v") == writes
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dtype", [torch.float32, DOUBLE])
+@pytest.mark.parametrize("dtype", TOLERANCES)
 @pytest.mark.parametrize("name", CELLS)
 def test_the_compiled_cell_is_the_formula(name: str, dtype: torch.dtype) -> None:
     for given in ({}, {"is_reverse": True}, {"has_bias": False}, {"steps": 1}):
@@ -165,9 +169,20 @@ class Projected(torch.nn.Module):
         return output
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["rnn", "lstm, two layers"])
+def test_cells_are_compiled_under_autocast(name: str) -> None:
+    torch.manual_seed(0)
+    network = NETWORKS[name]()
+    step = Step(network.model, network.loss, compiles=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        step(network.inputs, *network.targets)
+    assert (step.reasons, step.not_compiled) == ([], [])
+
+
 @pytest.mark.parametrize("reason", ["projection", "autocast", "formulas"])
 def test_what_is_not_compiled_runs_and_says_why(reason: str) -> None:
-    network = NETWORKS["rnn"]()
+    network = NETWORKS["gru, bidirectional" if reason == "autocast" else "rnn"]()
     model, x, y, loss = network.model, network.inputs[0], network.targets[0], network.loss
     if reason == "projection":
         model, x, y, loss = Projected(), torch.randn(4, 2, 3), torch.randn(4, 2, 3), nn.MSELoss()
