@@ -8,7 +8,8 @@ import numpy as np
 
 DRAWN = (
     *("tasks.classification.mistakes_plot", "tasks.accuracy.confusion_plot"),
-    *("tasks.regression.scatter_plot", "monitor.flow_pictures.flow_by_depth"),
+    *("tasks.calibration.reliability_plot", "monitor.flow_pictures.flow_by_depth"),
+    *("tasks.regression.scatter_plot", "tasks.regression.residual_plot"),
     *("monitor.flow_pictures.flow_over_steps", "monitor.flow_pictures.flow_by_time_step"),
     *("experiment.board_pictures.decision_boundary", "experiment.board_pictures.surface"),
 )

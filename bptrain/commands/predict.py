@@ -16,7 +16,7 @@ from bptrain.data.splits import Samples
 from bptrain.errors import DataError, UsageError, printable, shorten
 from bptrain.experiment.best_state import best_by
 from bptrain.experiment.config import ExperimentConfig
-from bptrain.experiment.loss_choice import choose_loss
+from bptrain.experiment.loss_choice import decision_of
 from bptrain.experiment.plan import resolve_device
 from bptrain.experiment.saved_run import (
     Choice,
@@ -118,7 +118,7 @@ def predictions(
     )
     write = task_of(problem).predictions
     assert write is not None  # a task that generates text is handled above
-    yield from write(outputs, lengths, problem, choose_loss(config.loss, problem).probabilities)
+    yield from write(outputs, lengths, problem, decision_of(config.loss, problem))
 
 
 def printing(as_json: bool, as_csv: bool) -> Callable[[Sequence[Prediction]], None]:

@@ -1,6 +1,7 @@
 """Which state is the best: the ranking that a config chooses among its task's metrics."""
 
 from collections.abc import Iterator
+from difflib import get_close_matches
 
 from bptrain import tags
 from bptrain.errors import ConfigKeyError
@@ -34,8 +35,12 @@ def refuse_unknown_metrics(config: ExperimentConfig, problem: Problem, is_valida
     there = [tags.VAL_LOSS, *(tags.split_tag("val", name) for name in names)]
     for key, tag in watched_metrics(config):
         if tag not in there:
+            meant = get_close_matches(tag, there, n=1)
             raise ConfigKeyError(
-                key, f"{problem.task} has no {tag}", f"its metrics: {', '.join(there)}"
+                key,
+                f"{problem.task} has no {tag}",
+                f"its metrics: {', '.join(there)}",
+                f"did you mean {meant[0]}" if meant else "",
             )
         if tag != tags.VAL_LOSS and not is_validated:
             raise ConfigKeyError(

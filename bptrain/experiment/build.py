@@ -9,6 +9,7 @@ from torch import nn
 from bptrain.data import BatchSource, Dataset
 from bptrain.errors import UsageError
 from bptrain.experiment.config import ExperimentConfig
+from bptrain.experiment.loss_choice import decision_of
 from bptrain.experiment.plan import Plan, serve
 from bptrain.tape import Autograd, Engine, Step
 from bptrain.tape.layer_gradients import LayerGradients
@@ -59,7 +60,9 @@ def build(plan: Plan) -> Experiment:
         loss_function,
         engine_of(config, model, loss_function, needs_outputs=not isinstance(metric, LossMetric)),
         training_metric=metric,
-        evaluation_metric=task_of(problem).evaluation_metric(problem),
+        evaluation_metric=task_of(problem).evaluation_metric(
+            problem, decision_of(config.loss, problem)
+        ),
         update=update_of(plan, model),
         batches=serve(config, dataset.train, config.seed),
         steps_per_epoch=plan.steps_per_epoch,

@@ -19,7 +19,7 @@ from bptrain.experiment.baselines import (
 )
 from bptrain.experiment.build import Experiment
 from bptrain.experiment.config import ExperimentConfig
-from bptrain.experiment.loss_choice import choose_loss
+from bptrain.experiment.loss_choice import choose_loss, decision_of
 from bptrain.experiment.plan import resolve_device, serve
 from bptrain.experiment.saved_run import load_model, restore
 from bptrain.monitor.console import format_values
@@ -93,7 +93,7 @@ def evaluate_state(
     if samples is None:
         return None
     problem = experiment.dataset.problem
-    builders = task_of(problem).figures(problem)
+    builders = task_of(problem).figures(problem, decision_of(experiment.config.loss, problem))
     metric = experiment.evaluation_metric
     compared = [BaselineWatch(each, metric) for each in baselines]
     values = evaluate_split(
@@ -127,11 +127,12 @@ def evaluate_files(run_dir: Path, config: ExperimentConfig, data: Path, state: P
     model = restore(config, problem, split.bytes, device)
     load_model(model, state)
     task = task_of(problem)
-    builders = task.figures(problem)
+    decision = decision_of(config.loss, problem)
+    builders = task.figures(problem, decision)
     values = evaluate(
         model,
         choose_loss(config.loss, problem).build(problem).to(device),
-        task.evaluation_metric(problem),
+        task.evaluation_metric(problem, decision),
         serve(config, split.to(device)).epoch(0),
         Precision.of(config.precision, device, config.kernels),
         builders,

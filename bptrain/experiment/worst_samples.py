@@ -8,7 +8,7 @@ from torch import Tensor
 
 from bptrain.data import DataConfig
 from bptrain.experiment.build import Experiment
-from bptrain.experiment.loss_choice import choose_loss
+from bptrain.experiment.loss_choice import decision_of
 from bptrain.losses.each_sample import EachSample
 from bptrain.monitor.explanation.heat_map import Picture, heat_map, image
 from bptrain.monitor.report.run_view import Sample
@@ -50,8 +50,8 @@ class Watch:
 def samples(worst: Worst, experiment: Experiment) -> Iterator[Sample]:
     """Yield the worst samples, each with its prediction."""
     config, problem = experiment.config, experiment.dataset.problem
-    loss = choose_loss(config.loss, problem)
-    told = task_of(problem).tell(worst.outputs, worst.targets, problem, loss.probabilities)
+    decision = decision_of(config.loss, problem)
+    told = task_of(problem).tell(worst.outputs, worst.targets, problem, decision)
     inputs = worst.inputs[0].cpu()
     columns = zip(worst.losses.tolist(), worst.numbers.tolist(), told, strict=True)
     for row, (value, number, (true, predicted)) in enumerate(columns):

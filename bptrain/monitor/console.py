@@ -19,7 +19,10 @@ METRIC_FORMATS = {  # format of each metric in a line of output
     "balanced_accuracy": "balanced accuracy {:.2%}",
     "macro_precision": "macro precision {:.4f}",
     "roc_auc": "ROC AUC {:.4f}",
+    "macro_roc_auc": "macro ROC AUC {:.4f}",
     "average_precision": "average precision {:.4f}",
+    "brier_score": "Brier {:.4f}",
+    "ece": "ECE {:.4f}",
     "mae": "MAE {:.4g}",
     "rmse": "RMSE {:.4g}",
     "r2": "R2 {:.4f}",
@@ -29,7 +32,10 @@ METRIC_FORMATS = {  # format of each metric in a line of output
     "word_error_rate": "word errors {:.2%}",
 }
 # a line after each epoch would become too long
-ONLY_AT_THE_END = ("balanced_accuracy", "macro_precision", "average_precision")
+ONLY_AT_THE_END = (
+    *("balanced_accuracy", "macro_precision", "macro_roc_auc", "average_precision"),
+    *("brier_score", "ece"),
+)
 WHILE_TRAINING = {
     name: form for name, form in METRIC_FORMATS.items() if name not in ONLY_AT_THE_END
 }

@@ -1,7 +1,7 @@
 """Classification: one class for each sample."""
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -9,117 +9,64 @@ from torch.nn import functional
 
 from bptrain.problem import Problem
 from bptrain.tasks.accuracy import MOST_CLASSES, Accuracy, confusion_of, labels_of
-from bptrain.tasks.binary_scores import BINS, NAMES, counts_of_scores, ranking_metrics
+from bptrain.tasks.calibration import Calibration, ReliabilityDiagram
+from bptrain.tasks.class_averages import ClassAverages
+from bptrain.tasks.class_ranking import ClassRanking
+from bptrain.tasks.decision import BY_SOFTMAX, Decision
 from bptrain.tasks.plots import Mistake, mistakes_plot
 from bptrain.tasks.task import (
     FigureBuilder,
+    Metric,
     Prediction,
-    Probabilities,
     ResultFigure,
     Task,
     Told,
     class_names,
-    ratio,
 )
 
-TOP = 5
 MISTAKES = "mistakes"
 WORST = 24  # mistakes that are shown
 NAMED = 3  # classes of a prediction, the most probable ones
 
 
 class ClassificationMetric:
-    """Accuracy, whether the class is among the first five, and averages over the classes.
+    """Averages over the classes, how well the outputs rank the samples, and calibration."""
 
-    Of two classes also how well the outputs rank the samples. The rest follows from the confusion
-    matrix's diagonal, its row sums and its column sums, so that a thousand classes cost 3,000
-    numbers and not a million.
-    """
-
-    def __init__(self, classes: int) -> None:
-        self.classes = classes
-        averages = ("macro_f1", "balanced_accuracy", "macro_precision")
-        of_scores = NAMES if classes == 2 else ()
-        self.names = ("accuracy", *["top5"] * (classes > TOP), *averages, *of_scores)
-        self.larger_is_better = self.names
+    def __init__(self, classes: int, decision: Decision = BY_SOFTMAX) -> None:
+        self.parts = (
+            ClassAverages(classes, decision),
+            ClassRanking(classes, decision),
+            Calibration(classes, decision),
+        )
+        self.names = tuple(name for part in self.parts for name in part.names)
+        better = (name for part in self.parts for name in part.larger_is_better)
+        self.larger_is_better = tuple(better)
 
     def sums(self, outputs: Tensor, targets: tuple[Tensor, ...]) -> Tensor:
-        """Return of each class the right, the predicted and the true samples; then top-5 hits.
-
-        Of two classes, then, the samples of each score.
-        """
-        labels, predicted = labels_of(targets[0]), outputs.argmax(1)
-        right = (predicted == labels).double()
-        counted = outputs.new_zeros(3, self.classes, dtype=torch.float64)
-        counted[0].index_add_(0, labels, right)
-        counted[1].index_add_(0, predicted, torch.ones_like(right))
-        counted[2].index_add_(0, labels, torch.ones_like(right))
-        first = outputs.topk(min(TOP, self.classes), dim=1).indices
-        hits = (first == labels.unsqueeze(1)).sum().double()
-        scores = [counts_of_scores(outputs, labels)] if self.classes == 2 else []
-        return torch.cat([counted.view(-1), hits.view(1), *scores])
+        """Return the sums of each part."""
+        labels = labels_of(targets[0])
+        return torch.cat([part.sums(outputs, labels) for part in self.parts])
 
     def values(self, sums: list[float]) -> dict[str, float]:
-        """Return the metrics.
-
-        A class that is neither true nor predicted counts in no average, and one that is never true
-        not in the balanced accuracy, which is the mean recall.
-        """
-        classes = class_scores(sums, self.classes)
-        there = [each for each in classes if each.samples + each.predicted > 0]
-        recalls = [each.recall for each in there if each.samples > 0]
-        right, samples = (sum(each[place] for each in classes) for place in (0, 2))
-        found = {
-            "accuracy": ratio(right, samples),
-            "top5": ratio(sums[3 * self.classes], samples),
-            "macro_f1": ratio(sum(each.f1 for each in there), len(there)),
-            "balanced_accuracy": ratio(sum(recalls), len(recalls)),
-            "macro_precision": ratio(sum(each.precision for each in there), len(there)),
-        }
-        if self.classes == 2:
-            found |= ranking_metrics(sums[-2 * BINS :])
-        return {name: found[name] for name in self.names}
-
-
-class ClassScore(NamedTuple):
-    """How many samples of a class are right, are predicted to be of it, and are of it."""
-
-    right: float
-    predicted: float
-    samples: float
-
-    @property
-    def precision(self) -> float:
-        """The share of the samples predicted to be of the class that are."""
-        return ratio(self.right, self.predicted)
-
-    @property
-    def recall(self) -> float:
-        """The share of the class's samples that are found."""
-        return ratio(self.right, self.samples)
-
-    @property
-    def f1(self) -> float:
-        """The harmonic mean of both."""
-        return ratio(2 * self.right, self.predicted + self.samples)
-
-
-def class_scores(sums: Sequence[float], classes: int) -> list[ClassScore]:
-    """Return the scores of each class from the sums of the metric."""
-    counts = (sums[start : start + classes] for start in range(0, 3 * classes, classes))
-    return [ClassScore(*each) for each in zip(*counts, strict=True)]
+        """Return the metrics."""
+        found: dict[str, float] = {}
+        start = 0
+        for part in self.parts:
+            found |= part.values(sums[start : start + part.size])
+            start += part.size
+        return found
 
 
 class ClassTable:
     """Precision, recall and F1 of each class."""
 
-    def __init__(self, names: Sequence[str]) -> None:
-        self.names, self.metric = names, ClassificationMetric(len(names))
+    def __init__(self, names: Sequence[str], decision: Decision = BY_SOFTMAX) -> None:
+        self.names, self.metric = names, ClassAverages(len(names), decision)
         self.totals: Tensor | None = None
 
     def add(self, inputs: tuple[Any, ...], outputs: Tensor, targets: tuple[Tensor, ...]) -> None:
         """Add a batch."""
-        sums = self.metric.sums(outputs, targets)
+        sums = self.metric.sums(outputs, labels_of(targets[0]))
         self.totals = sums if self.totals is None else self.totals + sums
 
     def build(self) -> ResultFigure | None:
@@ -127,7 +74,7 @@ class ClassTable:
         if self.totals is None:
             return None
         rows = [["class", "precision", "recall", "F1", "samples"]]
-        scores = class_scores(self.totals.tolist(), len(self.names))
+        scores = self.metric.scores(self.totals.tolist())
         for name, each in zip(self.names, scores, strict=True):
             shares = (f"{share:.4f}" for share in (each.precision, each.recall, each.f1))
             rows.append([name, *shares, f"{each.samples:,.0f}"])
@@ -171,12 +118,16 @@ class WorstMistakes:
         return ResultFigure(MISTAKES, mistakes_plot(mistakes)) if mistakes else None
 
 
-def figures(problem: Problem) -> list[FigureBuilder]:
-    """Return the confusion matrix, the classes' scores, and of images the worst mistakes."""
+def figures(problem: Problem, decision: Decision = BY_SOFTMAX) -> list[FigureBuilder]:
+    """Return the confusion matrix, the classes' scores, how reliable the probabilities are.
+
+    Of images also the worst mistakes.
+    """
     names = class_names(problem)
-    table = [ClassTable(names)] if problem.outputs <= MOST_CLASSES else []
+    table = [ClassTable(names, decision)] if problem.outputs <= MOST_CLASSES else []
+    reliability = ReliabilityDiagram(problem.outputs, decision)
     mistakes = [WorstMistakes(names)] if is_image(problem) else []
-    return [*confusion_of(problem), *table, *mistakes]
+    return [*confusion_of(problem), *table, reliability, *mistakes]
 
 
 def is_image(problem: Problem) -> bool:
@@ -190,11 +141,11 @@ def predictions(
     outputs: Tensor,
     lengths: Tensor,
     problem: Problem,
-    probabilities: Callable[[Tensor], Tensor],
+    decision: Decision,
 ) -> Iterator[Prediction]:
     """Yield for each sample the most probable class, and the first few with their probability."""
     names = class_names(problem)
-    values, classes = probabilities(outputs).double().topk(min(NAMED, len(names)), dim=1)
+    values, classes = decision.probabilities(outputs).double().topk(min(NAMED, len(names)), dim=1)
     for row, indices in zip(values.tolist(), classes.tolist(), strict=True):
         first = [
             {"class": names[index], "probability": value}
@@ -204,20 +155,25 @@ def predictions(
 
 
 def tell(
-    outputs: Tensor, targets: tuple[Tensor, ...], problem: Problem, probabilities: Probabilities
+    outputs: Tensor, targets: tuple[Tensor, ...], problem: Problem, decision: Decision
 ) -> Iterator[Told]:
     """Yield the true class and the most probable one, with the probability of each."""
     names = class_names(problem)
     labels, predicted = labels_of(targets[0]).tolist(), outputs.argmax(1).tolist()
-    rows = probabilities(outputs.float()).tolist()
+    rows = decision.probabilities(outputs.float()).tolist()
     for pair, shares in zip(zip(labels, predicted, strict=True), rows, strict=True):
         yield Told(*(f"{names[number]} ({shares[number]:.1%})" for number in pair))
+
+
+def evaluation_metric(problem: Problem, decision: Decision = BY_SOFTMAX) -> Metric:
+    """Return the metrics of a problem."""
+    return ClassificationMetric(problem.outputs, decision)
 
 
 CLASSIFICATION = Task(
     losses=("cross_entropy", "bce_with_logits", "mse"),
     training_metric=lambda problem: Accuracy(),
-    evaluation_metric=lambda problem: ClassificationMetric(problem.outputs),
+    evaluation_metric=evaluation_metric,
     figures=figures,
     predictions=predictions,
     tell=tell,

@@ -9,7 +9,8 @@ from torch.nn import functional
 
 from bptrain.problem import Problem
 from bptrain.tasks.accuracy import told_steps
-from bptrain.tasks.task import IGNORED, Probabilities, Task, Told, class_names, ratio
+from bptrain.tasks.decision import BY_SOFTMAX, Decision
+from bptrain.tasks.task import IGNORED, Task, Told, class_names, ratio
 
 LINE_END = "\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}"  # so that texts of one length look so
 HIGHEST_EXPONENT = 700.0  # of e; beyond it float64 overflows, and JSON has no infinity
@@ -50,7 +51,7 @@ class NextTokenByLoss(NextToken):
 
 
 def tell(
-    outputs: Tensor, targets: tuple[Tensor, ...], problem: Problem, probabilities: Probabilities
+    outputs: Tensor, targets: tuple[Tensor, ...], problem: Problem, decision: Decision
 ) -> Iterator[Told]:
     """Yield the next symbols of each window, and the likeliest ones."""
     names = [LINE_END if name in ("\n", "0x0a") else name for name in class_names(problem)]
@@ -61,8 +62,8 @@ LANGUAGE_MODEL = Task(
     losses=("cross_entropy",),
     training_metric=lambda problem: NextToken(("perplexity",)),
     metric_of_likelihood=NextTokenByLoss(("perplexity",)),
-    evaluation_metric=lambda problem: NextToken(),
-    figures=lambda problem: [],
+    evaluation_metric=lambda problem, decision=BY_SOFTMAX: NextToken(),
+    figures=lambda problem, decision=BY_SOFTMAX: [],
     predictions=None,
     tell=tell,
     constant="token_frequencies",

@@ -1,8 +1,8 @@
 """Plots of an evaluation's results, drawn by matplotlib: arrays [H, W, 3] of bytes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,8 @@ from bptrain.plots.canvas import DPI, Picture, empty_figure, pixels_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+Values: TypeAlias = NDArray[np.float64]
 
 RIGHT, WRONG = np.array([31, 119, 180]), np.array([214, 39, 40])
 CELL_PX = 34  # of a confusion matrix; smaller where there are many classes
@@ -100,10 +102,22 @@ def mistakes_plot(mistakes: Sequence[Mistake]) -> Picture:
         return pixels_of(figure)
 
 
-def scatter_plot(
-    true: NDArray[np.float64], predicted: NDArray[np.float64], names: Sequence[str]
-) -> Picture:
+def scatter_plot(true: Values, predicted: Values, names: Sequence[str]) -> Picture:
     """Draw predicted over true values [N, O], a panel a column; on the diagonal they agree."""
+    return _panels(true, predicted, names, _predicted_over_true)
+
+
+def residual_plot(true: Values, predicted: Values, names: Sequence[str]) -> Picture:
+    """Draw predicted - true over predicted values [N, O], a panel a column; a line at 0."""
+    return _panels(true, predicted, names, _residual_over_predicted)
+
+
+def _panels(
+    true: Values,
+    predicted: Values,
+    names: Sequence[str],
+    draw: Callable[["Axes", Values, Values], None],
+) -> Picture:
     columns = true.shape[1]
     across = min(PANELS_A_ROW, columns)
     down = -(-columns // across)
@@ -111,17 +125,52 @@ def scatter_plot(
     with empty_figure(3.6 * across, 3.6 * down) as figure:
         for column in range(columns):
             axes = figure.add_subplot(down, across, column + 1)
-            _panel(axes, true[::every, column], predicted[::every, column])
+            draw(axes, true[::every, column], predicted[::every, column])
             axes.set_title(_shortened(names[column]), parse_math=False)
         return pixels_of(figure)
 
 
-def _panel(axes: "Axes", true: NDArray[np.float64], predicted: NDArray[np.float64]) -> None:
+def _residual_over_predicted(axes: "Axes", true: Values, predicted: Values) -> None:
+    axes.axhline(0, color="0.6", linewidth=1)
+    _scatter(axes, predicted, predicted - true)
+    axes.set(xlabel="predicted", ylabel="predicted - true", box_aspect=1)
+
+
+def _scatter(axes: "Axes", x: Values, y: Values) -> None:
+    axes.scatter(x, y, s=6, color=RIGHT / 255, alpha=1.0 if len(x) < 500 else 0.6)
+
+
+def reliability_plot(
+    samples: Sequence[float], right: Sequence[float], confidence: Sequence[float], ece: float
+) -> Picture:
+    """Draw the share of right predictions over their confidence, and below how many there are.
+
+    samples, right, confidence  of equally wide bins of confidence, its sum in each
+    """
+    count, hits, sums = (np.asarray(each) for each in (samples, right, confidence))
+    edges = np.arange(len(count)) / len(count)
+    filled = count > 0
+    shares, means = hits[filled] / count[filled], sums[filled] / count[filled]
+    with empty_figure(4.0, 4.6) as figure:
+        upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+        upper.plot((0, 1), (0, 1), color="0.6", linewidth=1)
+        width = 1 / len(count)
+        upper.bar(edges[filled], shares, width, align="edge", color=RIGHT / 255, edgecolor="w")
+        # from the share to the mean confidence: as long as the bin's term of the ECE
+        upper.vlines(means, shares, means, color=WRONG / 255, linewidth=2)
+        upper.set(ylabel="share of right predictions", xlim=(0, 1), ylim=(0, 1))
+        upper.set_title(f"expected calibration error {ece:.4f}")
+        lower.bar(edges, count, width, align="edge", color="0.6", edgecolor="w")
+        lower.set(xlabel="confidence", ylabel="samples")
+        return pixels_of(figure)
+
+
+def _predicted_over_true(axes: "Axes", true: Values, predicted: Values) -> None:
     low, high = float(min(true.min(), predicted.min())), float(max(true.max(), predicted.max()))
     margin = 0.04 * (high - low) or 0.5
     limits = low - margin, high + margin
     axes.plot(limits, limits, color="0.6", linewidth=1)
-    axes.scatter(true, predicted, s=6, color=RIGHT / 255, alpha=1.0 if len(true) < 500 else 0.6)
+    _scatter(axes, true, predicted)
     axes.set(xlabel="true", ylabel="predicted", xlim=limits, ylim=limits, box_aspect=1)
 
 

@@ -6,11 +6,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bptrain.plots.canvas import Picture
 from bptrain.problem import Problem, Scale
-from bptrain.tasks.plots import scatter_plot
+from bptrain.tasks.decision import BY_SOFTMAX, Decision
+from bptrain.tasks.plots import Values, residual_plot, scatter_plot
 from bptrain.tasks.task import (
+    FigureBuilder,
     Prediction,
-    Probabilities,
     ResultFigure,
     Task,
     Told,
@@ -99,12 +101,20 @@ class RegressionMetric:
         }
 
 
-class PredictedOverTrue:
-    """Predicted over true values, in the targets' own unit: offset + scale * value."""
+class ValuePlot:
+    """True and predicted values, in the targets' own unit: offset + scale * value.
 
-    def __init__(self, names: Sequence[str], offset: Scale = 0.0, scale: Scale = 1.0) -> None:
-        self.names = names[:MOST_COLUMNS]
-        self.offset, self.scale = (each_column(unit)[:MOST_COLUMNS] for unit in (offset, scale))
+    name  of the figure
+    draw  draws true and predicted values [N, columns] of columns with these names
+    """
+
+    def __init__(
+        self, name: str, draw: Callable[[Values, Values, Sequence[str]], Picture], problem: Problem
+    ) -> None:
+        self.name, self.draw = name, draw
+        self.names = class_names(problem)[:MOST_COLUMNS]
+        units = (problem.center, problem.spread)
+        self.offset, self.scale = (each_column(unit)[:MOST_COLUMNS] for unit in units)
         self.pairs: list[Tensor] = []  # [2, B, columns]
 
     def add(self, inputs: tuple[Any, ...], outputs: Tensor, targets: tuple[Tensor, ...]) -> None:
@@ -118,14 +128,20 @@ class PredictedOverTrue:
             return None
         pairs = torch.cat(self.pairs, 1).double().cpu() * self.scale + self.offset
         true, predicted = pairs.numpy()
-        return ResultFigure("predictions", scatter_plot(true, predicted, self.names))
+        return ResultFigure(self.name, self.draw(true, predicted, self.names))
+
+
+def figures(problem: Problem, decision: Decision = BY_SOFTMAX) -> list[FigureBuilder]:
+    """Return predicted over true values, and what is left of them, over the predicted ones."""
+    plots = {"predictions": scatter_plot, "residuals": residual_plot}
+    return [ValuePlot(name, draw, problem) for name, draw in plots.items()]
 
 
 def predictions(
     outputs: Tensor,
     lengths: Tensor,
     problem: Problem,
-    probabilities: Callable[[Tensor], Tensor],
+    decision: Decision,
 ) -> Iterator[Prediction]:
     """Yield the numbers of each sample by column, in the targets' own unit."""
     names = class_names(problem)
@@ -143,7 +159,7 @@ def in_own_unit(numbers: Tensor, problem: Problem) -> list[list[float]]:
 
 
 def tell(
-    outputs: Tensor, targets: tuple[Tensor, ...], problem: Problem, probabilities: Probabilities
+    outputs: Tensor, targets: tuple[Tensor, ...], problem: Problem, decision: Decision
 ) -> Iterator[Told]:
     """Yield the numbers of each sample by column, in the targets' own unit."""
     names = class_names(problem)
@@ -163,10 +179,10 @@ def _in_words(names: Sequence[str], values: Sequence[float]) -> str:
 REGRESSION = Task(
     losses=("mse", "l1", "smooth_l1", "huber"),
     training_metric=lambda problem: AbsoluteError(problem.spread),
-    evaluation_metric=lambda problem: RegressionMetric(problem.outputs, problem.spread),
-    figures=lambda problem: [
-        PredictedOverTrue(class_names(problem), problem.center, problem.spread)
-    ],
+    evaluation_metric=lambda problem, decision=BY_SOFTMAX: RegressionMetric(
+        problem.outputs, problem.spread
+    ),
+    figures=figures,
     predictions=predictions,
     tell=tell,
     constant="mean",

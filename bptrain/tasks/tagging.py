@@ -1,19 +1,20 @@
 """Tagging: one class for each time step of a sequence."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from torch import Tensor
 
 from bptrain.problem import Problem
 from bptrain.tasks.accuracy import Accuracy, confusion_of, told_steps
-from bptrain.tasks.task import Prediction, Probabilities, Task, Told, class_names
+from bptrain.tasks.decision import BY_SOFTMAX, Decision
+from bptrain.tasks.task import Prediction, Task, Told, class_names
 
 
 def predictions(
     outputs: Tensor,
     lengths: Tensor,
     problem: Problem,
-    probabilities: Callable[[Tensor], Tensor],
+    decision: Decision,
 ) -> Iterator[Prediction]:
     """Yield for each sample the class of each of its time steps."""
     names = class_names(problem)
@@ -22,7 +23,7 @@ def predictions(
 
 
 def tell(
-    outputs: Tensor, targets: tuple[Tensor, ...], problem: Problem, probabilities: Probabilities
+    outputs: Tensor, targets: tuple[Tensor, ...], problem: Problem, decision: Decision
 ) -> Iterator[Told]:
     """Yield the true and the predicted class of each time step that counts."""
     yield from told_steps(outputs, targets[0], class_names(problem), " ")
@@ -31,8 +32,8 @@ def tell(
 TAGGING = Task(
     losses=("cross_entropy",),
     training_metric=lambda problem: Accuracy(),
-    evaluation_metric=lambda problem: Accuracy(),
-    figures=confusion_of,
+    evaluation_metric=lambda problem, decision=BY_SOFTMAX: Accuracy(),
+    figures=lambda problem, decision=BY_SOFTMAX: confusion_of(problem),
     predictions=predictions,
     tell=tell,
     constant="majority_class",

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from bptrain.plots.canvas import Picture
 from bptrain.problem import Problem
+from bptrain.tasks.decision import BY_SOFTMAX, Decision
 
 IGNORED = -100  # the class of a time step that does not count
 Prediction: TypeAlias = dict[str, Any]  # plain values by column
-Probabilities: TypeAlias = Callable[[Tensor], Tensor]  # of classes [..., K], which outputs mean
 
 
 class Metric(Protocol):
@@ -85,13 +85,13 @@ class PredictionWriter(Protocol):
         outputs: Tensor,
         lengths: Tensor,
         problem: Problem,
-        probabilities: Probabilities,
+        decision: Decision,
     ) -> Iterator[Prediction]:
         """Yield the prediction for each sample of a batch.
 
-        outputs        [N, ...] of the model
-        lengths        [N] time steps of each sample that count
-        probabilities  what the loss makes of outputs
+        outputs   [N, ...] of the model
+        lengths   [N] time steps of each sample that count
+        decision  how outputs become classes
         """
         ...
 
@@ -111,9 +111,25 @@ class Teller(Protocol):
         outputs: Tensor,
         targets: tuple[Tensor, ...],
         problem: Problem,
-        probabilities: Probabilities,
+        decision: Decision,
     ) -> Iterator[Told]:
         """Yield what is true of each sample of a batch, and what is predicted."""
+        ...
+
+
+class MetricOf(Protocol):
+    """Makes the metrics of an evaluation."""
+
+    def __call__(self, problem: Problem, decision: Decision = BY_SOFTMAX) -> Metric:
+        """Return the metrics of a problem whose outputs become classes by a decision."""
+        ...
+
+
+class FiguresOf(Protocol):
+    """Makes the figures of an evaluation."""
+
+    def __call__(self, problem: Problem, decision: Decision = BY_SOFTMAX) -> list[FigureBuilder]:
+        """Return the figures of a problem whose outputs become classes by a decision."""
         ...
 
 
@@ -135,8 +151,8 @@ class Task:
 
     losses: tuple[str, ...]
     training_metric: Callable[[Problem], Metric]
-    evaluation_metric: Callable[[Problem], Metric]
-    figures: Callable[[Problem], list[FigureBuilder]]
+    evaluation_metric: MetricOf
+    figures: FiguresOf
     predictions: PredictionWriter | None
     tell: Teller
     constant: str | None = None

@@ -1,17 +1,18 @@
 """Transcription: a text for each sequence, without its alignment to the time steps."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from bptrain.problem import Problem
+from bptrain.tasks.decision import BY_SOFTMAX, Decision
 from bptrain.tasks.edit_distance import decode, edit_distances, words_of
 from bptrain.tasks.task import (
+    FigureBuilder,
     NoMetric,
     Prediction,
-    Probabilities,
     ResultFigure,
     Task,
     Told,
@@ -97,7 +98,7 @@ def predictions(
     outputs: Tensor,
     lengths: Tensor,
     problem: Problem,
-    probabilities: Callable[[Tensor], Tensor],
+    decision: Decision,
 ) -> Iterator[Prediction]:
     """Yield the text of each sample."""
     for text in spelled(*decode(outputs, lengths), class_names(problem)):
@@ -105,7 +106,7 @@ def predictions(
 
 
 def tell(
-    outputs: Tensor, targets: tuple[Tensor, ...], problem: Problem, probabilities: Probabilities
+    outputs: Tensor, targets: tuple[Tensor, ...], problem: Problem, decision: Decision
 ) -> Iterator[Told]:
     """Yield the text of each sample, true and predicted."""
     texts, frames, lengths = targets
@@ -116,11 +117,16 @@ def tell(
     yield from map(Told, true, predicted)
 
 
+def figures(problem: Problem, decision: Decision = BY_SOFTMAX) -> list[FigureBuilder]:
+    """Return a table of true and predicted texts."""
+    return [Transcripts(class_names(problem))]
+
+
 TRANSCRIPTION = Task(
     losses=("ctc",),
     training_metric=lambda problem: NoMetric(),  # decoding costs more than a step
-    evaluation_metric=lambda problem: TranscriptionMetric(problem.names),
-    figures=lambda problem: [Transcripts(class_names(problem))],
+    evaluation_metric=lambda problem, decision=BY_SOFTMAX: TranscriptionMetric(problem.names),
+    figures=figures,
     predictions=predictions,
     tell=tell,
 )

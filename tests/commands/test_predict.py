@@ -229,11 +229,12 @@ def test_an_answer_that_is_not_a_number_is_an_error_of_the_input() -> None:
 
 def test_a_run_leaves_pictures_and_logs_them_to_tensorboard(bptrain: Callable, run: Path) -> None:
     (best,) = (run / "pictures").iterdir()
-    assert {path.name for path in best.iterdir()} == {"confusion.png", "mistakes.png"}
+    names = {"confusion", "mistakes", "reliability"}
+    assert {path.name for path in best.iterdir()} == {f"{name}.png" for name in names}
     board = EventAccumulator(str(run / "tensorboard"))
     board.Reload()
     flow = {"Flow/by_depth", "Flow/by_step"}
-    assert set(board.Tags()["images"]) == {"test/confusion", "test/mistakes", *flow}
+    assert set(board.Tags()["images"]) == {*(f"test/{name}" for name in names), *flow}
     assert [event.step for event in board.Images("test/confusion")] == [105]
     assert "test/confusion/text_summary" in board.Tags()["tensors"]
 

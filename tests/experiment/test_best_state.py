@@ -9,7 +9,10 @@ from typing import Any, get_args
 import pytest
 
 from bptrain import tags
+from bptrain.errors import ConfigKeyError
 from bptrain.experiment import session
+from bptrain.experiment.best_state import refuse_unknown_metrics
+from bptrain.experiment.config import ExperimentConfig
 from bptrain.problem import Problem, TaskName
 from bptrain.tasks import task_of
 from bptrain.train.early_stopping import EarlyStoppingConfig
@@ -95,11 +98,24 @@ def test_a_metric_that_the_task_does_not_have_is_refused_with_those_it_has(
 
 def test_the_direction_of_every_metric_is_known() -> None:
     larger = {"accuracy", "top5", "macro_f1", "balanced_accuracy", "macro_precision", "r2"}
-    larger |= {"roc_auc", "average_precision"}
+    larger |= {"roc_auc", "average_precision", "macro_roc_auc"}
     for task, outputs in product(get_args(TaskName), (2, 9)):
         problem = Problem(task, (4,), outputs, names=tuple("abcdefghi"))
         metric = task_of(problem).evaluation_metric(problem)
         assert set(metric.larger_is_better) == larger & set(metric.names)
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"), [("eec", "ece"), ("brier", "brier_score"), ("rocauc", "roc_auc")]
+)
+def test_a_misspelled_metric_is_answered_with_the_nearest(written: str, meant: str) -> None:
+    fields = {"data": {"kind": "xor"}, "model": {"kind": "mlp"}}
+    config = ExperimentConfig.model_validate(
+        {**fields, "checkpoint": {"best_by": f"val/{written}"}}
+    )
+    with pytest.raises(ConfigKeyError) as error:
+        refuse_unknown_metrics(config, Problem("classification", (2,), 2), is_validated=True)
+    assert error.value.hint == f"did you mean val/{meant}"
 
 
 def test_a_gain_within_min_delta_is_none_in_either_direction() -> None:

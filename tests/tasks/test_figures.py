@@ -101,7 +101,7 @@ def test_a_model_without_mistakes_shows_none() -> None:
     made = figures_of(
         IMAGES, torch.randn(3, 1, 4, 4), outputs_for([0, 1, 2], 3), torch.tensor([0, 1, 2])
     )
-    assert set(made) == {"confusion", "classes"}
+    assert set(made) == {"confusion", "classes", "reliability"}
 
 
 @pytest.mark.parametrize(
@@ -126,6 +126,7 @@ def test_a_regression_is_drawn_and_texts_are_written() -> None:
     regression = Problem("regression", (4,), 2, names=("price",))
     made = figures_of(regression, torch.zeros(9, 4), torch.randn(9, 2), torch.randn(9, 2))
     assert made["predictions"].picture is not None
+    assert made["residuals"].picture is not None
 
     speech = Problem("transcription", (5, 4), 3, names=("", "a", "b"), is_sequence=True)
     decoded = functional.one_hot(torch.tensor([[1, 1, 0, 2, 0]] * 20), 3).float()
@@ -171,6 +172,19 @@ def test_points_of_a_perfect_model_lie_on_the_diagonal() -> None:
     picture = scatter_plot(values, values, ["x"]).astype(int)
     y, x = np.nonzero(picture[..., 2] - picture[..., 0] > 60)
     assert np.ptp(x + y) <= 12  # a dot's width around x + y = constant
+
+
+def test_residuals_are_in_the_targets_unit_over_the_predictions(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scattered: list[tuple[np.ndarray, np.ndarray]] = []
+    monkeypatch.setattr("bptrain.tasks.plots._scatter", lambda axes, x, y: scattered.append((x, y)))
+    asked = Problem("regression", (4,), 1, names=("price",), center=100.0, spread=10.0)
+    outputs, targets = torch.tensor([[0.0], [2.0]]), torch.tensor([[1.0], [-1.0]])
+    figures_of(asked, torch.zeros(2, 4), outputs, targets)
+    (true, predicted), (over, residuals) = ([each.tolist() for each in pair] for pair in scattered)
+    assert (true, predicted) == ([110, 90], [100, 120])
+    assert (over, residuals) == ([100, 120], [-10, 30])
 
 
 def test_names_are_drawn_as_they_are_whatever_they_hold() -> None:

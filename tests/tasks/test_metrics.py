@@ -13,6 +13,8 @@ from torch.nn import functional
 from bptrain.monitor.console import METRIC_FORMATS
 from bptrain.problem import Problem, TaskName
 from bptrain.tasks import TASKS, task_of
+from bptrain.tasks.classification import ClassificationMetric
+from bptrain.tasks.decision import Decision
 from bptrain.tasks.edit_distance import decode, edit_distances, words_of
 from bptrain.tasks.task import Metric
 
@@ -56,7 +58,7 @@ def test_classes_have_the_metrics_of_scikit_learn(classes: int) -> None:
     assert values["macro_precision"] == pytest.approx(precision)
     recalls = reference.recall_score(labels, predicted, labels=labels.unique(), average=None)
     assert values["balanced_accuracy"] == pytest.approx(recalls.mean())
-    assert ("roc_auc" in values) == (classes == 2)
+    assert ("roc_auc" in values) == (classes == 2) != ("macro_roc_auc" in values)
     assert ("top5" in values) == (classes > 5)
     if classes > 5:
         top = reference.top_k_accuracy_score(labels, outputs, k=5, labels=range(classes))
@@ -66,7 +68,8 @@ def test_classes_have_the_metrics_of_scikit_learn(classes: int) -> None:
 def test_a_class_that_never_occurs_does_not_count_in_macro_f1() -> None:
     outputs = functional.one_hot(torch.tensor([0, 2, 2])).float()
     values = metrics_of(evaluation_metric(problem("classification", 3)), outputs, outputs.argmax(1))
-    assert set(values.values()) == {1.0}
+    averages = [value for name, value in values.items() if name not in ("brier_score", "ece")]
+    assert set(averages) == {1.0}
 
 
 @pytest.mark.parametrize("scale", [1.0, 100.0])
@@ -86,6 +89,35 @@ def test_scores_rank_two_classes_as_in_scikit_learn(scale: float) -> None:
     )
     assert values["roc_auc"] == pytest.approx(auc, abs=1e-4)
     assert values["average_precision"] == pytest.approx(precision, abs=1e-3)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_each_class_is_ranked_against_the_others_as_in_scikit_learn(seed: int) -> None:
+    torch.manual_seed(seed)
+    scores = torch.randint(-40, 40, (80, 4)) / 16 + 1 / 64  # the centers of bins, with many ties
+    labels = torch.randint(4, (80,))
+    labels[labels == 3] = 0  # a class without samples has no area
+    metric = ClassificationMetric(4, Decision(torch.sigmoid))
+    values = metrics_of(metric, scores, labels)
+    areas = [reference.roc_auc_score(labels == each, scores[:, each]) for each in range(3)]
+    assert values["macro_roc_auc"] == pytest.approx(sum(areas) / 3, abs=1e-12)
+
+
+def test_softmax_is_ranked_by_the_odds_of_each_class() -> None:
+    torch.manual_seed(0)
+    outputs, labels = 3 * torch.randn(400, 3), torch.randint(3, (400,))
+    values = metrics_of(evaluation_metric(problem("classification", 3)), outputs, labels)
+    area = reference.roc_auc_score(labels, outputs.double().softmax(1), multi_class="ovr")
+    assert values["macro_roc_auc"] == pytest.approx(area, abs=1e-3)  # bins tie some samples
+
+
+def test_one_class_alone_and_very_many_classes_have_no_ranking() -> None:
+    for classes, is_ranked in ((1, False), (3, True), (100, True), (101, False)):
+        names = evaluation_metric(problem("classification", classes)).names
+        assert ("macro_roc_auc" in names) == is_ranked
+    metric = evaluation_metric(problem("classification", 3))
+    values = metrics_of(metric, torch.randn(4, 3), torch.zeros(4, dtype=torch.long))
+    assert values["macro_roc_auc"] == 0.5
 
 
 def test_a_constant_score_ranks_nothing() -> None:

@@ -1,13 +1,12 @@
 """The worst samples of an evaluation, over batches; and what each task tells of them."""
 
-from typing import Any
-
 import pytest
 import torch
 from torch import Tensor
 
 from bptrain.problem import Problem
 from bptrain.tasks import task_of
+from bptrain.tasks.decision import BY_SOFTMAX
 from bptrain.tasks.task import IGNORED
 from bptrain.tasks.worst_samples import WorstSamples
 
@@ -101,8 +100,4 @@ TOLD: dict[str, tuple[Problem, Tensor, tuple[Tensor, ...], tuple[str, str]]] = {
 @pytest.mark.parametrize("name", TOLD)
 def test_a_task_tells_what_is_true_and_what_is_predicted(name: str) -> None:
     problem, outputs, targets, expected = TOLD[name]
-
-    def probabilities(outputs: Tensor) -> Any:
-        return outputs.softmax(-1)
-
-    assert list(task_of(problem).tell(outputs, targets, problem, probabilities)) == [expected]
+    assert list(task_of(problem).tell(outputs, targets, problem, BY_SOFTMAX)) == [expected]
