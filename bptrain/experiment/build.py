@@ -100,6 +100,7 @@ def engine_of(
         checkpointing=config.train.checkpointing,
         compiles=config.compile is not False,
         needs_outputs=needs_outputs,
+        records_again=config.engine == "tape" or config.train.checkpointing != "none",
     )
     if config.engine == "tape":
         step.notices.by_autograd = _refuse_autograd

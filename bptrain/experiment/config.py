@@ -175,8 +175,9 @@ class ExperimentConfig(StrictConfig):
         default="auto",
         description="what runs a training step. tape: bptrain itself, from a record of the step, "
         "proven equal to autograd's on the first batch; faster, and needs less memory. autograd: "
-        "torch's engine. auto: the tape, and autograd where a step cannot be recorded, with a line "
-        "that says why; tape refuses such a model",
+        "torch's engine. auto: the tape, and autograd where a step cannot be recorded, or would be "
+        "recorded anew for each batch, with a line that says why; tape refuses a model that cannot "
+        "be recorded",
     )
     backward: BackwardName = Field(
         default="backprop",

@@ -207,6 +207,18 @@ def attribute_tensors(modules: list[nn.Module]) -> dict[Slot, list[Tensor]]:
     return {slot: tensors for slot in slots if (tensors := slot.tensors)}
 
 
+def places_of(modules: list[nn.Module], changing: Collection[Slot]) -> dict[int, int]:
+    """Return a place for each tensor that modules hold, by id, besides those that change."""
+    held = [
+        tensor
+        for slot, tensors in attribute_tensors(modules).items()
+        if slot not in changing
+        for tensor in tensors
+    ]
+    of_torch = [t for m in modules for t in (*m.parameters(False), *m.buffers(False))]
+    return {id(each): place for place, each in enumerate([*of_torch, *held])}
+
+
 def generators() -> list[Any]:
     """Return the states of the random generators."""
     on_gpu = torch.cuda.is_initialized() and torch.cuda.is_available()

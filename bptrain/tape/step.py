@@ -36,13 +36,14 @@ from bptrain.tape.slots import layout
 from bptrain.tape.state import (
     State,
     Watched,
-    attribute_tensors,
     hooked,
+    places_of,
     restore,
     state_of,
 )
 
 Runnable = Program | CompiledProgram
+RECORDED_AGAIN = "each batch would be recorded anew, which takes longer"
 MOST_PROGRAMS = 64  # kinds of batches whose programs are held
 
 
@@ -54,6 +55,7 @@ class Step:
     compiles       whether programs are compiled by torch.compile
     fuses          whether neighbouring operations run as one; an observer may want each by itself
     needs_outputs  whether `forward` must return the model's outputs, where `begin` is not told
+    records_again  whether a step that each batch records anew is on the tape: autograd is faster
     """
 
     def __init__(
@@ -65,9 +67,11 @@ class Step:
         compiles: bool = False,
         fuses: bool = True,
         needs_outputs: bool = True,
+        records_again: bool = True,
     ) -> None:
         self.checkpointing: Checkpointing = checkpointing
         self.fuses, self.needs_outputs = fuses, needs_outputs
+        self.records_again, self._varies = records_again, False
         self.model, self.loss_function, self.compiles = model, loss, compiles
         self.notices = notices or Notices()
         self.reasons: list[str] = []  # why batches run by autograd
@@ -114,14 +118,22 @@ class Step:
         if self._watched is None or not self._watched.hold:
             self._watch()
         try:
-            key = self._key(batch)
-            if key not in self._programs and key not in self._by_autograd:
-                key = self._learn(key, batch)
-            if key not in self._by_autograd:
+            if (key := self._program_key(batch)) is not None:
                 return self._on_tape(key, batch, observer, apart)
         except OffTapeError as error:
             self._report(str(error))
         return AutogradRun(self.model, self.loss_function, batch)
+
+    def _program_key(self, batch: Batch) -> Any:
+        """Return the key of a batch's program, which may be new; None where autograd runs it."""
+        if self._varies and not self.records_again:
+            return None
+        key = self._key(batch)
+        if key not in self._programs and key not in self._by_autograd:
+            key = self._learn(key, batch)
+            if self._varies and not self.records_again:
+                raise OffTapeError(RECORDED_AGAIN)
+        return None if key in self._by_autograd else key
 
     def text(
         self, inputs: tuple[Any, ...], targets: tuple[Any, ...], as_recorded: bool = False
@@ -164,23 +176,12 @@ class Step:
         """Forget what was recorded, and begin anew with the modules as they are."""
         loss = self.loss_function
         own = list(loss.modules()) if isinstance(loss, nn.Module) else []
-        self._modules = [*self.model.modules(), *own]
-        self._watched = Watched(self._modules, self._changing.carried | self._changing.others)
-        self._places = self._places_of_own() if self._changing.carried else {}
+        self._modules, self._varies = [*self.model.modules(), *own], False
+        changing = self._changing.carried | self._changing.others
+        self._watched = Watched(self._modules, changing)
+        self._places = places_of(self._modules, changing) if self._changing.carried else {}
         for known in (self._programs, self.recorded, self._by_autograd, self._trusted):
             known.clear()
-
-    def _places_of_own(self) -> dict[int, int]:
-        """Return a place for each tensor that the modules hold, besides those that change."""
-        changing = self._changing.carried | self._changing.others
-        held = [
-            tensor
-            for slot, tensors in attribute_tensors(self._modules).items()
-            if slot not in changing
-            for tensor in tensors
-        ]
-        of_torch = [t for m in self._modules for t in (*m.parameters(False), *m.buffers(False))]
-        return {id(each): place for place, each in enumerate([*of_torch, *held])}
 
     def _report(self, reason: str) -> None:
         if reason not in self.reasons:
@@ -259,6 +260,7 @@ class Step:
             raise
         key = self._key(batch)  # attributes that change may have been found
         self._programs[key], self.recorded[key] = program, recorded
+        self._varies = program is None
         while len(self._programs) > MOST_PROGRAMS:
             oldest = next(iter(self._programs))
             del self._programs[oldest], self.recorded[oldest]
