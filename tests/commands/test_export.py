@@ -64,7 +64,10 @@ CASES: dict[str, tuple[dict, Problem]] = {
     "tagging": ({"kind": "rnn", "hidden": 5, "bidirectional": True}, TOKENS),
     "language model": ({"kind": "rnn", "hidden": 5, "tied": True, "embedding": 5}, TEXT),
 }
-GRAPHS = ["mlp", "cnn", "gru", "lstm", "tagging", "language model"]
+GRAPHS = [
+    *("mlp", "cnn", "language model"),
+    *(pytest.param(name, marks=pytest.mark.slow) for name in ("gru", "lstm", "tagging")),
+]
 WITHOUT_BPTRAIN = """
 import importlib.util, sys, torch
 from pathlib import Path
