@@ -36,12 +36,12 @@ def evaluate(
     """
     evaluation = evaluate_run(run_dir, which, files, places)
     if as_json:
-        values = evaluation.values | evaluation.baseline_values
+        values = evaluation.values | evaluation.threshold | evaluation.baseline_values
         print(json.dumps({"checkpoint": evaluation.checkpoint, **values}))
     else:
         rows = [[name, f"{value:.6g}"] for name, value in evaluation.values.items()]
         print("\n".join(lines_of([["checkpoint", evaluation.checkpoint], *rows])))
-        for line in evaluation.lines_of_baselines:
+        for line in (*evaluation.line_of_threshold, *evaluation.lines_of_baselines):
             print(line)
         for each in evaluation.figures:
             if each.rows:

@@ -16,7 +16,7 @@ from bptrain.data.splits import Samples
 from bptrain.errors import DataError, UsageError, printable, shorten
 from bptrain.experiment.best_state import best_by
 from bptrain.experiment.config import ExperimentConfig
-from bptrain.experiment.loss_choice import decision_of
+from bptrain.experiment.decisions import decision_of
 from bptrain.experiment.plan import resolve_device
 from bptrain.experiment.saved_run import (
     Choice,
@@ -30,6 +30,7 @@ from bptrain.ops.kernels import use_kernels
 from bptrain.problem import Problem
 from bptrain.rundir.prepared import read_prepared
 from bptrain.tasks import task_of
+from bptrain.tasks.decision import Decision
 from bptrain.tasks.task import Prediction
 from bptrain.tasks.text_sampling import SamplingOptions, TextData, continue_texts
 from bptrain.train.memory import allocating
@@ -67,7 +68,12 @@ def predict(
             rows = zip(words, texts, strict=True)
             return [{"input": word, "text": text} for word, text in rows]
         batches = samples.to(device).serve(config.data.batch_size).epoch(0)
-        found = [each for batch in batches for each in predictions(config, problem, model, batch)]
+        decision = decision_of(config, problem, checkpoint)
+        found = [
+            each
+            for batch in batches
+            for each in predictions(config, problem, model, batch, decision)
+        ]
     names = names_of(config, words, prepared, len(found))
     return [{"input": name, **each} for name, each in zip(names, found, strict=True)]
 
@@ -100,7 +106,7 @@ def names_of(
 
 @torch.no_grad()
 def predictions(
-    config: ExperimentConfig, problem: Problem, model: nn.Module, batch: Batch
+    config: ExperimentConfig, problem: Problem, model: nn.Module, batch: Batch, decision: Decision
 ) -> Iterator[Prediction]:
     """Yield the prediction for each sample of a batch, as the problem's task writes it."""
     with use_kernels(config.kernels):
@@ -118,7 +124,7 @@ def predictions(
     )
     write = task_of(problem).predictions
     assert write is not None  # a task that generates text is handled above
-    yield from write(outputs, lengths, problem, decision_of(config.loss, problem))
+    yield from write(outputs, lengths, problem, decision)
 
 
 def printing(as_json: bool, as_csv: bool) -> Callable[[Sequence[Prediction]], None]:

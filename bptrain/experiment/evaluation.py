@@ -1,7 +1,7 @@
 """Evaluation of a checkpoint: loss, metrics, tables and pictures."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from math import isfinite
 from pathlib import Path
@@ -19,7 +19,8 @@ from bptrain.experiment.baselines import (
 )
 from bptrain.experiment.build import Experiment
 from bptrain.experiment.config import ExperimentConfig
-from bptrain.experiment.loss_choice import choose_loss, decision_of
+from bptrain.experiment.decisions import decision_of
+from bptrain.experiment.loss_choice import choose_loss
 from bptrain.experiment.plan import resolve_device, serve
 from bptrain.experiment.saved_run import load_model, restore
 from bptrain.monitor.console import format_values
@@ -27,6 +28,7 @@ from bptrain.plots.canvas import png_bytes
 from bptrain.rundir.durable_files import make_own_directory, replace_file, storing
 from bptrain.rundir.prepared import read_prepared
 from bptrain.tasks import task_of
+from bptrain.tasks.decision import BY_SOFTMAX, Decision
 from bptrain.tasks.task import ResultFigure
 from bptrain.train.evaluate import Watcher, evaluate
 from bptrain.train.precision import Precision
@@ -43,6 +45,7 @@ class Evaluation:
 
     baselines  the metrics of simple predictions of the same samples
     deciding   the metric by which a run beats a baseline or does not, and its direction
+    decision   how the outputs became classes
     """
 
     checkpoint: str
@@ -52,12 +55,24 @@ class Evaluation:
     figures: list[ResultFigure]
     baselines: Sequence[BaselineResult] = ()
     deciding: tags.Ranking = tags.BY_LOSS
+    decision: Decision = BY_SOFTMAX
 
     @property
     def summary(self) -> str:
         """The metrics on one line."""
         source = f"{self.checkpoint}, {self.samples:,} samples"
         return f"{'test ' * (self.split == 'test')}{format_values(self.values)}  ({source})"
+
+    @property
+    def threshold(self) -> dict[str, float]:
+        """The threshold by which two classes were told apart, by its name; {} without one."""
+        threshold = self.decision.threshold
+        return {} if threshold is None else {"threshold": threshold}
+
+    @property
+    def line_of_threshold(self) -> list[str]:
+        """A line about the threshold, if there is one."""
+        return [f"threshold of the second class: {value:.6g}" for value in self.threshold.values()]
 
     @property
     def baseline_values(self) -> dict[str, float]:
@@ -80,6 +95,8 @@ def evaluate_state(
 ) -> Evaluation | None:
     """Load a checkpoint and evaluate it on the test split, or else on the validation split.
 
+    Baselines predict the class with the largest output, whatever threshold the checkpoint has.
+
     watchers      see its predictions too
     most_batches  of the split that are evaluated; None for all of it
     baselines     that are evaluated on the same samples
@@ -93,11 +110,13 @@ def evaluate_state(
     if samples is None:
         return None
     problem = experiment.dataset.problem
-    builders = task_of(problem).figures(problem, decision_of(experiment.config.loss, problem))
-    metric = experiment.evaluation_metric
-    compared = [BaselineWatch(each, metric) for each in baselines]
+    task, decision = task_of(problem), decision_of(experiment.config, problem, checkpoint)
+    builders = task.figures(problem, decision)
+    metric = task.evaluation_metric(problem, decision)
+    by_largest = task.evaluation_metric(problem, decision.by_largest)
+    compared = [BaselineWatch(each, by_largest) for each in baselines]
     values = evaluate_split(
-        experiment,
+        replace(experiment, evaluation_metric=metric),
         split,
         [*builders, *watchers, *compared],
         state=f" of {checkpoint.name}",
@@ -112,6 +131,7 @@ def evaluate_state(
         figures,
         [each.result() for each in compared],
         deciding_metric(experiment.config, metric, split),
+        decision,
     )
 
 
@@ -127,7 +147,7 @@ def evaluate_files(run_dir: Path, config: ExperimentConfig, data: Path, state: P
     model = restore(config, problem, split.bytes, device)
     load_model(model, state)
     task = task_of(problem)
-    decision = decision_of(config.loss, problem)
+    decision = decision_of(config, problem, state)
     builders = task.figures(problem, decision)
     values = evaluate(
         model,
@@ -139,7 +159,8 @@ def evaluate_files(run_dir: Path, config: ExperimentConfig, data: Path, state: P
     )
     refuse_infinite_loss(values["loss"], f"the test loss is {values['loss']} of {state.name}")
     figures = [figure for builder in builders if (figure := builder.build()) is not None]
-    return Evaluation(state.name, "test", len(split), tags.of_split("test", values), figures)
+    tagged = tags.of_split("test", values)
+    return Evaluation(state.name, "test", len(split), tagged, figures, decision=decision)
 
 
 def save_pictures(run_dir: Path, evaluation: Evaluation) -> list[Path]:

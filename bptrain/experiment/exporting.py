@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from bptrain.errors import BptrainError, UsageError
 from bptrain.experiment.config import ExperimentConfig
+from bptrain.experiment.decisions import decision_of
 from bptrain.experiment.loss_choice import choose_loss
 from bptrain.models.scanned import scanned
 from bptrain.problem import Problem
@@ -145,7 +146,11 @@ def refuse_other_outputs(model: nn.Module, exported: nn.Module, problem: Problem
 
 
 def description(
-    name: str, checkpoint: str, config: ExperimentConfig, problem: Problem, prepared: dict[str, Any]
+    name: str,
+    checkpoint: Path,
+    config: ExperimentConfig,
+    problem: Problem,
+    prepared: dict[str, Any],
 ) -> bytes:
     """Return the JSON of what to do with inputs before the model, and with outputs after it.
 
@@ -165,9 +170,10 @@ def description(
     else:
         kind = choose_loss(config.loss, problem).kind
         after["probabilities"] = OUTPUTS_MEAN.get(kind, "softmax")
+        after["threshold"] = decision_of(config, problem, checkpoint).threshold
     content = {
         "run": name,
-        "checkpoint": checkpoint,
+        "checkpoint": checkpoint.name,
         "task": problem.task,
         "inputs": inputs,
         "outputs": {"per": problem.output_kind.per, "count": problem.outputs},

@@ -12,6 +12,7 @@ from bptrain.data.batches import Reorderable
 from bptrain.errors import ConfigKeyError, UsageError
 from bptrain.experiment.best_state import refuse_unknown_metrics
 from bptrain.experiment.config import ExperimentConfig, TrainConfig
+from bptrain.experiment.decisions import refuse_threshold
 from bptrain.experiment.loss_choice import balanced, choose_loss
 from bptrain.models import LayerSummary, summarize
 from bptrain.problem import Problem
@@ -131,6 +132,7 @@ def refuse_what_cannot_work(config: ExperimentConfig, dataset: Dataset) -> None:
                 hint="a data.validation_fraction above 0",
             )
     refuse_unknown_metrics(config, dataset.problem, dataset.validation is not None)
+    refuse_threshold(config, dataset.problem, dataset.validation is not None)
     if config.optimizer.searches:
         refuse_what_no_search_can(config, dataset.problem)
 

@@ -163,7 +163,7 @@ def show_results(evaluation: Evaluation, session: Session, run_dir: Path) -> Non
         log.board.write(step, values)
     log.board.write_figures(step, evaluation.split, evaluation.figures)
     save_pictures(run_dir, evaluation)
-    for line in (evaluation.summary, *evaluation.lines_of_baselines):
+    for line in (evaluation.summary, *evaluation.line_of_threshold, *evaluation.lines_of_baselines):
         log.console.print_line(line)
 
 
