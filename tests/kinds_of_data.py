@@ -61,6 +61,14 @@ def write_text() -> None:
     Path("prompt.txt").write_text("the rug")
 
 
+def write_text_folder() -> None:
+    write_texts()
+    for number in range(20):
+        path = Path("opinions", ["con", "pro"][number % 2], f"{number}.txt")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"a {['bad', 'good'][number % 2]} idea, no {number}")
+
+
 def write_texts() -> None:
     rows = [["a good film,pro", "a bad one,con"][row % 2] for row in range(40)]
     Path("opinions.csv").write_text("\n".join(["text,label", *rows]))
@@ -183,6 +191,15 @@ KINDS: dict[str, Kind] = {
         ["a good idea", "unseen.txt"],
         ["con", "pro"],
         write_texts,
+        answers=2,
+    ),
+    "text_folder": Kind(
+        "kind: text_folder, root: opinions",
+        RNN,
+        "classification",
+        ["a good idea", "unseen.txt"],
+        ["con", "pro"],
+        write_text_folder,
         answers=2,
     ),
     "audio_folder of classes": Kind(

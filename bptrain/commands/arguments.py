@@ -70,7 +70,7 @@ MODEL_KINDS = ("mlp", "cnn", "rnn", "sequential")
 DATA_KINDS = (
     *("digits", "mnist", "fashion_mnist", "table", "sequence", "xor", "spirals", "adding", "copy"),
     *("parity", "kmnist", "emnist", "cifar10", "cifar100", "image_folder", "text", "text_table"),
-    "audio_folder",
+    *("text_folder", "audio_folder"),
 )
 
 

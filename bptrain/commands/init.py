@@ -41,10 +41,11 @@ PLACEHOLDERS: dict[str, dict[str, Any]] = {
     "image_folder": {"root": "images"},
     "text": {"path": "text.txt"},
     "text_table": {"path": "texts.csv"},
+    "text_folder": {"root": "texts"},
     "audio_folder": {"path": "recordings"},
 }
 OF_VECTORS = ("table", "xor", "spirals")
-OF_SEQUENCES = ("sequence", "text", "text_table", "adding", "copy", "parity")
+OF_SEQUENCES = ("sequence", "text", "text_table", "text_folder", "adding", "copy", "parity")
 
 
 def print_config(kind_or_path: str, target: str | None) -> None:

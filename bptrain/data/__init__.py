@@ -17,6 +17,7 @@ from bptrain.data.sequences.sequence_config import SequenceConfig
 from bptrain.data.splits import Dataset, Split
 from bptrain.data.tables.table_config import TableConfig
 from bptrain.data.text.text_config import TextConfig
+from bptrain.data.text.text_folder_config import TextFolderConfig
 from bptrain.data.text.text_table_config import TextTableConfig
 
 DataConfig = Annotated[
@@ -37,6 +38,7 @@ DataConfig = Annotated[
     | ImageFolderConfig
     | TextConfig
     | TextTableConfig
+    | TextFolderConfig
     | AudioFolderConfig,
     Field(discriminator="kind"),
 ]

@@ -75,6 +75,23 @@ def write_reviews(path: Path) -> None:
     path.write_text("\n".join(["id\treview\tsentiment", *rows]) + "\n", "utf-8")
 
 
+def write_articles(root: Path) -> None:
+    """Write texts in a folder for each class, not in UTF-8, and an empty one."""
+    for number in range(30):
+        path = root / ["arts", "sports"][number % 2] / f"{number}.TXT"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = f"the {['café', 'goal'][number % 2]} no {number}"
+        path.write_bytes(text.encode("cp1252"))
+    (root / "arts" / "0.TXT").write_bytes(b"")
+
+
+def write_gaps(path: Path) -> None:
+    """Write texts and labels with semicolons between them, some of them missing."""
+    rows = [f"{'a' * (row % 9 > 0)} film as no {row} is" * (row % 9 > 0) for row in range(60)]
+    text = "\n".join(f"{text};{'pn'[row % 2]}" for row, text in enumerate(rows))
+    path.write_bytes(("opinion;sentiment\n" + text).encode("utf-16"))
+
+
 def write_walks(path: Path) -> None:
     labels = np.arange(60) % 2 + 1
     steps = np.random.default_rng(0).normal(size=(60, 5, 3)) + labels[:, None, None]
@@ -140,6 +157,18 @@ DATA: list[Row] = [
         {"kind": "text_table", "text_column": "review", "label_column": "sentiment"},
     ),
     (
+        "articles",
+        write_articles,
+        ["the goal", "articles/arts/2.TXT"],
+        {"kind": "text_folder", "encoding": "cp1252", "on_bad_file": "skip", "max_length": 4},
+    ),
+    (
+        "gaps.csv",
+        write_gaps,
+        ["a film"],
+        {"kind": "text_table", "encoding": "utf-16", "missing": "drop"},
+    ),
+    (
         "walks.npz",
         write_walks,
         ["walks.npz"],
@@ -176,7 +205,8 @@ def test_data_goes_from_a_look_to_predictions_without_an_edited_key(
     assert bptrain("validate", "my.yaml").exit_code == 0
     trained = bptrain("fit", "my.yaml", "train.steps=3")
     assert trained.exit_code == 0, trained.stderr
-    assert ("left out: " in trained.stdout) == ("on_bad_file" in data)
+    leaves_out = "on_bad_file" in data or data.get("missing") == "drop"
+    assert ("left out: " in trained.stdout) == leaves_out
     run = f"runs/{section(made.stdout, 'name')}"
     more = ["--length", "5"] if data["kind"] == "text" else ["--csv"]
     predicted = bptrain("predict", run, *asked, *more)
@@ -346,11 +376,6 @@ def tables(root: Path) -> None:
     (root / "d" / "one.csv").write_text("a,y\n1,2\n")
 
 
-def class_texts(root: Path) -> None:
-    (root / "d" / "good").mkdir(parents=True)
-    (root / "d" / "good" / "1.txt").write_text("a text")
-
-
 @pytest.mark.parametrize(
     ("write", "code", "said"),
     [
@@ -358,7 +383,6 @@ def class_texts(root: Path) -> None:
         (broken_sounds, 3, "cut off"),
         (unnamed_sounds, 2, "nothing tells the classes of the recordings"),
         (tables, 2, "bptrain init d/one.csv"),
-        (class_texts, 3, "a CSV file with the columns text and label"),
         (lambda root: (root / "d").mkdir(), 3, "nothing to learn from among 0 files"),
         (lambda root: (root / "d").write_bytes(b"\x1f\x8b" + bytes(50)), 3, "compressed by gzip"),
         (lambda root: (root / "d").write_text("x"), 3, "there is nothing to predict"),

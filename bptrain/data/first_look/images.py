@@ -7,9 +7,17 @@ from typing import Any
 
 from bptrain.data.bad_files import BadFile
 from bptrain.data.bad_files import listed as listed_bad
-from bptrain.data.first_look.found import Found, batch_size_of, imbalance_of, spread_evenly
-from bptrain.data.images.folder_listing import Listing, list_images
+from bptrain.data.class_folders import Listing, list_files
+from bptrain.data.first_look.found import (
+    FEW,
+    HELD_OUT,
+    Found,
+    batch_size_of,
+    imbalance_of,
+    spread_evenly,
+)
 from bptrain.data.images.image_file import ImageShape, size_and_mode
+from bptrain.data.images.image_formats import IMAGE
 from bptrain.data.images.image_scan import sound_image
 from bptrain.data.notes import count, listed
 from bptrain.errors import DataError
@@ -20,13 +28,11 @@ SIZES = (96, 64, 48, 32, 28, 24, 16, 8)  # of the model's input; larger ones tak
 GRAY = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N")
 MOST_PIXELS = 2**28  # that are decoded to find damage: some seconds
 TINY = ImageShape(1, 1, 3)
-FEW = 200  # images, of which a larger part is held out
-HELD_OUT = 0.2
 
 
 def look_at_images(root: Path) -> Found:
     """Return what a folder of images holds, or raise DataError."""
-    listing = list_images(root)
+    listing = list_files(root, IMAGE)
     train = listing.train
     headers, bad = _opened(root, train.files)
     shorter = int(median(min(width, height) for width, height, _ in headers))

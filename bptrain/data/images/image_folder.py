@@ -1,6 +1,6 @@
 """Your own images: a folder for each class.
 
-`folder_listing` finds the files, `image_scan` decodes each once, `image_splits` serves the batches.
+`class_folders` finds the files, `image_scan` decodes each once, `image_splits` serves the batches.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,11 +15,12 @@ import torch
 from pydantic import Field
 
 from bptrain.data import bad_files
+from bptrain.data.class_folders import FileList, Listing, list_classes, list_files
 from bptrain.data.contents import SPLITS, Contents, checksum, content, tensor_bytes
 from bptrain.data.data_file import DataPath
 from bptrain.data.images.decoding_workers import computed
-from bptrain.data.images.folder_listing import ImageList, Listing, list_classes, list_images
 from bptrain.data.images.image_file import BYTE_BITS, WIDE_BITS, ImageShape, prepare_images
+from bptrain.data.images.image_formats import IMAGE
 from bptrain.data.images.image_scan import Scan, scan
 from bptrain.data.images.image_splits import (
     ImagesInMemory,
@@ -112,7 +113,7 @@ class ImageFolderConfig(ImagesConfig):
 
     def build(self, seed: int) -> Dataset:
         """Return the data set, after decoding every file; `seed` selects the validation images."""
-        listing = list_images(Path(self.root))
+        listing = list_files(Path(self.root), IMAGE)
         found = zip(SPLITS, self.split_images(listing, seed), strict=True)
         listed = {name: part for name, part in found if part is not None}
         scans = self.scanned(listed)
@@ -141,12 +142,12 @@ class ImageFolderConfig(ImagesConfig):
 
     def labelled(self, path: Path, problem: Problem, prepared: Mapping[str, Any]) -> Split:
         """Return the images of another folder with a subfolder for each class, none of them bad."""
-        _, images = list_classes(path, problem.names)
+        _, images = list_classes(path, problem.names, IMAGE)
         found = self.scan(images, path, self.shape_as(prepared), len(images.files))
         bad_files.refuse(str(path), found.bad, way_out="")
         return self.split(found, Standardization.of(prepared["mean"], prepared["std"]))
 
-    def scanned(self, parts: Mapping[str, ImageList]) -> dict[str, Scan]:
+    def scanned(self, parts: Mapping[str, FileList]) -> dict[str, Scan]:
         """Return what is found in the images of each split, 16-bit ones read by their real range.
 
         That is the range of the training images: it is known when they are read, and where they do
@@ -169,7 +170,7 @@ class ImageFolderConfig(ImagesConfig):
         """Tell whether the depth of 16-bit images was found in the training images."""
         return self.depth == "auto" and scans["train"].depth > 0
 
-    def scan(self, images: ImageList, root: Path, shape: ImageShape, total: int) -> Scan:
+    def scan(self, images: FileList, root: Path, shape: ImageShape, total: int) -> Scan:
         """Decode images below `root` once; they are some of `total` ones."""
         compute = partial(computed, workers=self.workers, timeout_s=self.worker_timeout_s)
         return scan(images, root, shape, self.fits_in_memory(total), compute)
@@ -180,7 +181,7 @@ class ImageFolderConfig(ImagesConfig):
 
     def split_images(
         self, listing: Listing, seed: int
-    ) -> tuple[ImageList, ImageList | None, ImageList | None]:
+    ) -> tuple[FileList, FileList | None, FileList | None]:
         """Return the images of each split: as the folder says, or else by fractions."""
         train, validation, test = listing.train, listing.validation, listing.test
         if not listing.is_split:
@@ -190,7 +191,7 @@ class ImageFolderConfig(ImagesConfig):
         self.refuse_missing_classes(train, listing)
         return train, validation, test
 
-    def refuse_missing_classes(self, train: ImageList | None, listing: Listing) -> None:
+    def refuse_missing_classes(self, train: FileList | None, listing: Listing) -> None:
         """Raise DataError for a class of which no training image is left."""
         there = set() if train is None else set(train.targets.tolist())
         missing = set(range(len(listing.classes))) - there
@@ -214,7 +215,7 @@ class ImageFolderConfig(ImagesConfig):
         return prepare_images(words, self.shape_as(prepared), prepared)
 
 
-def _held_out(images: ImageList, fraction: float, seed: int) -> tuple[ImageList, ImageList | None]:
+def _held_out(images: FileList, fraction: float, seed: int) -> tuple[FileList, FileList | None]:
     """Return the images in two parts, the second with `fraction` of each class; None if empty."""
     numbered = Samples(torch.arange(len(images.targets)), images.targets)
     first, second = hold_out(numbered, fraction, seed)
@@ -222,13 +223,13 @@ def _held_out(images: ImageList, fraction: float, seed: int) -> tuple[ImageList,
     return images.rows(first.inputs), rest
 
 
-def content_of_images(images: ImageList) -> Contents:
+def content_of_images(images: FileList) -> Contents:
     """Return the content of a split: checksums of its files and of its classes."""
     targets = checksum([tensor_bytes(images.targets)])
     return content(len(images.files), checksum(files_in(images)), targets)
 
 
-def files_in(images: ImageList) -> Iterator[bytes]:
+def files_in(images: FileList) -> Iterator[bytes]:
     """Yield the SHA-256 of each image file."""
     for path in images.files:
         with Path(path).open("rb") as file:

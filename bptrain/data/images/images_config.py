@@ -11,8 +11,9 @@ from torch import Tensor
 from bptrain.data.augment import Transform
 from bptrain.data.augment.transform_config import ImageInfo, TransformConfig
 from bptrain.data.batches import Batch
+from bptrain.data.class_folders import list_classes
 from bptrain.data.hashed_random import Draws
-from bptrain.data.images.folder_listing import list_classes
+from bptrain.data.images.image_formats import IMAGE
 from bptrain.data.splits import Dataset, InMemoryConfig, Samples, Split
 from bptrain.errors import UsageError
 from bptrain.problem import Problem
@@ -53,7 +54,7 @@ class ImagesConfig(InMemoryConfig):
     def labelled(self, path: Path, problem: Problem, prepared: Mapping[str, Any]) -> Split:
         """Return the images of a folder with a subfolder for each class, named as in training."""
         known = problem.names or tuple(map(str, range(problem.outputs)))
-        _, images = list_classes(path, known)
+        _, images = list_classes(path, known, IMAGE)
         return replace(self.prepare(images.files, prepared), targets=images.targets)
 
     def augmented(self, dataset: Dataset, white: float = BRIGHTEST) -> Dataset:
