@@ -133,6 +133,17 @@ def sequence(task: str, names: Sequence[str]) -> Kind:
     )
 
 
+def image_table(target: str, task: str, names: Sequence[str]) -> Kind:
+    def write() -> None:
+        folder()
+        files = sorted(Path("data").rglob("*.png"))
+        rows = [f"{path},{path.parent.name},{n}.5" for n, path in enumerate(files)]
+        Path("labels.csv").write_text("\n".join(["file,kind,age", *rows]))
+
+    data = f"kind: image_table, path: labels.csv, target: {target}, size: 16"
+    return Kind(data, MLP, task, DRAWING, names, write)
+
+
 DRAWING = ["drawing.png"]
 TABLE = "kind: table, path: table.csv, columns: [x, c], target"
 SOUNDS = (
@@ -164,6 +175,8 @@ KINDS: dict[str, Kind] = {
         ["cat", "dog"],
         folder,
     ),
+    "image_table of classes": image_table("kind", "classification", ["cat", "dog"]),
+    "image_table of numbers": image_table("age", "regression", ["age"]),
     "table of classes": Kind(
         f"{TABLE}: y", MLP, "classification", ["new.csv"], ["no", "yes"], write_table, answers=2
     ),

@@ -39,6 +39,7 @@ PLACEHOLDERS: dict[str, dict[str, Any]] = {
     "table": {"path": "table.csv", "target": "target"},
     "sequence": {"path": "sequences.npz"},
     "image_folder": {"root": "images"},
+    "image_table": {"path": "labels.csv"},
     "text": {"path": "text.txt"},
     "text_table": {"path": "texts.csv"},
     "text_folder": {"root": "texts"},

@@ -12,6 +12,7 @@ from bptrain.data.images.cifar import CIFAR10Config, CIFAR100Config
 from bptrain.data.images.digits import DigitsConfig
 from bptrain.data.images.emnist import EMNISTConfig
 from bptrain.data.images.image_folder import ImageFolderConfig
+from bptrain.data.images.image_table import ImageTableConfig
 from bptrain.data.images.mnist import FashionMNISTConfig, KMNISTConfig, MNISTConfig
 from bptrain.data.sequences.sequence_config import SequenceConfig
 from bptrain.data.splits import Dataset, Split
@@ -36,6 +37,7 @@ DataConfig = Annotated[
     | CIFAR10Config
     | CIFAR100Config
     | ImageFolderConfig
+    | ImageTableConfig
     | TextConfig
     | TextTableConfig
     | TextFolderConfig

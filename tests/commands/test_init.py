@@ -45,6 +45,26 @@ def write_photos(root: Path) -> None:
     (root / "Training" / "dog" / "002.png").write_bytes(whole[: len(whole) // 2])
 
 
+def write_faces(root: Path) -> None:
+    """Write images in one folder, with a table beside them that has a number for each."""
+    rows = ["image_id,who,years,set"]
+    for number in range(40):
+        (root / "img").mkdir(parents=True, exist_ok=True)
+        image_sets.picture(number % 2, number).save(root / "img" / f"{number}.png")
+        part = ["train", "train", "train", "test"][number % 4]
+        rows.append(f"img/{number},person {number},{20 + number % 30}.5,{part}")
+    (root / "faces.tsv").write_text("\n".join(rows).replace(",", "\t"))
+
+
+def write_weather(root: Path) -> None:
+    """Write images and a table of their classes, which names one that is not there."""
+    image_sets.write_folder(root / "img", images=15, classes=("a", "b"))
+    names = sorted(path.relative_to(root).as_posix() for path in root.rglob("*.png"))
+    rows = [f"{name},{['sun', 'rain'][name[4] == 'b']}" for name in names]
+    rows = ["file,label", *rows, "img/a/99.png,sun"]
+    (root / "labels.csv").write_text("\n".join(rows))
+
+
 FORMATS = (("wav", "FLOAT", 8000), ("flac", "PCM_24", 16_000), ("ogg", "VORBIS", 22_050))
 
 
@@ -139,6 +159,18 @@ DATA: list[Row] = [
         {"kind": "image_folder", "size": 16, "channels": 3, "on_bad_file": "skip"},
     ),
     (
+        "weather",
+        write_weather,
+        ["weather/img/a/000.png"],
+        {
+            "kind": "image_table",
+            "file_column": "file",
+            "target": "label",
+            "task": "classification",
+            "on_bad_file": "skip",
+        },
+    ),
+    (
         "calls",
         write_recordings,
         ["calls/low/0.wav", "calls/high/3.flac"],
@@ -212,6 +244,21 @@ def test_data_goes_from_a_look_to_predictions_without_an_edited_key(
     predicted = bptrain("predict", run, *asked, *more)
     assert predicted.exit_code == 0, predicted.stderr
     assert predicted.stdout.strip()
+
+
+def test_numbers_of_images_are_found_in_a_table_beside_them(
+    bptrain: Callable, tmp_path: Path
+) -> None:
+    write_faces(tmp_path / "faces")
+    refused = bptrain("init", "faces")
+    assert (refused.exit_code, "--target NAME" in refused.stderr) == (2, True)
+    data = section(bptrain("init", "faces", "--target", "years").stdout, "data")
+    expected = {"file_column": "image_id", "task": "regression", "split_column": "set"}
+    assert {key: data[key] for key in expected} == expected
+    assert "test_fraction" not in data
+    write_weather(tmp_path / "weather")
+    data = section(bptrain("init", "weather/labels.csv").stdout, "data")
+    assert (data["kind"], data["target"]) == ("image_table", "label")
 
 
 def test_what_was_guessed_stands_in_comments_with_its_evidence(

@@ -38,13 +38,20 @@ def prepare(name: str, folder: Path) -> None:
     if name == "experiment.yaml":
         path.write_text(example_config(), encoding="utf-8")
     elif name.endswith(".txt"):
-        drawn = np.random.default_rng(0).choice(WORDS, 2_000)
-        path.write_text(" ".join(drawn), encoding="utf-8")
+        write_words(path, 2_000, seed=0)
+    elif name == "articles":
+        for number in range(40):
+            write_words(path / ["arts", "sports"][number % 2] / f"{number}.txt", 20, seed=number)
     elif name == "customers.csv":
         rows = [
             f"{n},{18 + n % 50},{['basic', 'plus'][n % 2]},{'ny'[n % 3 == 0]}" for n in range(90)
         ]
         path.write_text("\n".join(["id,age,plan,churned", *rows]) + "\n", encoding="utf-8")
+    elif name == "labels.csv":
+        for number in range(40):
+            write_image(folder / "img" / f"{number}.png", 200 * (number % 2))
+        rows = [f"img/{number}.png,{['dark', 'light'][number % 2]}" for number in range(40)]
+        path.write_text("\n".join(["file,label", *rows]) + "\n", encoding="utf-8")
     elif name.endswith(".csv"):
         rows = [f"{word} {end},{label}" for word in WORDS for end, label in OPINIONS.items()]
         path.write_text("\n".join(["text,label", *rows]) + "\n", encoding="utf-8")
@@ -54,6 +61,13 @@ def prepare(name: str, folder: Path) -> None:
         for number in range(20):
             for brightness, label in enumerate(FOLDERS[name]):
                 write_image(path / label / f"{number}.png", 10 * number + brightness)
+
+
+def write_words(path: Path, words: int, seed: int) -> None:
+    """Write a text of random words."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    drawn = np.random.default_rng(seed).choice(WORDS, words)
+    path.write_text(" ".join(drawn), encoding="utf-8")
 
 
 def write_image(path: Path, brightness: int) -> None:

@@ -14,6 +14,11 @@ from bptrain.data.encodings import HEAD
 from bptrain.data.file_tree import LEFT_BEHIND, entries_of
 from bptrain.data.first_look.arrays import look_at_arrays
 from bptrain.data.first_look.found import Found
+from bptrain.data.first_look.image_tables import (
+    is_table_of_images,
+    look_at_image_table,
+    table_of_images,
+)
 from bptrain.data.first_look.images import look_at_images
 from bptrain.data.first_look.recordings import look_at_recordings
 from bptrain.data.first_look.tables import look_at_table
@@ -50,7 +55,8 @@ def look_at(path: Path, target: str | None = None) -> Found:
     if ending == ARRAYS:
         return look_at_arrays(path, target)
     if ending in TABLES:
-        return look_at_table(path, target)
+        look = look_at_image_table if is_table_of_images(path) else look_at_table
+        return look(path, target)
     _refuse_target(path, target)
     if ending == ZIPPED and _holds_recordings(path):
         return look_at_recordings(path)
@@ -81,6 +87,8 @@ def _look_at_folder(path: Path, target: str | None) -> Found:
             "one file at a time is looked at",
             f"bptrain init {path / inside[0]}",
         )
+    if kind == "images" and (table := table_of_images(path)) is not None:
+        return look_at_image_table(table, target)
     _refuse_target(path, target)
     if kind == "images":
         return look_at_images(path)

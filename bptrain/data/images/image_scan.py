@@ -107,7 +107,7 @@ def scan(
 
 def bad_file(path: str, root: Path, shape: ImageShape) -> BadFile:
     """Return a file that could not be read, with what is wrong with it."""
-    name = str(Path(path).relative_to(root))
+    name = str(Path(path).relative_to(root)) if Path(path).is_relative_to(root) else path
     try:
         sound_image(path, shape)
     except DataError as error:

@@ -80,7 +80,10 @@ class ImagesConfig(InMemoryConfig):
         )
         info = ImageInfo((channels, height, width), problem.outputs, blacks, whites)
         for position, transform in enumerate(self.augment):
-            if refusal := transform.refusal(info):
+            refusal = transform.refusal(info)
+            if transform.mixes and problem.task != "classification":
+                refusal = "it mixes classes, and these targets are numbers"
+            if refusal:
                 raise UsageError(
                     f"data.augment.{position}: {transform.kind} does not suit these images", refusal
                 )

@@ -319,5 +319,10 @@ def in_model_unit(samples: Samples, center: Scale, spread: Scale) -> Samples:
     """
     if not samples.targets.is_floating_point():
         return samples
+    return replace(samples, targets=in_unit(samples.targets, center, spread))
+
+
+def in_unit(targets: Tensor, center: Scale, spread: Scale) -> Tensor:
+    """Return (target - center) / spread in float32, of targets in float64."""
     unit = [torch.tensor(each, dtype=torch.float64) for each in (center, spread)]
-    return replace(samples, targets=((samples.targets - unit[0]) / unit[1]).float())
+    return ((targets - unit[0]) / unit[1]).float()
