@@ -7,8 +7,8 @@ Columns  of names: the one whose cells name the most images; of parts: one that 
 Rows     that name the same image and say the same of it count once
 """
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
-from os.path import abspath, splitext
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,10 +39,10 @@ class ImageIndex:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.files = tree_of(folder, IMAGE).files
-        self.by_name = {abspath(path): path for path in self.files}
+        self.by_name = {_full(path): path for path in self.files}
         self.by_stem: dict[str, list[str]] = {}
         for name, path in self.by_name.items():
-            self.by_stem.setdefault(splitext(name)[0], []).append(path)
+            self.by_stem.setdefault(str(Path(name).with_suffix("")), []).append(path)
 
     def path_of(self, name: str) -> str:
         """Return the path that a cell names, whether it is there or not, or raise DataError."""
@@ -61,10 +61,14 @@ class ImageIndex:
     def _found(self, name: str) -> tuple[str | None, Sequence[str]]:
         """Return the image of this name, and those that have it before their endings."""
         for spelled in (name, name.replace("\\", "/")):
-            place = abspath(self.folder / spelled)
+            place = _full(self.folder / spelled)
             if place in self.by_name:
                 return self.by_name[place], ()
         return None, self.by_stem.get(place, ())
+
+
+def _full(path: str | Path) -> str:
+    return os.path.abspath(path)  # noqa: PTH100  resolve() would follow links
 
 
 def columns_of(
