@@ -65,7 +65,7 @@ class Checkpoint(StrEnum):
     last = "last"
 
 
-MODEL_KINDS = ("mlp", "cnn", "rnn", "sequential")
+MODEL_KINDS = ("mlp", "cnn", "rnn", "transformer", "sequential")
 # named here, as completion must answer without torch; a test compares them with the config's
 DATA_KINDS = (
     *("digits", "mnist", "fashion_mnist", "table", "sequence", "xor", "spirals", "adding", "copy"),

@@ -14,6 +14,7 @@ from bptrain.models.cnn import OWN_STAGES, CNNConfig
 from bptrain.models.mlp import MLPConfig
 from bptrain.models.rnn import RNNConfig
 from bptrain.models.sequential import SequentialConfig
+from bptrain.models.transformer import TransformerConfig
 
 SCHEMA_FILE = "bptrain.schema.json"
 FOR_EDITORS = f"""\
@@ -69,6 +70,7 @@ def starter_config(kind: str) -> ExperimentConfig:
         "mlp": MLPConfig(),
         "cnn": CNNConfig(stages=OWN_STAGES),
         "rnn": RNNConfig(init="orthogonal"),
+        "transformer": TransformerConfig(width=64, depth=2, patch=2),
         "sequential": SequentialConfig(layers=STARTING_LAYERS),
     }
     data = {"kind": "digits"} if kind in models else {"kind": kind, **PLACEHOLDERS.get(kind, {})}

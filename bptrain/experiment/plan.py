@@ -17,6 +17,7 @@ from bptrain.experiment.loss_choice import balanced, choose_loss
 from bptrain.models import LayerSummary, summarize
 from bptrain.problem import Problem
 from bptrain.train.memory import MemoryEstimate
+from bptrain.train.states import CarriesState
 
 SMALL_PARAMETERS = 2**22  # numbers
 SMALL_SAMPLE = 2**14  # numbers
@@ -77,6 +78,7 @@ def plan(config: ExperimentConfig) -> Plan:
     with torch.random.fork_rng(devices=[]):
         served = as_served(problem, config.train)
         model = build_to_inspect(config, served, batch_size)
+        refuse_bptt_without_state(config, model)
         refuse_lone_sample(config, dataset, model)
         layers = summarize(model, served, batch_size)
     parameters = sum(p.numel() * p.element_size() for p in model.parameters())
@@ -234,6 +236,17 @@ def refuse_lone_sample(config: ExperimentConfig, dataset: Dataset, model: nn.Mod
             f"batch normalization needs the variance over a batch: {error}",
             "another batch_size, or layer normalization",
         ) from error
+
+
+def refuse_bptt_without_state(config: ExperimentConfig, model: nn.Module) -> None:
+    """Raise ConfigKeyError for train.bptt with a model that reads each window by itself."""
+    if config.train.bptt is not None and not isinstance(model, CarriesState):
+        raise ConfigKeyError(
+            ("train", "bptt"),
+            f"a {config.model.kind} carries no state from window to window",
+            "it reads data.window tokens at a time, and learns from no others",
+            "data.window, and no train.bptt",
+        )
 
 
 def as_served(problem: Problem, train: TrainConfig) -> Problem:
