@@ -64,9 +64,15 @@ def is_of_run(files: Path | None, places: Sequence[str]) -> bool:
 
 
 def evaluate_run(
-    run_dir: Path, which: Choice, files: Path | None = None, places: Sequence[str] = ()
+    run_dir: Path,
+    which: Choice,
+    files: Path | None = None,
+    places: Sequence[str] = (),
+    device: str | None = None,
 ) -> Evaluation:
     """Evaluate the best or last state of a run on its test split, or on new labelled files.
+
+    device  in place of the config's
 
     Raises DataError if the run's data is not what it was trained on.
     """
@@ -75,6 +81,8 @@ def evaluate_run(
     if len(named) > 1:
         raise UsageError("the files to evaluate are named twice", hint="DATA or --data test_path")
     config = read_config(run_dir, [word for word in places if not word.startswith(TEST_PATH)])
+    if device is not None:
+        config = config.model_copy(update={"device": device})
     checkpoint = choose_checkpoint(run_dir, which, best_by(config, read_prepared(run_dir)[0]))
     with allocating():
         if named:

@@ -51,17 +51,20 @@ OF_SEQUENCES = ("sequence", "text", "text_table", "text_folder", "adding", "copy
 
 
 def print_config(kind_or_path: str, target: str | None) -> None:
-    """Print a commented config, headed by the comment that gives editors its schema.
+    """Print a commented config, headed by the comment that gives editors its schema."""
+    print(FOR_EDITORS + config_text(kind_or_path, target), end="")
+
+
+def config_text(kind_or_path: str, target: str | None) -> str:
+    """Return a commented config for a kind of model or data, or for the data at a path.
 
     target  the column or array to predict, of data at a path; None to guess it
     """
     if kind_or_path in (*MODEL_KINDS, *DATA_KINDS):
         if target is not None:
             raise UsageError("--target goes with a PATH", f"{kind_or_path} is a kind")
-        text = starter(starter_config(kind_or_path))
-    else:
-        text = config_for(_path_of(kind_or_path), target)
-    print(FOR_EDITORS + text, end="")
+        return starter(starter_config(kind_or_path))
+    return config_for(_path_of(kind_or_path), target)
 
 
 def starter_config(kind: str) -> ExperimentConfig:

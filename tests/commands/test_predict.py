@@ -19,11 +19,12 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 from bptrain.cli import app
-from bptrain.commands.predict import predictions, to_csv, to_rows
+from bptrain.commands.predict import to_csv, to_rows
 from bptrain.data.batches import Batch
 from bptrain.data.images.digits import DigitsConfig
 from bptrain.data.splits import Samples
 from bptrain.errors import CheckpointError, DataError, exit_code_of
+from bptrain.experiment.prediction import predictions
 from bptrain.problem import Problem
 from bptrain.rundir.prepared import read_prepared, write_prepared
 from bptrain.tasks.decision import BY_SOFTMAX

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from bptrain.data.data_file import DataPath, located
+from bptrain.data.given_arrays import place_of
 from bptrain.data.notes import left_out_rows
 from bptrain.data.splits import Dataset, Samples
 from bptrain.data.tables.categories import by_value
@@ -134,4 +135,19 @@ class TextTableConfig(LabelledTextsConfig, CutIntoCellsConfig):
                 texts += self.cells(located(word), (self.text_column,))
             else:
                 texts.append(LabelledText(f"input {number}", given_text(word, self.encoding)))
+        return self.unlabelled(texts, prepared)
+
+    def prepare_rows(
+        self, rows: Sequence[Mapping[str, Any]], prepared: Mapping[str, Any]
+    ) -> Samples:
+        """Return the texts in mappings, each under the name of the text column, as tokens."""
+        texts = []
+        for number, row in enumerate(rows):
+            text = row.get(self.text_column)
+            if not isinstance(text, str):
+                raise DataError(
+                    f"{place_of(number)}: no text under {self.text_column!r}",
+                    f"it has {', '.join(map(str, row)) or 'nothing'}",
+                )
+            texts.append(LabelledText(place_of(number), text))
         return self.unlabelled(texts, prepared)
