@@ -61,7 +61,10 @@ def given_inputs(inputs: Inputs, reads_texts: bool) -> Given:
         inputs = inputs.to_dicts()
     elif isinstance(inputs, Tensor):
         inputs = as_array(inputs)
-    items = [] if isinstance(inputs, np.ndarray) and inputs.ndim == 0 else list(inputs)  # type: ignore[arg-type]
+    is_one = not isinstance(inputs, Iterable) or (
+        isinstance(inputs, np.ndarray) and not inputs.ndim
+    )
+    items = [] if is_one else list(inputs)
     if not items:
         raise UsageError("no inputs to predict", hint=WANTED)
     if all(isinstance(each, str | PathLike) for each in items):

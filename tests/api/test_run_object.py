@@ -55,6 +55,7 @@ def test_predict_refuses_what_is_no_input(run: Run) -> None:
     wrong = {
         "no inputs to predict": [],
         "no inputs": np.array(1.0),
+        "no inputs to": 5,
         "a str among inputs of other kinds": ["a.png", POINTS[0]],
         "takes no rows as mappings": {"x": 1},
         "reads no file": "a.csv",
