@@ -92,12 +92,16 @@ class Run:
         UsageError where memory does not hold it.
         """
         problem, _ = self._prepared
-        path = choose_checkpoint(self.folder, self.checkpoint, best_by(self.config, problem))
         with computing():
             device = resolve_device(self.device or self.config.device)
             model = restore(self.config, problem, 0, device)
-            load_model(model, path)
+            load_model(model, self._state)
         return model
+
+    @cached_property
+    def _state(self) -> Path:
+        ranking = best_by(self.config, self._prepared[0])
+        return choose_checkpoint(self.folder, self.checkpoint, ranking)
 
     @cached_property
     def _prepared(self) -> Any:
@@ -139,7 +143,7 @@ class Run:
         problem, prepared = self._prepared
         options = SamplingOptions.of(length, temperature, seed)
         given = given_inputs(inputs, reads_texts=problem.vocabulary > 0)
-        predictor = Predictor(self.config, problem, prepared, self._model_for)
+        predictor = Predictor(self.config, problem, prepared, self._state, self._model_for)
         with computing():
             if given.words:
                 return predictions_frame(predictor.of_words(given.words, options))
@@ -171,7 +175,7 @@ class Run:
         places = [f"{key}={value}" for key, value in (moved or {}).items()]
         with computing():
             found = evaluate_run(self.folder, self.checkpoint, files, places, self.device)
-        return found.values | found.baseline_values
+        return found.values | found.threshold | found.baseline_values
 
     def metrics(self) -> "pl.DataFrame":
         """Return the run's log, `metrics.jsonl`: a row for each logged step, a column for each tag.
