@@ -8,7 +8,7 @@ from torch import nn
 
 from bptrain.data import BatchSource, Dataset, Split
 from bptrain.data.balanced_order import BalancedOrder
-from bptrain.data.batches import Reorderable
+from bptrain.data.batches import FewBatches, Reorderable
 from bptrain.errors import ConfigKeyError, UsageError
 from bptrain.experiment.best_state import refuse_unknown_metrics
 from bptrain.experiment.config import ExperimentConfig, TrainConfig
@@ -123,6 +123,7 @@ def refuse_what_cannot_work(config: ExperimentConfig, dataset: Dataset) -> None:
     """Raise ConfigKeyError for parts of a config that exclude each other."""
     refuse_what_needs_the_tape(config)
     refuse_unbalanced(config, dataset)
+    refuse_no_batch(config, dataset)
     refuse_what_no_rule_can(config)
     watching = {("schedule", "kind"): config.schedule.watches_validation}
     watching["train", "early_stopping"] = config.train.early_stopping is not None
@@ -224,6 +225,8 @@ def refuse_what_no_search_can(config: ExperimentConfig, problem: Problem) -> Non
 def refuse_lone_sample(config: ExperimentConfig, dataset: Dataset, model: nn.Module) -> None:
     """Raise ConfigKeyError if a batch has a single sample, and the model cannot train on one."""
     samples, batch_size = len(dataset.train), config.data.batch_size
+    if drops_last(config, dataset.train):
+        return
     last = samples % batch_size or min(samples, batch_size)
     if last != 1 or config.train.bptt is not None:
         return
@@ -234,7 +237,7 @@ def refuse_lone_sample(config: ExperimentConfig, dataset: Dataset, model: nn.Mod
             ("data", "batch_size"),
             f"of {samples:,} samples in batches of {batch_size:,}, the last batch has one sample",
             f"batch normalization needs the variance over a batch: {error}",
-            "another batch_size, or layer normalization",
+            "data.drop_last: true, another batch_size, or layer normalization",
         ) from error
 
 
@@ -258,11 +261,32 @@ def as_served(problem: Problem, train: TrainConfig) -> Problem:
 
 def serve(config: ExperimentConfig, split: Split, seed: int | None = None) -> BatchSource:
     """Return the batches of a split as the config describes them, shuffled if a seed is given."""
-    batches = split.serve(config.data.batch_size, seed, config.train.bptt)
-    if seed is None or not is_balanced(config):
+    size = config.data.batch_size
+    batches = split.serve(size, seed, config.train.bptt)
+    if seed is None:
         return batches
-    assert isinstance(batches, Reorderable), "a plan refuses others"
-    return batches.in_order(BalancedOrder(split.targets))
+    if is_balanced(config):
+        assert isinstance(batches, Reorderable), "a plan refuses others"
+        batches = batches.in_order(BalancedOrder(split.targets))
+    return FewBatches(batches, len(split) // size) if drops_last(config, split) else batches
+
+
+def drops_last(config: ExperimentConfig, split: Split) -> bool:
+    """Return whether training leaves out samples that do not fill a batch, and there are some."""
+    is_asked_for = getattr(config.data, "drop_last", False)  # windows of long texts are all whole
+    return is_asked_for and len(split) % config.data.batch_size > 0
+
+
+def refuse_no_batch(config: ExperimentConfig, dataset: Dataset) -> None:
+    """Raise ConfigKeyError if dropping the last batch would leave none."""
+    samples, batch_size = len(dataset.train), config.data.batch_size
+    if drops_last(config, dataset.train) and samples < batch_size:
+        raise ConfigKeyError(
+            ("data", "drop_last"),
+            "it would leave no batch",
+            f"the {samples:,} training samples do not fill one of {batch_size:,}",
+            f"data.batch_size: {samples:,} or less, or data.drop_last: false",
+        )
 
 
 def is_balanced(config: ExperimentConfig) -> bool:
