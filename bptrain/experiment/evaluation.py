@@ -23,6 +23,7 @@ from bptrain.experiment.decisions import decision_of
 from bptrain.experiment.loss_choice import choose_loss
 from bptrain.experiment.plan import resolve_device, serve
 from bptrain.experiment.saved_run import load_model, restore
+from bptrain.experiment.stored_baselines import stored_baselines
 from bptrain.monitor.console import format_values
 from bptrain.plots.canvas import png_bytes
 from bptrain.rundir.durable_files import make_own_directory, replace_file, storing
@@ -46,6 +47,7 @@ class Evaluation:
     baselines  the metrics of simple predictions of the same samples
     deciding   the metric by which a run beats a baseline or does not, and its direction
     decision   how the outputs became classes
+    notes      why there are no baselines
     """
 
     checkpoint: str
@@ -56,6 +58,7 @@ class Evaluation:
     baselines: Sequence[BaselineResult] = ()
     deciding: tags.Ranking = tags.BY_LOSS
     decision: Decision = BY_SOFTMAX
+    notes: Sequence[str] = ()
 
     @property
     def summary(self) -> str:
@@ -82,7 +85,7 @@ class Evaluation:
     @property
     def lines_of_baselines(self) -> list[str]:
         """A line for each baseline, and for each that the checkpoint does not beat."""
-        told = [each.summary for each in self.baselines]
+        told = [*self.notes, *(each.summary for each in self.baselines)]
         return [*told, *not_beaten(self.values, self.baselines, self.deciding)]
 
 
@@ -147,20 +150,32 @@ def evaluate_files(run_dir: Path, config: ExperimentConfig, data: Path, state: P
     model = restore(config, problem, split.bytes, device)
     load_model(model, state)
     task = task_of(problem)
-    decision = decision_of(config, problem, state)
-    builders = task.figures(problem, decision)
+    decision, loss = decision_of(config, problem, state), choose_loss(config.loss, problem)
+    builders, metric = task.figures(problem, decision), task.evaluation_metric(problem, decision)
+    by_largest = task.evaluation_metric(problem, decision.by_largest)
+    baselines, notes = stored_baselines(run_dir, loss)
+    compared = [BaselineWatch(each, by_largest) for each in baselines]
     values = evaluate(
         model,
-        choose_loss(config.loss, problem).build(problem).to(device),
-        task.evaluation_metric(problem, decision),
+        loss.build(problem).to(device),
+        metric,
         serve(config, split.to(device)).epoch(0),
         Precision.of(config.precision, device, config.kernels),
-        builders,
+        [*builders, *compared],
     )
     refuse_infinite_loss(values["loss"], f"the test loss is {values['loss']} of {state.name}")
     figures = [figure for builder in builders if (figure := builder.build()) is not None]
-    tagged = tags.of_split("test", values)
-    return Evaluation(state.name, "test", len(split), tagged, figures, decision=decision)
+    return Evaluation(
+        state.name,
+        "test",
+        len(split),
+        tags.of_split("test", values),
+        figures,
+        [each.result() for each in compared],
+        deciding_metric(config, metric, "test"),
+        decision,
+        notes,
+    )
 
 
 def save_pictures(run_dir: Path, evaluation: Evaluation) -> list[Path]:
