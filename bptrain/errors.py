@@ -30,7 +30,8 @@ PASTED_WIDTH = 2_000  # of a hint, which may be a line of the config to paste
 class BptrainError(Exception):
     """An error the user can act on.
 
-    what   names the thing and the place, `why` the cause, `hint` what to try next.
+    what     names the thing and the place, `why` the cause, `hint` what to try next
+    is_told  whether another process of the same job prints it
     """
 
     exit_code: ClassVar[int] = 1
@@ -38,6 +39,7 @@ class BptrainError(Exception):
     def __init__(self, what: str, why: str = "", hint: str = "") -> None:
         super().__init__(what)
         self.what, self.why, self.hint = what, why, hint
+        self.is_told = False
 
     def __str__(self) -> str:
         lines = [f"error: {self.what}"]
@@ -132,6 +134,12 @@ class RunInUseError(BptrainError):
     """A run directory that another process is training in."""
 
     exit_code = 9
+
+
+class RankError(BptrainError):
+    """Another process of a job that failed, hangs, or trains something else."""
+
+    exit_code = 10
 
 
 class GradientError(BptrainError):

@@ -15,7 +15,6 @@ import typer
 
 from bptrain.errors import (
     BptrainError,
-    InterruptedRun,
     MemoryExhaustedError,
     StorageError,
     exit_code_of,
@@ -35,11 +34,9 @@ def errors_to_exit_codes() -> Iterator[None]:
     """
     try:
         yield
-    except InterruptedRun as stopped:
-        _say(str(stopped))
-        raise typer.Exit(exit_code_of(stopped)) from stopped
     except BptrainError as error:
-        _say(str(error))
+        if not error.is_told:
+            _say(str(error))
         raise typer.Exit(exit_code_of(error)) from error
     except KeyboardInterrupt as error:
         number = error.signal_number if isinstance(error, StopNow) else signal.SIGINT

@@ -1,21 +1,25 @@
 """`fit`: train an experiment anew, resume it, or only look at what would be trained."""
 
-import os
 from collections.abc import Callable
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 
+import torch
 from rich.console import Console
 
 from bptrain.commands.dev_run import fast_dev_run
 from bptrain.commands.overfit_one_batch import overfit_one_batch
 from bptrain.commands.plan_summary import print_plan
-from bptrain.errors import UsageError, shorten
+from bptrain.errors import UsageError
 from bptrain.experiment.config import ExperimentConfig
+from bptrain.experiment.follower import follow
 from bptrain.experiment.plan import Plan, plan
 from bptrain.experiment.resuming import resume, resume_or_start
+from bptrain.experiment.several_processes import facts_of, refuse_what_needs_one_process
 from bptrain.experiment.training import run
 from bptrain.train.heap import keep_freed_memory
+from bptrain.train.job import Job, joined, place_in_job
 from bptrain.train.memory import allocating, refuse_if_too_large
 from bptrain.train.signals import StopRequest
 
@@ -38,23 +42,17 @@ def fit(
     console: Console,
     stop: StopRequest,
 ) -> None:
-    """Train the experiment in a process of its own, which keeps freed memory for its next step."""
+    """Train the experiment to its end: anew, or resumed from its newest valid checkpoint.
+
+    In a job of several processes rank 0 writes and prints for all of them.
+    """
     keep_freed_memory()
-    trained(config, run_dir, start, console, stop)
-
-
-def trained(
-    config: ExperimentConfig,
-    run_dir: Path | None,
-    start: Start,
-    console: Console,
-    stop: StopRequest,
-) -> Path:
-    """Train the experiment to its end, from its start or newest checkpoint; return its folder."""
-    with allocating():
-        written = STARTS[start](planned(config, console), run_dir, console, stop)
+    with allocating(), joined() as job:
+        if job.place.rank != 0:
+            follow(planned_together(job, config, Console(quiet=True)), stop)
+            return
+        written = STARTS[start](planned_together(job, config, console), run_dir, console, stop)
         console.print(f"run directory {written}", highlight=False, soft_wrap=True)
-    return written
 
 
 def dry_run(config: ExperimentConfig, console: Console, stop: StopRequest) -> None:
@@ -79,24 +77,40 @@ def with_plan(
     stop: StopRequest,
 ) -> None:
     """Print the plan of an experiment, and do something with it."""
+    refuse_several_processes()
     with allocating():
         act(planned(config, console), console, stop)
 
 
 def planned(config: ExperimentConfig, console: Console) -> Plan:
     """Return the plan of an experiment, and print it."""
-    refuse_several_processes()
     made = plan(config)
     print_plan(made, console)
     return made
 
 
+def planned_together(job: Job, config: ExperimentConfig, console: Console) -> Plan:
+    """Return the plan of an experiment in a job, whose processes agree on it; print it."""
+    made = planned(config, console)
+    if job.place.count == 1:
+        return made
+    refuse_what_needs_one_process(made)
+    device = made.device
+    if device.type == "cuda":
+        device = torch.device("cuda", job.place.local)
+        torch.cuda.set_device(device)
+    job.form(facts_of(made), device, config.train.process_timeout_s)
+    count = job.place.count
+    console.print(f"{count} processes, each with its rows of every batch", highlight=False)
+    return replace(made, device=device, ranks=job.ranks)
+
+
 def refuse_several_processes() -> None:
-    """Raise UsageError in a job of several processes: each would train a run of its own."""
-    processes = os.environ.get("WORLD_SIZE", "1")  # which torchrun, Slurm's wrappers and others set
-    if processes != "1":
+    """Raise UsageError in a job of several processes: each would do the same."""
+    count = place_in_job().count
+    if count != 1:
         raise UsageError(
-            f"a job of {shorten(processes, 20)} processes (WORLD_SIZE)",
-            "fit trains in one process",
-            "start it without torchrun, or with --nproc-per-node 1",
+            f"a job of {count} processes",
+            "this option of fit takes one process",
+            "start it without torchrun",
         )

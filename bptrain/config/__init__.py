@@ -4,11 +4,9 @@ from bptrain.config.strict import (
     ConfigErrors,
     StrictConfig,
     config_of,
-    config_of_text,
     json_schema,
     load_config,
     naming_lines,
-    override_words,
     starter,
     to_yaml,
 )
@@ -17,11 +15,9 @@ __all__ = [
     "ConfigErrors",
     "StrictConfig",
     "config_of",
-    "config_of_text",
     "json_schema",
     "load_config",
     "naming_lines",
-    "override_words",
     "starter",
     "to_yaml",
 ]

@@ -130,21 +130,10 @@ def config_of(
     Raises ConfigErrors, whose lines are those of the mapping as YAML, or UsageError for a value
     that YAML does not have.
     """
-    text = "\n".join(write_lines(_as_plain(values), {})) + "\n"
-    return config_of_text(config_class, text, overrides)
-
-
-def config_of_text(config_class: type[Config], text: str, overrides: Sequence[str] = ()) -> Config:
-    """Check a config that is given as YAML text, as `load_config` checks a file."""
-    draft = _Draft("config", text)
+    draft = _Draft("config", "\n".join(write_lines(_as_plain(values), {})) + "\n")
     for word in overrides:
         draft.override(word)
     return draft.checked(config_class)
-
-
-def override_words(values: Mapping[str, Any]) -> list[str]:
-    """Return `key.path=value` words for values by key, in whose names `__` stands for a point."""
-    return [f"{key.replace('__', '.')}={write(_as_plain(each))}" for key, each in values.items()]
 
 
 def _as_plain(value: Any) -> Any:
@@ -176,7 +165,9 @@ def naming_lines(path: str | PathLike[str], overrides: Sequence[str] = ()) -> It
         for word in overrides:
             draft.override(word)
         place = draft.place(draft.line(error.key))
-        raise UsageError(f"{place}: {error.what}", error.why, error.hint) from error
+        named = UsageError(f"{place}: {error.what}", error.why, error.hint)
+        named.is_told = error.is_told
+        raise named from error
 
 
 def to_yaml(config: StrictConfig) -> str:

@@ -2,8 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from copy import copy
-from dataclasses import dataclass
-from itertools import islice
 from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import torch
@@ -18,11 +16,22 @@ class Batch(NamedTuple):
     inputs   arguments of the model: the samples [B, ...], and their lengths [B] where these vary
     targets  arguments of the loss after the model's outputs
     weight   number of predictions that the batch's loss is the mean of: samples, or time steps
+    whole    the weight of the whole batch, where these are one process's rows of it
     """
 
     inputs: tuple[Any, ...]
     targets: tuple[Tensor, ...]
     weight: int
+    whole: int | None = None
+
+    def part(self, rows: slice, weight: int) -> "Batch":
+        """Return some rows as a part of this batch; for none the first one, which counts nothing.
+
+        weight  of these rows
+        """
+        cut = taken(rows)
+        inputs, targets = (tuple(each[cut] for each in of) for of in (self.inputs, self.targets))
+        return Batch(inputs, targets, weight, self.weight)
 
 
 class BatchSource(Protocol):
@@ -52,8 +61,25 @@ class Reorderable(Protocol):
         ...
 
 
+Rows: TypeAlias = Callable[[int], slice]  # samples of a batch -> those that a process trains on
+
+
+@runtime_checkable
+class Divisible(Protocol):
+    """Batches of which each of several processes can be served its rows."""
+
+    def divided(self, rows: Rows) -> BatchSource:
+        """Return the same batches, of each some rows."""
+        ...
+
+
 class Augment(Protocol):
     """Changes a training batch, as a pure function of its arguments."""
+
+    @property
+    def mixes(self) -> bool:
+        """Whether a sample's change depends on the other samples of its batch."""
+        ...
 
     def __call__(self, batch: Batch, seed: int, epoch: int, rows: Tensor) -> Batch:
         """Return the changed batch; `rows` [B] are the samples' indices in their split."""
@@ -84,11 +110,18 @@ class Batches:
         self.batch_size, self.seed = batch_size, seed
         self.predictions, self.augment = predictions, augment
         self.order: Order = permutation
+        self.rows: Rows | None = None
 
     def in_order(self, order: Order) -> "Batches":
         """Return the batches of the samples that an order names."""
         changed = copy(self)
         changed.order = order
+        return changed
+
+    def divided(self, rows: Rows) -> "Batches":
+        """Return the same batches, of each some rows: cut out last, so that no number differs."""
+        changed = copy(self)
+        changed.rows = rows
         return changed
 
     def __len__(self) -> int:
@@ -101,7 +134,7 @@ class Batches:
         if self.seed is None:
             for first in range(start * self.batch_size, samples, self.batch_size):
                 rows = slice(first, first + self.batch_size)
-                yield self.select(rows, rows)
+                yield self._own(self.select(rows, rows), rows)
             return
         order = self.order(samples, self.seed, epoch)
         parts = (each.split(self.batch_size)[start:] for each in (order, order.to(device)))
@@ -109,7 +142,14 @@ class Batches:
             batch = self.select(device_rows, rows)
             if self.augment is not None:
                 batch = self.augment(batch, self.seed, epoch, device_rows)
-            yield batch
+            yield self._own(batch, rows)
+
+    def _own(self, batch: Batch, rows: Tensor | slice) -> Batch:
+        """Return this process's part of the batch of these rows, given as indices on the CPU."""
+        if self.rows is None:
+            return batch
+        own, counts = self.rows(len(batch.targets[0])), self.predictions
+        return batch.part(own, len_of(own) if counts is None else int(counts[rows][own].sum()))
 
     def samples(self, epoch: int, batch: int) -> Tensor:
         """Return the indices of the samples of a batch [B]; epoch and batch count from 0."""
@@ -133,25 +173,14 @@ class Batches:
         return Batch(inputs, targets, len(inputs[0]) if counts is None else int(counts[rows].sum()))
 
 
-@dataclass(frozen=True)
-class FewBatches:
-    """The first batches of each epoch."""
+def taken(rows: slice) -> slice:
+    """Return rows of a batch, the first one in place of none: a step needs a sample."""
+    return rows if rows.start < rows.stop else slice(1)
 
-    source: BatchSource
-    batches: int
 
-    def in_order(self, order: Order) -> "FewBatches":
-        """Return the first batches in another order."""
-        assert isinstance(self.source, Reorderable), "a plan refuses others"
-        return FewBatches(self.source.in_order(order), self.batches)
-
-    def __len__(self) -> int:
-        """Return the number of batches in an epoch."""
-        return min(self.batches, len(self.source))
-
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """Yield the batches of an epoch counted from 0."""
-        return islice(self.source.epoch(epoch, start), max(0, self.batches - start))
+def len_of(rows: slice) -> int:
+    """Return how many rows there are from a start to a stop."""
+    return int(rows.stop - rows.start)
 
 
 def permutation(samples: int, seed: int, epoch: int) -> Tensor:

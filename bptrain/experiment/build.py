@@ -7,9 +7,10 @@ import torch
 from torch import nn
 
 from bptrain.data import BatchSource, Dataset
+from bptrain.data.batches import Divisible
 from bptrain.errors import UsageError
 from bptrain.experiment.config import ExperimentConfig
-from bptrain.experiment.decisions import decision_in_training
+from bptrain.experiment.loss_choice import decision_of
 from bptrain.experiment.plan import Plan, serve
 from bptrain.tape import Autograd, Engine, Step
 from bptrain.tape.layer_gradients import LayerGradients
@@ -20,12 +21,17 @@ from bptrain.train.averaging import AveragedWeights
 from bptrain.train.evaluate import LossMetric, Metric
 from bptrain.train.memory import refuse_if_too_large
 from bptrain.train.precision import Precision
+from bptrain.train.ranks import ONE, Ranks
 from bptrain.train.update import Update
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """Everything that `fit` needs, on its device."""
+    """Everything that `fit` needs, on its device.
+
+    batches  of all processes together
+    ranks    the processes that train together
+    """
 
     config: ExperimentConfig
     device: torch.device
@@ -39,6 +45,20 @@ class Experiment:
     batches: BatchSource
     steps_per_epoch: int
     total_steps: int
+    ranks: Ranks = ONE
+
+    @property
+    def own_batches(self) -> BatchSource:
+        """The batches, of each the rows that this process trains on."""
+        return own_part(self.batches, self.ranks)
+
+
+def own_part(batches: BatchSource, ranks: Ranks) -> BatchSource:
+    """Return the batches, of each the rows of this process."""
+    if ranks.count == 1:
+        return batches
+    assert isinstance(batches, Divisible), "a plan refuses others"
+    return batches.divided(ranks.rows)
 
 
 def build(plan: Plan) -> Experiment:
@@ -61,12 +81,13 @@ def build(plan: Plan) -> Experiment:
         engine_of(config, model, loss_function, needs_outputs=not isinstance(metric, LossMetric)),
         training_metric=metric,
         evaluation_metric=task_of(problem).evaluation_metric(
-            problem, decision_in_training(config, problem)
+            problem, decision_of(config.loss, problem)
         ),
         update=update_of(plan, model),
         batches=serve(config, dataset.train, config.seed),
         steps_per_epoch=plan.steps_per_epoch,
         total_steps=plan.total_steps,
+        ranks=plan.ranks,
     )
 
 
@@ -130,6 +151,7 @@ def update_of(plan: Plan, model: nn.Module) -> Update:
         LayerGradients(model),
         Precision.of(config.precision, plan.device, config.kernels),
         batches=train.grad_accum_steps,
+        ranks=plan.ranks,
         searches=config.optimizer.searches,
         clipping=train.clipping,
         l1=train.l1,

@@ -16,7 +16,6 @@ from bptrain.optim.schedules import ConstantConfig
 from bptrain.optim.sgd import SGDConfig
 from bptrain.tape.learning_rules.rule import RuleName
 from bptrain.tape.segments import Checkpointing
-from bptrain.tasks.decision import Maximized
 from bptrain.train.clipping import Clipping
 from bptrain.train.early_stopping import EarlyStoppingConfig
 
@@ -86,6 +85,16 @@ class TrainConfig(StrictConfig):
         "improving; null trains to the end",
     )
 
+    process_timeout_s: float = Field(
+        default=20.0,
+        ge=1,
+        le=86_400,
+        description="seconds that the processes of a job (torchrun) wait in a step for one that "
+        "does not answer, before all of them end with exit code 10. A step that takes one of them "
+        "longer than the others by more than this needs more; what rank 0 writes is waited for "
+        "without it",
+    )
+
     @property
     def clipping(self) -> Clipping | None:
         """What bounds the gradients, if anything does."""
@@ -114,20 +123,6 @@ class MonitorConfig(StrictConfig):
         default=0.03,
         description="largest part of the training time that the level may take: it is then logged "
         "in fewer lines. null logs it in every line",
-    )
-
-
-class MetricsConfig(StrictConfig):
-    """How predictions are judged."""
-
-    threshold: Annotated[float, Field(gt=0, lt=1)] | Maximized | None = Field(
-        default=None,
-        description="two classes: the second one is predicted where its probability is at least "
-        "this number. balanced_accuracy or f1 (of the second class): chosen at each validation as "
-        "the number with the largest such metric on the validation samples, stored with the "
-        "checkpoint, and used by the test, evaluate, predict and export. Set it where one class "
-        "is rare, or one kind of error costs more. null: the class with the largest output. It "
-        "changes neither the loss nor train/accuracy",
     )
 
 
@@ -223,5 +218,4 @@ class ExperimentConfig(StrictConfig):
     schedule: ScheduleConfig = ConstantConfig()
     train: TrainConfig = TrainConfig()
     monitor: MonitorConfig = MonitorConfig()
-    metrics: MetricsConfig = MetricsConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()

@@ -125,8 +125,7 @@ def evaluated(
     left_out = {"figures": "This task has no pictures of its predictions."}
     if watch.error is not None:
         left_out["samples"] = f"No worst samples: {_reason(watch.error)}"
-    worst = watch.worst
-    found = [] if worst is None else list(samples(worst, experiment, evaluation.decision))
+    found = [] if watch.worst is None else list(samples(watch.worst, experiment))
     return Evaluated(_origin(experiment, evaluation, most_batches), figures, found, left_out)
 
 

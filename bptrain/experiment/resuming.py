@@ -22,7 +22,7 @@ from bptrain.train.signals import StopRequest
 
 LARGEST_ENVIRONMENT = 2**20  # bytes
 SAME_NUMBERS = re.compile(
-    r"name|checkpoint\.(every|keep).*|data\..*"
+    r"name|checkpoint\.(every|keep).*|data\..*|train\.process_timeout_s"
 )  # of those: the results stay the same
 
 
@@ -109,9 +109,10 @@ def inexact(before: ExperimentConfig, plan: Plan, run_dir: Path) -> Iterator[str
         then = json.loads(read_regular(run_dir / "environment.json", LARGEST_ENVIRONMENT).decode())
     except (CheckpointError, ValueError, RecursionError):
         then = {}
-    now = environment(plan.device)
-    for what in ("device", "threads", "cpu_capability", "torch"):
-        was = then.get(what) if isinstance(then, dict) else None
+    now = environment(plan.device, plan.ranks.count)
+    for what in ("device", "processes", "threads", "cpu_capability", "torch"):
+        unknown = 1 if what == "processes" else None  # older runs do not tell: they had one
+        was = then.get(what, unknown) if isinstance(then, dict) else None
         if was != now[what]:
             yield f"{what.replace('_', ' ')} was {was}, is {now[what]}"
     if plan.device.type == "cuda":

@@ -62,6 +62,7 @@ class Session:
         self, experiment: Experiment, checkpoints: Path, log: RunLog, stop: StopRequest
     ) -> None:
         self.experiment, self.checkpoints, self.log, self.stop = experiment, checkpoints, log, stop
+        self.ranks = experiment.ranks
         rule = experiment.config.train.early_stopping
         problem = experiment.dataset.problem
         self.best_by = best_by(experiment.config, problem)
@@ -87,9 +88,13 @@ class Session:
         self.progress = Progress(
             len(experiment.dataset.train), len(experiment.batches), experiment.update.batches
         )
-        self.guard = StepGuard(experiment, checkpoints.parent, log, self.window)
+        self.guard = self._guard()
         self.diagnosis = Diagnosis(setup_of(experiment.config))
         self.states = self._states()
+
+    def _guard(self) -> StepGuard:
+        """Return what acts on steps that are not finite."""
+        return StepGuard(self.experiment, self.checkpoints.parent, self.log, self.window)
 
     def _states(self) -> dict[str, Stateful]:
         """Return all that a checkpoint holds, by name, in the order in which it is restored."""
@@ -135,7 +140,7 @@ class Session:
 
         The state that the session begins with is saved already.
         """
-        if self.stop.signal_number is not None:
+        if self.stop.signal_number is not None and self.ranks.count == 1:
             self.leave(self.stop.signal_number, is_saved=True)
         if not self.progress.is_settled:
             self.settle()
@@ -159,7 +164,7 @@ class Session:
         if self.is_finished:
             return
         total = experiment.total_steps
-        steps = fit(self.engine, experiment.batches, update, total, self.position)
+        steps = fit(self.engine, experiment.own_batches, update, total, self.position)
         while self.position.step < total:
             began = self.overhead.now()
             scale = self._prepare_step()
@@ -172,6 +177,7 @@ class Session:
     def _prepare_step(self) -> Tensor | None:
         """Prepare for the next step; return fp16's scale of its gradients."""
         update, (step, _, used) = self.experiment.update, self.position
+        self.ranks.seed(self.experiment.config.seed, step)
         epoch = len(self.experiment.batches)
         left = epoch - used or epoch
         batches = min(update.batches, left)
@@ -201,19 +207,14 @@ class Session:
         config, (step, epoch, batch) = self.experiment.config, self.position
         if not self.log.has_graph:
             write_graph(self.log, self.experiment)
-        if self.stop.signal_number is not None:
-            self.leave(self.stop.signal_number)
+        self._leave_if_asked(is_saved=False)
         ends_epoch = batch == len(self.experiment.batches)
         ends = ends_epoch or step == self.experiment.total_steps
         values: dict[str, float] = {}
         if self._is_logged(step, ends_epoch):
             values, series = self.read_window()
             values |= self.evaluate() if ends else {}
-            if self.diagnosis.is_first(step):
-                values |= data_facts(self.experiment, step)
-            self.log.write(step, epoch, values, series)
-            self.log.tell(step, epoch, self.diagnosis.add(step, {**values, **series}))
-            self._draw(values)
+            self._write(values, series)
             self.monitor.forget()
             self.window.restart()
         self.progress.is_settled = True
@@ -223,8 +224,23 @@ class Session:
         due |= saving.every_steps is not None and step % saving.every_steps == 0
         if due or self.is_finished:
             self.save(values)
-        if self.stop.signal_number is not None:
-            self.leave(self.stop.signal_number, is_saved=due or self.is_finished)
+        if due or values or self.ranks.count == 1:  # an exchange is not free: once is enough else
+            self._leave_if_asked(is_saved=due or self.is_finished)
+
+    def _leave_if_asked(self, is_saved: bool) -> None:
+        """Stop if this process, or another one of the run, has received a signal."""
+        number = self.ranks.largest(self.stop.signal_number or 0)
+        if number:
+            self.leave(number, is_saved)
+
+    def _write(self, values: dict[str, float], series: dict[str, list[float]]) -> None:
+        """Write a log line, what is concluded from it, and the pictures that are due."""
+        step, epoch, _ = self.position
+        if self.diagnosis.is_first(step):
+            values.update(data_facts(self.experiment, step))
+        self.log.write(step, epoch, values, series)
+        self.log.tell(step, epoch, self.diagnosis.add(step, {**values, **series}))
+        self._draw(values)
 
     def _draw(self, values: dict[str, float]) -> None:
         """Write the pictures that are due after a log line, and at the end of the run."""
@@ -244,9 +260,9 @@ class Session:
         refuse_weights(experiment, step)
         try:
             with average.in_place_of(experiment.model) if average else nullcontext():
-                values = evaluate_split(
-                    experiment, "val", stop=self.stop, state=f" after step {step}"
-                )
+                # several processes stop at the step that they agree on, and nowhere else
+                stop = self.stop if self.ranks.count == 1 else None
+                values = evaluate_split(experiment, "val", stop=stop, state=f" after step {step}")
         except StopNow as stopped:
             self.leave(stopped.signal_number)
         if values:
@@ -261,6 +277,7 @@ class Session:
         """Return the values of a log line by tag and its lists, or raise NonFiniteError."""
         observed = self.monitor.observed
         update = self.experiment.update
+        self.window.collect(self.ranks)
         reading = self.guard.examined(self.position.step, self.states, observed.tensors)
         if reading is None:
             return self.guard.values, {}
@@ -291,13 +308,21 @@ class Session:
 
     def save(self, values: dict[str, float]) -> None:
         """Write a checkpoint and remove old ones; this time does not count as training time."""
-        self.guard.examined(self.position.step, self.states)
+        step, model = self.position.step, self.experiment.model
+        self.window.collect(self.ranks)
+        self.guard.examined(step, self.states)
         self.read_scale()  # a run resumed from a scale that is too small would fail again
+        self.ranks.refuse_drift(f"the weights after step {step}", [*model.state_dict().values()])
+        self._store(values)
+        self.ranks.wait_for_first()
+        self.window.resume_clock()
+
+    def _store(self, values: dict[str, float]) -> None:
+        """Write a checkpoint and remove old ones."""
         state = self.state(values)
         refuse_state(self.experiment, state)
         written = write_checkpoint(self.checkpoints, state)
         self.prune(written)
-        self.window.resume_clock()
 
     def prune(self, written: Path | None = None) -> None:
         """Remove old checkpoints; the one just `written` is not verified again."""
@@ -321,6 +346,13 @@ class Session:
         metrics = {tag: value for tag, value in values.items() if isfinite(value)}
         return TrainingState(self.position.step, states, metrics)
 
+    def start(self, saved: TrainingState | None) -> None:
+        """Begin a new run, or continue from a saved state."""
+        if saved is None:
+            self.begin()
+        else:
+            self.restore(saved)
+
     def begin(self) -> None:
         """Open the log of a new run and save its initial state, to resume it from the start."""
         self.log.begin()
@@ -340,9 +372,12 @@ class Session:
                 shorten(f"{type(error).__name__}: {error}"),
                 "restore the config.yaml the run was trained with",
             ) from error
-        self.diagnosis = Diagnosis(
-            setup_of(self.experiment.config), logged_before(self.log.run_dir)
-        )
+        self._recall()
+
+    def _recall(self) -> None:
+        """Let verdicts be given on what was logged before, too."""
+        logged = logged_before(self.log.run_dir)
+        self.diagnosis = Diagnosis(setup_of(self.experiment.config), logged)
 
     def _refuse_other_window(self) -> None:
         """Raise ValueError if the saved window of steps has other layers than the model."""

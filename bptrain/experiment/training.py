@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -9,7 +10,7 @@ from rich.console import Console
 
 from bptrain.config import to_yaml
 from bptrain.data import Dataset
-from bptrain.errors import InterruptedRun, NonFiniteError, StorageError
+from bptrain.errors import InterruptedRun, NonFiniteError
 from bptrain.experiment.baselines import baselines_of
 from bptrain.experiment.build import Experiment, build
 from bptrain.experiment.evaluation import Evaluation, evaluate_state, save_pictures
@@ -18,13 +19,11 @@ from bptrain.experiment.largest_gradients import write_largest_gradients
 from bptrain.experiment.plan import Plan
 from bptrain.experiment.saved_run import CHECKPOINTS
 from bptrain.experiment.session import Session
-from bptrain.experiment.stored_baselines import store_baselines
 from bptrain.experiment.stored_config import hyperparameters_of, plain, signed_yaml
 from bptrain.experiment.worst_samples import Watch
 from bptrain.monitor.console import TrainingConsole
 from bptrain.monitor.noise_scale import advice
 from bptrain.monitor.run_log import RunLog
-from bptrain.rundir.baselines_file import BASELINES
 from bptrain.rundir.checkpoint import best_checkpoint
 from bptrain.rundir.prepared import Stored, read_stored, write_prepared
 from bptrain.rundir.run_directory import (
@@ -40,6 +39,7 @@ from bptrain.tape import Step
 from bptrain.tasks import task_of
 from bptrain.tasks.text_sampling import TextData, write_sample
 from bptrain.train.memory import allocating
+from bptrain.train.ranks import ONE
 from bptrain.train.signals import StopRequest
 
 
@@ -72,7 +72,7 @@ def resume_training(
 def describe(run_dir: Path, plan: Plan, data: Dataset | Stored) -> None:
     """Write what a run stores of its data and config: first the copy, then config.yaml."""
     write_prepared(run_dir, data.problem, data.prepared, data.contents, plain(plan.config))
-    write_description(run_dir, signed_yaml(plan.config), plan.device)
+    write_description(run_dir, signed_yaml(plan.config), plan.device, plan.ranks.count)
 
 
 def train(
@@ -87,10 +87,7 @@ def train(
         session = Session(experiment, run_dir / CHECKPOINTS, log, stop)
         print_notices(experiment, log.console)
         with stop.noted():
-            if saved is None:
-                session.begin()
-            else:
-                session.restore(saved)
+            session.start(experiment.ranks.from_first(saved))
             if session.is_finished and session.progress.is_settled:
                 log.console.print_line("the run is finished: no steps remain")
             run_to_its_end(session, run_dir)
@@ -107,8 +104,9 @@ def run_to_its_end(session: Session, run_dir: Path) -> None:
     except NonFiniteError as failure:
         from bptrain.experiment.reporting import leave_report_of_failure
 
-        told = leave_report_of_failure(run_dir, session.experiment, failure)
+        told = leave_report_of_failure(run_dir, alone(session.experiment), failure)
         session.log.console.print_line(told)
+        session.ranks.wait_for_first()
         raise
 
 
@@ -126,18 +124,13 @@ def print_notices(experiment: Experiment, console: TrainingConsole) -> None:
 
 def conclude(session: Session, run_dir: Path) -> None:
     """Evaluate the best state of a finished run, and show the results."""
-    experiment, log, step = session.experiment, session.log, session.position.step
+    experiment, log, step = alone(session.experiment), session.log, session.position.step
     for verdict in session.diagnosis.verdicts():
         for line in verdict.lines:
             log.console.print_line(line)
     best = best_checkpoint(run_dir / CHECKPOINTS, ranking=session.best_by)
     watch = Watch(experiment)
-    baselines = baselines_of(experiment)
-    try:
-        store_baselines(run_dir, baselines)
-    except StorageError as error:  # an addition to the results, which are still to come
-        log.console.print_line(f"no {BASELINES}: {error.what}: {error.why}")
-    evaluation = evaluate_state(experiment, best, [watch], baselines=baselines)
+    evaluation = evaluate_state(experiment, best, [watch], baselines=baselines_of(experiment))
     if evaluation is not None:
         show_results(evaluation, session, run_dir)
     config = experiment.config
@@ -159,6 +152,11 @@ def conclude(session: Session, run_dir: Path) -> None:
     log.console.print_line(leave_report(run_dir, experiment, evaluation, watch))
 
 
+def alone(experiment: Experiment) -> Experiment:
+    """Return the experiment for what one process does while the others train no more."""
+    return replace(experiment, ranks=ONE)
+
+
 def show_results(evaluation: Evaluation, session: Session, run_dir: Path) -> None:
     """Log and print the results of a run's best state, beside the baselines'."""
     log, (step, epoch, _) = session.log, session.position
@@ -170,7 +168,7 @@ def show_results(evaluation: Evaluation, session: Session, run_dir: Path) -> Non
         log.board.write(step, values)
     log.board.write_figures(step, evaluation.split, evaluation.figures)
     save_pictures(run_dir, evaluation)
-    for line in (evaluation.summary, *evaluation.line_of_threshold, *evaluation.lines_of_baselines):
+    for line in (evaluation.summary, *evaluation.lines_of_baselines):
         log.console.print_line(line)
 
 

@@ -91,22 +91,25 @@ def remove_unstarted_run(run_dir: Path) -> None:
             remove(path)
 
 
-def write_description(run_dir: Path, config_text: str, device: torch.device) -> None:
+def write_description(
+    run_dir: Path, config_text: str, device: torch.device, processes: int = 1
+) -> None:
     """Write `config.yaml` and `environment.json`."""
-    described = json.dumps(environment(device), indent=2) + "\n"
+    described = json.dumps(environment(device, processes), indent=2) + "\n"
     # durably: without its config no checkpoint of the run can be resumed
     for name, text in (("environment.json", described), ("config.yaml", config_text)):
         with storing(run_dir / name):
             replace_file(run_dir / name, text.encode())
 
 
-def environment(device: torch.device) -> dict[str, Any]:
+def environment(device: torch.device, processes: int = 1) -> dict[str, Any]:
     """Return what a run's results depend on besides its config and data."""
     return {
         "command": sys.argv,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "device": device_name(device),
+        "processes": processes,
         "threads": torch.get_num_threads(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "torch": torch.__version__,

@@ -27,6 +27,11 @@ class Weighted(Protocol):
         """Number of predictions that the mean loss is taken over."""
         ...
 
+    @property
+    def whole(self) -> int | None:
+        """The number of the whole batch, where these are one process's rows of it."""
+        ...
+
 
 Batch = TypeVar("Batch", bound=Weighted)
 
@@ -46,8 +51,11 @@ def first_that_counts(batches: Iterable[Batch]) -> Batch:
 
 
 def shares(group: Sequence[Weighted]) -> list[float]:
-    """Return the share of each batch in the mean loss over the group, 0 if no batch counts."""
-    total = sum(batch.weight for batch in group)
+    """Return the share of each batch in the mean loss over the group, 0 if no batch counts.
+
+    The group is that of all processes: the shares of one add up to 1 with those of the others.
+    """
+    total = sum(each.weight if each.whole is None else each.whole for each in group)
     return [batch.weight / total if total else 0.0 for batch in group]
 
 

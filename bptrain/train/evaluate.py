@@ -14,6 +14,7 @@ from bptrain.stateful import Tree, mapping
 from bptrain.train.accumulation import part_of_loss
 from bptrain.train.loop import Batch, StepReport
 from bptrain.train.precision import Precision
+from bptrain.train.ranks import Ranks
 from bptrain.train.states import tensor
 
 CPU = torch.device("cpu")
@@ -62,7 +63,6 @@ class Watcher(Protocol):
         ...
 
 
-@torch.no_grad()
 def evaluate(
     model: nn.Module,
     loss_function: nn.Module,
@@ -75,6 +75,25 @@ def evaluate(
 
     A batch whose targets are all ignored counts 0; if all of them are, the loss is 0.
     """
+    return result_of(totals_of(model, loss_function, metric, batches, precision, watchers), metric)
+
+
+def result_of(totals: Tensor, metric: Metric) -> dict[str, float]:
+    """Return the mean loss and the metrics by name; the one host copy of an evaluation."""
+    weight, loss_sum, *rest = totals.tolist()
+    return {"loss": loss_sum / weight if weight else 0.0, **metric.values(rest)}
+
+
+@torch.no_grad()
+def totals_of(
+    model: nn.Module,
+    loss_function: nn.Module,
+    metric: Metric,
+    batches: Iterable[Batch],
+    precision: Precision,
+    watchers: Sequence[Watcher] = (),
+) -> Tensor:
+    """Return what adds up over batches, float64: their weights, losses and the metric's sums."""
     was_training = model.training
     model.eval()
     weight = 0
@@ -86,16 +105,21 @@ def evaluate(
                 loss = loss_function(outputs, *batch.targets)
             # float64: a sum over a large split in float32 would round off the last samples
             part = part_of_loss(loss.double().view(1), batch.weight)
-            sums = [part, metric.sums(outputs, batch.targets)]
-            totals = totals + torch.cat(sums)
+            sums = sums_of_batch(metric, outputs, batch)
+            totals = totals + torch.cat([part, sums])
             weight += batch.weight
             for watcher in watchers:
                 watcher.add(batch.inputs, outputs, batch.targets)
     finally:
         model.train(was_training)
     assert isinstance(totals, Tensor)  # a split has at least one sample
-    loss_sum, *rest = totals.tolist()  # the one host copy of an evaluation
-    return {"loss": loss_sum / weight if weight else 0.0, **metric.values(rest)}
+    return torch.cat([totals.new_tensor([weight]), totals])
+
+
+def sums_of_batch(metric: Metric, outputs: Tensor, batch: Batch) -> Tensor:
+    """Return a metric's sums over a batch: 0 where nothing of it counts (see `Batch.part`)."""
+    sums = metric.sums(outputs, batch.targets)
+    return sums if batch.weight else torch.zeros_like(sums)
 
 
 def sums_of_step(metric: Metric, report: StepReport) -> list[Tensor]:
@@ -105,7 +129,7 @@ def sums_of_step(metric: Metric, report: StepReport) -> list[Tensor]:
     sums = []
     for batch, outputs, _ in report.passes:
         assert outputs is not None, "the engine returns what a metric reads"
-        sums.append(metric.sums(outputs, batch.targets))
+        sums.append(sums_of_batch(metric, outputs, batch))
     return sums
 
 
@@ -177,6 +201,24 @@ class StepWindow:
             means[tags.STEP_MS] = 1e3 * elapsed_s / self.timed_steps
         by_step = [norms[layers * step : layers * (step + 1)] for step in range(steps)]
         return Reading(losses, by_step, clipped, means, rest)
+
+    def collect(self, ranks: Ranks) -> None:
+        """Let rank 0, which reads and saves the window, count what all ranks did.
+
+        Losses and norms are those of all of them already.
+        """
+        if ranks.count == 1 or not self.sums:
+            return
+        own = torch.stack(self.sums).sum(0)
+        added = ranks.total(torch.cat([own, own.new_tensor([self.timed_samples])]))
+        self.sums, self.timed_samples = [added[:-1]], int(added[-1])
+        if ranks.rank != 0:
+            self.forget_counts()
+
+    def forget_counts(self) -> None:
+        """Count nothing of the steps so far: another rank does."""
+        self.sums = [torch.zeros_like(self.sums[0])] if self.sums else []
+        self.timed_samples = 0
 
     def restart(self) -> None:
         """Begin the next window now."""

@@ -32,6 +32,11 @@ class Batch(Protocol):
         """Predictions that the mean loss is taken over."""
         ...
 
+    @property
+    def whole(self) -> int | None:
+        """The weight of the whole batch, where these are one process's rows of it."""
+        ...
+
 
 class BatchSource(Protocol):
     """An iterable of batches for each epoch."""
@@ -107,8 +112,8 @@ def fit(
             run.backward(partial(scaled_part, update.precision, share))
             passes.append(pass_of(batch, outputs, part_of_loss(part.detach(), share)))
 
-        # 4. update: move each weight against its gradient
-        loss = total_loss(passes)
+        # 4. update: move each weight against its gradient, added over the processes of the run
+        loss = update.ranks.add_step(total_loss(passes), update.gradients.parameters)
         change = update(position.step - 1, loss)
 
         yield StepReport(position, loss, change, passes)

@@ -13,6 +13,7 @@ from bptrain.train.averaging import AveragedWeights
 from bptrain.train.clipping import Clipping
 from bptrain.train.penalty import add_l1_gradients
 from bptrain.train.precision import Precision
+from bptrain.train.ranks import ONE, Ranks
 from bptrain.train.withholding import Withholding
 
 
@@ -30,6 +31,7 @@ class Update:
     """Clipping, penalty, optimizer step, learning rate and weight average of a training step.
 
     batches   number of batches whose gradients are accumulated for one step
+    ranks     the processes of the run
     searches  whether the optimizer evaluates the loss several times in a step, as L-BFGS does:
               then call `search` instead of the object
     """
@@ -43,6 +45,7 @@ class Update:
     clipping: Clipping | None = None
     l1: float = 0.0
     average: AveragedWeights | None = None
+    ranks: Ranks = ONE
     base_lrs: list[float] = field(init=False)
     withholding: Withholding = field(init=False)
 

@@ -24,7 +24,6 @@ from cases import (
     padding,
     pooling,
     recurrent,
-    rotary,
     shapes,
     softmax,
 )
@@ -49,13 +48,11 @@ OPS: list[OpCase] = [
     *padding.OPS,
     *pooling.OPS,
     *recurrent.OPS,
-    *rotary.OPS,
     *shapes.OPS,
     *softmax.OPS,
 ]
 MODULES: list[ModuleCase] = [
     *activations.MODULES,
-    *attention.MODULES,
     *batch_norms.MODULES,
     *bilinear.MODULES,
     *convolution.MODULES,
@@ -72,7 +69,6 @@ MODULES: list[ModuleCase] = [
     *padding.MODULES,
     *pooling.MODULES,
     *recurrent.MODULES,
-    *rotary.MODULES,
     *shapes.MODULES,
     *softmax.MODULES,
 ]

@@ -12,6 +12,7 @@ from bptrain.train.accumulation import first_that_counts, groups, part_of_loss, 
 @dataclass(frozen=True)
 class Samples:
     x: Tensor
+    whole: None = None
 
     @property
     def weight(self) -> int:

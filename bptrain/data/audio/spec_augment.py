@@ -8,6 +8,8 @@ Source  Park et al. 2019, "SpecAugment", section 2, without time warping. Its up
         bound on a time mask, a fraction p of the sequence, is p = 1/5 here
 """
 
+from typing import ClassVar
+
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -22,6 +24,8 @@ BITS = 31  # of a random number: its product with a length fits into int64
 
 class SpecAugmentConfig(StrictConfig):
     """Random masks on the training spectrograms (SpecAugment)."""
+
+    mixes: ClassVar[bool] = False
 
     time_masks: int = Field(
         default=2, ge=0, le=64, description="masks over time per recording; 0 for none"

@@ -14,8 +14,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bptrain.data.batches import Batch, BatchSource, generator_of
-from bptrain.data.given_arrays import Array, as_inputs
+from bptrain.data.batches import Batch, BatchSource, Divisible, Rows, generator_of
 from bptrain.data.splits import Dataset, InMemoryConfig, Samples
 from bptrain.errors import UsageError
 from bptrain.problem import Problem
@@ -76,12 +75,6 @@ class GeneratedConfig(InMemoryConfig):
             "",
             "bptrain evaluate, which uses the generated test samples",
         )
-
-    def prepare_arrays(
-        self, arrays: Sequence[Array], problem: Problem, prepared: Mapping[str, Any]
-    ) -> Samples:
-        """Return arrays as inputs, as they are: what is generated is not scaled."""
-        return as_inputs(arrays, problem)
 
     def labelled(self, path: Path, problem: Problem, prepared: Mapping[str, Any]) -> Samples:
         """Raise UsageError: there is no file to evaluate."""
@@ -157,6 +150,11 @@ class FreshBatches:
     split: Fresh
     batch_size: int
     window: int | None
+    rows: Rows | None = None
+
+    def divided(self, rows: Rows) -> "FreshBatches":
+        """Return the same batches, of each some rows."""
+        return replace(self, rows=rows)
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
@@ -168,4 +166,7 @@ class FreshBatches:
         The whole epoch is drawn: a random generator cannot start in the middle.
         """
         batches = self.split.of_epoch(epoch).serve(self.batch_size, window=self.window)
+        if self.rows is not None:
+            assert isinstance(batches, Divisible), "windows of truncated sequences are not divided"
+            batches = batches.divided(self.rows)
         yield from batches.epoch(0, start)

@@ -11,7 +11,17 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from bptrain.data.batches import Augment, Batch, Batches, BatchSource, Order, permutation
+from bptrain.data.batches import (
+    Augment,
+    Batch,
+    Batches,
+    BatchSource,
+    Order,
+    Rows,
+    len_of,
+    permutation,
+    taken,
+)
 from bptrain.data.images.decoding_workers import decoded
 from bptrain.data.images.image_file import ImageShape
 from bptrain.errors import UsageError
@@ -99,8 +109,8 @@ class StandardizedBatches(Batches):
 
     def select(self, device_rows: Tensor | slice, rows: Tensor | slice) -> Batch:
         """Return the batch of these rows, given as indices on the device and on the CPU."""
-        (pixels,), targets, weight = super().select(device_rows, rows)
-        return Batch((self.scale(pixels),), targets, weight)
+        batch = super().select(device_rows, rows)
+        return batch._replace(inputs=(self.scale(*batch.inputs),))
 
 
 class DecodedBatches:
@@ -112,13 +122,18 @@ class DecodedBatches:
         batch_size: int,
         seed: int | None,
         order: Order = permutation,
+        rows: Rows | None = None,
     ) -> None:
         self.split, self.batch_size, self.seed = split, batch_size, seed
-        self.order = order
+        self.order, self.rows = order, rows
 
     def in_order(self, order: Order) -> "DecodedBatches":
         """Return the batches of the samples that an order names."""
-        return DecodedBatches(self.split, self.batch_size, self.seed, order)
+        return DecodedBatches(self.split, self.batch_size, self.seed, order, self.rows)
+
+    def divided(self, rows: Rows) -> "DecodedBatches":
+        """Return the same batches, of each some rows: no others are read, unless they are mixed."""
+        return DecodedBatches(self.split, self.batch_size, self.seed, self.order, rows)
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
@@ -131,20 +146,39 @@ class DecodedBatches:
         order = torch.arange(len(split))
         if self.seed is not None:
             order = self.order(len(split), self.seed, epoch)
-        rows, device_rows = (
-            each.split(self.batch_size)[start:] for each in (order, order.to(device))
-        )
+        wholes = order.split(self.batch_size)[start:]
+        rows = [self._read(each) for each in wholes]
         paths = [[split.files[row] for row in each.tolist()] for each in rows]
         on_gpu = device.type == "cuda"
         images = decoded(paths, split.shape, split.workers, timeout_s=split.worker_timeout_s)
-        for pixels, chosen in zip(images, device_rows, strict=True):
+        for pixels, chosen, whole in zip(images, on_device(rows, device), wholes, strict=True):
             # a copy from pinned memory does not wait for the steps that are queued on the GPU
             pixels = pixels.pin_memory() if on_gpu else pixels
             inputs = split.scale(pixels.to(device, non_blocking=on_gpu))
             batch = Batch((inputs,), (targets.index_select(0, chosen),), len(chosen))
             if split.augment is not None and self.seed is not None:
                 batch = split.augment(batch, self.seed, epoch, chosen)
-            yield batch
+            yield self._own(batch, len(whole))
+
+    @property
+    def _mixes(self) -> bool:
+        augment = self.split.augment
+        return augment is not None and self.seed is not None and augment.mixes
+
+    def _read(self, rows: Tensor) -> Tensor:
+        """Return which samples of a batch are read: this process's, or all where they are mixed."""
+        if self.rows is None or self._mixes:
+            return rows
+        return rows[taken(self.rows(len(rows)))]
+
+    def _own(self, batch: Batch, whole: int) -> Batch:
+        """Return this process's part of a batch of which so many samples there are."""
+        if self.rows is None:
+            return batch
+        own = self.rows(whole)
+        if self._mixes:
+            return batch.part(own, len_of(own))
+        return batch._replace(weight=len_of(own), whole=whole)
 
 
 @dataclass(frozen=True)
@@ -178,6 +212,11 @@ class ImagesOnDisk:
         """Return the batches, shuffled anew each epoch if a seed is given."""
         _refuse_windows(window)
         return DecodedBatches(self, batch_size, seed)
+
+
+def on_device(rows: Sequence[Tensor], device: torch.device) -> Sequence[Tensor]:
+    """Return the indices on a device, in one copy."""
+    return torch.cat([*rows]).to(device).split([len(each) for each in rows]) if rows else rows
 
 
 def _refuse_windows(window: int | None) -> None:

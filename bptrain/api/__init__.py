@@ -1,1 +1,0 @@
-"""The commands as functions of Python, which return what the commands print."""

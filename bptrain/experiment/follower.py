@@ -1,0 +1,106 @@
+"""A process of a run that writes nothing: rank 0 writes for all of them.
+
+It takes the same steps as rank 0, evaluates its rows of the validation samples, and comes to the
+same decisions: what they depend on are sums over all ranks.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from bptrain.errors import NonFiniteError
+from bptrain.experiment.build import Experiment, build
+from bptrain.experiment.evaluation import HINT
+from bptrain.experiment.non_finite import Failure
+from bptrain.experiment.plan import Plan
+from bptrain.experiment.session import Session
+from bptrain.experiment.step_guard import StepGuard
+from bptrain.monitor.console import TrainingConsole
+from bptrain.monitor.run_log import RunLog
+from bptrain.rundir.training_state import TrainingState
+from bptrain.stateful import Stateful
+from bptrain.train.memory import allocating
+from bptrain.train.signals import StopRequest
+
+NOWHERE = Path(os.devnull)
+OF_RANK_0 = ("log", "monitor")  # states of what the others do not have
+
+
+def follow(plan: Plan, stop: StopRequest) -> None:
+    """Train the plan's experiment beside rank 0, from the state that it begins with."""
+    with allocating():
+        experiment = build(plan)
+        session = Follower(experiment, stop)
+        saved: TrainingState | None = experiment.ranks.from_first(None)
+        with stop.noted():
+            try:
+                session.start(saved)
+                session.run()
+            except NonFiniteError:  # of which rank 0 writes a report
+                experiment.ranks.wait_for_first()
+                raise
+
+
+class Follower(Session):
+    """A session that computes what rank 0's does, and writes nothing."""
+
+    def __init__(self, experiment: Experiment, stop: StopRequest) -> None:
+        config = experiment.config
+        unwatched = config.monitor.model_copy(update={"level": "basic"})
+        own = config.model_copy(update={"monitor": unwatched})
+        console = TrainingConsole(Console(quiet=True), experiment.total_steps, 1)
+        super().__init__(replace(experiment, config=own), NOWHERE, NoLog(console), stop)
+
+    def _states(self) -> dict[str, Stateful]:
+        states = super()._states()
+        return {name: each for name, each in states.items() if name not in OF_RANK_0}
+
+    def _guard(self) -> StepGuard:
+        return SilentGuard(self.experiment, NOWHERE, self.log, self.window)
+
+    def _write(self, values: dict[str, float], series: dict[str, list[float]]) -> None:
+        """Write nothing."""
+
+    def _store(self, values: dict[str, float]) -> None:
+        """Store nothing."""
+
+    def _recall(self) -> None:
+        """Give no verdicts."""
+
+    def prune(self, written: Path | None = None) -> None:
+        """Remove nothing."""
+
+    def restore(self, saved: TrainingState) -> None:
+        """Continue from a state, whose counts since the last log line are those of all ranks."""
+        super().restore(saved)
+        self.window.forget_counts()
+
+
+class SilentGuard(StepGuard):
+    """Ends the run as rank 0's guard does, which saves the step and says what was found."""
+
+    def explained(self, failure: Failure, given_up: str = "") -> NonFiniteError:
+        """Return the error."""
+        return NonFiniteError(failure.what + given_up, failure.why, HINT)
+
+
+class NoLog(RunLog):
+    """A log that is written nowhere."""
+
+    def __init__(self, console: TrainingConsole) -> None:
+        super().__init__(NOWHERE, "", {}, (), console)
+        self.has_graph = True
+
+    def begin(self) -> None:
+        """Open nothing."""
+
+    def state(self) -> dict[str, Any]:
+        """Return nothing that is to be restored."""
+        return {}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Continue nothing."""

@@ -1,0 +1,136 @@
+"""What several processes can train together, and what they compare before they begin."""
+
+import json
+from collections.abc import Mapping
+from hashlib import sha256
+from typing import Any, TypeAlias
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
+
+from bptrain import __version__
+from bptrain.data.batches import Divisible
+from bptrain.errors import ConfigKeyError
+from bptrain.experiment.config import ExperimentConfig
+from bptrain.experiment.plan import Plan, serve
+from bptrain.experiment.stored_config import plain
+from bptrain.problem import Problem
+
+DIGITS = 12  # of a hash, in a message
+Refusal: TypeAlias = tuple[bool, str, str]  # whether it is so, why, and what to do instead
+
+
+def facts_of(plan: Plan) -> dict[str, str]:
+    """Return what must be the same in all processes of a job, by name; contents as hashes."""
+    data = plan.dataset
+    return {
+        "version of bptrain": __version__,
+        "version of torch": torch.__version__,
+        "config": digest(plain(plan.config)),
+        "data": digest([repr(data.problem), data.prepared, data.contents]),
+    }
+
+
+def digest(values: Any) -> str:
+    """Return the first digits of a hash of plain values."""
+    text = json.dumps(values, sort_keys=True, default=as_plain)
+    return sha256(text.encode()).hexdigest()[:DIGITS]
+
+
+def as_plain(value: Any) -> Any:
+    """Return a mapping or a sequence as JSON has it."""
+    return dict(value) if isinstance(value, Mapping) else list(value)
+
+
+def refuse_what_needs_one_process(plan: Plan) -> None:
+    """Raise ConfigKeyError for what several processes would do differently from one."""
+    config = plan.config
+    for key, (is_so, why, hint) in {**unlike_in_steps(config), **unlike_in_data(plan)}.items():
+        if is_so:
+            raise ConfigKeyError(key, f"{value_at(config, key)} trains in one process", why, hint)
+    refuse_own_statistics(config, plan.dataset.problem)
+
+
+def unlike_in_steps(config: ExperimentConfig) -> dict[tuple[str, ...], Refusal]:
+    """Return what a step of several processes does not have, by key."""
+    return {
+        ("optimizer", "kind"): (
+            config.optimizer.searches,
+            "its line search evaluates the loss as often as it needs to",
+            "optimizer.kind=adamw",
+        ),
+        ("backward",): (
+            config.backward != "backprop",
+            "what a learning rule gives is not a sum over samples for each of them",
+            "backward=backprop",
+        ),
+        ("compile",): (config.compile is not False, "it is not tested with it", "compile=false"),
+        ("monitor", "level"): (
+            config.monitor.level == "full",
+            "it shows the gradients of single samples, of which each process has some",
+            "monitor.level=standard",
+        ),
+        ("train", "on_non_finite"): (
+            config.train.on_non_finite == "rollback",
+            "each of them would have to read the checkpoint",
+            "train.on_non_finite=skip",
+        ),
+        ("device",): (
+            ":" in config.device,
+            "each process takes the GPU of its own number",
+            "device=cuda",
+        ),
+    }
+
+
+def unlike_in_data(plan: Plan) -> dict[tuple[str, ...], Refusal]:
+    """Return what batches of which each process has some rows do not have, by key."""
+    config, kind = plan.config, plan.dataset.problem.output_kind
+    source = serve(config, plan.dataset.train, config.seed)
+    return {
+        ("train", "bptt"): (
+            config.train.bptt is not None,
+            "the state that is carried from piece to piece would have to be saved of each of them",
+            "train.bptt=null",
+        ),
+        ("loss", "class_weights"): (
+            getattr(config.loss, "class_weights", None) is not None,
+            "its mean is over the weights of a batch's classes, which each process has others of",
+            "data.sampling=balanced",
+        ),
+        ("data", "kind"): (
+            kind.per == "carried step" or not isinstance(source, Divisible),
+            "a language model carries a state from batch to batch, which is not saved of each",
+            "",
+        ),
+    }
+
+
+def value_at(config: ExperimentConfig, key: tuple[str, ...]) -> str:
+    """Return the value of a key, in words."""
+    found: Any = config
+    for name in key:
+        found = getattr(found, name)
+    return f"{key[-1]}={found}" if isinstance(found, (str, int, float, bool)) else key[-1]
+
+
+def refuse_own_statistics(config: ExperimentConfig, problem: Problem) -> None:
+    """Raise ConfigKeyError for layers whose statistics would be those of a process's rows."""
+    with torch.random.fork_rng(devices=[]):
+        model = config.model.build(problem, torch.device("meta"))
+    found = [name for name, each in model.named_modules() if has_own_statistics(each)]
+    if found:
+        raise ConfigKeyError(
+            ("model",),
+            f"the layer {found[0]} trains in one process",
+            "it normalizes by the mean and variance of a batch, of which each process has a part",
+            "layer normalization, or none",
+        )
+
+
+def has_own_statistics(module: nn.Module) -> bool:
+    """Return whether a layer computes statistics over samples, or keeps running ones."""
+    return isinstance(module, _NormBase) and (
+        isinstance(module, _BatchNorm) or module.track_running_stats
+    )

@@ -1,0 +1,163 @@
+"""The processes of a data-parallel run, and the sums over them.
+
+Each process, a rank, trains on its rows of every batch. Rank r's mean loss over its n_r predictions
+counts n_r / n in the mean over all n predictions of a step, so the gradients of these shares, added
+over the ranks, are those of one process on the whole batch:
+
+    l = sum_r n_r / n  l_r        dl/dw = sum_r n_r / n  dl_r/dw
+
+They are added once a step, after its last backward pass. All ranks then have the same sums, bit for
+bit, and make the same update. Dropout's masks are drawn by rank: the generators are seeded for each
+step by (seed, step, rank), so that nothing of them has to be saved.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from hashlib import sha256
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from bptrain.errors import RankError, shorten
+
+Value = TypeVar("Value")
+REASON = 120  # characters
+
+
+class Ranks:
+    """The only process of a run: it has every row, and nothing is added."""
+
+    rank, count = 0, 1
+
+    def rows(self, samples: int) -> slice:
+        """Return the rows of a batch that this rank trains on; the first ranks have one more."""
+        each, left = divmod(samples, self.count)
+        first = self.rank * each + min(self.rank, left)
+        return slice(first, first + each + (self.rank < left))
+
+    def seed(self, seed: int, step: int) -> None:
+        """Seed the generators for a step; those of a single process go on."""
+
+    def add_step(self, loss: Tensor, parameters: Sequence[nn.Parameter]) -> Tensor:
+        """Return the sum of a step's loss over the ranks, and add each gradient over them."""
+        return loss
+
+    def total(self, sums: Tensor) -> Tensor:
+        """Return sums over the ranks."""
+        return sums
+
+    def largest(self, number: int) -> int:
+        """Return the largest of the ranks' numbers."""
+        return number
+
+    def from_first(self, value: Value) -> Value:
+        """Return the value of rank 0, for which the others wait."""
+        return value
+
+    def wait_for_first(self) -> None:
+        """Wait until rank 0 has done what it does alone and waits here too."""
+
+    def refuse_drift(self, what: str, tensors: Sequence[Tensor]) -> None:
+        """Raise RankError unless the tensors are the same on all ranks, bit for bit."""
+
+
+ONE = Ranks()
+
+
+class SeveralRanks(Ranks):
+    """The processes of a job, whose group torch.distributed holds.
+
+    awaited  waits for rank 0 as long as it is well: it may write or read for minutes
+    lost     returns the error for a rank that no longer answers, given what an exchange failed by
+    """
+
+    def __init__(
+        self,
+        rank: int,
+        count: int,
+        awaited: Callable[[], None],
+        lost: Callable[[str], RankError],
+    ) -> None:
+        self.rank, self.count, self._awaited, self._lost = rank, count, awaited, lost
+
+    def seed(self, seed: int, step: int) -> None:
+        """Seed the generators for a step."""
+        mixed = sha256(f"{seed} {step} {self.rank}".encode()).digest()
+        torch.manual_seed(int.from_bytes(mixed[:8]) >> 1)
+
+    def add_step(self, loss: Tensor, parameters: Sequence[nn.Parameter]) -> Tensor:
+        """Add the loss and all gradients in one exchange.
+
+        A parameter that the step did not use has no gradient on any rank.
+        """
+        grads = [p.grad for p in parameters if p.grad is not None]
+        flat = torch.cat([loss.detach().float().view(1), *(each.flatten() for each in grads)])
+        with self._reaching():
+            dist.all_reduce(flat)
+        total: Tensor
+        total, *sums = flat.split([1, *(each.numel() for each in grads)])
+        if grads:
+            torch._foreach_copy_(grads, [s.view_as(g) for s, g in zip(sums, grads, strict=True)])
+        return total[0]
+
+    def total(self, sums: Tensor) -> Tensor:
+        """Return sums over the ranks."""
+        added = sums.clone()
+        with self._reaching():
+            dist.all_reduce(added)
+        return added
+
+    def largest(self, number: int) -> int:
+        """Return the largest of the ranks' numbers, by the CPU: no GPU is waited for."""
+        found = torch.tensor(number)
+        with self._reaching():
+            dist.all_reduce(found, dist.ReduceOp.MAX)
+        return int(found)
+
+    def from_first(self, value: Value) -> Value:
+        """Return the value of rank 0, for which the others wait."""
+        self._awaited()
+        values: list[Value] = [value]
+        with self._reaching():
+            dist.broadcast_object_list(values)
+        return values[0]
+
+    def wait_for_first(self) -> None:
+        """Wait until rank 0 has done what it does alone and waits here too."""
+        self._awaited()
+
+    @torch.no_grad()
+    def refuse_drift(self, what: str, tensors: Sequence[Tensor]) -> None:
+        """Raise RankError unless the tensors are the same on all ranks.
+
+        Their sums, each in float64, are compared: no more than a check value is exchanged.
+        """
+        own = torch.stack([each.double().sum() for each in tensors]).cpu().view(torch.int64)
+        least_and_most = torch.cat([own, -1 - own])
+        with self._reaching():
+            dist.all_reduce(least_and_most, dist.ReduceOp.MIN)
+        least, most = least_and_most.chunk(2)
+        if not torch.equal(least, -1 - most):
+            error = RankError(
+                f"the ranks differ in {what}",
+                "each made another update: a machine's memory or libraries are at fault",
+                "--resume continues from the last checkpoint",
+            )
+            error.is_told = self.rank != 0
+            raise error
+
+    @contextmanager
+    def _reaching(self) -> Iterator[None]:
+        """Turn the failure of an exchange inside the block into the error that says whose it is."""
+        try:
+            yield
+        except RuntimeError as error:
+            raise self._lost(reason(error)) from error
+
+
+def reason(error: RuntimeError) -> str:
+    """Return what a library says, without the place in its code, advice and its stack."""
+    place, _, said = str(error).partition("\n")[0].partition("] ")
+    return shorten((said if place.startswith("[") else str(error)).split(". ")[0], REASON)

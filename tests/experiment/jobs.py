@@ -1,0 +1,139 @@
+"""Run jobs of several processes: a program that imports bptrain once, and forks their processes.
+
+The processes of a job get what torchrun gives to its own: RANK, WORLD_SIZE and a store to meet at.
+Started as `jobs.py JOBS.json RESULTS.json`, it runs one job after the other in the present folder.
+"""
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch.distributed import TCPStore
+
+HOST = "127.0.0.1"
+LONGEST_S = 300.0  # on a busy machine; seconds are usual
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job: `bptrain fit` in some processes.
+
+    words      of the command line after `fit`
+    own        words of one rank besides, by its number
+    signal     after which step the last rank sends itself a signal
+    concludes  whether the best state is tested at the end
+    """
+
+    name: str
+    ranks: int
+    words: list[str]
+    own: dict[str, list[str]] = field(default_factory=dict)
+    signal: tuple[int, int] | None = None
+    concludes: bool = False
+
+
+def started(job: Job, rank: int, port: int, attempt: int) -> int:
+    """Fork a process of a job; return its id."""
+    child = os.fork()
+    if child:
+        return child
+    code = 70
+    try:
+        out = os.open(f"{job.name}.{rank}.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(out, 1)
+        os.dup2(out, 2)
+        names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": job.ranks, "MASTER_PORT": port}
+        os.environ.update({name: str(value) for name, value in names.items()})
+        os.environ |= {"MASTER_ADDR": HOST, "TORCHELASTIC_USE_AGENT_STORE": "True"}
+        os.environ["TORCHELASTIC_RESTART_COUNT"] = str(attempt)
+        code = run(job, rank)
+    finally:
+        sys.stdout.flush()
+        os._exit(code)
+
+
+def run(job: Job, rank: int) -> int:
+    from bptrain.cli import app
+    from bptrain.experiment import session, training
+
+    if job.signal is not None and rank == job.ranks - 1:
+        session.fit = interrupted(session.fit, *job.signal)
+    if not job.concludes:
+        training.conclude = lambda *_: None
+    try:
+        app(["fit", *job.words, *job.own.get(str(rank), [])])
+    except SystemExit as ended:
+        return ended.code or 0
+    return 0
+
+
+def interrupted(fit: Callable[..., Any], step: int, number: int) -> Callable[..., Any]:
+    """Return the loop, in which the process sends itself a signal after a step."""
+
+    def steps(*arguments: Any) -> Iterator[Any]:
+        for report in fit(*arguments):
+            if report.position.step == step:
+                os.kill(os.getpid(), number)
+            yield report
+
+    return steps
+
+
+def finish(job: Job, port: int, attempt: int) -> dict[str, Any]:
+    """Run a job to its end; return the exit code of each rank, and the seconds that it took."""
+    began = time.monotonic()
+    left = {started(job, rank, port, attempt): rank for rank in range(job.ranks)}
+    codes: dict[int, int] = {}
+    while left:
+        child, status = os.waitpid(-1, os.WNOHANG)
+        if child:
+            codes[left.pop(child)] = os.waitstatus_to_exitcode(status)
+            hangs = job.signal is not None and job.signal[1] == signal.SIGSTOP
+            if hangs and len(left) == 1:  # the one that hangs, which torchrun would kill
+                os.kill(*left, signal.SIGKILL)
+            continue
+        if time.monotonic() - began > LONGEST_S:
+            for each in left:
+                os.kill(each, signal.SIGKILL)
+        time.sleep(0.01)
+    return {"codes": [codes[rank] for rank in range(job.ranks)], "s": time.monotonic() - began}
+
+
+def import_all() -> None:
+    """Import what a run needs, so that its processes have it."""
+    from fingerprints import draw_fingerprints
+
+    import bptrain.commands.fit
+    import bptrain.experiment.reporting  # noqa: F401
+
+    def replace(place: str, value: Any) -> None:
+        module, _, name = place.rpartition(".")
+        __import__(module)
+        setattr(sys.modules[module], name, value)
+
+    draw_fingerprints(replace)
+
+
+def main(jobs: str, results: str) -> None:
+    sys.path.insert(0, str(Path(__file__).parent.parent))
+    import_all()
+    # as torchrun holds one, over all restarts: each job finds the words of those before it
+    store = TCPStore(HOST, 0, is_master=True, wait_for_workers=False)
+    listed = [Job(**each) for each in json.loads(Path(jobs).read_text())]
+    found = {job.name: finish(job, store.port, n) for n, job in enumerate(listed)}
+    Path(results).write_text(json.dumps(found))
+
+
+def as_json(jobs: list[Job]) -> str:
+    """Return jobs as the program reads them."""
+    return json.dumps([asdict(job) for job in jobs])
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
