@@ -3,11 +3,35 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bptrain.experiment.from_python import fit, load
+    from bptrain.api.experiments import (
+        check,
+        compare,
+        explain,
+        measure_step,
+        starter_config,
+        step_program,
+        suggest_lr,
+        validate,
+    )
+    from bptrain.api.fitting import fit, load
     from bptrain.nn.convert import conversion, convert, to_torch
 
 __version__ = "0.1.0"
-__all__ = ["conversion", "convert", "fit", "load", "to_torch"]
+__all__ = [
+    "check",
+    "compare",
+    "conversion",
+    "convert",
+    "explain",
+    "fit",
+    "load",
+    "measure_step",
+    "starter_config",
+    "step_program",
+    "suggest_lr",
+    "to_torch",
+    "validate",
+]
 
 
 def __getattr__(name: str) -> object:
@@ -17,9 +41,13 @@ def __getattr__(name: str) -> object:
 
         return getattr(convert, name)
     if name in ("fit", "load"):
-        from bptrain.experiment import from_python
+        from bptrain.api import fitting
 
-        return getattr(from_python, name)
+        return getattr(fitting, name)
+    if name in __all__:
+        from bptrain.api import experiments
+
+        return getattr(experiments, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

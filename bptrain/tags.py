@@ -12,6 +12,7 @@ Split: TypeAlias = Literal["train", "val", "test"]
 TRAIN_LOSS = "train/loss"
 TRAIN_ACCURACY = "train/accuracy"
 VAL_LOSS = "val/loss"
+VAL_THRESHOLD = "val/threshold"
 LEARNING_RATE = "train/lr"
 EPOCH = "train/epoch"
 LOSS_SCALE = "train/loss_scale"

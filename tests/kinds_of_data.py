@@ -61,6 +61,14 @@ def write_text() -> None:
     Path("prompt.txt").write_text("the rug")
 
 
+def write_text_folder() -> None:
+    write_texts()
+    for number in range(20):
+        path = Path("opinions", ["con", "pro"][number % 2], f"{number}.txt")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"a {['bad', 'good'][number % 2]} idea, no {number}")
+
+
 def write_texts() -> None:
     rows = [["a good film,pro", "a bad one,con"][row % 2] for row in range(40)]
     Path("opinions.csv").write_text("\n".join(["text,label", *rows]))
@@ -125,6 +133,17 @@ def sequence(task: str, names: Sequence[str]) -> Kind:
     )
 
 
+def image_table(target: str, task: str, names: Sequence[str]) -> Kind:
+    def write() -> None:
+        folder()
+        files = sorted(Path("data").rglob("*.png"))
+        rows = [f"{path},{path.parent.name},{n}.5" for n, path in enumerate(files)]
+        Path("labels.csv").write_text("\n".join(["file,kind,age", *rows]))
+
+    data = f"kind: image_table, path: labels.csv, target: {target}, size: 16"
+    return Kind(data, MLP, task, DRAWING, names, write)
+
+
 DRAWING = ["drawing.png"]
 TABLE = "kind: table, path: table.csv, columns: [x, c], target"
 SOUNDS = (
@@ -156,6 +175,8 @@ KINDS: dict[str, Kind] = {
         ["cat", "dog"],
         folder,
     ),
+    "image_table of classes": image_table("kind", "classification", ["cat", "dog"]),
+    "image_table of numbers": image_table("age", "regression", ["age"]),
     "table of classes": Kind(
         f"{TABLE}: y", MLP, "classification", ["new.csv"], ["no", "yes"], write_table, answers=2
     ),
@@ -183,6 +204,15 @@ KINDS: dict[str, Kind] = {
         ["a good idea", "unseen.txt"],
         ["con", "pro"],
         write_texts,
+        answers=2,
+    ),
+    "text_folder": Kind(
+        "kind: text_folder, root: opinions",
+        RNN,
+        "classification",
+        ["a good idea", "unseen.txt"],
+        ["con", "pro"],
+        write_text_folder,
         answers=2,
     ),
     "audio_folder of classes": Kind(

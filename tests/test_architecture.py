@@ -20,12 +20,12 @@ LAYERS = [  # from the bottom up; packages of one layer do not import each other
     {"verify", "bench"},  # is the gradient right? is it fast?
     {"experiment"},  # config, plan, build, session, evaluation
     {"commands"},  # one file a command
-    {"cli"},  # the commands a user types, one call each
+    {"cli", "api"},  # what a user types or calls, one command each
 ]
 EVERYONE_MAY_IMPORT = "__init__"  # the version
 OFFERS = {
     "nn",
-    "experiment",
+    "api",
 }  # to `import bptrain`, by the names that __init__ imports when they are asked for
 STARTS_THE_COMMAND_LINE = "__main__"
 LAYER = {package: number for number, packages in enumerate(LAYERS) for package in packages}

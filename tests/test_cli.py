@@ -300,7 +300,7 @@ def wait_for(folder: Path, process: subprocess.Popen[str]) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("kind", ["mlp", "cnn", "sequential"])
+@pytest.mark.parametrize("kind", ["mlp", "cnn", "transformer", "sequential"])
 def test_init_prints_a_config_that_trains(bptrain: Callable, tmp_path: Path, kind: str) -> None:
     made = bptrain("init", kind)
     assert made.exit_code == 0

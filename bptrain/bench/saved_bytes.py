@@ -95,7 +95,7 @@ def _full(count: int, value: int) -> Callable[[], Tensor]:
 
 
 MAP, FEATURES, ROWS = (32, 64, 28, 28), (128, 512), (32, 64, 784)
-STEPS, TOKENS = (64, 32, 128), (32, 64, 128)
+STEPS, TOKENS, HEADS = (64, 32, 128), (32, 64, 128), (32, 4, 64, 32)
 VALUE_LOSSES = ("MSELoss", "L1Loss", "SmoothL1Loss", "HuberLoss")
 ELEMENTWISE = (
     "ReLU", "LeakyReLU", "PReLU", "ELU", "SELU", "CELU", "GELU", "SiLU", "Mish", "Softplus",
@@ -160,6 +160,8 @@ LAYERS = (
         {"embed_dim": 128, "num_heads": 4, "batch_first": True},
         (TOKENS, TOKENS, TOKENS),
     ),
+    Layer("DotProductAttention", {"is_causal": True}, (HEADS, HEADS, HEADS)),
+    Layer("Rotary", {}, (HEADS, _normal(64, 16), _normal(64, 16))),
     *(Layer(name, {}, (FEATURES, _normal(*FEATURES))) for name in VALUE_LOSSES),
     Layer("CrossEntropyLoss", {}, ((128, 10), _classes(128))),
     Layer("NLLLoss", {}, ((128, 10), _classes(128))),

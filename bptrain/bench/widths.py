@@ -8,6 +8,7 @@ from bptrain.errors import ConfigKeyError
 from bptrain.models.cnn import CNNConfig
 from bptrain.models.mlp import MLPConfig
 from bptrain.models.rnn import RNNConfig
+from bptrain.models.transformer import TransformerConfig
 
 Model = TypeVar("Model", bound=BaseModel)
 NARROWEST = 0.01  # what a cnn's width may be
@@ -23,6 +24,10 @@ def at_width(model: Model, factor: float) -> Model:
     elif isinstance(model, RNNConfig):
         sizes = {"hidden": model.hidden, "embedding": model.embedding}
         changed = {key: _scaled(size, factor) for key, size in sizes.items() if size is not None}
+    elif isinstance(model, TransformerConfig):
+        a_head = model.width // model.heads  # which keeps its size: more heads, not larger ones
+        heads = _scaled(model.heads, factor)
+        changed = {"heads": heads, "width": heads * a_head}
     elif isinstance(model, CNNConfig):
         changed = {"width": max(NARROWEST, model.width * factor)}
         if model.hidden is not None:
@@ -31,7 +36,7 @@ def at_width(model: Model, factor: float) -> Model:
         raise ConfigKeyError(
             ("model", "kind"),
             "it has no hidden layers whose width could grow",
-            hint="an mlp, cnn or rnn with hidden layers",
+            hint="an mlp, cnn or rnn with hidden layers, or a transformer",
         )
     return model.model_copy(update=changed)
 

@@ -65,12 +65,12 @@ class Checkpoint(StrEnum):
     last = "last"
 
 
-MODEL_KINDS = ("mlp", "cnn", "rnn", "sequential")
+MODEL_KINDS = ("mlp", "cnn", "rnn", "transformer", "sequential")
 # named here, as completion must answer without torch; a test compares them with the config's
 DATA_KINDS = (
     *("digits", "mnist", "fashion_mnist", "table", "sequence", "xor", "spirals", "adding", "copy"),
-    *("parity", "kmnist", "emnist", "cifar10", "cifar100", "image_folder", "text", "text_table"),
-    "audio_folder",
+    *("parity", "kmnist", "emnist", "cifar10", "cifar100", "image_folder", "image_table"),
+    *("text", "text_table", "text_folder", "audio_folder"),
 )
 
 

@@ -1,8 +1,6 @@
 """`fit --fast-dev-run`: a few steps of everything, in a folder that is then removed."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -10,8 +8,8 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from bptrain.data import Batch, BatchSource, Split
-from bptrain.data.batches import Order, Reorderable
+from bptrain.data import BatchSource, Split
+from bptrain.data.batches import FewBatches
 from bptrain.errors import InterruptedRun
 from bptrain.experiment.plan import Plan
 from bptrain.experiment.training import run
@@ -50,27 +48,6 @@ class FirstBatches:
     ) -> BatchSource:
         """Return the first batches."""
         return FewBatches(self.split.serve(batch_size, seed, window), self.batches)
-
-
-@dataclass(frozen=True)
-class FewBatches:
-    """The first batches of each epoch."""
-
-    source: BatchSource
-    batches: int
-
-    def in_order(self, order: Order) -> "FewBatches":
-        """Return the first batches in another order."""
-        assert isinstance(self.source, Reorderable), "a plan refuses others"
-        return FewBatches(self.source.in_order(order), self.batches)
-
-    def __len__(self) -> int:
-        """Return the number of batches in an epoch."""
-        return min(self.batches, len(self.source))
-
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """Yield the batches of an epoch counted from 0."""
-        return islice(self.source.epoch(epoch, start), max(0, self.batches - start))
 
 
 def fast_dev_run(plan: Plan, console: Console, stop: StopRequest) -> None:

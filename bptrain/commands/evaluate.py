@@ -36,12 +36,12 @@ def evaluate(
     """
     evaluation = evaluate_run(run_dir, which, files, places)
     if as_json:
-        values = evaluation.values | evaluation.baseline_values
+        values = evaluation.values | evaluation.threshold | evaluation.baseline_values
         print(json.dumps({"checkpoint": evaluation.checkpoint, **values}))
     else:
         rows = [[name, f"{value:.6g}"] for name, value in evaluation.values.items()]
         print("\n".join(lines_of([["checkpoint", evaluation.checkpoint], *rows])))
-        for line in evaluation.lines_of_baselines:
+        for line in (*evaluation.line_of_threshold, *evaluation.lines_of_baselines):
             print(line)
         for each in evaluation.figures:
             if each.rows:
@@ -64,9 +64,15 @@ def is_of_run(files: Path | None, places: Sequence[str]) -> bool:
 
 
 def evaluate_run(
-    run_dir: Path, which: Choice, files: Path | None = None, places: Sequence[str] = ()
+    run_dir: Path,
+    which: Choice,
+    files: Path | None = None,
+    places: Sequence[str] = (),
+    device: str | None = None,
 ) -> Evaluation:
     """Evaluate the best or last state of a run on its test split, or on new labelled files.
+
+    device  in place of the config's
 
     Raises DataError if the run's data is not what it was trained on.
     """
@@ -75,6 +81,8 @@ def evaluate_run(
     if len(named) > 1:
         raise UsageError("the files to evaluate are named twice", hint="DATA or --data test_path")
     config = read_config(run_dir, [word for word in places if not word.startswith(TEST_PATH)])
+    if device is not None:
+        config = config.model_copy(update={"device": device})
     checkpoint = choose_checkpoint(run_dir, which, best_by(config, read_prepared(run_dir)[0]))
     with allocating():
         if named:

@@ -46,7 +46,7 @@ def export(
         name = run_dir.resolve().name
         contents = {
             path: b"",
-            described: description(name, checkpoint.name, config, problem, prepared),
+            described: description(name, checkpoint, config, problem, prepared),
         }
         if source is not None:
             contents[source] = plain_code(exported, f"The model of the run {name}.").encode()

@@ -42,17 +42,28 @@ def fit(
     console: Console,
     stop: StopRequest,
 ) -> None:
-    """Train the experiment to its end: anew, or resumed from its newest valid checkpoint.
+    """Train the experiment in a process of its own, which keeps freed memory for its next step."""
+    keep_freed_memory()
+    trained(config, run_dir, start, console, stop)
+
+
+def trained(
+    config: ExperimentConfig,
+    run_dir: Path | None,
+    start: Start,
+    console: Console,
+    stop: StopRequest,
+) -> Path:
+    """Train the experiment to its end, from its start or newest checkpoint; return its folder.
 
     In a job of several processes rank 0 writes and prints for all of them.
     """
-    keep_freed_memory()
     with allocating(), joined() as job:
         if job.place.rank != 0:
-            follow(planned_together(job, config, Console(quiet=True)), stop)
-            return
+            return follow(planned_together(job, config, Console(quiet=True)), stop)
         written = STARTS[start](planned_together(job, config, console), run_dir, console, stop)
         console.print(f"run directory {written}", highlight=False, soft_wrap=True)
+    return written
 
 
 def dry_run(config: ExperimentConfig, console: Console, stop: StopRequest) -> None:

@@ -14,6 +14,7 @@ from bptrain.models.cnn import OWN_STAGES, CNNConfig
 from bptrain.models.mlp import MLPConfig
 from bptrain.models.rnn import RNNConfig
 from bptrain.models.sequential import SequentialConfig
+from bptrain.models.transformer import TransformerConfig
 
 SCHEMA_FILE = "bptrain.schema.json"
 FOR_EDITORS = f"""\
@@ -39,26 +40,31 @@ PLACEHOLDERS: dict[str, dict[str, Any]] = {
     "table": {"path": "table.csv", "target": "target"},
     "sequence": {"path": "sequences.npz"},
     "image_folder": {"root": "images"},
+    "image_table": {"path": "labels.csv"},
     "text": {"path": "text.txt"},
     "text_table": {"path": "texts.csv"},
+    "text_folder": {"root": "texts"},
     "audio_folder": {"path": "recordings"},
 }
 OF_VECTORS = ("table", "xor", "spirals")
-OF_SEQUENCES = ("sequence", "text", "text_table", "adding", "copy", "parity")
+OF_SEQUENCES = ("sequence", "text", "text_table", "text_folder", "adding", "copy", "parity")
 
 
 def print_config(kind_or_path: str, target: str | None) -> None:
-    """Print a commented config, headed by the comment that gives editors its schema.
+    """Print a commented config, headed by the comment that gives editors its schema."""
+    print(FOR_EDITORS + config_text(kind_or_path, target), end="")
+
+
+def config_text(kind_or_path: str, target: str | None) -> str:
+    """Return a commented config for a kind of model or data, or for the data at a path.
 
     target  the column or array to predict, of data at a path; None to guess it
     """
     if kind_or_path in (*MODEL_KINDS, *DATA_KINDS):
         if target is not None:
             raise UsageError("--target goes with a PATH", f"{kind_or_path} is a kind")
-        text = starter(starter_config(kind_or_path))
-    else:
-        text = config_for(_path_of(kind_or_path), target)
-    print(FOR_EDITORS + text, end="")
+        return starter(starter_config(kind_or_path))
+    return config_for(_path_of(kind_or_path), target)
 
 
 def starter_config(kind: str) -> ExperimentConfig:
@@ -67,6 +73,7 @@ def starter_config(kind: str) -> ExperimentConfig:
         "mlp": MLPConfig(),
         "cnn": CNNConfig(stages=OWN_STAGES),
         "rnn": RNNConfig(init="orthogonal"),
+        "transformer": TransformerConfig(width=64, depth=2, patch=2),
         "sequential": SequentialConfig(layers=STARTING_LAYERS),
     }
     data = {"kind": "digits"} if kind in models else {"kind": kind, **PLACEHOLDERS.get(kind, {})}

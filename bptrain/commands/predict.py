@@ -3,21 +3,16 @@
 import csv
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from io import StringIO
 from pathlib import Path
-from typing import Any, cast
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from bptrain.data import Batch
-from bptrain.data.splits import Samples
-from bptrain.errors import DataError, UsageError, printable, shorten
+from bptrain.errors import UsageError, printable, shorten
 from bptrain.experiment.best_state import best_by
-from bptrain.experiment.config import ExperimentConfig
-from bptrain.experiment.loss_choice import decision_of
 from bptrain.experiment.plan import resolve_device
+from bptrain.experiment.prediction import Predictor
 from bptrain.experiment.saved_run import (
     Choice,
     choose_checkpoint,
@@ -26,12 +21,9 @@ from bptrain.experiment.saved_run import (
     restore,
 )
 from bptrain.monitor.console import lines_of
-from bptrain.ops.kernels import use_kernels
-from bptrain.problem import Problem
 from bptrain.rundir.prepared import read_prepared
-from bptrain.tasks import task_of
 from bptrain.tasks.task import Prediction
-from bptrain.tasks.text_sampling import SamplingOptions, TextData, continue_texts
+from bptrain.tasks.text_sampling import SamplingOptions
 from bptrain.train.memory import allocating
 
 INPUT_WIDTH = 60  # characters of an input that the table shows
@@ -49,76 +41,15 @@ def predict(
     """
     config = read_config(run_dir)
     problem, prepared = read_prepared(run_dir)
-    task = task_of(problem)
-    if options is not None and not task.generates_text:
-        raise UsageError(
-            f"--length, --temperature and --seed are for language models, this is {problem.task}",
-            hint="leave them out",
-        )
     checkpoint = choose_checkpoint(run_dir, which, best_by(config, problem))
-    device = resolve_device(config.device)
-    with allocating():
-        samples = prepare(config, words, prepared)
-        model = restore(config, problem, samples.bytes, device)
+
+    def model_for(input_bytes: int) -> nn.Module:
+        model = restore(config, problem, input_bytes, resolve_device(config.device))
         load_model(model, checkpoint)
-        if task.generates_text:
-            data = cast("TextData", config.data)
-            texts = continue_texts(data, model, words, prepared, options or SamplingOptions())
-            rows = zip(words, texts, strict=True)
-            return [{"input": word, "text": text} for word, text in rows]
-        batches = samples.to(device).serve(config.data.batch_size).epoch(0)
-        found = [each for batch in batches for each in predictions(config, problem, model, batch)]
-    names = names_of(config, words, prepared, len(found))
-    return [{"input": name, **each} for name, each in zip(names, found, strict=True)]
+        return model
 
-
-def prepare(config: ExperimentConfig, words: Sequence[str], prepared: Mapping[str, Any]) -> Samples:
-    """Return the inputs, prepared as the training samples were."""
-    prepare_inputs = getattr(config.data, "prepare", None)
-    if prepare_inputs is None:
-        raise UsageError(
-            f"data.kind {config.data.kind} has no inputs that can be named on a command line",
-            hint="bptrain evaluate computes its metrics on the test split",
-        )
-    samples: Samples = prepare_inputs(words, prepared)
-    return samples
-
-
-def names_of(
-    config: ExperimentConfig, words: Sequence[str], prepared: Mapping[str, Any], samples: int
-) -> list[str]:
-    """Return a name for each sample: its word, or where a file holds many, the word and a row."""
-    if len(words) == samples:
-        return list(words)
-    counts = [samples] if len(words) == 1 else [len(prepare(config, [w], prepared)) for w in words]
-    return [
-        f"{word}:{row}"
-        for word, count in zip(words, counts, strict=True)
-        for row in range(1, count + 1)
-    ]
-
-
-@torch.no_grad()
-def predictions(
-    config: ExperimentConfig, problem: Problem, model: nn.Module, batch: Batch
-) -> Iterator[Prediction]:
-    """Yield the prediction for each sample of a batch, as the problem's task writes it."""
-    with use_kernels(config.kernels):
-        outputs: Tensor = model(*batch.inputs)
-    if not outputs.isfinite().all():
-        raise DataError(
-            "the model's output is not a number",
-            "an input holds values far beyond those of the training data",
-            "predict the inputs one by one to find it",
-        )
-    lengths = (
-        batch.inputs[1]
-        if problem.varies
-        else outputs.new_full((len(outputs),), outputs.shape[1], dtype=torch.int64)
-    )
-    write = task_of(problem).predictions
-    assert write is not None  # a task that generates text is handled above
-    yield from write(outputs, lengths, problem, decision_of(config.loss, problem))
+    with allocating():
+        return Predictor(config, problem, prepared, checkpoint, model_for).of_words(words, options)
 
 
 def printing(as_json: bool, as_csv: bool) -> Callable[[Sequence[Prediction]], None]:

@@ -4,9 +4,11 @@ from bptrain.config.strict import (
     ConfigErrors,
     StrictConfig,
     config_of,
+    config_of_text,
     json_schema,
     load_config,
     naming_lines,
+    override_words,
     starter,
     to_yaml,
 )
@@ -15,9 +17,11 @@ __all__ = [
     "ConfigErrors",
     "StrictConfig",
     "config_of",
+    "config_of_text",
     "json_schema",
     "load_config",
     "naming_lines",
+    "override_words",
     "starter",
     "to_yaml",
 ]

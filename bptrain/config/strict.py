@@ -130,10 +130,21 @@ def config_of(
     Raises ConfigErrors, whose lines are those of the mapping as YAML, or UsageError for a value
     that YAML does not have.
     """
-    draft = _Draft("config", "\n".join(write_lines(_as_plain(values), {})) + "\n")
+    text = "\n".join(write_lines(_as_plain(values), {})) + "\n"
+    return config_of_text(config_class, text, overrides)
+
+
+def config_of_text(config_class: type[Config], text: str, overrides: Sequence[str] = ()) -> Config:
+    """Check a config that is given as YAML text, as `load_config` checks a file."""
+    draft = _Draft("config", text)
     for word in overrides:
         draft.override(word)
     return draft.checked(config_class)
+
+
+def override_words(values: Mapping[str, Any]) -> list[str]:
+    """Return `key.path=value` words for values by key, in whose names `__` stands for a point."""
+    return [f"{key.replace('__', '.')}={write(_as_plain(each))}" for key, each in values.items()]
 
 
 def _as_plain(value: Any) -> Any:

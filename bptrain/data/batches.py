@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterator
 from copy import copy
+from dataclasses import dataclass
+from itertools import islice
 from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import torch
@@ -171,6 +173,32 @@ class Batches:
         inputs, targets = (tuple(map(selected, each)) for each in (self.inputs, self.targets))
         counts = self.predictions
         return Batch(inputs, targets, len(inputs[0]) if counts is None else int(counts[rows].sum()))
+
+
+@dataclass(frozen=True)
+class FewBatches:
+    """The first batches of each epoch."""
+
+    source: BatchSource
+    batches: int
+
+    def in_order(self, order: Order) -> "FewBatches":
+        """Return the first batches in another order."""
+        assert isinstance(self.source, Reorderable), "a plan refuses others"
+        return FewBatches(self.source.in_order(order), self.batches)
+
+    def divided(self, rows: Rows) -> "FewBatches":
+        """Return the first batches, of each some rows."""
+        assert isinstance(self.source, Divisible), "a plan refuses others"
+        return FewBatches(self.source.divided(rows), self.batches)
+
+    def __len__(self) -> int:
+        """Return the number of batches in an epoch."""
+        return min(self.batches, len(self.source))
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """Yield the batches of an epoch counted from 0."""
+        return islice(self.source.epoch(epoch, start), max(0, self.batches - start))
 
 
 def taken(rows: slice) -> slice:

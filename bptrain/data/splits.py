@@ -26,7 +26,14 @@ class InMemoryConfig(StrictConfig):
         default=64,
         ge=1,
         le=1_048_576,
-        description="samples per batch; the last batch of an epoch may be smaller",
+        description="samples per batch; the last batch of an epoch may be smaller, see drop_last",
+    )
+    drop_last: bool = Field(
+        default=False,
+        description="whether the training samples that do not fill a batch at the end of an epoch "
+        "are left out of it, so that all batches are of one size; the next epoch, in another "
+        "order, leaves out others. Set it where a small last batch disturbs batch normalization, "
+        "or for compile. Validation and test samples are never left out",
     )
     validation_fraction: float = Field(
         default=0.1,

@@ -8,9 +8,9 @@ thread of the training process reads the results in order. Processes share no qu
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from math import ceil
-from multiprocessing import get_context
+from multiprocessing import get_context, get_start_method, set_start_method
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from queue import Empty, SimpleQueue
@@ -50,7 +50,8 @@ def computed_ahead(
     Raises what a task raises, and WorkerError for a worker that is gone or that gives no result for
     `timeout_s`. `task` and the items are pickled.
     """
-    context = _start_context(task)
+    with _start_method_left_open():
+        context = _start_context(task)
     connections: list[Connection] = []
     processes: list[BaseProcess] = []
     results: Results = SimpleQueue()
@@ -62,7 +63,8 @@ def computed_ahead(
             process = context.Process(
                 target=_work, args=(task, items[number::workers], theirs), daemon=True
             )
-            process.start()
+            with _start_method_left_open():
+                process.start()
             processes.append(process)
             theirs.close()  # or the end of the worker would not close the pipe
         thread.start()
@@ -85,6 +87,21 @@ def computed_ahead(
         if not thread.is_alive():
             for connection in connections:
                 connection.close()
+
+
+@contextmanager
+def _start_method_left_open() -> Iterator[None]:
+    """Leave the choice of `multiprocessing.set_start_method` to the program around this one.
+
+    Python chooses for the program as soon as it prepares a server or a process of any context, and
+    refuses a choice after that.
+    """
+    is_open = get_start_method(allow_none=True) is None
+    try:
+        yield
+    finally:
+        if is_open:
+            set_start_method(None, force=True)
 
 
 def _receive(connections: Sequence[Connection], count: int, results: "Results") -> None:

@@ -1,8 +1,9 @@
 """Baselines: simple predictions from the training samples, which a run has to beat.
 
 Every task but transcription has a constant one: the class that is most frequent, the mean, the
-frequencies of the tokens. Tables have a linear model too, by scikit-learn. All of them are
-functions of the training split alone, so that a resumed run and `evaluate` find the same ones.
+frequencies of the tokens. Tables have a linear model too, by scikit-learn, and texts the
+frequencies of pairs of tokens. All of them are functions of the training split alone, so that a
+resumed run and `evaluate` find the same ones.
 """
 
 from collections.abc import Sequence
@@ -14,6 +15,8 @@ from torch import Tensor
 from bptrain import tags
 from bptrain.data.splits import Samples
 from bptrain.data.tables.table_config import TableConfig
+from bptrain.data.text.text_stream import TextStream
+from bptrain.experiment.bigram_baseline import bigram_model
 from bptrain.experiment.build import Experiment
 from bptrain.experiment.config import ExperimentConfig
 from bptrain.experiment.data_facts import class_shares
@@ -115,6 +118,8 @@ def baselines_of(experiment: Experiment) -> list[Baseline]:
         found.append(Constant(name, constant_outputs(train.targets, problem, loss)))
     if isinstance(experiment.config.data, TableConfig) and isinstance(train, Samples):
         found += linear_model(train, problem, loss)
+    if isinstance(train, TextStream):
+        found += bigram_model(train, problem.outputs, loss)
     return found
 
 

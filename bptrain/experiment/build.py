@@ -10,7 +10,7 @@ from bptrain.data import BatchSource, Dataset
 from bptrain.data.batches import Divisible
 from bptrain.errors import UsageError
 from bptrain.experiment.config import ExperimentConfig
-from bptrain.experiment.loss_choice import decision_of
+from bptrain.experiment.decisions import decision_in_training
 from bptrain.experiment.plan import Plan, serve
 from bptrain.tape import Autograd, Engine, Step
 from bptrain.tape.layer_gradients import LayerGradients
@@ -81,7 +81,7 @@ def build(plan: Plan) -> Experiment:
         engine_of(config, model, loss_function, needs_outputs=not isinstance(metric, LossMetric)),
         training_metric=metric,
         evaluation_metric=task_of(problem).evaluation_metric(
-            problem, decision_of(config.loss, problem)
+            problem, decision_in_training(config, problem)
         ),
         update=update_of(plan, model),
         batches=serve(config, dataset.train, config.seed),

@@ -16,6 +16,7 @@ from bptrain.optim.schedules import ConstantConfig
 from bptrain.optim.sgd import SGDConfig
 from bptrain.tape.learning_rules.rule import RuleName
 from bptrain.tape.segments import Checkpointing
+from bptrain.tasks.decision import Maximized
 from bptrain.train.clipping import Clipping
 from bptrain.train.early_stopping import EarlyStoppingConfig
 
@@ -126,6 +127,20 @@ class MonitorConfig(StrictConfig):
     )
 
 
+class MetricsConfig(StrictConfig):
+    """How predictions are judged."""
+
+    threshold: Annotated[float, Field(gt=0, lt=1)] | Maximized | None = Field(
+        default=None,
+        description="two classes: the second one is predicted where its probability is at least "
+        "this number. balanced_accuracy or f1 (of the second class): chosen at each validation as "
+        "the number with the largest such metric on the validation samples, stored with the "
+        "checkpoint, and used by the test, evaluate, predict and export. Set it where one class "
+        "is rare, or one kind of error costs more. null: the class with the largest output. It "
+        "changes neither the loss nor train/accuracy",
+    )
+
+
 class CheckpointConfig(StrictConfig):
     """When checkpoints are written, and how many are retained."""
 
@@ -218,4 +233,5 @@ class ExperimentConfig(StrictConfig):
     schedule: ScheduleConfig = ConstantConfig()
     train: TrainConfig = TrainConfig()
     monitor: MonitorConfig = MonitorConfig()
+    metrics: MetricsConfig = MetricsConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()

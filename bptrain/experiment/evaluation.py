@@ -1,7 +1,7 @@
 """Evaluation of a checkpoint: loss, metrics, tables and pictures."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from math import isfinite
 from pathlib import Path
@@ -19,14 +19,17 @@ from bptrain.experiment.baselines import (
 )
 from bptrain.experiment.build import Experiment, own_part
 from bptrain.experiment.config import ExperimentConfig
-from bptrain.experiment.loss_choice import choose_loss, decision_of
+from bptrain.experiment.decisions import decision_of
+from bptrain.experiment.loss_choice import choose_loss
 from bptrain.experiment.plan import resolve_device, serve
 from bptrain.experiment.saved_run import load_model, restore
+from bptrain.experiment.stored_baselines import stored_baselines
 from bptrain.monitor.console import format_values
 from bptrain.plots.canvas import png_bytes
 from bptrain.rundir.durable_files import make_own_directory, replace_file, storing
 from bptrain.rundir.prepared import read_prepared
 from bptrain.tasks import task_of
+from bptrain.tasks.decision import BY_SOFTMAX, Decision
 from bptrain.tasks.task import ResultFigure
 from bptrain.train.evaluate import Watcher, evaluate, result_of, totals_of
 from bptrain.train.precision import Precision
@@ -43,6 +46,8 @@ class Evaluation:
 
     baselines  the metrics of simple predictions of the same samples
     deciding   the metric by which a run beats a baseline or does not, and its direction
+    decision   how the outputs became classes
+    notes      why there are no baselines
     """
 
     checkpoint: str
@@ -52,12 +57,25 @@ class Evaluation:
     figures: list[ResultFigure]
     baselines: Sequence[BaselineResult] = ()
     deciding: tags.Ranking = tags.BY_LOSS
+    decision: Decision = BY_SOFTMAX
+    notes: Sequence[str] = ()
 
     @property
     def summary(self) -> str:
         """The metrics on one line."""
         source = f"{self.checkpoint}, {self.samples:,} samples"
         return f"{'test ' * (self.split == 'test')}{format_values(self.values)}  ({source})"
+
+    @property
+    def threshold(self) -> dict[str, float]:
+        """The threshold by which two classes were told apart, by its name; {} without one."""
+        threshold = self.decision.threshold
+        return {} if threshold is None else {"threshold": threshold}
+
+    @property
+    def line_of_threshold(self) -> list[str]:
+        """A line about the threshold, if there is one."""
+        return [f"threshold of the second class: {value:.6g}" for value in self.threshold.values()]
 
     @property
     def baseline_values(self) -> dict[str, float]:
@@ -67,7 +85,7 @@ class Evaluation:
     @property
     def lines_of_baselines(self) -> list[str]:
         """A line for each baseline, and for each that the checkpoint does not beat."""
-        told = [each.summary for each in self.baselines]
+        told = [*self.notes, *(each.summary for each in self.baselines)]
         return [*told, *not_beaten(self.values, self.baselines, self.deciding)]
 
 
@@ -79,6 +97,8 @@ def evaluate_state(
     baselines: Sequence[Baseline] = (),
 ) -> Evaluation | None:
     """Load a checkpoint and evaluate it on the test split, or else on the validation split.
+
+    Baselines predict the class with the largest output, whatever threshold the checkpoint has.
 
     watchers      see its predictions too
     most_batches  of the split that are evaluated; None for all of it
@@ -93,11 +113,13 @@ def evaluate_state(
     if samples is None:
         return None
     problem = experiment.dataset.problem
-    builders = task_of(problem).figures(problem, decision_of(experiment.config.loss, problem))
-    metric = experiment.evaluation_metric
-    compared = [BaselineWatch(each, metric) for each in baselines]
+    task, decision = task_of(problem), decision_of(experiment.config, problem, checkpoint)
+    builders = task.figures(problem, decision)
+    metric = task.evaluation_metric(problem, decision)
+    by_largest = task.evaluation_metric(problem, decision.by_largest)
+    compared = [BaselineWatch(each, by_largest) for each in baselines]
     values = evaluate_split(
-        experiment,
+        replace(experiment, evaluation_metric=metric),
         split,
         [*builders, *watchers, *compared],
         state=f" of {checkpoint.name}",
@@ -112,6 +134,7 @@ def evaluate_state(
         figures,
         [each.result() for each in compared],
         deciding_metric(experiment.config, metric, split),
+        decision,
     )
 
 
@@ -127,19 +150,32 @@ def evaluate_files(run_dir: Path, config: ExperimentConfig, data: Path, state: P
     model = restore(config, problem, split.bytes, device)
     load_model(model, state)
     task = task_of(problem)
-    decision = decision_of(config.loss, problem)
-    builders = task.figures(problem, decision)
+    decision, loss = decision_of(config, problem, state), choose_loss(config.loss, problem)
+    builders, metric = task.figures(problem, decision), task.evaluation_metric(problem, decision)
+    by_largest = task.evaluation_metric(problem, decision.by_largest)
+    baselines, notes = stored_baselines(run_dir, loss)
+    compared = [BaselineWatch(each, by_largest) for each in baselines]
     values = evaluate(
         model,
-        choose_loss(config.loss, problem).build(problem).to(device),
-        task.evaluation_metric(problem, decision),
+        loss.build(problem).to(device),
+        metric,
         serve(config, split.to(device)).epoch(0),
         Precision.of(config.precision, device, config.kernels),
-        builders,
+        [*builders, *compared],
     )
     refuse_infinite_loss(values["loss"], f"the test loss is {values['loss']} of {state.name}")
     figures = [figure for builder in builders if (figure := builder.build()) is not None]
-    return Evaluation(state.name, "test", len(split), tags.of_split("test", values), figures)
+    return Evaluation(
+        state.name,
+        "test",
+        len(split),
+        tags.of_split("test", values),
+        figures,
+        [each.result() for each in compared],
+        deciding_metric(config, metric, "test"),
+        decision,
+        notes,
+    )
 
 
 def save_pictures(run_dir: Path, evaluation: Evaluation) -> list[Path]:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from bptrain.errors import BptrainError, UsageError
 from bptrain.experiment.config import ExperimentConfig
+from bptrain.experiment.decisions import decision_of
 from bptrain.experiment.loss_choice import choose_loss
 from bptrain.models.scanned import scanned
 from bptrain.problem import Problem
@@ -36,14 +37,15 @@ def example_inputs(problem: Problem) -> Inputs:
     """Return inputs of the shape that a model of a problem takes."""
     shape = list(problem.input_shape)
     if _time_varies(problem):
-        shape[0] = STEPS
+        shape[0] = min(STEPS, shape[0])
     generator = torch.Generator().manual_seed(0)
     if problem.vocabulary:
         inputs = torch.randint(1, max(2, problem.vocabulary), (BATCH, *shape), generator=generator)
         inputs = inputs.clamp(max=problem.vocabulary - 1)
     else:
         inputs = torch.randn(BATCH, *shape, generator=generator)
-    return (inputs, torch.tensor([STEPS, 2, 4])) if problem.varies else (inputs,)
+    lengths = torch.tensor([STEPS, 2, 4]).clamp(max=shape[0])
+    return (inputs, lengths) if problem.varies else (inputs,)
 
 
 def _time_varies(problem: Problem) -> bool:
@@ -51,10 +53,11 @@ def _time_varies(problem: Problem) -> bool:
     return problem.varies or problem.task == "language_model"
 
 
-def _dynamic(problem: Problem) -> tuple[dict[int, Any], ...]:
-    """Return which axes of the inputs may have any length."""
+def _dynamic(model: nn.Module, problem: Problem) -> tuple[dict[int, Any], ...]:
+    """Return which axes of the inputs may have any length, time as far as the model reads it."""
     batch = torch.export.Dim("batch")
-    axes = {0: batch, 1: torch.export.Dim("time")} if _time_varies(problem) else {0: batch}
+    time = torch.export.Dim("time", max=getattr(model, "context", None))
+    axes = {0: batch, 1: time} if _time_varies(problem) else {0: batch}
     return (axes, {0: batch}) if problem.varies else (axes,)
 
 
@@ -108,7 +111,7 @@ def _graph(model: nn.Module, problem: Problem) -> torch.export.ExportedProgram:
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return torch.export.export(
-            scanned(model), example_inputs(problem), dynamic_shapes=_dynamic(problem)
+            scanned(model), example_inputs(problem), dynamic_shapes=_dynamic(model, problem)
         )
 
 
@@ -145,7 +148,11 @@ def refuse_other_outputs(model: nn.Module, exported: nn.Module, problem: Problem
 
 
 def description(
-    name: str, checkpoint: str, config: ExperimentConfig, problem: Problem, prepared: dict[str, Any]
+    name: str,
+    checkpoint: Path,
+    config: ExperimentConfig,
+    problem: Problem,
+    prepared: dict[str, Any],
 ) -> bytes:
     """Return the JSON of what to do with inputs before the model, and with outputs after it.
 
@@ -165,9 +172,10 @@ def description(
     else:
         kind = choose_loss(config.loss, problem).kind
         after["probabilities"] = OUTPUTS_MEAN.get(kind, "softmax")
+        after["threshold"] = decision_of(config, problem, checkpoint).threshold
     content = {
         "run": name,
-        "checkpoint": checkpoint,
+        "checkpoint": checkpoint.name,
         "task": problem.task,
         "inputs": inputs,
         "outputs": {"per": problem.output_kind.per, "count": problem.outputs},

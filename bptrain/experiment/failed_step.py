@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from bptrain.data import Batch as StoredBatch
 from bptrain.data import BatchSource
-from bptrain.data.batches import Batches
+from bptrain.data.batches import Batches, FewBatches
 from bptrain.data.tables.column_encoding import from_plain
 from bptrain.errors import CheckpointError
 from bptrain.experiment.non_finite import Failure
@@ -127,6 +127,8 @@ def samples_of(source: BatchSource, position: Position, batches: int) -> list[li
 
     position  after the step
     """
+    while isinstance(source, FewBatches):
+        source = source.source
     if not isinstance(source, Batches):
         return []
     numbers = range(position.batch - batches, position.batch)

@@ -30,12 +30,13 @@ NOWHERE = Path(os.devnull)
 OF_RANK_0 = ("log", "monitor")  # states of what the others do not have
 
 
-def follow(plan: Plan, stop: StopRequest) -> None:
-    """Train the plan's experiment beside rank 0, from the state that it begins with."""
+def follow(plan: Plan, stop: StopRequest) -> Path:
+    """Train the plan's experiment beside rank 0, from its state; return the folder it writes."""
     with allocating():
         experiment = build(plan)
         session = Follower(experiment, stop)
-        saved: TrainingState | None = experiment.ranks.from_first(None)
+        nothing: tuple[Path, TrainingState | None] = (NOWHERE, None)
+        run_dir, saved = experiment.ranks.from_first(nothing)
         with stop.noted():
             try:
                 session.start(saved)
@@ -43,6 +44,7 @@ def follow(plan: Plan, stop: StopRequest) -> None:
             except NonFiniteError:  # of which rank 0 writes a report
                 experiment.ranks.wait_for_first()
                 raise
+    return run_dir
 
 
 class Follower(Session):

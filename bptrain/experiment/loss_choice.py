@@ -10,7 +10,6 @@ from bptrain.losses import LOSSES, BaseLossConfig
 from bptrain.losses.cross_entropy import CrossEntropyConfig
 from bptrain.problem import Problem
 from bptrain.tasks import task_of
-from bptrain.tasks.decision import Decision
 
 
 def choose_loss(chosen: BaseLossConfig | None, problem: Problem) -> BaseLossConfig:
@@ -31,11 +30,6 @@ def choose_loss(chosen: BaseLossConfig | None, problem: Problem) -> BaseLossConf
             f"loss.kind: {' or '.join(fitting)}, or no mixing",
         )
     return chosen
-
-
-def decision_of(chosen: BaseLossConfig | None, problem: Problem) -> Decision:
-    """Return how the outputs of a model that is trained with this loss become classes."""
-    return Decision(choose_loss(chosen, problem).probabilities)
 
 
 def balanced(loss: BaseLossConfig, train: Split, problem: Problem) -> BaseLossConfig:

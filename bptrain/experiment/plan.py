@@ -8,15 +8,17 @@ from torch import nn
 
 from bptrain.data import BatchSource, Dataset, Split
 from bptrain.data.balanced_order import BalancedOrder
-from bptrain.data.batches import Reorderable
+from bptrain.data.batches import FewBatches, Reorderable
 from bptrain.errors import ConfigKeyError, UsageError
 from bptrain.experiment.best_state import refuse_unknown_metrics
 from bptrain.experiment.config import ExperimentConfig, TrainConfig
+from bptrain.experiment.decisions import refuse_threshold
 from bptrain.experiment.loss_choice import balanced, choose_loss
 from bptrain.models import LayerSummary, summarize
 from bptrain.problem import Problem
 from bptrain.train.memory import MemoryEstimate
 from bptrain.train.ranks import ONE, Ranks
+from bptrain.train.states import CarriesState
 
 SMALL_PARAMETERS = 2**22  # numbers
 SMALL_SAMPLE = 2**14  # numbers
@@ -79,6 +81,7 @@ def plan(config: ExperimentConfig) -> Plan:
     with torch.random.fork_rng(devices=[]):
         served = as_served(problem, config.train)
         model = build_to_inspect(config, served, batch_size)
+        refuse_bptt_without_state(config, model)
         refuse_lone_sample(config, dataset, model)
         layers = summarize(model, served, batch_size)
     parameters = sum(p.numel() * p.element_size() for p in model.parameters())
@@ -123,6 +126,7 @@ def refuse_what_cannot_work(config: ExperimentConfig, dataset: Dataset) -> None:
     """Raise ConfigKeyError for parts of a config that exclude each other."""
     refuse_what_needs_the_tape(config)
     refuse_unbalanced(config, dataset)
+    refuse_no_batch(config, dataset)
     refuse_what_no_rule_can(config)
     watching = {("schedule", "kind"): config.schedule.watches_validation}
     watching["train", "early_stopping"] = config.train.early_stopping is not None
@@ -134,6 +138,7 @@ def refuse_what_cannot_work(config: ExperimentConfig, dataset: Dataset) -> None:
                 hint="a data.validation_fraction above 0",
             )
     refuse_unknown_metrics(config, dataset.problem, dataset.validation is not None)
+    refuse_threshold(config, dataset.problem, dataset.validation is not None)
     if config.optimizer.searches:
         refuse_what_no_search_can(config, dataset.problem)
 
@@ -223,6 +228,8 @@ def refuse_what_no_search_can(config: ExperimentConfig, problem: Problem) -> Non
 def refuse_lone_sample(config: ExperimentConfig, dataset: Dataset, model: nn.Module) -> None:
     """Raise ConfigKeyError if a batch has a single sample, and the model cannot train on one."""
     samples, batch_size = len(dataset.train), config.data.batch_size
+    if drops_last(config, dataset.train):
+        return
     last = samples % batch_size or min(samples, batch_size)
     if last != 1 or config.train.bptt is not None:
         return
@@ -233,8 +240,19 @@ def refuse_lone_sample(config: ExperimentConfig, dataset: Dataset, model: nn.Mod
             ("data", "batch_size"),
             f"of {samples:,} samples in batches of {batch_size:,}, the last batch has one sample",
             f"batch normalization needs the variance over a batch: {error}",
-            "another batch_size, or layer normalization",
+            "data.drop_last: true, another batch_size, or layer normalization",
         ) from error
+
+
+def refuse_bptt_without_state(config: ExperimentConfig, model: nn.Module) -> None:
+    """Raise ConfigKeyError for train.bptt with a model that reads each window by itself."""
+    if config.train.bptt is not None and not isinstance(model, CarriesState):
+        raise ConfigKeyError(
+            ("train", "bptt"),
+            f"a {config.model.kind} carries no state from window to window",
+            "it reads data.window tokens at a time, and learns from no others",
+            "data.window, and no train.bptt",
+        )
 
 
 def as_served(problem: Problem, train: TrainConfig) -> Problem:
@@ -246,11 +264,32 @@ def as_served(problem: Problem, train: TrainConfig) -> Problem:
 
 def serve(config: ExperimentConfig, split: Split, seed: int | None = None) -> BatchSource:
     """Return the batches of a split as the config describes them, shuffled if a seed is given."""
-    batches = split.serve(config.data.batch_size, seed, config.train.bptt)
-    if seed is None or not is_balanced(config):
+    size = config.data.batch_size
+    batches = split.serve(size, seed, config.train.bptt)
+    if seed is None:
         return batches
-    assert isinstance(batches, Reorderable), "a plan refuses others"
-    return batches.in_order(BalancedOrder(split.targets))
+    if is_balanced(config):
+        assert isinstance(batches, Reorderable), "a plan refuses others"
+        batches = batches.in_order(BalancedOrder(split.targets))
+    return FewBatches(batches, len(split) // size) if drops_last(config, split) else batches
+
+
+def drops_last(config: ExperimentConfig, split: Split) -> bool:
+    """Return whether training leaves out samples that do not fill a batch, and there are some."""
+    is_asked_for = getattr(config.data, "drop_last", False)  # windows of long texts are all whole
+    return is_asked_for and len(split) % config.data.batch_size > 0
+
+
+def refuse_no_batch(config: ExperimentConfig, dataset: Dataset) -> None:
+    """Raise ConfigKeyError if dropping the last batch would leave none."""
+    samples, batch_size = len(dataset.train), config.data.batch_size
+    if drops_last(config, dataset.train) and samples < batch_size:
+        raise ConfigKeyError(
+            ("data", "drop_last"),
+            "it would leave no batch",
+            f"the {samples:,} training samples do not fill one of {batch_size:,}",
+            f"data.batch_size: {samples:,} or less, or data.drop_last: false",
+        )
 
 
 def is_balanced(config: ExperimentConfig) -> bool:

@@ -125,7 +125,8 @@ def evaluated(
     left_out = {"figures": "This task has no pictures of its predictions."}
     if watch.error is not None:
         left_out["samples"] = f"No worst samples: {_reason(watch.error)}"
-    found = [] if watch.worst is None else list(samples(watch.worst, experiment))
+    worst = watch.worst
+    found = [] if worst is None else list(samples(worst, experiment, evaluation.decision))
     return Evaluated(_origin(experiment, evaluation, most_batches), figures, found, left_out)
 
 

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from bptrain.config import to_yaml
 from bptrain.data import Dataset
-from bptrain.errors import InterruptedRun, NonFiniteError
+from bptrain.errors import InterruptedRun, NonFiniteError, StorageError
 from bptrain.experiment.baselines import baselines_of
 from bptrain.experiment.build import Experiment, build
 from bptrain.experiment.evaluation import Evaluation, evaluate_state, save_pictures
@@ -19,11 +19,13 @@ from bptrain.experiment.largest_gradients import write_largest_gradients
 from bptrain.experiment.plan import Plan
 from bptrain.experiment.saved_run import CHECKPOINTS
 from bptrain.experiment.session import Session
+from bptrain.experiment.stored_baselines import store_baselines
 from bptrain.experiment.stored_config import hyperparameters_of, plain, signed_yaml
 from bptrain.experiment.worst_samples import Watch
 from bptrain.monitor.console import TrainingConsole
 from bptrain.monitor.noise_scale import advice
 from bptrain.monitor.run_log import RunLog
+from bptrain.rundir.baselines_file import BASELINES
 from bptrain.rundir.checkpoint import best_checkpoint
 from bptrain.rundir.prepared import Stored, read_stored, write_prepared
 from bptrain.rundir.run_directory import (
@@ -87,7 +89,7 @@ def train(
         session = Session(experiment, run_dir / CHECKPOINTS, log, stop)
         print_notices(experiment, log.console)
         with stop.noted():
-            session.start(experiment.ranks.from_first(saved))
+            session.start(experiment.ranks.from_first((run_dir, saved))[1])
             if session.is_finished and session.progress.is_settled:
                 log.console.print_line("the run is finished: no steps remain")
             run_to_its_end(session, run_dir)
@@ -130,7 +132,12 @@ def conclude(session: Session, run_dir: Path) -> None:
             log.console.print_line(line)
     best = best_checkpoint(run_dir / CHECKPOINTS, ranking=session.best_by)
     watch = Watch(experiment)
-    evaluation = evaluate_state(experiment, best, [watch], baselines=baselines_of(experiment))
+    baselines = baselines_of(experiment)
+    try:
+        store_baselines(run_dir, baselines)
+    except StorageError as error:  # an addition to the results, which are still to come
+        log.console.print_line(f"no {BASELINES}: {error.what}: {error.why}")
+    evaluation = evaluate_state(experiment, best, [watch], baselines=baselines)
     if evaluation is not None:
         show_results(evaluation, session, run_dir)
     config = experiment.config
@@ -168,7 +175,7 @@ def show_results(evaluation: Evaluation, session: Session, run_dir: Path) -> Non
         log.board.write(step, values)
     log.board.write_figures(step, evaluation.split, evaluation.figures)
     save_pictures(run_dir, evaluation)
-    for line in (evaluation.summary, *evaluation.lines_of_baselines):
+    for line in (evaluation.summary, *evaluation.line_of_threshold, *evaluation.lines_of_baselines):
         log.console.print_line(line)
 
 

@@ -8,13 +8,13 @@ from torch import Tensor
 
 from bptrain.data import DataConfig
 from bptrain.experiment.build import Experiment
-from bptrain.experiment.loss_choice import decision_of
 from bptrain.losses.each_sample import EachSample
 from bptrain.monitor.explanation.heat_map import Picture, heat_map, image
 from bptrain.monitor.report.run_view import Sample
 from bptrain.problem import Problem
 from bptrain.tasks import task_of
 from bptrain.tasks.classification import is_image
+from bptrain.tasks.decision import Decision
 from bptrain.tasks.worst_samples import Worst, WorstSamples
 
 FEW = 24  # numbers of an input that are shown as such
@@ -47,10 +47,9 @@ class Watch:
             self.error = error
 
 
-def samples(worst: Worst, experiment: Experiment) -> Iterator[Sample]:
+def samples(worst: Worst, experiment: Experiment, decision: Decision) -> Iterator[Sample]:
     """Yield the worst samples, each with its prediction."""
     config, problem = experiment.config, experiment.dataset.problem
-    decision = decision_of(config.loss, problem)
     told = task_of(problem).tell(worst.outputs, worst.targets, problem, decision)
     inputs = worst.inputs[0].cpu()
     columns = zip(worst.losses.tolist(), worst.numbers.tolist(), told, strict=True)

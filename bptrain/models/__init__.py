@@ -9,9 +9,11 @@ from bptrain.models.mlp import MLPConfig
 from bptrain.models.rnn import RNNConfig
 from bptrain.models.sequential import SequentialConfig
 from bptrain.models.summary import LayerSummary, summarize
+from bptrain.models.transformer import TransformerConfig
 
 ModelConfig = Annotated[
-    MLPConfig | CNNConfig | RNNConfig | SequentialConfig, Field(discriminator="kind")
+    MLPConfig | CNNConfig | RNNConfig | TransformerConfig | SequentialConfig,
+    Field(discriminator="kind"),
 ]
 
 __all__ = ["LayerSummary", "ModelConfig", "summarize"]

@@ -6,9 +6,25 @@ from collections.abc import Iterable, Mapping
 from torch import nn
 
 from bptrain.errors import UsageError
-from bptrain.models import assembly, cnn, mlp, plain, recurrent, resnet, sequential
+from bptrain.models import (
+    assembly,
+    attention_block,
+    attention_network,
+    cnn,
+    mlp,
+    plain,
+    plain_transformer,
+    recurrent,
+    resnet,
+    sequential,
+)
 from bptrain.nn.convert import torch_copy
-from bptrain.nn.counterparts import TorchAdd, TorchConcat
+from bptrain.nn.counterparts import (
+    TorchAdd,
+    TorchConcat,
+    TorchDotProductAttention,
+    TorchRotary,
+)
 
 PLAIN: dict[type[nn.Module], type[nn.Module]] = {
     mlp.MLP: plain.MLP,
@@ -21,8 +37,21 @@ PLAIN: dict[type[nn.Module], type[nn.Module]] = {
     recurrent.OutputOnce: plain.OutputOnce,
     recurrent.OutputEachStep: plain.OutputEachStep,
     recurrent.LanguageModel: plain.LanguageModel,
+    attention_block.SelfAttention: plain_transformer.SelfAttention,
+    attention_block.TransformerBlock: plain_transformer.TransformerBlock,
+    attention_network.TransformerOnce: plain_transformer.TransformerOnce,
+    attention_network.TransformerEachStep: plain_transformer.TransformerEachStep,
+    attention_network.TransformerLanguageModel: plain_transformer.TransformerLanguageModel,
     TorchAdd: plain.Add,
+    TorchDotProductAttention: plain_transformer.DotProductAttention,
+    TorchRotary: plain_transformer.Rotary,
 }
+SOURCES = (plain, plain_transformer)
+TRANSFORMER_PARTS = (
+    plain_transformer.Transformer,
+    plain_transformer.TransformerBlock,
+    plain_transformer.SelfAttention,
+)
 ANY_NUMBER = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 NOT_WRITTEN = {"device", "dtype"}
 RECURRENT = ("input_size", "hidden_size", "num_layers")
@@ -47,6 +76,9 @@ IMPORTS = {  # by what needs them; all of them stand where it is found
     "pack_padded_sequence(": (
         "from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence\n"
     ),
+    "scaled_dot_product_attention(": (
+        "from torch.nn.functional import scaled_dot_product_attention\n"
+    ),
 }
 ONLY_LAYERS = "from torch import nn\n"  # where no class names a Tensor
 
@@ -67,8 +99,12 @@ def plain_model(model: nn.Module) -> nn.Module:
 def plain_code(model: nn.Module, title: str) -> str:
     """Return the file whose `build()` makes a model that `plain_model` returned."""
     used = {kind for module in model.modules() for kind in type(module).__mro__}
-    kinds = [kind for kind in vars(plain).values() if inspect.isclass(kind) and kind in used]
-    sources = [inspect.getsource(kind) for kind in kinds if kind.__module__ == plain.__name__]
+    sources = [
+        inspect.getsource(kind)
+        for file in SOURCES
+        for kind in vars(file).values()
+        if inspect.isclass(kind) and kind in used and kind.__module__ == file.__name__
+    ]
     build = (
         "def build() -> nn.Module:\n"
         '    """Return the model, its weights still to be loaded."""\n'
@@ -99,9 +135,13 @@ def _expression(module: nn.Module | None, depth: int) -> str:
             return _call("Branches", [_call("", branches, depth + 1, "[]"), str(module.dim)], depth)
         case plain.RecurrentNetwork():
             return _call(type(module).__name__, _recurrent(module, children, depth), depth)
+        case plain_transformer.DotProductAttention():
+            return f"DotProductAttention(is_causal={module.is_causal})"
+        case _ if isinstance(module, TRANSFORMER_PARTS):
+            return _call(type(module).__name__, _transformer(module, children, depth), depth)
         case nn.Sequential():
             return _sequential(module, children, depth)
-    if type(module).__module__ == plain.__name__:
+    if type(module).__module__ in [file.__name__ for file in SOURCES]:
         return f"{type(module).__name__}()"
     return f"nn.{type(module).__name__}({', '.join(_arguments(module))})"
 
@@ -116,6 +156,19 @@ def _recurrent(
     if isinstance(module, plain.LanguageModel):
         return [layers, f"tied={module.output.weight is module.embedding.weight}"]
     return [layers]
+
+
+def _transformer(module: nn.Module, children: Mapping[str, nn.Module], depth: int) -> list[str]:
+    """Return the arguments of a transformer or of one of its parts; sums are written as `+`."""
+    layers = {name: each for name, each in children.items() if type(each) is not plain.Add}
+    written = [_dict(layers, depth + 1)]
+    if isinstance(module, plain_transformer.SelfAttention):
+        written.append(f"heads={module.heads}")
+    if isinstance(module, plain_transformer.Transformer):
+        written += [f"positions={module.positions!r}", f"context={module.context}"]
+    if isinstance(module, plain_transformer.TransformerLanguageModel):
+        written.append(f"tied={module.output.weight is module.embedding.weight}")
+    return written
 
 
 def _sequential(module: nn.Module, children: Mapping[str, nn.Module], depth: int) -> str:

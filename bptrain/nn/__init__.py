@@ -9,7 +9,7 @@ the rest of torch.nn is torch's own, see from_torch.py.
 from bptrain.nn.adaptive_avg_pool import AdaptiveAvgPool1d, AdaptiveAvgPool2d
 from bptrain.nn.add import Add
 from bptrain.nn.alpha_dropout import AlphaDropout
-from bptrain.nn.attention import MultiheadAttention
+from bptrain.nn.attention import DotProductAttention, MultiheadAttention
 from bptrain.nn.avg_pool import AvgPool1d, AvgPool2d
 from bptrain.nn.batch_norm import BatchNorm1d, BatchNorm2d, BatchNorm3d
 from bptrain.nn.bilinear import Bilinear
@@ -61,6 +61,7 @@ from bptrain.nn.prelu import PReLU
 from bptrain.nn.relu import ReLU
 from bptrain.nn.rms_norm import RMSNorm
 from bptrain.nn.rnn import RNN, RNNCell
+from bptrain.nn.rotary import Rotary
 from bptrain.nn.sigmoid import Sigmoid
 from bptrain.nn.silu import SiLU
 from bptrain.nn.softmax import Softmax
@@ -102,6 +103,7 @@ __all__ = [
     "ConvTranspose2d",
     "CosineEmbeddingLoss",
     "CrossEntropyLoss",
+    "DotProductAttention",
     "Dropout",
     "Dropout1d",
     "Dropout2d",
@@ -143,6 +145,7 @@ __all__ = [
     "RNNCell",
     "ReLU",
     "ReLU6",
+    "Rotary",
     "SiLU",
     "Sigmoid",
     "SmoothL1Loss",

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from bptrain.ops.append_token import append_token
-from bptrain.ops.attention import attention
+from bptrain.ops.attention import attention, scaled_dot_product_attention
 from bptrain.ops.attention_scores import Options
 from bptrain.ops.linear import linear
 
@@ -146,3 +146,31 @@ class MultiheadAttention(torch.nn.MultiheadAttention):
                 raise ValueError(
                     f"{name} has dtype {given.dtype}, expected torch.bool or floating point"
                 )
+
+
+class DotProductAttention(torch.nn.Module):
+    """softmax(query key^T / sqrt(E)) value of each head, without projections.
+
+    torch.nn has no such module: the projections of MultiheadAttention belong to it, and let nobody
+    turn queries and keys (`Rotary`) before the product.
+
+    is_causal  whether, where no mask is given, a query sees keys up to its own step only
+    """
+
+    def __init__(self, is_causal: bool = False) -> None:
+        super().__init__()
+        self.is_causal = is_causal
+
+    def forward(
+        self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
+    ) -> Tensor:
+        """Return [N, A, T, E] of query [N, A, T, E], key and value [N, A, J, E].
+
+        mask  broadcasts to [N, A, T, J]: True where a query may see a key
+        """
+        is_causal = self.is_causal and mask is None
+        return scaled_dot_product_attention(query, key, value, mask, is_causal=is_causal)
+
+    def extra_repr(self) -> str:
+        """Return the arguments that the repr shows."""
+        return f"is_causal={self.is_causal}"

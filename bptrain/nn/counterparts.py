@@ -6,11 +6,14 @@ so that a module becomes its counterpart when its class is set.
 
 import torch
 from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
 
 from bptrain.nn.add import Add
+from bptrain.nn.attention import DotProductAttention
 from bptrain.nn.cat import Concat
 from bptrain.nn.mean import Mean
 from bptrain.nn.mul import Multiply
+from bptrain.nn.rotary import Rotary
 
 OURS = "bptrain.nn."
 
@@ -55,12 +58,40 @@ class TorchMean(torch.nn.Module):
         return torch.mean(input, self.dim, self.keepdim)
 
 
+class TorchRotary(torch.nn.Module):
+    """Pairs (k, k + E/2) turned by angles, differentiated by torch."""
+
+    def forward(self, input: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """Return input [..., T, E] turned by angles whose cos and sin are [T, E/2]."""
+        u, v = input.chunk(2, -1)
+        turned = torch.cat([cos * u - sin * v, sin * u + cos * v], -1)
+        return turned.to(input.dtype)
+
+
+class TorchDotProductAttention(torch.nn.Module):
+    """torch's scaled_dot_product_attention, differentiated by torch."""
+
+    def __init__(self, is_causal: bool = False) -> None:
+        super().__init__()
+        self.is_causal = is_causal
+
+    def forward(
+        self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
+    ) -> Tensor:
+        """Return the mean of the values that each query sees."""
+        return scaled_dot_product_attention(
+            query, key, value, mask, is_causal=self.is_causal and mask is None
+        )
+
+
 Kind = type[torch.nn.Module]
 WITHOUT_COUNTERPART: dict[Kind, Kind] = {  # of which torch.nn has none
     Add: TorchAdd,
     Concat: TorchConcat,
+    DotProductAttention: TorchDotProductAttention,
     Mean: TorchMean,
     Multiply: TorchMultiply,
+    Rotary: TorchRotary,
 }
 OF_TORCH = {torchs: ours for ours, torchs in WITHOUT_COUNTERPART.items()}
 

@@ -84,6 +84,7 @@ from bptrain.ops.relu_dropout import relu_dropout
 from bptrain.ops.relu_max_pool import relu_max_pool2d
 from bptrain.ops.rms_norm import rms_norm
 from bptrain.ops.rnn import rnn_relu, rnn_relu_cell, rnn_tanh, rnn_tanh_cell
+from bptrain.ops.rotary import rotary
 from bptrain.ops.sigmoid import sigmoid
 from bptrain.ops.silu import silu
 from bptrain.ops.softmax import softmax
@@ -169,6 +170,7 @@ __all__ = [
     "rnn_relu_cell",
     "rnn_tanh",
     "rnn_tanh_cell",
+    "rotary",
     "scaled_dot_product_attention",
     "selu",
     "sigmoid",

@@ -27,14 +27,24 @@ def empty_figure(
     width: float, height: float, layout: Literal["constrained"] | None = "constrained"
 ) -> Iterator["Figure"]:
     """Return an empty figure of this size in inches, without a window or any global state."""
-    # its notes on font caches and configuration folders are not for users of bptrain
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)
-    from matplotlib.figure import Figure
+    with _quiet_matplotlib(), warnings.catch_warnings():
+        from matplotlib.figure import Figure
 
-    with warnings.catch_warnings():
         # class names in scripts that the font lacks are drawn as boxes
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         yield Figure((width, height), dpi=DPI, layout=layout)
+
+
+@contextmanager
+def _quiet_matplotlib() -> Iterator[None]:
+    """Keep notes on font caches and configuration folders from users of bptrain, in the block."""
+    logger = logging.getLogger("matplotlib")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def pixels_of(figure: "Figure") -> Picture:

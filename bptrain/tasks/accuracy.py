@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from bptrain.problem import Problem
+from bptrain.tasks.decision import BY_SOFTMAX, Decision
 from bptrain.tasks.plots import confusion_plot
 from bptrain.tasks.task import IGNORED, FigureBuilder, ResultFigure, Told, class_names, ratio
 
@@ -35,8 +36,8 @@ class Accuracy:
 class ConfusionMatrix:
     """How often each class was predicted as which, over samples or time steps."""
 
-    def __init__(self, names: Sequence[str]) -> None:
-        self.names = names
+    def __init__(self, names: Sequence[str], decision: Decision = BY_SOFTMAX) -> None:
+        self.names, self.decision = names, decision
         self.counts: Tensor | None = None
 
     def add(self, inputs: tuple[Any, ...], outputs: Tensor, targets: tuple[Tensor, ...]) -> None:
@@ -46,7 +47,7 @@ class ConfusionMatrix:
             self.counts = outputs.new_zeros(classes * classes, dtype=torch.int64)
         labels = labels_of(targets[0]).flatten()
         counts = labels != IGNORED
-        pairs = labels * counts * classes + outputs.argmax(-1).flatten()
+        pairs = labels * counts * classes + self.decision.classes(outputs).flatten()
         self.counts.index_add_(0, pairs, counts.long())
 
     def build(self) -> ResultFigure | None:
@@ -62,10 +63,10 @@ class ConfusionMatrix:
         return ResultFigure("confusion", confusion_plot(matrix, self.names), rows)
 
 
-def confusion_of(problem: Problem) -> list[FigureBuilder]:
+def confusion_of(problem: Problem, decision: Decision = BY_SOFTMAX) -> list[FigureBuilder]:
     """Return the confusion matrix of a problem, if it is small enough to be read."""
     few = problem.outputs <= MOST_CLASSES
-    return [ConfusionMatrix(class_names(problem))] if few else []
+    return [ConfusionMatrix(class_names(problem), decision)] if few else []
 
 
 def told_steps(

@@ -30,6 +30,12 @@ class Bins:
         places = (scores.nan_to_num() * half / LIMIT).floor().clamp(-half, half - 1)
         return places.long() + half
 
+    @property
+    def edges(self) -> Tensor:
+        """The lower edge of each bin."""
+        half = self.count // 2
+        return torch.arange(-half, half, dtype=torch.float64) * LIMIT / half
+
 
 OF_TWO = Bins(4096)  # 1/64 wide
 OF_EACH = Bins(2048)  # 1/32 wide, where each class has its own
@@ -78,12 +84,16 @@ class ClassRanking:
         """Return the metrics."""
         if not self.scored:
             return {}
-        counts = torch.tensor(sums, dtype=torch.float64).view(-1, 2, self.bins.count)
+        counts = self.counts(sums)
         if len(self.scored) == 1:
             area, precision = roc_auc(*counts[0]), precision_of(*counts[0])
             return {"roc_auc": CHANCE if area is None else area, "average_precision": precision}
         areas = [area for others, own in counts if (area := roc_auc(others, own)) is not None]
         return {"macro_roc_auc": sum(areas) / len(areas) if areas else CHANCE}
+
+    def counts(self, sums: list[float]) -> Tensor:
+        """Return the samples in each bin, of each scored class others and its own [C, 2, bins]."""
+        return torch.tensor(sums, dtype=torch.float64).view(-1, 2, self.bins.count)
 
 
 def roc_auc(others: Tensor, own: Tensor) -> float | None:

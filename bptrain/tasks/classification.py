@@ -12,7 +12,7 @@ from bptrain.tasks.accuracy import MOST_CLASSES, Accuracy, confusion_of, labels_
 from bptrain.tasks.calibration import Calibration, ReliabilityDiagram
 from bptrain.tasks.class_averages import ClassAverages
 from bptrain.tasks.class_ranking import ClassRanking
-from bptrain.tasks.decision import BY_SOFTMAX, Decision
+from bptrain.tasks.decision import BY_SOFTMAX, Decision, Maximized
 from bptrain.tasks.plots import Mistake, mistakes_plot
 from bptrain.tasks.task import (
     FigureBuilder,
@@ -23,6 +23,7 @@ from bptrain.tasks.task import (
     Told,
     class_names,
 )
+from bptrain.tasks.threshold import choose_threshold
 
 MISTAKES = "mistakes"
 WORST = 24  # mistakes that are shown
@@ -30,14 +31,18 @@ NAMED = 3  # classes of a prediction, the most probable ones
 
 
 class ClassificationMetric:
-    """Averages over the classes, how well the outputs rank the samples, and calibration."""
+    """Averages over the classes, how well the outputs rank the samples, and calibration.
+
+    Where the decision chooses a threshold, `threshold` is among the values, and the averages are
+    those at this threshold.
+    """
 
     def __init__(self, classes: int, decision: Decision = BY_SOFTMAX) -> None:
-        self.parts = (
-            ClassAverages(classes, decision),
-            ClassRanking(classes, decision),
-            Calibration(classes, decision),
-        )
+        assert classes == 2 or (decision.threshold, decision.maximizes) == (None, None)
+        self.decision = decision
+        self.averages = ClassAverages(classes, decision)
+        self.ranking = ClassRanking(classes, decision)
+        self.parts = (self.averages, self.ranking, Calibration(classes, decision))
         self.names = tuple(name for part in self.parts for name in part.names)
         better = (name for part in self.parts for name in part.larger_is_better)
         self.larger_is_better = tuple(better)
@@ -52,9 +57,18 @@ class ClassificationMetric:
         found: dict[str, float] = {}
         start = 0
         for part in self.parts:
-            found |= part.values(sums[start : start + part.size])
+            of_part = sums[start : start + part.size]
+            found |= part.values(of_part)
             start += part.size
+            if part is self.ranking and self.decision.maximizes is not None:
+                found |= self._at_best_threshold(of_part, self.decision.maximizes)
         return found
+
+    def _at_best_threshold(self, sums: list[float], maximizes: Maximized) -> dict[str, float]:
+        """Return the threshold that is best, and the averages over the classes at it."""
+        first, second = self.ranking.counts(sums)[0]
+        threshold, counts = choose_threshold(first, second, maximizes)
+        return {**self.averages.values([*counts, 0.0]), "threshold": threshold}
 
 
 class ClassTable:
@@ -84,15 +98,15 @@ class ClassTable:
 class WorstMistakes:
     """The misclassified images with the largest loss, -log p of their own class."""
 
-    def __init__(self, names: Sequence[str]) -> None:
-        self.names = names
+    def __init__(self, names: Sequence[str], decision: Decision = BY_SOFTMAX) -> None:
+        self.names, self.decision = names, decision
         self.losses: Tensor | None = None  # [at most WORST], -inf where the prediction was right
         self.images: Tensor | None = None
         self.pairs: Tensor | None = None  # [..., 2] true and predicted class
 
     def add(self, inputs: tuple[Any, ...], outputs: Tensor, targets: tuple[Tensor, ...]) -> None:
         """Keep the worst of the batch and of those before."""
-        labels, predicted = labels_of(targets[0]), outputs.argmax(1)
+        labels, predicted = labels_of(targets[0]), self.decision.classes(outputs)
         losses = functional.cross_entropy(outputs.float(), labels, reduction="none")
         losses = losses.where(predicted != labels, -torch.inf)
         images, pairs = inputs[0], torch.stack([labels, predicted], 1)
@@ -126,8 +140,8 @@ def figures(problem: Problem, decision: Decision = BY_SOFTMAX) -> list[FigureBui
     names = class_names(problem)
     table = [ClassTable(names, decision)] if problem.outputs <= MOST_CLASSES else []
     reliability = ReliabilityDiagram(problem.outputs, decision)
-    mistakes = [WorstMistakes(names)] if is_image(problem) else []
-    return [*confusion_of(problem), *table, reliability, *mistakes]
+    mistakes = [WorstMistakes(names, decision)] if is_image(problem) else []
+    return [*confusion_of(problem, decision), *table, reliability, *mistakes]
 
 
 def is_image(problem: Problem) -> bool:
@@ -143,9 +157,17 @@ def predictions(
     problem: Problem,
     decision: Decision,
 ) -> Iterator[Prediction]:
-    """Yield for each sample the most probable class, and the first few with their probability."""
+    """Yield for each sample the predicted class, and the most probable ones with it.
+
+    Without a threshold the predicted class is the most probable one.
+    """
     names = class_names(problem)
-    values, classes = decision.probabilities(outputs).double().topk(min(NAMED, len(names)), dim=1)
+    shares = decision.probabilities(outputs).double()
+    values, classes = shares.topk(min(NAMED, len(names)), dim=1)
+    if decision.threshold is not None:  # of two classes, of which the less probable may be first
+        classes = decision.classes(outputs).unsqueeze(1)
+        classes = torch.cat([classes, 1 - classes], 1)
+        values = shares.gather(1, classes)
     for row, indices in zip(values.tolist(), classes.tolist(), strict=True):
         first = [
             {"class": names[index], "probability": value}
@@ -157,9 +179,9 @@ def predictions(
 def tell(
     outputs: Tensor, targets: tuple[Tensor, ...], problem: Problem, decision: Decision
 ) -> Iterator[Told]:
-    """Yield the true class and the most probable one, with the probability of each."""
+    """Yield the true class and the predicted one, with the probability of each."""
     names = class_names(problem)
-    labels, predicted = labels_of(targets[0]).tolist(), outputs.argmax(1).tolist()
+    labels, predicted = labels_of(targets[0]).tolist(), decision.classes(outputs).tolist()
     rows = decision.probabilities(outputs.float()).tolist()
     for pair, shares in zip(zip(labels, predicted, strict=True), rows, strict=True):
         yield Told(*(f"{names[number]} ({shares[number]:.1%})" for number in pair))

@@ -33,7 +33,7 @@ TAGGING = Task(
     losses=("cross_entropy",),
     training_metric=lambda problem: Accuracy(),
     evaluation_metric=lambda problem, decision=BY_SOFTMAX: Accuracy(),
-    figures=lambda problem, decision=BY_SOFTMAX: confusion_of(problem),
+    figures=confusion_of,
     predictions=predictions,
     tell=tell,
     constant="majority_class",

@@ -2,6 +2,8 @@
 
 - The operations and the keys of a config have pages that are made from the code.
 - A link that leaves docs/, such as ../configs/xor_tiny.yaml, leads to a page with that file.
+- The notebook has a page with its cells and outputs, to which links to it lead.
+- A block ```formula is typeset.
 - An entry of the navigation such as lessons/*.md stands for the pages it matches.
 """
 
@@ -12,12 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import config_keys
+import notebook_page
 import operations
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[2]
+FORMULA = re.compile(r"^```formula\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((\.\./[^)#\s]+)\)")
 FILES = "files"  # the folder of the pages that show files of the repository
 LANGUAGES = {".py": "python", ".yaml": "yaml", ".yml": "yaml", ".toml": "toml", ".md": "markdown"}
@@ -43,6 +47,7 @@ def _entries(nav: list[Any], docs: Path) -> Iterator[Any]:
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that are made from the code, and those of the files that pages link to."""
     made = operations.pages(ROOT) | config_keys.pages()
+    made |= notebook_page.pages(Path(config.docs_dir))
     for path, text in made.items():
         files.append(File.generated(config, path, content=text))
     linked: set[str] = set()
@@ -57,6 +62,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Turn links to files of the repository into links to the pages that show them."""
     here = page.file.src_uri
+    if here != notebook_page.PAGE:
+        markdown = markdown.replace(f"]({notebook_page.NOTEBOOK})", f"]({notebook_page.PAGE})")
+    markdown = FORMULA.sub(lambda block: operations.typeset(block[1]), markdown)
 
     def shown(link: re.Match[str]) -> str:
         path = in_repository(here, link[1])

@@ -93,6 +93,11 @@ def page(operation: Operation) -> str:
     return "\n\n".join([*parts, "## Code", f"`{where}`", f"```python\n{operation.code}\n```", ""])
 
 
+def typeset(text: str) -> str:
+    """Return lines of formulas as HTML that Markdown leaves alone."""
+    return _block("\n".join(map(_row, text.strip().split("\n"))))
+
+
 def _block(html: str) -> str:
     """Return HTML that Markdown leaves alone."""
     return f"<div class='derivation'>\n{html}\n</div>"

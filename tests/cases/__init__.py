@@ -24,6 +24,7 @@ from cases import (
     padding,
     pooling,
     recurrent,
+    rotary,
     shapes,
     softmax,
 )
@@ -48,11 +49,13 @@ OPS: list[OpCase] = [
     *padding.OPS,
     *pooling.OPS,
     *recurrent.OPS,
+    *rotary.OPS,
     *shapes.OPS,
     *softmax.OPS,
 ]
 MODULES: list[ModuleCase] = [
     *activations.MODULES,
+    *attention.MODULES,
     *batch_norms.MODULES,
     *bilinear.MODULES,
     *convolution.MODULES,
@@ -69,6 +72,7 @@ MODULES: list[ModuleCase] = [
     *padding.MODULES,
     *pooling.MODULES,
     *recurrent.MODULES,
+    *rotary.MODULES,
     *shapes.MODULES,
     *softmax.MODULES,
 ]

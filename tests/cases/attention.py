@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from bptrain.nn.counterparts import TorchDotProductAttention
 from bptrain.verify.named_tensors import Tensors
-from cases.case import Inputs, OpCase
+from cases.case import Inputs, ModuleCase, OpCase
 
 Draw = Callable[[Inputs], Tensors]
 
@@ -217,4 +218,31 @@ OPS = [
     _attention("empty batch", "no sample", _qkv(0, 2)),
     _attention("no query", "nothing is asked", _qkv(1, 2, T=0)),
     _attention("no key", "y = 0, as in a row that is wholly masked", _qkv(1, 2, J=0)),
+]
+
+
+class DotProductAttention(TorchDotProductAttention):
+    """The reference by torch's own function; torch.nn has none."""
+
+    def extra_repr(self) -> str:
+        """Return the constructor's arguments as text."""
+        return f"is_causal={self.is_causal}"
+
+
+def _module(why: str, arguments: Draw, **options: Any) -> ModuleCase:
+    return ModuleCase(
+        "DotProductAttention",
+        why,
+        options,
+        arguments,
+        reference=DotProductAttention,
+        at_once=True,
+    )
+
+
+MODULES = [
+    _module("every key is seen", _qkv(2, 2)),
+    _module("causal", _qkv(2, 2, J=3), is_causal=True),
+    _module("masked", _with_mask(_hidden(2, 1, 1, 4))),
+    _module("the mask stands for the causal one", _with_mask(_hidden(3, 4)), is_causal=True),
 ]

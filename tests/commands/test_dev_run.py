@@ -18,6 +18,7 @@ DIGITS = CONFIGS / "digits_mlp.yaml"
 MODELS = {
     "mlp": DIGITS,
     "cnn": CONFIGS / "digits_cnn.yaml",
+    "transformer": CONFIGS / "digits_transformer.yaml",
     "sequential": CONFIGS / "digits_sequential.yaml",
     "augmented": CONFIGS / "digits_augmented.yaml",
     "lbfgs": CONFIGS / "digits_lbfgs.yaml",

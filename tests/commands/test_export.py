@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -62,11 +63,33 @@ CASES: dict[str, tuple[dict, Problem]] = {
     ),
     "max over time": ({"kind": "rnn", "cell": "rnn", "hidden": 5, "pool": "max"}, VARYING),
     "tagging": ({"kind": "rnn", "hidden": 5, "bidirectional": True}, TOKENS),
+    "transformer of patches": (
+        {"kind": "transformer", "width": 8, "heads": 2, "depth": 2, "patch": 3, "dropout": 0.1},
+        IMAGES,
+    ),
+    "transformer of sequences": (
+        {"kind": "transformer", "width": 8, "heads": 2, "depth": 2, "positions": "sinusoidal"},
+        VARYING,
+    ),
+    "transformer, tagging": (
+        {"kind": "transformer", "width": 8, "heads": 2, "depth": 1, "activation": "relu"},
+        TOKENS,
+    ),
+    "transformer, language model": (
+        {"kind": "transformer", "width": 8, "heads": 2, "depth": 2, "tied": True},
+        replace(TEXT, input_shape=(16,)),
+    ),
     "language model": ({"kind": "rnn", "hidden": 5, "tied": True, "embedding": 5}, TEXT),
 }
 GRAPHS = [
     *("mlp", "cnn", "language model"),
-    *(pytest.param(name, marks=pytest.mark.slow) for name in ("gru", "lstm", "tagging")),
+    *(
+        pytest.param(name, marks=pytest.mark.slow)
+        for name in (
+            *("gru", "lstm", "tagging"),
+            *("transformer of sequences", "transformer, language model"),
+        )
+    ),
 ]
 WITHOUT_BPTRAIN = """
 import importlib.util, sys, torch

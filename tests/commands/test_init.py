@@ -45,6 +45,26 @@ def write_photos(root: Path) -> None:
     (root / "Training" / "dog" / "002.png").write_bytes(whole[: len(whole) // 2])
 
 
+def write_faces(root: Path) -> None:
+    """Write images in one folder, with a table beside them that has a number for each."""
+    rows = ["image_id,who,years,set"]
+    for number in range(40):
+        (root / "img").mkdir(parents=True, exist_ok=True)
+        image_sets.picture(number % 2, number).save(root / "img" / f"{number}.png")
+        part = ["train", "train", "train", "test"][number % 4]
+        rows.append(f"img/{number},person {number},{20 + number % 30}.5,{part}")
+    (root / "faces.tsv").write_text("\n".join(rows).replace(",", "\t"))
+
+
+def write_weather(root: Path) -> None:
+    """Write images and a table of their classes, which names one that is not there."""
+    image_sets.write_folder(root / "img", images=15, classes=("a", "b"))
+    names = sorted(path.relative_to(root).as_posix() for path in root.rglob("*.png"))
+    rows = [f"{name},{['sun', 'rain'][name[4] == 'b']}" for name in names]
+    rows = ["file,label", *rows, "img/a/99.png,sun"]
+    (root / "labels.csv").write_text("\n".join(rows))
+
+
 FORMATS = (("wav", "FLOAT", 8000), ("flac", "PCM_24", 16_000), ("ogg", "VORBIS", 22_050))
 
 
@@ -73,6 +93,23 @@ def write_reviews(path: Path) -> None:
         f"{row}\ta {['good', 'bad'][row % 2]} film no {row}\t{'pc'[row % 2]}" for row in range(60)
     ]
     path.write_text("\n".join(["id\treview\tsentiment", *rows]) + "\n", "utf-8")
+
+
+def write_articles(root: Path) -> None:
+    """Write texts in a folder for each class, not in UTF-8, and an empty one."""
+    for number in range(30):
+        path = root / ["arts", "sports"][number % 2] / f"{number}.TXT"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = f"the {['café', 'goal'][number % 2]} no {number}"
+        path.write_bytes(text.encode("cp1252"))
+    (root / "arts" / "0.TXT").write_bytes(b"")
+
+
+def write_gaps(path: Path) -> None:
+    """Write texts and labels with semicolons between them, some of them missing."""
+    rows = [f"{'a' * (row % 9 > 0)} film as no {row} is" * (row % 9 > 0) for row in range(60)]
+    text = "\n".join(f"{text};{'pn'[row % 2]}" for row, text in enumerate(rows))
+    path.write_bytes(("opinion;sentiment\n" + text).encode("utf-16"))
 
 
 def write_walks(path: Path) -> None:
@@ -122,6 +159,18 @@ DATA: list[Row] = [
         {"kind": "image_folder", "size": 16, "channels": 3, "on_bad_file": "skip"},
     ),
     (
+        "weather",
+        write_weather,
+        ["weather/img/a/000.png"],
+        {
+            "kind": "image_table",
+            "file_column": "file",
+            "target": "label",
+            "task": "classification",
+            "on_bad_file": "skip",
+        },
+    ),
+    (
         "calls",
         write_recordings,
         ["calls/low/0.wav", "calls/high/3.flac"],
@@ -138,6 +187,18 @@ DATA: list[Row] = [
         write_reviews,
         ["a good film"],
         {"kind": "text_table", "text_column": "review", "label_column": "sentiment"},
+    ),
+    (
+        "articles",
+        write_articles,
+        ["the goal", "articles/arts/2.TXT"],
+        {"kind": "text_folder", "encoding": "cp1252", "on_bad_file": "skip", "max_length": 4},
+    ),
+    (
+        "gaps.csv",
+        write_gaps,
+        ["a film"],
+        {"kind": "text_table", "encoding": "utf-16", "missing": "drop"},
     ),
     (
         "walks.npz",
@@ -176,12 +237,28 @@ def test_data_goes_from_a_look_to_predictions_without_an_edited_key(
     assert bptrain("validate", "my.yaml").exit_code == 0
     trained = bptrain("fit", "my.yaml", "train.steps=3")
     assert trained.exit_code == 0, trained.stderr
-    assert ("left out: " in trained.stdout) == ("on_bad_file" in data)
+    leaves_out = "on_bad_file" in data or data.get("missing") == "drop"
+    assert ("left out: " in trained.stdout) == leaves_out
     run = f"runs/{section(made.stdout, 'name')}"
     more = ["--length", "5"] if data["kind"] == "text" else ["--csv"]
     predicted = bptrain("predict", run, *asked, *more)
     assert predicted.exit_code == 0, predicted.stderr
     assert predicted.stdout.strip()
+
+
+def test_numbers_of_images_are_found_in_a_table_beside_them(
+    bptrain: Callable, tmp_path: Path
+) -> None:
+    write_faces(tmp_path / "faces")
+    refused = bptrain("init", "faces")
+    assert (refused.exit_code, "--target NAME" in refused.stderr) == (2, True)
+    data = section(bptrain("init", "faces", "--target", "years").stdout, "data")
+    expected = {"file_column": "image_id", "task": "regression", "split_column": "set"}
+    assert {key: data[key] for key in expected} == expected
+    assert "test_fraction" not in data
+    write_weather(tmp_path / "weather")
+    data = section(bptrain("init", "weather/labels.csv").stdout, "data")
+    assert (data["kind"], data["target"]) == ("image_table", "label")
 
 
 def test_what_was_guessed_stands_in_comments_with_its_evidence(
@@ -346,11 +423,6 @@ def tables(root: Path) -> None:
     (root / "d" / "one.csv").write_text("a,y\n1,2\n")
 
 
-def class_texts(root: Path) -> None:
-    (root / "d" / "good").mkdir(parents=True)
-    (root / "d" / "good" / "1.txt").write_text("a text")
-
-
 @pytest.mark.parametrize(
     ("write", "code", "said"),
     [
@@ -358,7 +430,6 @@ def class_texts(root: Path) -> None:
         (broken_sounds, 3, "cut off"),
         (unnamed_sounds, 2, "nothing tells the classes of the recordings"),
         (tables, 2, "bptrain init d/one.csv"),
-        (class_texts, 3, "a CSV file with the columns text and label"),
         (lambda root: (root / "d").mkdir(), 3, "nothing to learn from among 0 files"),
         (lambda root: (root / "d").write_bytes(b"\x1f\x8b" + bytes(50)), 3, "compressed by gzip"),
         (lambda root: (root / "d").write_text("x"), 3, "there is nothing to predict"),

@@ -19,13 +19,15 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 from bptrain.cli import app
-from bptrain.commands.predict import predictions, to_csv, to_rows
+from bptrain.commands.predict import to_csv, to_rows
 from bptrain.data.batches import Batch
 from bptrain.data.images.digits import DigitsConfig
 from bptrain.data.splits import Samples
 from bptrain.errors import CheckpointError, DataError, exit_code_of
+from bptrain.experiment.prediction import predictions
 from bptrain.problem import Problem
 from bptrain.rundir.prepared import read_prepared, write_prepared
+from bptrain.tasks.decision import BY_SOFTMAX
 
 DIGITS = CONFIGS / "digits_mlp.yaml"
 
@@ -187,7 +189,7 @@ def predictions_for(problem: Problem, outputs: Tensor, *lengths: Tensor) -> list
     config: Any = SimpleNamespace(loss=None, kernels="fused")
     batch = Batch((outputs, *lengths), (), len(outputs))
     model: Any = lambda outputs, *lengths: outputs  # noqa: E731
-    return list(predictions(config, problem, model, batch))
+    return list(predictions(config, problem, model, batch, BY_SOFTMAX))
 
 
 def test_a_regression_predicts_a_value_for_each_column() -> None:

@@ -38,13 +38,9 @@ def prepare(name: str, folder: Path) -> None:
     if name == "experiment.yaml":
         path.write_text(example_config(), encoding="utf-8")
     elif name.endswith(".txt"):
-        drawn = np.random.default_rng(0).choice(WORDS, 2_000)
-        path.write_text(" ".join(drawn), encoding="utf-8")
-    elif name == "customers.csv":
-        rows = [
-            f"{n},{18 + n % 50},{['basic', 'plus'][n % 2]},{'ny'[n % 3 == 0]}" for n in range(90)
-        ]
-        path.write_text("\n".join(["id,age,plan,churned", *rows]) + "\n", encoding="utf-8")
+        write_words(path, 2_000, seed=0)
+    elif name in WRITERS:
+        WRITERS[name](folder)
     elif name.endswith(".csv"):
         rows = [f"{word} {end},{label}" for word in WORDS for end, label in OPINIONS.items()]
         path.write_text("\n".join(["text,label", *rows]) + "\n", encoding="utf-8")
@@ -54,6 +50,43 @@ def prepare(name: str, folder: Path) -> None:
         for number in range(20):
             for brightness, label in enumerate(FOLDERS[name]):
                 write_image(path / label / f"{number}.png", 10 * number + brightness)
+
+
+def write_articles(folder: Path) -> None:
+    """Write texts in a folder for each class."""
+    for number in range(40):
+        path = folder / "articles" / ["arts", "sports"][number % 2] / f"{number}.txt"
+        write_words(path, 20, seed=number)
+
+
+def write_customers(folder: Path) -> None:
+    """Write a table of customers, some of whom left."""
+    rows = [f"{n},{18 + n % 50},{['basic', 'plus'][n % 2]},{'ny'[n % 3 == 0]}" for n in range(90)]
+    text = "\n".join(["id,age,plan,churned", *rows]) + "\n"
+    (folder / "customers.csv").write_text(text, encoding="utf-8")
+
+
+def write_labels(folder: Path) -> None:
+    """Write images in one folder, and a table of their labels beside it."""
+    for number in range(40):
+        write_image(folder / "img" / f"{number}.png", 200 * (number % 2))
+    rows = [f"img/{number}.png,{['dark', 'light'][number % 2]}" for number in range(40)]
+    text = "\n".join(["file,label", *rows]) + "\n"
+    (folder / "labels.csv").write_text(text, encoding="utf-8")
+
+
+WRITERS = {
+    "articles": write_articles,
+    "customers.csv": write_customers,
+    "labels.csv": write_labels,
+}
+
+
+def write_words(path: Path, words: int, seed: int) -> None:
+    """Write a text of random words."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    drawn = np.random.default_rng(seed).choice(WORDS, words)
+    path.write_text(" ".join(drawn), encoding="utf-8")
 
 
 def write_image(path: Path, brightness: int) -> None:

@@ -13,7 +13,9 @@ from sklearn import linear_model as reference
 from torch import Tensor
 
 from bptrain.data.splits import Samples
+from bptrain.data.text.text_stream import TextStream
 from bptrain.experiment.baselines import (
+    Baseline,
     BaselineResult,
     BaselineWatch,
     Constant,
@@ -21,8 +23,10 @@ from bptrain.experiment.baselines import (
     deciding_metric,
     not_beaten,
 )
+from bptrain.experiment.bigram_baseline import bigram_model
 from bptrain.experiment.config import ExperimentConfig
 from bptrain.experiment.linear_baseline import linear_model, rows_to_fit
+from bptrain.experiment.stored_baselines import store_baselines, stored_baselines
 from bptrain.losses import LOSSES
 from bptrain.losses.cross_entropy import CrossEntropyConfig
 from bptrain.problem import Problem, TaskName
@@ -201,6 +205,58 @@ def test_fit_evaluate_and_the_report_show_the_baselines(bptrain: Callable) -> No
     words = " ".join(" ".join(read(Path("run/report.html").read_text()).text).split())
     assert "baseline, logistic regression" in words
     assert told in words
+
+
+def test_new_data_is_compared_with_the_baselines_that_the_run_stored(bptrain: Callable) -> None:
+    _, log = fitted(bptrain)
+    Path("new.csv").write_text("a,b,answer\n2,2,yes\n1,-1,no\n-1,0,no\n")
+    Path("table.csv").unlink()  # the training samples are not read
+    values = json.loads(bptrain("evaluate", "run", "new.csv", "--json").stdout)
+    assert {each for each in log[-1] if each.startswith("baseline/")} <= set(values)
+    assert values["baseline/majority_class/accuracy"] == pytest.approx(2 / 3)
+    told = bptrain("evaluate", "run", "new.csv").stdout
+    assert "\nbaseline logistic regression: accuracy 100.00%" in told
+    assert "the run does not beat the baseline majority class: accuracy" in told
+
+    for content, why in ((b"{}", "cannot be used"), (None, "`fit` stores them")):
+        path = Path("run/baselines.json")
+        path.unlink() if content is None else path.write_bytes(content)
+        result = bptrain("evaluate", "run", "new.csv")
+        assert result.exit_code == 0
+        (line,) = [line for line in result.stdout.splitlines() if "baseline" in line]
+        assert line.startswith("no baselines: ")
+        assert why in line
+
+
+def test_stored_baselines_predict_what_they_did(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    loss = CrossEntropyConfig()
+    table = torch.randn(40, 3), torch.arange(40) % 4
+    asked = Problem("classification", (3,), 5)  # one of the classes is not there
+    every: list[Baseline] = [
+        Constant("majority_class", torch.tensor([0.1, -3.0])),
+        *linear_model(Samples(*table), asked, loss),
+        *linear_model(Samples(table[0], table[0][:, :2]), Problem("regression", (3,), 2), loss),
+        *bigram_model(TextStream(torch.tensor([0, 1, 0, 2]), 2, "t", "token"), 3, loss),
+    ]
+    store_baselines(tmp_path, every)
+    again, notes = stored_baselines(tmp_path, loss)
+    assert notes == []
+    inputs = [torch.zeros(2, 3), torch.randn(2, 3), torch.randn(2, 3), torch.tensor([[0, 2]])]
+    for one, other, rows in zip(every, again, inputs, strict=True):
+        assert (one.name, one.note) == (other.name, other.note)
+        before, after = (each.outputs((rows,), (torch.zeros(2).long(),)) for each in (one, other))
+        assert torch.equal(before.double(), after.double())
+
+
+def test_a_token_is_as_likely_as_after_the_one_before_it() -> None:
+    tokens = torch.tensor([0, 1, 0, 1, 0, 2])
+    (model,) = bigram_model(TextStream(tokens, 5, "t", "token"), 4, CrossEntropyConfig())
+    shares = model.outputs((torch.tensor([[0, 3]]),), ()).softmax(-1)
+    # after 0: 1 twice and 2 once, and one token more at the tokens' own shares 3, 2, 1, 0 of 6
+    torch.testing.assert_close(shares[0, 0], torch.tensor([3 / 6, 2 + 2 / 6, 1 + 1 / 6, 0]) / 4)
+    torch.testing.assert_close(shares[0, 1], torch.tensor([3, 2, 1, 0]) / 6)
+    assert list(bigram_model(TextStream(tokens, 5, "t", "token"), 257, CrossEntropyConfig())) == []
 
 
 def test_without_a_test_split_the_validation_samples_are_compared(bptrain: Callable) -> None:

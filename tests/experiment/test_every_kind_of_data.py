@@ -12,6 +12,7 @@ import pytest
 from html_pages import read
 from kinds_of_data import KINDS, Kind
 
+from bptrain.api.run import Run
 from bptrain.data import DataConfig
 
 METRIC = {
@@ -76,6 +77,8 @@ def check_answers(bptrain: Callable, kind: Kind) -> None:
         )
         assert any(row.startswith(answer["input"]) for row in rows)
         check_answer(kind, answer, cells)
+    options = {"length": 5, "temperature": 0.0} if kind.task == "language_model" else {}
+    assert Run("run").predict(kind.inputs, **options).to_dicts() == said
 
 
 def check_answer(kind: Kind, answer: dict[str, Any], cells: dict[str, str]) -> None:

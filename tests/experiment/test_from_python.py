@@ -1,20 +1,23 @@
 """`bptrain.fit` and `bptrain.load`: a run as the commands make it, in one's own program."""
 
-import re
+from collections.abc import Callable
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
 import numpy as np
+import polars.selectors as cs
 import pytest
 import torch
 from safetensors.torch import load_file
-from small_files import CONFIGS
+from stops import Stop
 
 import bptrain
+from bptrain.api.run import Run
 from bptrain.config import ConfigErrors, config_of
 from bptrain.errors import ConfigKeyError, UsageError
 from bptrain.experiment.config import ExperimentConfig
+from bptrain.experiment.saved_run import Choice
 
 TINY: dict[str, Any] = {
     "name": "tiny",
@@ -30,40 +33,101 @@ def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.chdir(tmp_path)
 
 
-def weights_of(run_dir: Path, checkpoint: str = "last") -> dict[str, torch.Tensor]:
-    return dict(bptrain.load(run_dir, checkpoint).state_dict())
+def weights_of(run: Run, checkpoint: Choice = "last") -> dict[str, torch.Tensor]:
+    return dict(bptrain.load(run, checkpoint).model.state_dict())
 
 
-def test_a_mapping_and_a_file_train_the_same_model(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_mapping_a_file_and_yaml_train_the_same_model() -> None:
     first = bptrain.fit(TINY)
-    assert first == Path("runs/tiny")
-    assert "loss" in capsys.readouterr().out
-    second = bptrain.fit(str(first / "config.yaml"), run_dir="again")
-    assert second == Path("again")
+    assert first.folder == Path("runs/tiny").absolute()
+    config = first.folder / "config.yaml"
+    second = bptrain.fit(str(config), run_dir="again")
+    assert second.folder == Path("again").absolute()
+    text = config.read_text(encoding="utf-8")
+    runs = [first, second, bptrain.fit(text), bptrain.fit(first.config, run_dir="by-config")]
     other = bptrain.fit(TINY, ["seed=1"])
-    assert other == Path("runs/tiny-2")
-    ours, same, different = map(weights_of, (first, second, other))
-    torch.testing.assert_close(ours, same, rtol=0, atol=0)
-    assert not torch.equal(ours["output.weight"], different["output.weight"])
+    assert other.folder == Path("runs/tiny-3").absolute()
+    for run in runs:
+        torch.testing.assert_close(weights_of(run), weights_of(first), rtol=0, atol=0)
+    different = weights_of(other)["output.weight"]
+    assert not torch.equal(weights_of(first)["output.weight"], different)
+
+
+def test_keywords_change_keys_as_words_do() -> None:
+    run = bptrain.fit(
+        "{name: t, data: {kind: xor, samples: 40}, model: {kind: mlp, hidden: [4]}}",
+        ["train.epochs=3"],
+        seed=7,
+        train__epochs=1,
+        schedule={"kind": "cosine"},
+        **{"optimizer.lr": 0.25},
+    )
+    config = run.config
+    assert (config.seed, config.train.epochs, config.optimizer.lr) == (7, 1, 0.25)
+    assert config.schedule.kind == "cosine"
+    with pytest.raises(ConfigErrors, match=r"override 'train.epoch=1'[\s\S]*did you mean: epochs"):
+        bptrain.fit(TINY, train__epoch=1)
+    with pytest.raises(ConfigErrors, match=r"config:2: model.hiden"):
+        bptrain.fit("data: {kind: xor}\nmodel: {kind: mlp, hiden: [4]}\n")
+    with pytest.raises(UsageError, match="it holds a set"):
+        bptrain.fit(TINY, model__hidden={4})
+
+
+def test_it_prints_nothing_unless_asked(capfd: pytest.CaptureFixture[str]) -> None:
+    bptrain.fit(TINY)
+    assert capfd.readouterr() == ("", "")
+    bptrain.fit(TINY, progress=True)
+    printed = capfd.readouterr().out
+    assert "step 10/10" in printed
+    assert "run directory runs/tiny-2" in printed
+
+
+def test_it_resumes_to_the_result_of_a_run_that_never_stopped(
+    stopping: Callable[[int, Stop], None],
+) -> None:
+    whole = bptrain.fit(TINY, run_dir="whole")
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    stopping(8, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        bptrain.fit(TINY, run_dir="cut")
+    cut = bptrain.fit(TINY, run_dir="cut", resume=True)
+    assert bptrain.fit(TINY, run_dir="new", resume="auto").metrics()["step"].max() == 10
+    torch.testing.assert_close(weights_of(cut), weights_of(whole), rtol=0, atol=0)
+    measured = cs.starts_with("perf/", "time_s")
+    assert cut.metrics().drop(measured).equals(whole.metrics().drop(measured))
+    with pytest.raises(UsageError, match="resume='yes'"):
+        bptrain.fit(TINY, resume="yes")  # type: ignore[arg-type]
+
+
+def test_a_job_of_several_processes_is_refused_as_by_the_command(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UsageError, match="2 processes"):
+        bptrain.fit(TINY)
 
 
 def test_a_loaded_model_has_the_weights_of_the_checkpoint_and_evaluates() -> None:
-    run_dir = bptrain.fit(TINY)
-    stored = [load_file(p / "model.safetensors") for p in sorted(run_dir.glob("checkpoints/*"))]
-    torch.testing.assert_close(weights_of(run_dir), stored[-1], rtol=0, atol=0)
-    best = weights_of(run_dir, "best")
+    run = bptrain.fit(TINY)
+    checkpoints = sorted(run.folder.glob("checkpoints/*"))
+    stored = [load_file(each / "model.safetensors") for each in checkpoints]
+    torch.testing.assert_close(weights_of(run), stored[-1], rtol=0, atol=0)
+    best = weights_of(run, "best")
     assert any(all(torch.equal(best[key], one[key]) for key in best) for one in stored)
-    model = bptrain.load(run_dir, device="cpu")
+    model = bptrain.load(run, device="cpu").model
     assert not any(module.training for module in model.modules())
     assert model(torch.randn(3, 2)).shape == (3, 2)
 
 
 def test_a_run_is_trained_in_a_thread() -> None:
-    made: list[Path] = []
+    made: list[Run] = []
     thread = Thread(target=lambda: made.append(bptrain.fit(TINY)))
     thread.start()
     thread.join()
-    assert bptrain.load(made[0])
+    assert bptrain.load(made[0]).model
 
 
 def test_all_errors_of_a_mapping_are_named_by_their_keys() -> None:
@@ -93,15 +157,8 @@ def test_an_error_after_reading_names_the_line_of_a_file() -> None:
         bptrain.fit({**TINY, "train": {"early_stopping": {"metric": "val/bleu"}}})
 
 
-def test_the_code_of_the_page_runs() -> None:
-    page = Path(__file__).parents[2] / "docs" / "training.md"
-    (code,) = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
-    Path("configs").symlink_to(CONFIGS)
-    names: dict[str, Any] = {}
-    exec(compile(code, str(page), "exec"), names)
-    assert names["outputs"].shape == (3, 2)
-
-
 def test_a_folder_without_a_run_is_refused() -> None:
     with pytest.raises(UsageError, match="not a run directory"):
         bptrain.load("nowhere")
+    with pytest.raises(UsageError, match="best or last"):
+        bptrain.load("nowhere", "newest")  # type: ignore[arg-type]

@@ -22,6 +22,14 @@ optimizer: {kind: adam, lr: 0.02}
 train: {epochs: 8}
 """
 
+TRANSFORMER = """\
+data: {kind: text, path: verse.txt, window: 16, batch_size: 4, test_fraction: 0.1}
+model: {kind: transformer, width: 32, depth: 2, heads: 2, tied: true}
+optimizer: {kind: adam, lr: 0.004}
+schedule: {kind: cosine, warmup_steps: 10}
+train: {epochs: 10}
+"""
+
 
 @pytest.fixture
 def trained(bptrain: Callable, tmp_path: Path) -> Callable[..., Path]:
@@ -84,6 +92,23 @@ def test_predict_continues_a_prompt_by_its_options(
     assert wild != said("--length", 50, "--temperature", 3, "--seed", 2)
     table = bptrain("predict", run, "round and", "--length", 5, "--temperature", 0).stdout
     assert table.splitlines()[1].split() == ["round", "and", "round"[:4]]
+
+
+def test_a_transformer_learns_the_verse_and_writes_beyond_its_window(
+    bptrain: Callable, tmp_path: Path
+) -> None:
+    (tmp_path / "verse.txt").write_text(VERSE)
+    (tmp_path / "text.yaml").write_text(TRANSFORMER)
+    fitted = bptrain("fit", "text.yaml", "--run-dir", "run")
+    assert fitted.exit_code == 0, fitted.stderr
+    losses = values_of(tmp_path / "run", "val/loss")
+    assert losses[-1] < losses[0] / 2
+    words = ["predict", "run", "round and", "--length", 64, "--temperature", 0, "--json"]
+    result = bptrain(*words)
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)[0]["text"] == (VERSE * 2)[9:73]
+    refused = bptrain("fit", "text.yaml", "train.bptt=4", "--run-dir", "other")
+    assert (refused.exit_code, "carries no state" in refused.stderr) == (2, True), refused.stderr
 
 
 @pytest.mark.parametrize(

@@ -79,9 +79,11 @@ KEYS = "monitor: {log_every: 3}\ncheckpoint: {every_steps: 2}\n"
 EARLY = "early_stopping: {patience: 50, min_delta: 9}"  # none is: it counts from the start
 
 
-def digits(model: str = DROPOUT, train: str = "steps: 14", rest: str = "") -> Callable[[], Path]:
+def digits(
+    model: str = DROPOUT, train: str = "steps: 14", rest: str = "", data: str = ""
+) -> Callable[[], Path]:
     return lambda: write(
-        f"data: {{kind: digits, batch_size: 300}}\n{model}\ntrain: {{{train}}}\n{KEYS}{rest}"
+        f"data: {{kind: digits, batch_size: 300{data}}}\n{model}\ntrain: {{{train}}}\n{KEYS}{rest}"
     )
 
 
@@ -121,6 +123,9 @@ CASES: dict[str, Callable[[], Path]] = {
     "language model": language_model,
     "sequences of varying lengths": tags(),
     "accumulated batches": tags("steps: 14, grad_accum_steps: 2"),
+    "accumulated batches without the last one": digits(
+        train="steps: 14, grad_accum_steps: 3", data=", drop_last: true, sampling: balanced"
+    ),
     "plateau, early stopping and average": digits(
         train=f"steps: 14, ema_decay: 0.9, {EARLY}",
         rest="schedule: {kind: plateau, patience: 0, threshold: 0.9}\n",

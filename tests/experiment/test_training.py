@@ -52,6 +52,16 @@ def test_every_shipped_config_trains(
     if kind in TEXTS:
         (tmp_path / "text").write_text(TEXTS[kind])
         words += ["data.path=text", "model.hidden=8"]
+    if kind == "image_table":
+        names = sorted(write_folder(tmp_path / "images").rglob("*.png"))
+        rows = [f"{name},{name.parent.name}" for name in names]
+        (tmp_path / "labels.csv").write_text("\n".join(["file,label", *rows]))
+        words.append("data.batch_size=8")
+    if kind == "text_folder":
+        for name in ("good/1.txt", "good/2.txt", "bad/1.txt", "bad/2.txt"):
+            (tmp_path / "texts" / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "texts" / name).write_text(f"a {name} day")
+        words += ["data.root=texts", "model.hidden=8"]
     if kind == "text":
         words += ["data.window=8", "data.batch_size=4"]
     result = bptrain("fit", path, *words, "--run-dir", "run")

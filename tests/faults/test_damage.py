@@ -315,6 +315,7 @@ PLACES = {
     "lock": FOR_FILES,
     "metrics.jsonl": FOR_FILES,
     "prepared.json": FOR_FILES,
+    "baselines.json": FOR_FILES,
     "tensorboard/events.out.tfevents.*": FOR_FILES,
     "checkpoints": FOR_FOLDERS,
     "tensorboard": FOR_FOLDERS,

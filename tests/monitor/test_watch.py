@@ -95,7 +95,7 @@ def train_as(config: dict[str, Any], prepared: Callable[[nn.Module], nn.Module])
 def test_a_loop_of_ones_own_logs_what_fit_logs(
     config: dict[str, Any], prepared: Callable[[nn.Module], nn.Module]
 ) -> None:
-    expected = numbers_in(bptrain.fit(config), OF_FIT_ALONE)
+    expected = numbers_in(bptrain.fit(config).folder, OF_FIT_ALONE)
     found = numbers_in(train_as(config, prepared), OF_FIT_ALONE)
     assert found.keys() == expected.keys()
     assert {"grad/total_clipped", "update_ratio/output", "data/input_rms"} <= {t for _, t in found}

@@ -205,7 +205,14 @@ def parameters_of(kind: type) -> dict[str, inspect.Parameter]:
     return parameters
 
 
-WITHOUT_COUNTERPART = {"Add", "Concat", "Mean", "Multiply"}  # of functions that torch.nn has not
+WITHOUT_COUNTERPART = {
+    "Add",
+    "Concat",
+    "DotProductAttention",
+    "Mean",
+    "Multiply",
+    "Rotary",
+}  # of functions that torch.nn has not
 
 
 @pytest.mark.parametrize("refusal", REFUSED, ids=lambda each: f"{each.module}: {each.option}")

@@ -259,6 +259,10 @@ CASES: dict[str, Case] = {
         },
     ),
     "mean": (on(ops.mean, dim=0), {"input": positive(ROWS, 4)}),
+    "rotary: angles of many rows": (
+        on(ops.rotary),
+        {"input": positive(ROWS, 2, 4), "cos": positive(2, 2), "sin": positive(2, 2)},
+    ),
     "mul": (on(ops.mul), {"input": positive(ROWS, 4), "other": positive(4)}),
     **CONVOLUTIONS,
     **POOLINGS,

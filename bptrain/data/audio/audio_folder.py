@@ -6,12 +6,13 @@ Features are computed once and held in memory.
 """
 
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
@@ -32,12 +33,13 @@ from bptrain.data.audio.recordings import (
     split_by_label,
     transcribed,
 )
-from bptrain.data.audio.sound_file import ENDINGS
+from bptrain.data.audio.sound_file import ENDINGS, Sound
 from bptrain.data.audio.spec_augment import SpecAugmentConfig
 from bptrain.data.audio.spectrograms import LONGEST_S, AudioPreprocessing, band_statistics
 from bptrain.data.audio.transcripts import encoded, symbols_of
 from bptrain.data.contents import SPLITS, Contents, as_bytes, checksum, content
 from bptrain.data.data_file import DataPath
+from bptrain.data.given_arrays import Array, place_of, refuse_what_is_no_number, zeros
 from bptrain.data.notes import ignored_files
 from bptrain.data.splits import Dataset, InMemoryConfig, Samples
 from bptrain.errors import DataError
@@ -260,14 +262,38 @@ class AudioFolderConfig(InMemoryConfig):
 
         Raises DataError for a file that cannot be read or differs from the training files.
         """
+        read = (self.preprocessing.sound(read_file(Path(word)), word) for word in words)
+        return self._heard(read, len(words), prepared)
+
+    def prepare_arrays(
+        self, arrays: Sequence[Array], problem: Problem, prepared: Mapping[str, Any]
+    ) -> Samples:
+        """Return recordings [S] as inputs: samples from -1 to 1, data.sample_rate in a second."""
+        refuse_what_is_no_number(arrays)
+        for row, array in enumerate(arrays):
+            if array.ndim != 1 or array.size == 0 or np.abs(array, dtype=np.float64).max() > 1:
+                raise DataError(
+                    f"{place_of(row)}: {list(array.shape)} of {array.dtype}",
+                    "a recording is an array [samples] of numbers from -1 to 1",
+                    "the mean of two channels; array / 32768 for integers of 16 bits",
+                )
+        sounds = (
+            self.preprocessing.fitted(
+                Sound(self.sample_rate, torch.from_numpy(each.astype(np.float32))), place_of(row)
+            )
+            for row, each in enumerate(arrays)
+        )
+        return self._heard(sounds, len(arrays), prepared)
+
+    def _heard(self, sounds: Iterable[Tensor], count: int, prepared: Mapping[str, Any]) -> Samples:
+        """Return sounds as inputs; their targets are zeros."""
         preprocessing = self.preprocessing
-        sounds = (preprocessing.sound(read_file(Path(word)), word) for word in words)
-        features = preprocessing.spectrograms(sounds, len(words), "the recordings")
+        features = preprocessing.spectrograms(sounds, count, "the recordings")
         inputs, lengths = preprocessing.inputs(features, prepared["mean"], prepared["std"])
-        zeros = torch.zeros(len(words), dtype=torch.int64)
+        none = zeros(count)
         if self.task == "classification":
-            return Samples(inputs, zeros, lengths)
-        return Samples(inputs, zeros.unsqueeze(1), lengths, zeros)
+            return Samples(inputs, none, lengths)
+        return Samples(inputs, none.unsqueeze(1), lengths, none)
 
 
 def sizes_of_parts(sound: Sequence[int], sizes: Sequence[int]) -> list[int]:

@@ -7,6 +7,8 @@ from typing import Any
 from bptrain.problem import Problem
 
 MOST_BATCH = 64
+FEW = 200  # files, of which a larger part is held out
+HELD_OUT = 0.2
 BATCHES = 10  # in an epoch at least, as far as samples allow: fewer are few updates
 
 

@@ -10,26 +10,33 @@ from zipfile import BadZipFile, ZipFile
 from bptrain.data.audio.folder_or_zip import is_hidden, is_recording
 from bptrain.data.audio.sound_file import ENDINGS as SOUNDS
 from bptrain.data.data_file import is_directory, refuse_unless_file
+from bptrain.data.encodings import HEAD
+from bptrain.data.file_tree import LEFT_BEHIND, entries_of
 from bptrain.data.first_look.arrays import look_at_arrays
 from bptrain.data.first_look.found import Found
+from bptrain.data.first_look.image_tables import (
+    is_table_of_images,
+    look_at_image_table,
+    table_of_images,
+)
 from bptrain.data.first_look.images import look_at_images
 from bptrain.data.first_look.recordings import look_at_recordings
 from bptrain.data.first_look.tables import look_at_table
+from bptrain.data.first_look.text_folders import look_at_text_folder
 from bptrain.data.first_look.texts import look_at_text
 from bptrain.data.images.image_formats import ENDINGS as IMAGES
-from bptrain.data.images.image_tree import LEFT_BEHIND
 from bptrain.data.notes import count, listed
-from bptrain.data.tables.csv_columns import SUFFIXES as CSV
-from bptrain.data.tables.file_kinds import HEAD, refuse_other_formats
-from bptrain.data.tables.parquet_table import SUFFIXES as PARQUET
+from bptrain.data.tables.file_kinds import refuse_other_formats
+from bptrain.data.tables.table_file import TABLES
+from bptrain.data.text.text_file import TEXT
 from bptrain.errors import DataError, UsageError
 
-TABLES = (*CSV, *PARQUET)
-ARRAYS, TEXTS, ZIPPED = ".npz", (".txt",), ".zip"
+ARRAYS, ZIPPED = ".npz", ".zip"
+MOST_OF_ONE = 2  # folders, from which on each is a class
 MOST_FILES = 20_000  # of a folder, whose endings decide what it holds
 FORMS = (
-    "a table (.csv, .tsv, .parquet), a folder of images or recordings by class, a text (.txt) or "
-    "arrays (.npz)"
+    "a table (.csv, .tsv, .parquet), a folder of images, recordings or texts by class, a text "
+    "(.txt) or arrays (.npz)"
 )
 
 
@@ -48,7 +55,8 @@ def look_at(path: Path, target: str | None = None) -> Found:
     if ending == ARRAYS:
         return look_at_arrays(path, target)
     if ending in TABLES:
-        return look_at_table(path, target)
+        look = look_at_image_table if is_table_of_images(path) else look_at_table
+        return look(path, target)
     _refuse_target(path, target)
     if ending == ZIPPED and _holds_recordings(path):
         return look_at_recordings(path)
@@ -79,6 +87,8 @@ def _look_at_folder(path: Path, target: str | None) -> Found:
             "one file at a time is looked at",
             f"bptrain init {path / inside[0]}",
         )
+    if kind == "images" and (table := table_of_images(path)) is not None:
+        return look_at_image_table(table, target)
     _refuse_target(path, target)
     if kind == "images":
         return look_at_images(path)
@@ -86,14 +96,10 @@ def _look_at_folder(path: Path, target: str | None) -> Found:
 
 
 def _look_at_texts(path: Path) -> Found:
-    """Return what a folder of texts holds; raise DataError for one with a folder for each class."""
-    if not any(each.name.lower().endswith(TEXTS) for each in path.iterdir()):
-        raise DataError(
-            f"{path}: texts in folders",
-            "a text to be continued is one file, or the files directly in a folder",
-            "a CSV file with the columns text and label, for texts with classes",
-        )
-    return look_at_text(path)
+    """Return what a folder of texts holds: classes by folder, or one text in several files."""
+    entries = entries_of(path)
+    is_one_text = any(map(TEXT.has, entries.files)) or len(entries.folders) < MOST_OF_ONE
+    return look_at_text(path) if is_one_text else look_at_text_folder(path)
 
 
 def _file_names(root: Path) -> Iterator[str]:
@@ -112,7 +118,7 @@ def _file_names(root: Path) -> Iterator[str]:
 
 def _kind_of(name: str) -> str:
     """Return what a file holds by its ending, "" for an ending that says nothing."""
-    endings = {"images": IMAGES, "recordings": SOUNDS, "texts": TEXTS, "arrays": (ARRAYS,)}
+    endings = {"images": IMAGES, "recordings": SOUNDS, "texts": TEXT.endings, "arrays": (ARRAYS,)}
     for kind, known in {**endings, "table": TABLES}.items():
         if name.lower().endswith(known):
             return kind

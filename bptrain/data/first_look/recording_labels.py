@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from bptrain.data.audio.folder_or_zip import Files
-from bptrain.data.images.folder_listing import part_of
+from bptrain.data.class_folders import part_of
 from bptrain.data.notes import listed
 from bptrain.data.tables.csv_columns import SUFFIXES
 from bptrain.data.text.text_file import decoded

@@ -14,7 +14,14 @@ from bptrain.data.audio.recordings import ANY_ENDING, Recording
 from bptrain.data.audio.sound_file import decode_sound
 from bptrain.data.bad_files import BadFile
 from bptrain.data.bad_files import listed as listed_bad
-from bptrain.data.first_look.found import Found, batch_size_of, imbalance_of, spread_evenly
+from bptrain.data.first_look.found import (
+    FEW,
+    HELD_OUT,
+    Found,
+    batch_size_of,
+    imbalance_of,
+    spread_evenly,
+)
 from bptrain.data.first_look.recording_labels import find_labels
 from bptrain.data.notes import count, listed
 from bptrain.errors import DataError, UsageError
@@ -25,8 +32,6 @@ MOST_BYTES = 2**28  # of them in all
 WINDOW_S, HOP_S = 0.032, 0.01
 MELS = (40, 32, 24, 16, 8, 4)
 LONGEST_S = 10.0  # of a recording that is not cropped
-FEW = 200  # recordings, of which a larger part is held out
-HELD_OUT = 0.2
 
 
 def look_at_recordings(path: Path) -> Found:

@@ -1,14 +1,11 @@
 """A look at a table of texts with labels."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from bptrain.data.first_look.found import Found, batch_size_of, imbalance_of
 from bptrain.data.first_look.table_reading import Reading
 from bptrain.data.notes import count, listed
-from bptrain.data.tables.csv_columns import SUFFIXES, TABULATED
-from bptrain.data.tables.csv_dialect import Dialect
 from bptrain.data.tables.table import Table, quoted
 from bptrain.data.tables.target_column import labels_of, task_of
 from bptrain.data.text.text_table_config import TextTableConfig
@@ -16,8 +13,10 @@ from bptrain.errors import DataError
 from bptrain.problem import Problem
 
 TEXT_WORDS = 3  # of a cell in the mean, from which on it is a text and no name
+LONGEST = 256  # tokens of a text that are read: more take longer to learn from
 SHORTENED = 0.95  # of the texts are read whole
-HEADER_BYTES = 2**16
+MOST_COUNTED = 65_536  # tokens of a text
+CUTTING = ("delimiter", "encoding", "quoting", "header")  # keys that tables of texts have too
 
 
 def text_column_of(table: Table, target: str, used: Sequence[str]) -> str | None:
@@ -48,21 +47,25 @@ def look_at_labelled_texts(reading: Reading, texts: str, label: str, why: str) -
     why  the evidence that `label` is the column of labels
     """
     table = reading.table
-    _refuse_other_forms(reading)
-    _refuse_gaps(table, (texts, label))
-    counts = _counts(table, label)
-    config = TextTableConfig(path=str(table.path), text_column=texts, label_column=label)
-    lengths = sorted(len(list(config.symbols_in(text))) for text in table.column(texts, ""))
-    longest = max(1, lengths[int(SHORTENED * (len(lengths) - 1))])
+    keys = {key: value for key, value in reading.keys.items() if key in CUTTING}
+    config = TextTableConfig(
+        path=str(table.path), text_column=texts, label_column=label, max_length=MOST_COUNTED
+    )
+    whole, gaps = _rows(table, texts, label)
+    counts = _counts(whole, label)
+    lengths = [sum(1 for _ in config.symbols_in(text)) for text in whole.column(texts, "")]
+    longest, why_so_long = length_to_read(lengths)
     data: dict[str, Any] = {"kind": "text_table", "path": str(table.path)}
     reasons = {"text_column": "texts, the only column that the label can be predicted from"}
     data["text_column"] = texts
     data["label_column"], reasons["label_column"] = label, f"{why} (--target NAME chooses another)"
     data["max_length"] = longest
-    reasons["max_length"] = f"of {count(len(lengths), 'text')} 95 % have no more words and marks"
-    data |= {key: value for key, value in reading.keys.items() if key == "quoting"}
-    reasons |= reading.reasons
-    data["batch_size"] = batch_size_of(len(table))
+    reasons["max_length"] = why_so_long
+    data |= keys
+    reasons |= {key: reading.reasons[key] for key in keys}
+    if gaps:
+        data["missing"], reasons["missing"] = "drop", f"{count(gaps, 'row')} without text or label"
+    data["batch_size"] = batch_size_of(len(whole))
     shown = listed([f"{name} ({rows:,})" for name, rows in counts.items()])
     seen = [f"{count(len(table), 'text')} were read", f"guessed: classification into {shown}"]
     if left_out := [name for name in table.names if name not in (texts, label)]:
@@ -70,7 +73,7 @@ def look_at_labelled_texts(reading: Reading, texts: str, label: str, why: str) -
     problem = Problem(
         "classification", (longest,), len(counts), vocabulary=1, is_sequence=True, varies=True
     )
-    return Found(data, reasons, seen, problem, len(table), imbalance=imbalance_of(counts))
+    return Found(data, reasons, seen, problem, len(whole), imbalance=imbalance_of(counts))
 
 
 def _counts(table: Table, label: str) -> dict[str, int]:
@@ -81,38 +84,23 @@ def _counts(table: Table, label: str) -> dict[str, int]:
     return counts
 
 
-def _refuse_other_forms(reading: Reading) -> None:
-    """Raise DataError for a table in a form that tables of texts are not read in."""
-    path = reading.table.path
-    others = sorted(reading.keys.keys() - {"quoting"})
-    if path.suffix.lower() not in SUFFIXES:
-        others.append(f"a name that ends in {path.suffix or 'nothing'}")
-    elif (separator := _separator(path, reading)) != _expected_separator(path):
-        others.append(f"cells separated by {separator!r}")
-    if others:
-        raise DataError(
-            f"{path}: a table of texts, in a form that these are not read in",
-            f"it needs {', '.join(others)}",
-            "save it as CSV in UTF-8 with commas, or as .tsv with tabs",
-        )
+def _rows(table: Table, *names: str) -> tuple[Table, int]:
+    """Return the rows with a text and a label, and how many others there are."""
+    import numpy as np
 
-
-def _expected_separator(path: Path) -> str:
-    return "\t" if path.suffix.lower() in TABULATED else ","
-
-
-def _separator(path: Path, reading: Reading) -> str:
-    with path.open("rb") as file:
-        header = file.readline(HEADER_BYTES).decode("utf-8", "replace")
-    return Dialect(quoting=reading.keys.get("quoting", "double")).separator(header)
-
-
-def _refuse_gaps(table: Table, names: Sequence[str]) -> None:
-    """Raise DataError for rows without a text or a label, which training would refuse."""
+    there = np.ones(len(table), bool)
     for name in names:
-        if (empty := (table.column(name, "") == "").arg_true()).len():
-            raise DataError(
-                f"{table.path}: {count(len(empty), 'empty cell')} in column {quoted(name)}",
-                f"the first in {table.place(empty[0])}",
-                "fill them in, or remove their rows",
-            )
+        cells = table.column(name, "")
+        there &= ~(cells.is_null() | (cells.cast(str) == "").fill_null(value=False)).to_numpy()
+    return table.select(np.flatnonzero(there)), int((~there).sum())
+
+
+def length_to_read(lengths: Sequence[int]) -> tuple[int, str]:
+    """Return how many tokens of a text are read, and why, given the lengths of some texts."""
+    ordered = sorted(lengths)
+    usual = max(1, ordered[int(SHORTENED * (len(ordered) - 1))])
+    of_texts = f"of {count(len(ordered), 'text')}"
+    if usual <= LONGEST:
+        return usual, f"{of_texts} 95 % have no more words and marks"
+    half = ordered[len(ordered) // 2]
+    return LONGEST, f"{of_texts} half have {half:,} words and marks or more; longer ones are cut"

@@ -1,12 +1,14 @@
 """A look at a text, to be continued: a file, or a folder of *.txt files."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from bptrain.data.encodings import HEAD, Encoding, is_utf16, likely_encoding
 from bptrain.data.first_look.found import Found
 from bptrain.data.notes import count
 from bptrain.data.text.text_config import TextConfig
-from bptrain.data.text.text_file import read_texts, size_of, texts_of
+from bptrain.data.text.text_file import read_bytes, read_texts, size_of, texts_of
 from bptrain.errors import DataError
 from bptrain.free_memory import format_bytes
 from bptrain.problem import Problem
@@ -28,7 +30,8 @@ def look_at_text(path: Path) -> Found:
             f"at most {format_bytes(MOST_BYTES)} are looked at",
             "bptrain init text, for a config to fill in",
         )
-    text = read_texts(path)
+    encoding = encoding_of_texts(files)
+    text = read_texts(path, encoding)
     symbols = len(set(text))
     if symbols < 2:
         raise DataError(f"{path}: {count(symbols, 'character')}: there is nothing to predict")
@@ -37,6 +40,8 @@ def look_at_text(path: Path) -> Found:
     window, batch_size = _sizes(path, tokens, TextConfig(path=str(path)).validation_fraction)
     data: dict[str, Any] = {"kind": "text", "path": str(path), "unit": unit}
     reasons = {"unit": f"{symbols:,} different characters", "window": f"{tokens:,} {unit}s in all"}
+    if encoding != "utf-8":
+        data["encoding"], reasons["encoding"] = encoding, "it is not UTF-8, and this is likely"
     data |= {"window": window, "batch_size": batch_size}
     seen = [
         f"{count(len(files), 'file')} of text, {tokens:,} {unit}s",
@@ -45,6 +50,20 @@ def look_at_text(path: Path) -> Found:
     outputs = symbols if unit == "character" else 256
     problem = Problem("language_model", (window,), outputs, vocabulary=outputs, is_sequence=True)
     return Found(data, reasons, seen, problem, max(1, tokens // window))
+
+
+def encoding_of_texts(files: Sequence[Path]) -> Encoding:
+    """Return the encoding of texts: UTF-8, or the likely one of the first that is not."""
+    for path in files:
+        content = read_bytes(path)
+        if is_utf16(content[:HEAD]):
+            return "utf-16"
+        try:
+            content.decode()
+        except UnicodeDecodeError:
+            if b"\0" not in content:
+                return likely_encoding(content)
+    return "utf-8"
 
 
 def _sizes(path: Path, tokens: int, validated: float) -> tuple[int, int]:

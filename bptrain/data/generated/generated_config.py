@@ -15,6 +15,7 @@ from pydantic import Field
 from torch import Tensor
 
 from bptrain.data.batches import Batch, BatchSource, Divisible, Rows, generator_of
+from bptrain.data.given_arrays import Array, as_inputs
 from bptrain.data.splits import Dataset, InMemoryConfig, Samples
 from bptrain.errors import UsageError
 from bptrain.problem import Problem
@@ -75,6 +76,12 @@ class GeneratedConfig(InMemoryConfig):
             "",
             "bptrain evaluate, which uses the generated test samples",
         )
+
+    def prepare_arrays(
+        self, arrays: Sequence[Array], problem: Problem, prepared: Mapping[str, Any]
+    ) -> Samples:
+        """Return arrays as inputs, as they are: what is generated is not scaled."""
+        return as_inputs(arrays, problem)
 
     def labelled(self, path: Path, problem: Problem, prepared: Mapping[str, Any]) -> Samples:
         """Raise UsageError: there is no file to evaluate."""

@@ -3,7 +3,7 @@
 import gzip
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, distribution
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -29,6 +29,8 @@ class DigitsConfig(ImagesConfig):
     """
 
     kind: Literal["digits"] = "digits"
+
+    brightest: ClassVar[float] = LARGEST
 
     def build(self, seed: int) -> Dataset:
         """Return the data set; `seed` selects the validation samples."""

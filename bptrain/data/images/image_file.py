@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bptrain.data.data_file import missing
 from bptrain.data.images.image_formats import formats_of
 from bptrain.data.images.image_limits import refuse_a_bomb, refuse_missing_pixels, too_large
 from bptrain.data.splits import Samples, rescale
@@ -152,6 +153,8 @@ def _opened(path: FilePath) -> Iterator["Image.Image"]:
         raise DataError(
             f"{path}: no image", f"{found}: {', '.join(formats)}", "remove or replace it"
         ) from error
+    except FileNotFoundError as error:
+        raise missing(path) from error
     except OSError as error:
         what = "cannot be read" if error.errno else "damaged image"
         raise DataError(f"{path}: {what}", error.strerror or str(error)) from error

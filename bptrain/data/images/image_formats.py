@@ -6,6 +6,8 @@ bytes that any file may begin with, and are tried only for files that are named 
 
 from pathlib import PurePath
 
+from bptrain.data.file_tree import FileKind
+
 COMMON = {
     "PNG": (".png", ".apng"),
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
@@ -53,11 +55,7 @@ UNREAD = {
 }
 FORMAT_OF = {ending: name for name, endings in {**COMMON, **BY_NAME}.items() for ending in endings}
 ENDINGS = tuple(FORMAT_OF)
-
-
-def is_image(name: str) -> bool:
-    """Tell whether a file is an image by the ending of its name, in upper or lower case."""
-    return name.lower().endswith(ENDINGS)
+IMAGE = FileKind("image", ENDINGS)
 
 
 def formats_of(name: str) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bptrain.data.bad_files import BadFile
-from bptrain.data.images.folder_listing import ImageList
+from bptrain.data.class_folders import FileList
 from bptrain.data.images.image_file import (
     FilePath,
     ImageShape,
@@ -40,7 +40,7 @@ class Scan(NamedTuple):
     shape   what all were read as
     """
 
-    images: ImageList
+    images: FileList
     pixels: Tensor | None
     counts: Tensor
     depth: int
@@ -77,7 +77,7 @@ def sound_image(file: FilePath, shape: ImageShape) -> Tensor:
 
 
 def scan(
-    images: ImageList, root: Path, shape: ImageShape, in_memory: bool, compute: Compute
+    images: FileList, root: Path, shape: ImageShape, in_memory: bool, compute: Compute
 ) -> Scan:
     """Decode every image once.
 
@@ -107,7 +107,7 @@ def scan(
 
 def bad_file(path: str, root: Path, shape: ImageShape) -> BadFile:
     """Return a file that could not be read, with what is wrong with it."""
-    name = str(Path(path).relative_to(root))
+    name = str(Path(path).relative_to(root)) if Path(path).is_relative_to(root) else path
     try:
         sound_image(path, shape)
     except DataError as error:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field
 from torch import Tensor
@@ -11,10 +11,12 @@ from torch import Tensor
 from bptrain.data.augment import Transform
 from bptrain.data.augment.transform_config import ImageInfo, TransformConfig
 from bptrain.data.batches import Batch
+from bptrain.data.class_folders import list_classes
+from bptrain.data.given_arrays import Array, place_of, stacked, zeros
 from bptrain.data.hashed_random import Draws
-from bptrain.data.images.folder_listing import list_classes
-from bptrain.data.splits import Dataset, InMemoryConfig, Samples, Split
-from bptrain.errors import UsageError
+from bptrain.data.images.image_formats import IMAGE
+from bptrain.data.splits import Dataset, InMemoryConfig, Samples, Split, rescale
+from bptrain.errors import DataError, UsageError
 from bptrain.problem import Problem
 
 BRIGHTEST = 255.0  # byte
@@ -51,14 +53,29 @@ class ImagesConfig(InMemoryConfig):
         "every image and epoch; [] for none",
     )
 
+    brightest: ClassVar[float] = BRIGHTEST
+
     def prepare(self, words: Sequence[str], prepared: Mapping[str, Any]) -> Samples:
         """Return image files as inputs: cropped and scaled as in training."""
         raise NotImplementedError
 
+    def prepare_arrays(
+        self, arrays: Sequence[Array], problem: Problem, prepared: Mapping[str, Any]
+    ) -> Samples:
+        """Return images of the training images' size and unit as inputs: scaled, nothing else.
+
+        Each is [C, H, W], [H, W, C], or [H, W] where there is one channel.
+        """
+        channels = problem.input_shape[0]
+        images = [channels_first(each, channels) for each in arrays]
+        pixels = stacked(images, problem.input_shape)
+        refuse_other_pixels(images, self.brightest)
+        return rescale(Samples(pixels, zeros(len(pixels))), prepared["mean"], prepared["std"])
+
     def labelled(self, path: Path, problem: Problem, prepared: Mapping[str, Any]) -> Split:
         """Return the images of a folder with a subfolder for each class, named as in training."""
         known = problem.names or tuple(map(str, range(problem.outputs)))
-        _, images = list_classes(path, known)
+        _, images = list_classes(path, known, IMAGE)
         return replace(self.prepare(images.files, prepared), targets=images.targets)
 
     def augmented(self, dataset: Dataset, white: float = BRIGHTEST) -> Dataset:
@@ -84,7 +101,10 @@ class ImagesConfig(InMemoryConfig):
         )
         info = ImageInfo((channels, height, width), problem.outputs, blacks, whites)
         for position, transform in enumerate(self.augment):
-            if refusal := transform.refusal(info):
+            refusal = transform.refusal(info)
+            if transform.mixes and problem.task != "classification":
+                refusal = "it mixes classes, and these targets are numbers"
+            if refusal:
                 raise UsageError(
                     f"data.augment.{position}: {transform.kind} does not suit these images", refusal
                 )
@@ -94,3 +114,24 @@ class ImagesConfig(InMemoryConfig):
             train=replace(train, augment=Augmentation(self.augment, info)),
             problem=replace(problem, mixes=any(each.mixes for each in self.augment)),
         )
+
+
+def channels_first(image: Array, channels: int) -> Array:
+    """Return an image [H, W] or [H, W, C] as [C, H, W]; another one as it is."""
+    if image.ndim == 2 and channels == 1:
+        return image[None]
+    is_last = image.ndim == 3 and image.shape[2] == channels != image.shape[0]
+    return image.transpose(2, 0, 1) if is_last else image
+
+
+def refuse_other_pixels(images: Sequence[Array], brightest: float) -> None:
+    """Raise DataError for pixels that are not from 0 to the training images' brightest value."""
+    for row, image in enumerate(images):
+        lowest, highest = float(image.min()), float(image.max())
+        is_fraction = image.dtype.kind == "f" and 0 < highest <= 1 < brightest
+        if lowest < 0 or highest > brightest or is_fraction:
+            raise DataError(
+                f"{place_of(row)}: pixels from {lowest:g} to {highest:g}",
+                f"those of the training images are from 0 to {brightest:g}, before any scaling",
+                f"array * {brightest:g}, if 1 is the brightest" if is_fraction else "",
+            )

@@ -1,6 +1,6 @@
 """Checks the arrays of a sequence file and turns them into samples."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bptrain.data.given_arrays import NUMBERS, place_of, zeros
 from bptrain.data.sequences.labels import Label, classes_of_rows, indices, labels_of
 from bptrain.data.sequences.npz_file import names_in, read_npz
 from bptrain.data.splits import IGNORED, Samples
@@ -31,6 +32,7 @@ MOST_CLASSES = 1_000_000
 EXACT_BYTES = 4  # of a float that float32 holds exactly
 LARGEST = 3.4e38  # float32 overflows beyond
 LARGEST_BYTES = 2**33  # of the padded sequences
+NAME = Path("the sequences")  # that a program gives, in messages
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,22 @@ def read_inputs(path: Path, names: Mapping[str, str] = NO_NAMES) -> Samples:
     """Return the sequences of a file; its targets are not read, zeros take their place."""
     values, lengths = _flat(path, _named_arrays(path, WANTED[:3], names))
     return _samples(path, values, lengths, torch.zeros(len(lengths), dtype=torch.int64))
+
+
+def inputs_of(sequences: Sequence[Array]) -> Samples:
+    """Return sequences [T, F] or [T] that a program gives; zeros take the place of targets."""
+    for row, each in enumerate(sequences):
+        if each.ndim not in (1, 2) or each.size == 0 or each.dtype.kind not in NUMBERS:
+            raise _wrong_shape(
+                Path(place_of(row)), "a sequence", each, "[steps, features] or [steps]"
+            )
+    steps = [each.reshape(len(each), -1) for each in sequences]
+    features = {each.shape[1] for each in steps}
+    if len(features) > 1:
+        raise DataError(f"the sequences have {min(features)} to {max(features)} features")
+    arrays = {"values": np.concatenate(steps), "lengths": np.array([len(each) for each in steps])}
+    values, lengths = _flat(NAME, arrays)
+    return _samples(NAME, values, lengths, zeros(len(lengths)))
 
 
 def _samples(path: Path, values: Array, lengths: Array, targets: Tensor) -> Samples:

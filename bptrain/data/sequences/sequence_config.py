@@ -20,10 +20,13 @@ from torch import Tensor
 
 from bptrain.data.contents import contents_of
 from bptrain.data.data_file import DataPath, located
+from bptrain.data.given_arrays import Array
 from bptrain.data.notes import guessed_task
 from bptrain.data.sequences.sequence_arrays import (
+    NAME,
     Sequences,
     SequenceTask,
+    inputs_of,
     read_inputs,
     read_sequences,
 )
@@ -149,17 +152,26 @@ class SequenceConfig(InMemoryConfig):
 
     def prepare(self, words: Sequence[str], prepared: Mapping[str, Any]) -> Samples:
         """Return the sequences of .npz files, which need no targets."""
-        made = []
-        for word in words:
-            samples = read_inputs(located(word), self.names)
-            if samples.inputs.shape[2] != prepared["features"]:
-                raise DataError(
-                    f"{word}: {samples.inputs.shape[2]} features at each step",
-                    f"the run was trained on {prepared['features']}",
-                )
-            made.append(fit_length(Path(word), samples, prepared["length"], prepared["varies"]))
-        whole = joined(made)
-        return in_float32(whole, prepared)
+        read = ((Path(word), read_inputs(located(word), self.names)) for word in words)
+        fitted = [of_training_form(path, samples, prepared) for path, samples in read]
+        return in_float32(joined(fitted), prepared)
+
+    def prepare_arrays(
+        self, arrays: Sequence[Array], problem: Problem, prepared: Mapping[str, Any]
+    ) -> Samples:
+        """Return sequences [T, F] in the unit of the training file as inputs."""
+        return in_float32(of_training_form(NAME, inputs_of(arrays), prepared), prepared)
+
+
+def of_training_form(path: Path, samples: Samples, prepared: Mapping[str, Any]) -> Samples:
+    """Return sequences of the training file's features, of its one length if it has one."""
+    features = samples.inputs.shape[2]
+    if features != prepared["features"]:
+        raise DataError(
+            f"{path}: {features} features at each step",
+            f"the run was trained on {prepared['features']}",
+        )
+    return fit_length(path, samples, prepared["length"], prepared["varies"])
 
 
 def refuse_mismatch(path: Path, test: Sequences, features: int, outputs: int) -> None:

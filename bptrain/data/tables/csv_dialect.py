@@ -6,33 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from bptrain.data.encodings import Encoding
 from bptrain.data.tables.csv_errors import numeric_header
 from bptrain.errors import DataError
 
 Delimiter = Literal["auto", ",", ";", "|", "tab"]
 Quoting = Literal["double", "single", "none"]
-Encoding = Literal[
-    "utf-8",
-    "utf-16",
-    "cp1252",
-    "latin-1",
-    "iso-8859-2",
-    "iso-8859-15",
-    "cp1250",
-    "cp1251",
-    "cp1253",
-    "cp1254",
-    "cp437",
-    "cp850",
-    "mac-roman",
-    "koi8-r",
-    "shift_jis",
-    "cp932",
-    "gb18030",
-    "big5",
-    "euc-jp",
-    "euc-kr",
-]
 Header = bool | Sequence[str] | None
 
 CHARACTERS = {"tab": "\t"}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from bptrain.data.tables.file_kinds import HEAD, is_utf16, likely_encoding
+from bptrain.data.encodings import HEAD, is_utf16, likely_encoding
 from bptrain.data.tables.table import listed
 from bptrain.errors import DataError
 

@@ -7,9 +7,9 @@ import codecs
 from pathlib import Path
 
 from bptrain.data.data_file import refuse_unless_file
+from bptrain.data.encodings import HEAD, is_utf16, likely_encoding
 from bptrain.errors import DataError
 
-HEAD = 4_096  # bytes that are looked at
 PACKED = "unpack it, and name the file inside"
 AS_CSV = "save the table as CSV"
 FORMATS = (  # first bytes, what such a file is, what to do with it
@@ -53,26 +53,6 @@ def _refuse_zip(path: Path, head: bytes) -> None:
         hint = "data.kind: sequence, for sequences of numbers"
         raise DataError(f"{path}: is an .npz file of arrays, no table", "", hint)
     raise DataError(f"{path}: is a zip file, no table of text", "", PACKED)
-
-
-def is_utf16(head: bytes) -> bool:
-    """Tell whether the first bytes of a file are text in UTF-16, with its mark or without."""
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return True
-    half = len(head) // 2
-    nuls = max(head[::2].count(0), head[1::2].count(0))
-    return half >= 4 and nuls >= 0.8 * half and head.count(0) < 1.2 * half
-
-
-def likely_encoding(content: bytes) -> str:
-    """Return the encoding that text which is not UTF-8 most likely has."""
-    if is_utf16(content[:HEAD]):
-        return "utf-16"
-    try:
-        content.decode("cp1252")
-    except UnicodeDecodeError:
-        return "latin-1"
-    return "cp1252"
 
 
 def encoding_of(path: Path, most_bytes: int) -> str:

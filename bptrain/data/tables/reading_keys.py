@@ -6,9 +6,10 @@ from typing import Annotated
 
 from pydantic import Field
 
+from bptrain.data.encodings import Encoding
 from bptrain.data.splits import InMemoryConfig
 from bptrain.data.tables.cell_format import USUAL_MISSING, CellFormat
-from bptrain.data.tables.csv_dialect import Delimiter, Dialect, Encoding, Quoting
+from bptrain.data.tables.csv_dialect import Delimiter, Dialect, Quoting
 from bptrain.data.tables.table import Table
 from bptrain.data.tables.table_file import read_table
 
@@ -16,8 +17,8 @@ Name = Annotated[str, Field(min_length=1)]
 Marker = str | int | float
 
 
-class TableReadingConfig(InMemoryConfig):
-    """The keys that say how a file's text becomes rows, cells, numbers and missing values."""
+class CutIntoCellsConfig(InMemoryConfig):
+    """The keys that say how a file's text becomes rows and cells."""
 
     delimiter: Delimiter = Field(
         default="auto",
@@ -42,6 +43,16 @@ class TableReadingConfig(InMemoryConfig):
         "it names them, whatever it holds, such as years. false: there is no such row, and the "
         "columns are column_1, column_2, ... A list gives the names of a file without such a row",
     )
+
+    @property
+    def dialect(self) -> Dialect:
+        """How the file is cut into cells."""
+        return Dialect(self.delimiter, self.encoding, self.quoting, self.header)
+
+
+class TableReadingConfig(CutIntoCellsConfig):
+    """The keys that say how a file's text becomes rows, cells, numbers and missing values."""
+
     decimal: str = Field(
         default=".",
         pattern="^[.,]$",
@@ -59,11 +70,6 @@ class TableReadingConfig(InMemoryConfig):
         "[unknown, -999]; numbers are compared by value. The list replaces the usual ones that "
         "null stands for: NA, N/A, NaN, null, none, nil, ?, -, --, #N/A, <NA> and their like",
     )
-
-    @property
-    def dialect(self) -> Dialect:
-        """How the file is cut into cells."""
-        return Dialect(self.delimiter, self.encoding, self.quoting, self.header)
 
     @property
     def cell_format(self) -> CellFormat:

@@ -1,6 +1,6 @@
 """Tables with numeric and categorical columns: a CSV or Parquet file and a column to predict."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bptrain.data.contents import SPLITS, checksum, content
 from bptrain.data.data_file import DataPath, located
+from bptrain.data.given_arrays import Array
 from bptrain.data.notes import count, flattened, guessed_task, left_out_rows, shown_name
 from bptrain.data.splits import (
     Dataset,
@@ -32,6 +33,7 @@ from bptrain.data.tables.column_encoding import (
     without_missing,
 )
 from bptrain.data.tables.column_fitting import ColumnKeys, fit_columns, id_columns
+from bptrain.data.tables.given_rows import stacked_rows, table_of_rows
 from bptrain.data.tables.reading_keys import Name, TableReadingConfig
 from bptrain.data.tables.table import Table, listed
 from bptrain.data.tables.target_column import TableTask, Target, target_of
@@ -193,9 +195,30 @@ class TableConfig(TableReadingConfig):
     def prepare(self, words: Sequence[str], prepared: Mapping[str, Any]) -> Samples:
         """Return the rows of tables with the training table's columns; they need no target."""
         columns = from_plain(prepared["columns"])
+        tables = (self.read(located(word), text_columns(columns)) for word in words)
+        return self._encoded(tables, columns)
+
+    def prepare_rows(
+        self, rows: Sequence[Mapping[str, Any]], prepared: Mapping[str, Any]
+    ) -> Samples:
+        """Return rows, each a mapping from columns to cells, as inputs."""
+        columns = from_plain(prepared["columns"])
+        names = [column.name for column in columns]
+        table = table_of_rows(rows, names, self.cell_format, text_columns(columns))
+        return self._encoded([table], columns)
+
+    def prepare_arrays(
+        self, arrays: Sequence[Array], problem: Problem, prepared: Mapping[str, Any]
+    ) -> Samples:
+        """Return rows of numbers, each with a cell for every column the run uses, in its order."""
+        names = [column.name for column in from_plain(prepared["columns"])]
+        cells = stacked_rows(arrays, names)
+        return self.prepare_rows([dict(zip(names, row, strict=True)) for row in cells], prepared)
+
+    def _encoded(self, tables: Iterable[Table], columns: Sequence[Column]) -> Samples:
+        """Return the rows of tables as inputs, or raise DataError for a missing cell."""
         inputs = []
-        for word in words:
-            table = self.read(located(word), text_columns(columns))
+        for table in tables:
             if self.missing != "mean":
                 hint = f"the run was trained without such rows: data.missing is {self.missing}"
                 refuse_missing(table, [column.name for column in columns], hint)
@@ -319,5 +342,10 @@ def in_model_unit(samples: Samples, center: Scale, spread: Scale) -> Samples:
     """
     if not samples.targets.is_floating_point():
         return samples
+    return replace(samples, targets=in_unit(samples.targets, center, spread))
+
+
+def in_unit(targets: Tensor, center: Scale, spread: Scale) -> Tensor:
+    """Return (target - center) / spread in float32, of targets in float64."""
     unit = [torch.tensor(each, dtype=torch.float64) for each in (center, spread)]
-    return replace(samples, targets=((samples.targets - unit[0]) / unit[1]).float())
+    return ((targets - unit[0]) / unit[1]).float()

@@ -18,6 +18,7 @@ from torch.nn.utils.rnn import pad_sequence
 from bptrain.config import StrictConfig
 from bptrain.data.contents import SPLITS, Contents, checksum, content, tensor_bytes
 from bptrain.data.data_file import DataPath
+from bptrain.data.encodings import Encoding
 from bptrain.data.notes import count
 from bptrain.data.splits import Dataset, Samples
 from bptrain.data.text.text_file import given_text, read_texts
@@ -28,13 +29,18 @@ from bptrain.problem import Problem
 
 
 class TextConfig(StrictConfig):
-    """A text to train a language model on: a UTF-8 file, or a folder of *.txt files."""
+    """A text to train a language model on: a file, or a folder of *.txt files."""
 
     kind: Literal["text"] = "text"
     path: DataPath = Field(
         min_length=1,
-        description="UTF-8 text file, or a folder whose *.txt files are joined in the order of "
-        "their names",
+        description="text file, unpacked if its name ends in .gz, or a folder whose *.txt and "
+        "*.txt.gz files, also those in folders inside it, are joined in the order of their paths",
+    )
+    encoding: Encoding = Field(
+        default="utf-8",
+        description="encoding of the files, also of those given to predict and evaluate; where "
+        "they are not UTF-8, the error names the likely one",
     )
     unit: Literal["character", "byte"] = Field(
         default="character",
@@ -73,7 +79,7 @@ class TextConfig(StrictConfig):
 
     def build(self, seed: int) -> Dataset:
         """Return the data set, the same one for every seed."""
-        text = read_texts(Path(self.path))
+        text = read_texts(Path(self.path), self.encoding)
         if not text:
             raise DataError(f"{self.path}: no text: it is empty")
         vocabulary = self.vocabulary_of(text)
@@ -106,7 +112,7 @@ class TextConfig(StrictConfig):
 
     def labelled(self, path: Path, problem: Problem, prepared: Mapping[str, Any]) -> TextStream:
         """Return another text, a file or a folder of *.txt files, to be predicted as a whole."""
-        tokens = self.vocabulary(prepared).encode(read_texts(path))
+        tokens = self.vocabulary(prepared).encode(read_texts(path, self.encoding))
         stream = TextStream(tokens, self.window, str(path), self.unit)
         stream.refuse_if_shorter(2, "the first one is given, a second is predicted", "more text")
         return stream
@@ -152,7 +158,7 @@ class TextConfig(StrictConfig):
         Where they differ in length they are padded at the end. Raises DataError for an empty one.
         """
         vocabulary = self.vocabulary(prepared)
-        prompts = [vocabulary.encode(given_text(word)).long() for word in words]
+        prompts = [vocabulary.encode(given_text(word, self.encoding)).long() for word in words]
         for number, (word, prompt) in enumerate(zip(words, prompts, strict=True), start=1):
             if len(prompt) == 0:
                 raise DataError(

@@ -1,44 +1,50 @@
-"""Text files read as a whole: regular files in strict UTF-8 that fit into memory.
+"""Text files read as a whole: regular files that fit into memory, compressed by gzip or not.
 
-A byte order mark is dropped. Line ends are not changed: to a model they are symbols like others.
+The encoding is checked strictly. A byte order mark is dropped. Line ends are not changed: to a
+model they are symbols like others.
 """
 
 import stat
+import zlib
 from collections.abc import Sequence
+from gzip import BadGzipFile, GzipFile
 from pathlib import Path
+from typing import BinaryIO
 
 from bptrain.data.data_file import missing
+from bptrain.data.encodings import HEAD, Encoding, is_utf16, likely_encoding
+from bptrain.data.file_tree import FileKind, tree_of
 from bptrain.errors import DataError
 from bptrain.free_memory import format_bytes, free_bytes
 
 MEMORY = 16  # bytes held at most for each byte of a file: text, code points, their indices, tokens
-SUFFIX = ".txt"
-UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+PACKED = ".gz"
+TEXT = FileKind("text", (".txt", ".txt.gz"))
+BLOCK = 2**20
 
 
-def read_texts(path: Path) -> str:
-    """Return the text of a file, or of a folder's *.txt files in the order of their names.
+def read_texts(path: Path, encoding: Encoding = "utf-8") -> str:
+    """Return the text of a file, or of all texts below a folder in the order of their paths.
 
     Hidden files are left out. Raises DataError.
     """
     files = texts_of(path)
-    sizes = [size_of(file) for file in files]
-    refuse_what_does_not_fit(path, sum(sizes) * MEMORY)
-    return "".join(read_text(file) for file in files)
+    refuse_what_does_not_fit(path, sum(map(size_of, files)) * MEMORY)
+    return "".join(read_text(file, encoding) for file in files)
 
 
 def texts_of(path: Path) -> Sequence[Path]:
-    """Return the text files at `path`: itself, or the *.txt files of a folder."""
+    """Return the text files at `path`: itself, or the texts below a folder."""
     try:
-        if not stat.S_ISDIR(path.stat().st_mode):
-            return [path]
-        files = sorted(path.iterdir())
+        is_folder = stat.S_ISDIR(path.stat().st_mode)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise unreadable(path, error) from error
-    texts = [file for file in files if file.suffix == SUFFIX and not file.name.startswith(".")]
+    if not is_folder:
+        return [path]
+    texts = tree_of(path, TEXT).files
     if not texts:
-        raise DataError(f"{path}: a folder without *{SUFFIX} files")
-    return texts
+        raise DataError(f"{path}: a folder without *.txt files")
+    return list(map(Path, texts))
 
 
 def size_of(path: Path) -> int:
@@ -52,29 +58,57 @@ def size_of(path: Path) -> int:
     return found.st_size
 
 
-def read_text(path: Path) -> str:
-    """Return the text of a regular file, or raise DataError."""
+def read_text(path: Path, encoding: Encoding = "utf-8") -> str:
+    """Return the text of a regular file, unpacked if its name ends in .gz, or raise DataError."""
+    return decoded(read_bytes(path), str(path), encoding)
+
+
+def read_bytes(path: Path) -> bytes:
+    """Return what a regular file holds, unpacked if its name ends in .gz, or raise DataError."""
     size = size_of(path)
     refuse_what_does_not_fit(path, size * MEMORY)
     try:
         with path.open("rb") as file:
-            content = file.read(size)
+            is_packed = path.name.lower().endswith(PACKED)
+            return _unpacked(path, file) if is_packed else file.read(size)
+    except (BadGzipFile, EOFError, zlib.error) as error:
+        what = "cut off" if isinstance(error, EOFError) else "damaged, or not compressed by gzip"
+        raise DataError(f"{path}: {what}", str(error), "fetch the file again") from error
     except OSError as error:
         raise unreadable(path, error) from error
-    return decoded(content, str(path))
 
 
-def decoded(content: bytes, source: str) -> str:
-    """Return the text of a file's bytes, or raise DataError naming the byte that is no UTF-8."""
+def _unpacked(path: Path, file: BinaryIO) -> bytes:
+    """Return what a gzip file holds; raise DataError once it is more than the memory takes."""
+    blocks, size = [], 0
+    with GzipFile(fileobj=file) as packed:
+        while block := packed.read(BLOCK):
+            blocks.append(block)
+            size += len(block)
+            refuse_what_does_not_fit(path, size * MEMORY)
+    return b"".join(blocks)
+
+
+def decoded(content: bytes, source: str, encoding: Encoding = "utf-8", hint: str = "") -> str:
+    """Return the text of a file's bytes, or raise DataError naming the byte that is none.
+
+    hint  what to do where no key of the config says the encoding
+    """
+    if encoding == "utf-8" and is_utf16(content[:HEAD]):
+        hint = hint or "data.encoding: utf-16"
+        raise DataError(f"{source}: is UTF-16, not UTF-8 text", "", hint)
     try:
-        return content.decode("utf-8").removeprefix("\ufeff")
+        return content.decode(encoding).removeprefix("\ufeff")
     except UnicodeDecodeError as error:
-        encoding = "utf-16" if content.startswith(UTF_16_MARKS) else "latin1"
-        raise DataError(
-            f"{source}: not UTF-8 text: byte {error.start:,} is 0x{content[error.start]:02x}",
-            error.reason,
-            f"iconv -f {encoding} -t utf-8, if that is its encoding",
-        ) from error
+        place = f"byte {error.start:,} is 0x{content[error.start]:02x}"
+        what = f"{source}: not {encoding.upper()} text: {place}"
+        if b"\0" in content:
+            raise DataError(
+                what, "it holds NUL bytes, which no text does", "a text file"
+            ) from error
+        likely = f"data.encoding: {likely_encoding(content)}, which is likely its encoding"
+        key = likely if encoding == "utf-8" else "another data.encoding"
+        raise DataError(what, error.reason, hint or key) from error
 
 
 def refuse_what_does_not_fit(path: Path, needed: int) -> None:
@@ -88,12 +122,13 @@ def refuse_what_does_not_fit(path: Path, needed: int) -> None:
         )
 
 
-def given_text(word: str) -> str:
+def given_text(word: str, encoding: Encoding = "utf-8") -> str:
     """Return the text of the file that `word` names, or the word itself.
 
     Raises DataError for a file that cannot be read, and for a name that ends in .txt and is none.
     """
-    return read_text(Path(word)) if is_file(word) or names_file(word, SUFFIX) else word
+    is_name = is_file(word) or names_file(word, *TEXT.endings)
+    return read_text(Path(word), encoding) if is_name else word
 
 
 def names_file(word: str, *suffixes: str) -> bool:

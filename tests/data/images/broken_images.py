@@ -167,7 +167,7 @@ FOLDERS: dict[str, tuple[Harm, str]] = {
         lambda root: (root / "cat" / "x.png").symlink_to("gone.png"),
         "x.png: cannot be read",
     ),
-    "a class that is its own root": (looped_folder, "a folder inside a class"),
+    "a class that is its own root": (looped_folder, "is a link to one that it lies in"),
     "a folder named as an image": (lambda root: (root / "cat" / "x.png").mkdir(), "x.png"),
     "a class without images": (emptied, "dog: a class without images"),
     "one class": (one_class, "only 'cat' found"),

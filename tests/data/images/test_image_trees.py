@@ -9,7 +9,7 @@ import torch
 from image_sets import picture, write_folder
 from PIL import Image, PngImagePlugin, features
 
-from bptrain.data.images.folder_listing import part_of
+from bptrain.data.class_folders import part_of
 from bptrain.data.images.image_file import ImageShape, read_image, verify_image
 from bptrain.data.images.image_folder import ImageFolderConfig
 from bptrain.data.images.image_formats import BY_NAME, COMMON, ENDINGS, FORMAT_OF, UNREAD

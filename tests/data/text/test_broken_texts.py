@@ -39,7 +39,12 @@ def fit(bptrain: Callable, tmp_path: Path) -> Callable:
 BROKEN: dict[str, tuple[bytes, str]] = {
     "latin1": ("ein schöner text ".encode("latin1") * 20, "byte 7 is 0xf6"),
     "a cut character": (b"text " * 20 + "é".encode()[:1], "byte 100 is 0xc3"),
-    "utf-16": (("text " * 20).encode("utf-16"), "iconv -f utf-16"),
+    "utf-16": (("text " * 20).encode("utf-16"), "data.encoding: utf-16"),
+    "utf-16 without a mark": (("text " * 20).encode("utf-16-le"), "data.encoding: utf-16"),
+    "a likely encoding": (
+        "smart \u201cquotes\u201d ".encode("cp1252") * 9,
+        "data.encoding: cp1252",
+    ),
     "a surrogate": (b"text " * 20 + b"\xed\xa0\x80", "byte 100 is 0xed"),
     "an overlong form": (b"text " * 20 + b"\xc0\xaf", "byte 100 is 0xc0"),
     "a PNG": (b"\x89PNG\r\n\x1a\n" + bytes(100), "byte 0 is 0x89"),
@@ -114,7 +119,7 @@ def test_a_folder_names_the_file_that_is_broken(fit: Callable, tmp_path: Path) -
 
 def test_a_folder_under_the_name_of_a_text_is_refused(fit: Callable, tmp_path: Path) -> None:
     (tmp_path / "texts" / "a.txt").mkdir(parents=True)
-    assert "a.txt: not a regular file" in fit(tmp_path / "texts")
+    assert "a.txt: a folder where a text should be" in fit(tmp_path / "texts")
 
 
 def test_a_pipe_is_not_waited_for(fit: Callable, tmp_path: Path) -> None:

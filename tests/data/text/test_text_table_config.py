@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from bptrain.data.splits import Dataset
-from bptrain.data.text.text_table_config import RESERVED, TextTableConfig
+from bptrain.data.text.labelled_texts import RESERVED
+from bptrain.data.text.text_table_config import TextTableConfig
 from bptrain.errors import DataError
 
 

@@ -1,6 +1,6 @@
-"""The image files below a folder, and what lies beside them that is not read.
+"""The files of a kind below a folder, and what lies beside them that is not read.
 
-Images   files whose name has the ending of an image, in any folder below, sorted by path
+Files    those whose names have the endings of the kind, in any folder below, sorted by path
 Ignored  hidden files and folders, whose names begin with a dot; folders that operating systems and
          other programs leave behind; at the top, folders of training runs
 Links    are followed; a link to a folder that it lies in is an error
@@ -12,15 +12,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bptrain.data.data_file import exists, missing
-from bptrain.data.images.image_formats import is_image
 from bptrain.errors import DataError
 from bptrain.rundir.prepared import PREPARED
 
-LEFT_BEHIND = (  # in lower case; thumbnails in them would be read as images
+LEFT_BEHIND = (  # in lower case; thumbnails in them would be read
     *("__macosx", "@eadir", "#recycle", "#snapshot", "$recycle.bin", "system volume information"),
     *("lost+found", "__pycache__"),
 )
-RESULTS = ("runs", "wandb", "mlruns", "lightning_logs", "checkpoints")  # where they hold no image
+RESULTS = ("runs", "wandb", "mlruns", "lightning_logs", "checkpoints")  # without any such file
 
 
 class Entries(NamedTuple):
@@ -31,10 +30,21 @@ class Entries(NamedTuple):
     ignored: tuple[str, ...]
 
 
-class Tree(NamedTuple):
-    """The paths below a folder, sorted: of images, of other files, and of ignored folders."""
+class FileKind(NamedTuple):
+    """What is looked for: `noun` is a word for one file, `endings` are those of its names."""
 
-    images: tuple[str, ...] = ()
+    noun: str
+    endings: tuple[str, ...]
+
+    def has(self, name: str) -> bool:
+        """Tell whether a file is of this kind by the ending of its name, in any case."""
+        return name.lower().endswith(self.endings)
+
+
+class Tree(NamedTuple):
+    """The paths below a folder, sorted: of the kind, of other files, and of ignored folders."""
+
+    files: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
 
@@ -61,16 +71,23 @@ def entries_of(folder: Path) -> Entries:
     return Entries(tuple(sorted(folders)), tuple(sorted(files)), tuple(sorted(ignored)))
 
 
-def tree_of(folder: Path) -> Tree:
+def tree_of(folder: Path, kind: FileKind) -> Tree:
     """Return what lies below a folder, however deep, or raise DataError."""
-    images: list[str] = []
+    found: list[str] = []
     others: list[str] = []
     ignored: list[str] = []
     for place, entries in _walked(folder, ()):
         for name in entries.files:
-            (images if is_image(name) else others).append(str(place / name))
+            (found if kind.has(name) else others).append(str(place / name))
+        for name in filter(kind.has, entries.folders):
+            raise DataError(f"{place / name}: a folder where {a(kind.noun)} should be")
         ignored += [str(place / name) for name in entries.ignored]
-    return Tree(tuple(sorted(images)), tuple(sorted(others)), tuple(sorted(ignored)))
+    return Tree(tuple(sorted(found)), tuple(sorted(others)), tuple(sorted(ignored)))
+
+
+def a(noun: str) -> str:
+    """Return a noun with its article."""
+    return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
 
 
 def _walked(folder: Path, above: tuple[str, ...]) -> Iterator[tuple[Path, Entries]]:
@@ -80,25 +97,23 @@ def _walked(folder: Path, above: tuple[str, ...]) -> Iterator[tuple[Path, Entrie
     """
     real = os.path.realpath(folder)
     if real in above:
-        raise DataError(f"{folder}: a folder inside a class is a link to one that it lies in")
+        raise DataError(f"{folder}: a folder that is a link to one that it lies in")
     entries = entries_of(folder)
     yield folder, entries
     for name in entries.folders:
-        if is_image(name):
-            raise DataError(f"{folder / name}: a folder where an image should be")
         yield from _walked(folder / name, (*above, real))
 
 
-def without_runs(folder: Path, entries: Entries) -> Entries:
+def without_runs(folder: Path, entries: Entries, kind: FileKind) -> Entries:
     """Return the entries with folders of training runs among the ignored ones."""
-    runs = [name for name in entries.folders if _holds_runs(folder / name)]
+    runs = [name for name in entries.folders if _holds_runs(folder / name, kind)]
     folders = tuple(name for name in entries.folders if name not in runs)
     return entries._replace(folders=folders, ignored=tuple(sorted((*entries.ignored, *runs))))
 
 
-def _holds_runs(folder: Path) -> bool:
+def _holds_runs(folder: Path, kind: FileKind) -> bool:
     """Tell whether a folder is a training run, holds some, or is a folder of results."""
-    if folder.name.lower() in RESULTS and not tree_of(folder).images:
+    if folder.name.lower() in RESULTS and not tree_of(folder, kind).files:
         return True
     below = [folder, *(folder / name for name in entries_of(folder).folders)]
     return any(exists(each / PREPARED) for each in below)

@@ -1,0 +1,1 @@
+"""The commands as functions of Python, which return what the commands print."""

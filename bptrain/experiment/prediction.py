@@ -1,0 +1,128 @@
+"""What a run's model predicts: class, value or text for each input."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from bptrain.data import Batch
+from bptrain.data.splits import Samples
+from bptrain.errors import DataError, UsageError
+from bptrain.experiment.config import ExperimentConfig
+from bptrain.experiment.decisions import decision_of
+from bptrain.ops.kernels import use_kernels
+from bptrain.problem import Problem
+from bptrain.tasks import task_of
+from bptrain.tasks.decision import Decision
+from bptrain.tasks.task import Prediction
+from bptrain.tasks.text_sampling import SamplingOptions, TextData, continue_texts
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A run's model, and what prepares inputs for it.
+
+    checkpoint  whose threshold decides between two classes, where there is one
+    model_for   returns the model on its device, or raises UsageError where memory does not hold it
+                together with inputs of that many bytes
+    """
+
+    config: ExperimentConfig
+    problem: Problem
+    prepared: Mapping[str, Any]
+    checkpoint: Path
+    model_for: Callable[[int], nn.Module]
+
+    def of_words(
+        self, words: Sequence[str], options: SamplingOptions | None = None
+    ) -> list[Prediction]:
+        """Return the prediction for each input that a word names, in their order.
+
+        options  how a language model continues its prompts; UsageError for any other model
+
+        Raises DataError for an input that is damaged or unfit.
+        """
+        if not task_of(self.problem).generates_text:
+            refuse_options(options, self.problem)
+            found = self.of_samples(prepare(self.config, words, self.prepared))
+            names = names_of(self.config, words, self.prepared, len(found))
+            return [{"input": name, **each} for name, each in zip(names, found, strict=True)]
+        prompts = prepare(self.config, words, self.prepared)
+        data = cast("TextData", self.config.data)
+        model = self.model_for(prompts.bytes)
+        texts = continue_texts(data, model, words, self.prepared, options or SamplingOptions())
+        rows = zip(words, texts, strict=True)
+        return [{"input": word, "text": text} for word, text in rows]
+
+    def of_samples(self, samples: Samples) -> list[Prediction]:
+        """Return the prediction for each of samples that are prepared as the training samples."""
+        model = self.model_for(samples.bytes)
+        device = next(model.parameters()).device
+        decision = decision_of(self.config, self.problem, self.checkpoint)
+        batches = samples.to(device).serve(self.config.data.batch_size).epoch(0)
+        return [
+            each
+            for batch in batches
+            for each in predictions(self.config, self.problem, model, batch, decision)
+        ]
+
+
+def refuse_options(options: SamplingOptions | None, problem: Problem) -> None:
+    """Raise UsageError for options of a language model, given for another one."""
+    if options is not None:
+        raise UsageError(
+            f"--length, --temperature and --seed are for language models, this is {problem.task}",
+            hint="leave them out",
+        )
+
+
+def prepare(config: ExperimentConfig, words: Sequence[str], prepared: Mapping[str, Any]) -> Samples:
+    """Return the inputs, prepared as the training samples were."""
+    prepare_inputs = getattr(config.data, "prepare", None)
+    if prepare_inputs is None:
+        raise UsageError(
+            f"data.kind {config.data.kind} has no inputs that can be named on a command line",
+            hint="bptrain evaluate computes its metrics on the test split",
+        )
+    samples: Samples = prepare_inputs(words, prepared)
+    return samples
+
+
+def names_of(
+    config: ExperimentConfig, words: Sequence[str], prepared: Mapping[str, Any], samples: int
+) -> list[str]:
+    """Return a name for each sample: its word, or where a file holds many, the word and a row."""
+    if len(words) == samples:
+        return list(words)
+    counts = [samples] if len(words) == 1 else [len(prepare(config, [w], prepared)) for w in words]
+    return [
+        f"{word}:{row}"
+        for word, count in zip(words, counts, strict=True)
+        for row in range(1, count + 1)
+    ]
+
+
+@torch.no_grad()
+def predictions(
+    config: ExperimentConfig, problem: Problem, model: nn.Module, batch: Batch, decision: Decision
+) -> Iterator[Prediction]:
+    """Yield the prediction for each sample of a batch, as the problem's task writes it."""
+    with use_kernels(config.kernels):
+        outputs: Tensor = model(*batch.inputs)
+    if not outputs.isfinite().all():
+        raise DataError(
+            "the model's output is not a number",
+            "an input holds values far beyond those of the training data",
+            "predict the inputs one by one to find it",
+        )
+    lengths = (
+        batch.inputs[1]
+        if problem.varies
+        else outputs.new_full((len(outputs),), outputs.shape[1], dtype=torch.int64)
+    )
+    write = task_of(problem).predictions
+    assert write is not None  # a task that generates text is handled above
+    yield from write(outputs, lengths, problem, decision)
