@@ -14,7 +14,7 @@ import bptrain
 PACKAGE = Path(bptrain.__file__).parent
 LAYERS = [  # from the bottom up; packages of one layer do not import each other
     {"errors", "tags", "problem", "free_memory", "stateful"},  # errors, protocols and values
-    {"ops", "config", "plots"},  # the mathematics; configuration and YAML; pictures
+    {"ops", "config", "plots", "processes"},  # mathematics; configuration; pictures; helpers
     {"tape", "nn", "rundir"},  # a recorded step; modules that mirror torch.nn; the run's folder
     {"models", "losses", "tasks", "data", "optim", "train", "monitor"},
     {"verify", "bench"},  # is the gradient right? is it fast?
@@ -207,6 +207,11 @@ WRITES_FOR_OTHERS = {
         "torch.export.save",
     )
 }
+# the state_dicts of others: by torch's restricted reader, in a process of its own
+READS_STATE_DICTS = {
+    ("bptrain.experiment.state_dict_file", name) for name in ("torch.load", "weights_only")
+}
+RESTRICTED_LOAD = "torch.load(path, map_location='cpu', weights_only=True)"
 KEYWORDS_THAT_RUN = {"allow_pickle", "weights_only"}
 
 
@@ -263,12 +268,20 @@ def what_could_run(source: str) -> set[str]:
     }
 
 
+def test_state_dicts_are_read_by_the_restricted_reader_alone() -> None:
+    tree = ast.parse((PACKAGE / "experiment" / "state_dict_file.py").read_text())
+    uses = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
+    assert [ast.unparse(each) for each in uses].count("torch.load") == 1
+    calls = [ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    assert RESTRICTED_LOAD in calls
+
+
 def test_nothing_that_can_run_code_from_a_file_is_used() -> None:
     found = {(module_of(path), name) for path in FILES for name in what_could_run(path.read_text())}
     assert [
         (module, name)
         for module, name in found
-        if (module, name) not in WRITES_FOR_OTHERS
+        if (module, name) not in WRITES_FOR_OTHERS | READS_STATE_DICTS
         and (module not in STARTS_BPTRAIN or not name.startswith("subprocess"))
     ] == []
 

@@ -159,6 +159,30 @@ def export_command(
         export(run, file, source, checkpoint.value, force, Output())
 
 
+def import_command(
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="a state_dict: .pt, .pth, .bin, .ckpt or .safetensors"),
+    ],
+    config: ConfigPath,
+    overrides: Overrides = None,
+    run_dir: Annotated[
+        Path | None, typer.Option(help="the run's folder, in place of runs/NAME")
+    ] = None,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="take what fits; the rest stays as initialized")
+    ] = False,
+) -> None:
+    """Begin a run of CONFIG with the weights in FILE."""
+    with errors_to_exit_codes(), naming_lines(config, overrides or []), StopRequest() as stop:
+        with importing():
+            from bptrain.commands.import_weights import import_weights
+            from bptrain.experiment.config import ExperimentConfig
+
+        loaded = load_config(ExperimentConfig, config, overrides or [])
+        import_weights(file, loaded, run_dir, partial, Output(), stop)
+
+
 def diagnose_command(
     run: RunPath,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,

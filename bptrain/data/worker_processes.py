@@ -5,12 +5,10 @@ thread of the training process reads the results in order. Processes share no qu
 /dev/shm is not needed, and a worker that dies at any moment blocks no other one.
 """
 
-import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from math import ceil
-from multiprocessing import get_context, get_start_method, set_start_method
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from queue import Empty, SimpleQueue
@@ -20,7 +18,8 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from bptrain.errors import STOP_SIGNALS, BptrainError, WorkerError
+from bptrain.errors import BptrainError, WorkerError
+from bptrain.processes import end_with_parent, start_context, start_method_left_open
 
 Item = TypeVar("Item")
 Array: TypeAlias = NDArray[Any]
@@ -29,7 +28,6 @@ AHEAD = 2  # arrays of a worker that may wait to be taken
 CHUNK_BYTES = 2**16  # sent at a time: batches of 10 MB take 11 ms so, and 55 ms in one piece
 POLL_S = 5.0  # longest single wait for a result
 END_S = 5.0  # longest wait for the end of what was killed
-KILLED_BY_PARENTS_END = 1  # prctl's PR_SET_PDEATHSIG
 
 
 class Failure(NamedTuple):
@@ -50,8 +48,8 @@ def computed_ahead(
     Raises what a task raises, and WorkerError for a worker that is gone or that gives no result for
     `timeout_s`. `task` and the items are pickled.
     """
-    with _start_method_left_open():
-        context = _start_context(task)
+    with start_method_left_open():
+        context = start_context(type(task).__module__)
     connections: list[Connection] = []
     processes: list[BaseProcess] = []
     results: Results = SimpleQueue()
@@ -63,7 +61,7 @@ def computed_ahead(
             process = context.Process(
                 target=_work, args=(task, items[number::workers], theirs), daemon=True
             )
-            with _start_method_left_open():
+            with start_method_left_open():
                 process.start()
             processes.append(process)
             theirs.close()  # or the end of the worker would not close the pipe
@@ -87,21 +85,6 @@ def computed_ahead(
         if not thread.is_alive():
             for connection in connections:
                 connection.close()
-
-
-@contextmanager
-def _start_method_left_open() -> Iterator[None]:
-    """Leave the choice of `multiprocessing.set_start_method` to the program around this one.
-
-    Python chooses for the program as soon as it prepares a server or a process of any context, and
-    refuses a choice after that.
-    """
-    is_open = get_start_method(allow_none=True) is None
-    try:
-        yield
-    finally:
-        if is_open:
-            set_start_method(None, force=True)
 
 
 def _receive(connections: Sequence[Connection], count: int, results: "Results") -> None:
@@ -143,7 +126,7 @@ def _worker_is_gone(error: Exception) -> WorkerError:
 
 def _work(task: Callable[[Any], Array], items: Sequence[Any], connection: Connection) -> None:
     """Send the result of each item; runs in a worker."""
-    _end_with_training()
+    end_with_parent()
     try:
         for number, item in enumerate(items):
             if number >= AHEAD:
@@ -185,60 +168,3 @@ def _result_of(task: Callable[[Any], Array], item: Any) -> Array | Failure:
     except Exception:
         # a bug: the traceback is the message, as the exception itself may not be picklable
         return Failure(RuntimeError, (traceback.format_exc(),))
-
-
-def _stop_signals() -> Iterator[int]:
-    """Yield the numbers of the stop signals that this system has."""
-    import signal
-
-    yield from (getattr(signal, name) for name in STOP_SIGNALS if hasattr(signal, name))
-
-
-def _end_with_training() -> None:
-    """Leave stop signals to the training process, and end with it even while this worker hangs.
-
-    A worker that uses its pipe notices the end of the training process. One that is stopped is
-    killed by Linux when its parent, the fork server, ends. The server ends when all copies of the
-    writing end of a pipe are closed; Python gives a copy to every worker too, so that a server and
-    its workers would keep each other alive.
-    """
-    import os
-    import signal
-
-    for number in _stop_signals():
-        signal.signal(number, signal.SIG_IGN)
-    if sys.platform == "linux":
-        import ctypes
-        from multiprocessing import forkserver
-
-        alive = getattr(forkserver._forkserver, "_forkserver_alive_fd", None)
-        if alive is not None:
-            os.close(alive)
-        ctypes.CDLL(None).prctl(KILLED_BY_PARENTS_END, signal.SIGKILL)
-
-
-def _start_context(task: Callable[[Any], Any]) -> Any:
-    """Return how processes are started: never as a copy of this one, with its threads and CUDA.
-
-    On Linux a server imports what the task needs once and forks the workers. It is started with
-    stop signals blocked, and the workers inherit that: Ctrl-C reaches every process of the
-    terminal, and a scheduler's signal every process of a job, but saving and stopping is up to the
-    training process.
-    """
-    if sys.platform != "linux":
-        return get_context("spawn")
-    import signal
-    from multiprocessing import forkserver, resource_tracker
-
-    context = get_context("forkserver")
-    context.set_forkserver_preload([type(task).__module__])
-    stopping = set(_stop_signals())
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, stopping)
-    try:
-        # the server would start it, and that unblocks some of them
-        resource_tracker.ensure_running()
-        signal.pthread_sigmask(signal.SIG_BLOCK, stopping)
-        forkserver.ensure_running()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    return context

@@ -1,5 +1,6 @@
 """Build data, model, loss, metrics and update from a plan, on its device."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -61,8 +62,11 @@ def own_part(batches: BatchSource, ranks: Ranks) -> BatchSource:
     return batches.divided(ranks.rows)
 
 
-def build(plan: Plan) -> Experiment:
-    """Build the experiment, or raise UsageError before allocating a model that does not fit."""
+def build(plan: Plan, change: Callable[[nn.Module], None] | None = None) -> Experiment:
+    """Build the experiment, or raise UsageError before allocating a model that does not fit.
+
+    change  is called with the new model, such as to load weights into it
+    """
     config, device = plan.config, plan.device
     refuse_if_too_large(plan.memory, device)
     dataset = plan.dataset.to(device)
@@ -70,6 +74,8 @@ def build(plan: Plan) -> Experiment:
     torch.manual_seed(config.seed)
     # drawn on the CPU: the same weights on every device
     model = config.model.build(problem, torch.device("cpu")).to(device)
+    if change is not None:
+        change(model)
     loss_function = plan.loss_function.to(device)
     metric = training_metric(plan)
     return Experiment(

@@ -1,12 +1,13 @@
 """Train an experiment, from a new run or a checkpoint, and evaluate its best state."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
 from rich.console import Console
+from torch import nn
 
 from bptrain.config import to_yaml
 from bptrain.data import Dataset
@@ -49,14 +50,39 @@ def run(plan: Plan, chosen_dir: Path | None, console: Console, stop: StopRequest
     """Train the plan's experiment, test its best state, and return the run's folder."""
     with allocating():
         experiment = build(plan)
-        with stop.noted():  # otherwise a folder without a checkpoint might be left
-            run_dir = create_run_directory(plan.config.name, chosen_dir)
-            with locked(run_dir):
-                refuse_if_begun(run_dir)
-                with leaving_an_error_log(run_dir):
-                    describe(run_dir, plan, plan.dataset)
-                    train(experiment, run_dir, console, stop)
+        with new_run(plan, chosen_dir, stop) as run_dir:
+            train(experiment, run_dir, console, stop)
     return run_dir
+
+
+def begin_run(
+    plan: Plan,
+    change: Callable[[nn.Module], None],
+    chosen_dir: Path | None,
+    console: Console,
+    stop: StopRequest,
+) -> Path:
+    """Write a run that has taken no step, its model changed before, and return the run's folder."""
+    with allocating():
+        experiment = build(plan, change)
+        with (
+            new_run(plan, chosen_dir, stop) as run_dir,
+            log_of(experiment, run_dir, console) as log,
+        ):
+            Session(experiment, run_dir / CHECKPOINTS, log, stop).begin()
+    return run_dir
+
+
+@contextmanager
+def new_run(plan: Plan, chosen_dir: Path | None, stop: StopRequest) -> Iterator[Path]:
+    """Make a run's folder, locked inside the block; an error there is written into it."""
+    with stop.noted():  # otherwise a folder without a checkpoint might be left
+        run_dir = create_run_directory(plan.config.name, chosen_dir)
+        with locked(run_dir):
+            refuse_if_begun(run_dir)
+            with leaving_an_error_log(run_dir):
+                describe(run_dir, plan, plan.dataset)
+                yield run_dir
 
 
 def resume_training(
