@@ -192,7 +192,7 @@ class LayerWatch:
     ) -> dict[str, Tensor]:
         """Return the values by tag, in the order of the layers."""
         names = sorted(found, key=self._order.__getitem__)
-        return {tag(name): value(found[name]) for name in names}
+        return {tag(name): value(found[name]).float() for name in names}
 
 
 def has_parameters(module: nn.Module) -> bool:

@@ -36,10 +36,9 @@ def norms_by_step(grad_h: Tensor, steps: Steps) -> Tensor:
 
 
 def norm_of(x: Tensor, dim: int | None = None) -> Tensor:
-    """Return the 2-norm in float32: squares of 16-bit numbers overflow, or vanish."""
-    wide = torch.promote_types(x.dtype, torch.float32)
-    norm: Tensor = torch.linalg.vector_norm(x, dim=dim, dtype=wide)
-    return norm.float()
+    """Return the 2-norm in float64: in a run that diverges, squares overflow float32 at 1e19."""
+    norm: Tensor = torch.linalg.vector_norm(x, dim=dim, dtype=torch.float64)
+    return norm
 
 
 def profile(parts: Sequence[Part]) -> Tensor:

@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 
 from bptrain import nn
-from bptrain.monitor.layer_watch import Observed
+from bptrain.monitor.layer_watch import LayerWatch, Observed
+from bptrain.monitor.time_profile import Part, norms_by_step, profile
 from bptrain.monitor.watched_engine import WatchedEngine
 from bptrain.ops.kernels import use_kernels
+from bptrain.ops.time_steps import Steps
 from bptrain.tape import Autograd, Engine, Run, Step
 
 sys.path.append(str(Path(__file__).parents[1] / "tape"))
@@ -232,3 +234,16 @@ def test_fp16s_scale_is_divided_out() -> None:
     for one, other in zip(*found, strict=True):
         for tag, value in one.items():
             torch.testing.assert_close(value, other[tag])
+
+
+def test_norms_of_a_run_that_diverges_are_finite_while_the_gradients_are() -> None:
+    gradient = torch.full((6, 4), 3e25)
+    for sizes in ((2, 2, 2), (3, 2, 1)):
+        norms = norms_by_step(gradient, Steps(sizes))
+        assert profile([Part(1, norms)]).isfinite().all()
+    watch = LayerWatch(torch.nn.Sequential(torch.nn.Linear(4, 4)))
+    watch.begin_batch()
+    watch.activation("0", gradient)
+    watch.gradient("0", gradient)
+    (norm,) = (v for k, v in watch.observed(None).numbers.items() if k.startswith("grad/"))
+    assert float(norm) == pytest.approx(3e25 * 24**0.5)
