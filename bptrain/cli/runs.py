@@ -112,7 +112,11 @@ def evaluate_command(
 def predict_command(
     run: RunPath,
     inputs: Annotated[
-        list[str], typer.Argument(metavar="INPUT...", help="files, or text for a model of text")
+        list[str],
+        typer.Argument(
+            metavar="INPUT...",
+            help="files, folders, patterns, or text for a model of text; - reads standard input",
+        ),
     ],
     checkpoint: Annotated[Checkpoint, typer.Option(help="which state")] = Checkpoint.best,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON list")] = False,
@@ -128,12 +132,12 @@ def predict_command(
     """Print what a run's model says of each INPUT, or writes on from it."""
     with errors_to_exit_codes():
         with importing():
-            from bptrain.commands.predict import predict, printing
+            from bptrain.commands.predict_many import predict_many, printer
             from bptrain.tasks.text_sampling import SamplingOptions
 
-        show = printing(as_json, as_csv)
+        show = printer(as_json, as_csv)
         options = SamplingOptions.of(length, temperature, seed)
-        show(predict(run, inputs, checkpoint.value, options))
+        predict_many(run, inputs, checkpoint.value, options, show)
 
 
 def export_command(

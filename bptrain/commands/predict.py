@@ -1,15 +1,13 @@
 """`predict`: class, value or text for each input that is named, by the model of a run."""
 
 import csv
-import json
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from io import StringIO
 from pathlib import Path
 
 from torch import nn
 
-from bptrain.errors import UsageError, printable, shorten
+from bptrain.errors import shorten
 from bptrain.experiment.best_state import best_by
 from bptrain.experiment.plan import resolve_device
 from bptrain.experiment.prediction import Predictor
@@ -20,7 +18,6 @@ from bptrain.experiment.saved_run import (
     read_config,
     restore,
 )
-from bptrain.monitor.console import lines_of
 from bptrain.rundir.prepared import read_prepared
 from bptrain.tasks.task import Prediction
 from bptrain.tasks.text_sampling import SamplingOptions
@@ -39,29 +36,25 @@ def predict(
 
     Raises DataError for an input that is damaged or unfit, CheckpointError for a damaged run.
     """
+    with allocating():
+        return predictor_of(run_dir, which).of_words(words, options)
+
+
+def predictor_of(run_dir: Path, which: Choice) -> Predictor:
+    """Return what predicts by a run's best or last state, restored for its first inputs."""
     config = read_config(run_dir)
     problem, prepared = read_prepared(run_dir)
     checkpoint = choose_checkpoint(run_dir, which, best_by(config, problem))
+    restored: list[nn.Module] = []
 
     def model_for(input_bytes: int) -> nn.Module:
-        model = restore(config, problem, input_bytes, resolve_device(config.device))
-        load_model(model, checkpoint)
-        return model
+        if not restored:
+            model = restore(config, problem, input_bytes, resolve_device(config.device))
+            load_model(model, checkpoint)
+            restored.append(model)
+        return restored[0]
 
-    with allocating():
-        return Predictor(config, problem, prepared, checkpoint, model_for).of_words(words, options)
-
-
-def printing(as_json: bool, as_csv: bool) -> Callable[[Sequence[Prediction]], None]:
-    """Return what prints predictions in the chosen form, or raise UsageError for two at once."""
-    if as_json and as_csv:
-        raise UsageError("--json and --csv exclude each other")
-    if as_json:
-        return lambda predictions: print(json.dumps(predictions))
-    if as_csv:
-        show = printable if sys.stdout.isatty() else str  # a file gets the names as they are
-        return lambda predictions: print(show(to_csv(predictions)), end="")
-    return lambda predictions: print("\n".join(lines_of(to_rows(predictions))))
+    return Predictor(config, problem, prepared, checkpoint, model_for)
 
 
 def to_rows(predictions: Sequence[Prediction]) -> list[list[str]]:
@@ -84,12 +77,13 @@ def as_text(value: object) -> str:
     return str(value)
 
 
-def to_csv(predictions: Sequence[Prediction]) -> str:
-    """Return the predictions as CSV, every float in full."""
+def to_csv(predictions: Sequence[Prediction], heading: bool = True) -> str:
+    """Return the predictions as CSV, every float in full; the heading is a row of names."""
     text = StringIO()
     writer = csv.writer(text, lineterminator="\n")
     flat = [dict(cells(prediction)) for prediction in predictions]
-    writer.writerow(flat[0])
+    if heading:
+        writer.writerow(flat[0])
     writer.writerows(each.values() for each in flat)
     return text.getvalue()
 

@@ -45,29 +45,42 @@ class Predictor:
 
         Raises DataError for an input that is damaged or unfit.
         """
+        return [each for part in self.parts_of_words(words, options) for each in part]
+
+    def parts_of_words(
+        self,
+        words: Sequence[str],
+        options: SamplingOptions | None = None,
+        shown: Sequence[str] | None = None,
+    ) -> Iterator[list[Prediction]]:
+        """Yield the predictions a batch at a time, as `of_words` returns them.
+
+        shown  what the words are called, where not as they are
+        """
+        samples = prepare(self.config, words, self.prepared)
+        shown = shown or words
         if not task_of(self.problem).generates_text:
             refuse_options(options, self.problem)
-            found = self.of_samples(prepare(self.config, words, self.prepared))
-            names = names_of(self.config, words, self.prepared, len(found))
-            return [{"input": name, **each} for name, each in zip(names, found, strict=True)]
-        prompts = prepare(self.config, words, self.prepared)
+            names = iter(names_of(self.config, shown, self.prepared, len(samples)))
+            for part in self.parts_of_samples(samples):
+                yield [{"input": next(names), **each} for each in part]
+            return
         data = cast("TextData", self.config.data)
-        model = self.model_for(prompts.bytes)
+        model = self.model_for(samples.bytes)
         texts = continue_texts(data, model, words, self.prepared, options or SamplingOptions())
-        rows = zip(words, texts, strict=True)
-        return [{"input": word, "text": text} for word, text in rows]
+        yield [{"input": each, "text": text} for each, text in zip(shown, texts, strict=True)]
 
     def of_samples(self, samples: Samples) -> list[Prediction]:
         """Return the prediction for each of samples that are prepared as the training samples."""
+        return [each for part in self.parts_of_samples(samples) for each in part]
+
+    def parts_of_samples(self, samples: Samples) -> Iterator[list[Prediction]]:
+        """Yield the predictions for prepared samples a batch at a time."""
         model = self.model_for(samples.bytes)
         device = next(model.parameters()).device
         decision = decision_of(self.config, self.problem, self.checkpoint)
-        batches = samples.to(device).serve(self.config.data.batch_size).epoch(0)
-        return [
-            each
-            for batch in batches
-            for each in predictions(self.config, self.problem, model, batch, decision)
-        ]
+        for batch in samples.to(device).serve(self.config.data.batch_size).epoch(0):
+            yield list(predictions(self.config, self.problem, model, batch, decision))
 
 
 def refuse_options(options: SamplingOptions | None, problem: Problem) -> None:

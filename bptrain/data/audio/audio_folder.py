@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -33,12 +33,13 @@ from bptrain.data.audio.recordings import (
     split_by_label,
     transcribed,
 )
-from bptrain.data.audio.sound_file import ENDINGS, Sound
+from bptrain.data.audio.sound_file import ENDINGS, RECORDING, Sound
 from bptrain.data.audio.spec_augment import SpecAugmentConfig
 from bptrain.data.audio.spectrograms import LONGEST_S, AudioPreprocessing, band_statistics
 from bptrain.data.audio.transcripts import encoded, symbols_of
 from bptrain.data.contents import SPLITS, Contents, as_bytes, checksum, content
 from bptrain.data.data_file import DataPath
+from bptrain.data.file_tree import FileKind
 from bptrain.data.given_arrays import Array, place_of, refuse_what_is_no_number, zeros
 from bptrain.data.notes import ignored_files
 from bptrain.data.splits import Dataset, InMemoryConfig, Samples
@@ -52,6 +53,8 @@ class AudioFolderConfig(InMemoryConfig):
     Every file is decoded before the first step. A model reads each recording as a sequence of
     frames, the log-mel spectrogram.
     """
+
+    input_files: ClassVar[FileKind] = RECORDING
 
     kind: Literal["audio_folder"] = "audio_folder"
     path: DataPath = Field(

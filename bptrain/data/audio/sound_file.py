@@ -13,9 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bptrain.data.file_tree import FileKind
 from bptrain.errors import DataError
 
 ENDINGS = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3")
+RECORDING = FileKind("recording", ENDINGS)
 # libsndfile knows twenty more formats; hostile files do not reach those decoders
 SIGNATURES = (b"RIFF", b"RIFX", b"RF64", b"fLaC", b"OggS", b"ID3")
 MPEG_SYNC = 0xFFE0  # the first 11 bits of an MP3 frame

@@ -12,6 +12,7 @@ from bptrain.data.augment import Transform
 from bptrain.data.augment.transform_config import ImageInfo, TransformConfig
 from bptrain.data.batches import Batch
 from bptrain.data.class_folders import list_classes
+from bptrain.data.file_tree import FileKind
 from bptrain.data.given_arrays import Array, place_of, stacked, zeros
 from bptrain.data.hashed_random import Draws
 from bptrain.data.images.image_formats import IMAGE
@@ -45,6 +46,8 @@ class Augmentation:
 
 class ImagesConfig(InMemoryConfig):
     """Config fields of every image data set."""
+
+    input_files: ClassVar[FileKind] = IMAGE
 
     augment: list[Transform] = Field(
         default=[],

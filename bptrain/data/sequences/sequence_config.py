@@ -12,7 +12,7 @@ targets  [N] integer or text           classification; labels that do not begin 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 import torch
 from pydantic import Field, model_validator
@@ -20,6 +20,7 @@ from torch import Tensor
 
 from bptrain.data.contents import contents_of
 from bptrain.data.data_file import DataPath, located
+from bptrain.data.file_tree import FileKind
 from bptrain.data.given_arrays import Array
 from bptrain.data.notes import guessed_task
 from bptrain.data.sequences.sequence_arrays import (
@@ -54,6 +55,8 @@ class SequenceConfig(InMemoryConfig):
     Its arrays: inputs [N, T, F], or values [sum T, F] with lengths [N]; targets are integers [N]
     (classes), floats [N, D] (regression) or integers [N, T] (a class at each step, -100 ignored).
     """
+
+    input_files: ClassVar[FileKind] = FileKind("file of array", (".npz",))
 
     kind: Literal["sequence"] = "sequence"
     path: DataPath = Field(

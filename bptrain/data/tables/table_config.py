@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 import torch
 from pydantic import Field, model_validator
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bptrain.data.contents import SPLITS, checksum, content
 from bptrain.data.data_file import DataPath, located
+from bptrain.data.file_tree import FileKind
 from bptrain.data.given_arrays import Array
 from bptrain.data.notes import count, flattened, guessed_task, left_out_rows, shown_name
 from bptrain.data.splits import (
@@ -36,6 +37,7 @@ from bptrain.data.tables.column_fitting import ColumnKeys, fit_columns, id_colum
 from bptrain.data.tables.given_rows import stacked_rows, table_of_rows
 from bptrain.data.tables.reading_keys import Name, TableReadingConfig
 from bptrain.data.tables.table import Table, listed
+from bptrain.data.tables.table_file import TABLE
 from bptrain.data.tables.target_column import TableTask, Target, target_of
 from bptrain.errors import DataError, UsageError
 from bptrain.problem import Problem, Scale
@@ -52,6 +54,8 @@ class TableConfig(TableReadingConfig):
     categories are one-hot encoded, by statistics of the training rows. A column is numeric if any
     of its cells is a number, of dates if all are ISO dates, else categorical.
     """
+
+    input_files: ClassVar[FileKind] = TABLE
 
     kind: Literal["table"] = "table"
     path: DataPath = Field(

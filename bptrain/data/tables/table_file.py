@@ -4,6 +4,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from bptrain.data.data_file import refuse_unless_file
+from bptrain.data.file_tree import FileKind
 from bptrain.data.tables.cell_format import CellFormat
 from bptrain.data.tables.csv_columns import SUFFIXES as CSV
 from bptrain.data.tables.csv_dialect import Dialect
@@ -13,6 +14,7 @@ from bptrain.data.tables.table import Table
 from bptrain.errors import DataError
 
 TABLES = (*CSV, *SUFFIXES)  # endings of the names of tables
+TABLE = FileKind("table", TABLES)
 
 
 def read_table(

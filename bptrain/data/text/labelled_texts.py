@@ -14,16 +14,17 @@ from dataclasses import dataclass
 from itertools import islice
 from math import prod
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from bptrain.data.contents import SPLITS, content_of_texts
+from bptrain.data.file_tree import FileKind
 from bptrain.data.notes import count
 from bptrain.data.splits import Dataset, InMemoryConfig, Samples, hold_out
-from bptrain.data.text.text_file import refuse_what_does_not_fit
+from bptrain.data.text.text_file import TEXT, refuse_what_does_not_fit
 from bptrain.errors import DataError
 from bptrain.problem import Problem
 
@@ -47,6 +48,8 @@ class LabelledText:
 
 class LabelledTextsConfig(InMemoryConfig):
     """Config fields of every data set of texts with labels: how texts become tokens."""
+
+    input_files: ClassVar[FileKind] = TEXT
 
     unit: Literal["word", "character"] = Field(
         default="word",

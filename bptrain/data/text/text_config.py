@@ -8,7 +8,7 @@ Vocabulary  the characters of the training part. Characters that occur only in t
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -19,9 +19,10 @@ from bptrain.config import StrictConfig
 from bptrain.data.contents import SPLITS, Contents, checksum, content, tensor_bytes
 from bptrain.data.data_file import DataPath
 from bptrain.data.encodings import Encoding
+from bptrain.data.file_tree import FileKind
 from bptrain.data.notes import count
 from bptrain.data.splits import Dataset, Samples
-from bptrain.data.text.text_file import given_text, read_texts
+from bptrain.data.text.text_file import TEXT, given_text, read_texts
 from bptrain.data.text.text_stream import TextStream
 from bptrain.data.text.vocabulary import ByteVocabulary, CharacterVocabulary, Vocabulary
 from bptrain.errors import DataError
@@ -30,6 +31,8 @@ from bptrain.problem import Problem
 
 class TextConfig(StrictConfig):
     """A text to train a language model on: a file, or a folder of *.txt files."""
+
+    input_files: ClassVar[FileKind] = TEXT
 
     kind: Literal["text"] = "text"
     path: DataPath = Field(
