@@ -110,6 +110,7 @@ def test_fit_leaves_the_documented_run_directory(bptrain: Callable, tmp_path: Pa
     assert result.exit_code == 0, result.stderr
     run = tmp_path / "runs" / "digits-mlp"
     assert {path.name for path in run.iterdir()} == {
+        "baselines.json",
         "config.yaml",
         "environment.json",
         "lock",

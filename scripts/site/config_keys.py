@@ -32,6 +32,7 @@ SECTIONS = {
     "schedule": "how the learning rate changes",
     "train": "how long to train, clipping, accumulation, averaging, early stopping",
     "monitor": "what is logged, and how often",
+    "metrics": "how predictions are judged",
     "checkpoint": "what is kept",
 }
 
