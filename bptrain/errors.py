@@ -170,10 +170,23 @@ class InterruptedRun(BptrainError):
         return "\n".join(map(shorten, [self.what, f"  next: {self.hint}"]))
 
 
+class TrialsError(BptrainError):
+    """A search of which no trial came to its end; it ends with the exit code of a trial."""
+
+    def __init__(self, what: str, why: str, of_trial: int) -> None:
+        super().__init__(what, why, "the text of each run is in its folder logs")
+        self.of_trial = of_trial
+
+
 def exit_code_of(error: BptrainError) -> int:
-    """Return the documented exit code: 128 + signal for an interrupted run, else the class's."""
+    """Return the documented exit code: of an interrupted run 128 + signal, of a search a trial's.
+
+    All others have that of their class.
+    """
     if isinstance(error, InterruptedRun):
         return 128 + error.signal_number
+    if isinstance(error, TrialsError):
+        return error.of_trial
     return error.exit_code
 
 

@@ -194,7 +194,10 @@ RUNS_WHAT_IT_READS = {  # modules and functions for which a file is, or may hold
     *("yaml.UnsafeLoader", "yaml.FullLoader", "yaml.CFullLoader", "yaml.CUnsafeLoader"),
     *("yaml.dump", "yaml.Dumper"),  # they write what only those read
 }
-STARTS_BPTRAIN = {"bptrain.commands.verify_resume"}  # as processes to be killed, by a list of words
+STARTS_BPTRAIN = {  # as processes that may be killed, by a list of words
+    "bptrain.commands.trial_process",
+    "bptrain.commands.verify_resume",
+}
 # it only writes: a state_dict of tensors, and graphs, for programs without bptrain
 WRITES_FOR_OTHERS = {
     ("bptrain.experiment.exporting", name)

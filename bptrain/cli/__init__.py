@@ -12,6 +12,7 @@ from bptrain.cli.models import (
     check_command,
     explain_command,
     lr_command,
+    sweep_command,
     tape_command,
 )
 from bptrain.cli.runs import (
@@ -52,6 +53,7 @@ COMMANDS: dict[str, Callable[..., None]] = {  # in the order of --help
     "check": check_command,
     "bench": bench_command,
     "lr": lr_command,
+    "sweep": sweep_command,
     "verify-resume": verify_resume_command,
     "replay": replay_command,
     "tape": tape_command,

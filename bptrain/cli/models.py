@@ -7,8 +7,11 @@ import typer
 
 from bptrain.commands.arguments import (
     ConfigPath,
+    Goal,
     GradientMethods,
     Overrides,
+    SearchKind,
+    SearchWords,
 )
 from bptrain.commands.exit_codes import errors_to_exit_codes
 from bptrain.commands.importing import importing
@@ -90,6 +93,48 @@ def lr_command(
         loaded = load_config(ExperimentConfig, config, overrides or [])
         options = RateOptions(lowest, highest, steps, json_file, chart, board)
         suggest_rate(loaded, options, Output())
+
+
+def sweep_command(
+    config: ConfigPath,
+    overrides: SearchWords,
+    trials: Annotated[
+        int | None, typer.Option(min=1, max=100_000, help="20, or all combinations of lists")
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, max=1024, help="how many runs at a time")] = 1,
+    search: Annotated[
+        SearchKind | None,
+        typer.Option(help="how values are drawn: grid where all are lists, else tpe"),
+    ] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(metavar="TAG", help="what is compared, in place of checkpoint.best_by"),
+    ] = None,
+    goal: Annotated[Goal | None, typer.Option(help="it follows from the metric")] = None,
+    seeds: Annotated[int, typer.Option(min=1, max=1000, help="runs of each trial")] = 1,
+    storage: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="a database that several machines share"),
+    ] = None,
+    folder: Annotated[
+        Path | None, typer.Option("--dir", help="of the runs, in place of runs/NAME-sweep")
+    ] = None,
+    prune: Annotated[
+        bool | None,
+        typer.Option("--prune/--no-prune", help="stop trials worse than the median, as tpe does"),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
+) -> None:
+    """Search for the best values of CONFIG's keys, by many runs."""
+    with errors_to_exit_codes(), naming_lines(config, overrides), StopRequest() as stop:
+        with stop.noted(), importing():
+            from bptrain.commands.sweep import SweepOptions, sweep
+
+        kind, aim = search and search.value, goal and goal.value
+        options = SweepOptions(
+            *(trials, jobs, kind, metric, aim, seeds, storage, folder, prune, as_json)
+        )
+        sweep(config, overrides, options, Output(), stop)
 
 
 def tape_command(

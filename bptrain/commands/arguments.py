@@ -15,6 +15,13 @@ Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="[KEY=VALUE]...", help="keys to change, such as optimizer.lr=0.01"),
 ]
+SearchWords = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="KEY=VALUES...",
+        help="a list a,b,c, or log(LOW,HIGH), uniform(LOW,HIGH), int(LOW,HIGH); or one value",
+    ),
+]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="a run's folder")]
 GradientMethods = Annotated[
     bool,
@@ -63,6 +70,21 @@ class Checkpoint(StrEnum):
 
     best = "best"
     last = "last"
+
+
+class SearchKind(StrEnum):
+    """How a search draws values."""
+
+    grid = "grid"
+    random = "random"
+    tpe = "tpe"
+
+
+class Goal(StrEnum):
+    """Whether a smaller or a larger metric is better."""
+
+    min = "min"
+    max = "max"
 
 
 MODEL_KINDS = ("mlp", "cnn", "rnn", "transformer", "sequential")

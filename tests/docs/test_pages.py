@@ -16,6 +16,7 @@ from typer.main import get_command
 from bptrain.cli import app
 from bptrain.config import load_config
 from bptrain.experiment.config import ExperimentConfig
+from bptrain.experiment.search.space import read_space
 
 CLI = get_command(app)
 COMMANDS = [
@@ -49,7 +50,11 @@ def test_a_command_names_options_and_keys_that_exist(command: Command) -> None:
         name, sub, rest = CLI.resolve_command(context, words)
         given = sub.make_context(name, list(rest)).params
         if str(given.get("config")).startswith("configs/"):
-            load_config(ExperimentConfig, ROOT / given["config"], given["overrides"] or [])
+            words = given["overrides"] or []
+            if name == "sweep":
+                space = read_space(words)
+                words = [*space.fixed, *space.words(next(space.combinations()))]
+            load_config(ExperimentConfig, ROOT / given["config"], words)
 
 
 @pytest.mark.parametrize("command", NOT_RUN)
