@@ -3,7 +3,7 @@
 import re
 from html.parser import HTMLParser
 
-VOID = {"meta", "img", "input", "br", "circle", "line", "rect", "polyline", "stop", "path"}
+VOID = {"meta", "link", "img", "input", "br", "circle", "line", "rect", "polyline", "stop", "path"}
 HANDLERS = ("onclick", "onload", "onerror")
 PICTURES = re.compile(r"data:image/png;base64,[A-Za-z0-9+/=]*")
 

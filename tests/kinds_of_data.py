@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import image_sets
 import numpy as np
@@ -22,6 +23,7 @@ class Kind:
     write   writes the data and the inputs into the current folder, which is empty
     inputs  none where `predict` is refused
     names   the classes, or the columns of a regression
+    values  what the inputs hold, as JSON has it; None where inputs are files
     """
 
     data: str
@@ -31,6 +33,7 @@ class Kind:
     names: Sequence[str] = ()
     write: Callable[[], object] = lambda: None
     answers: int = 1
+    values: Callable[[], list[Any]] | None = None
 
 
 def write_drawing() -> None:
@@ -92,6 +95,12 @@ def write_sequences(task: str) -> None:
     np.savez("new.npz", values=values[:5], lengths=lengths[:2])
 
 
+def new_sequences() -> list[Any]:
+    arrays = np.load("new.npz")
+    ends = np.cumsum(arrays["lengths"])[:-1]
+    return [each.tolist() for each in np.split(arrays["values"], ends)]
+
+
 def idx(kind: str, folder: str, names: Sequence[str]) -> Kind:
     return Kind(
         f"kind: {kind}, root: data",
@@ -130,6 +139,7 @@ def sequence(task: str, names: Sequence[str]) -> Kind:
         names,
         lambda: write_sequences(task),
         answers=2,
+        values=new_sequences,
     )
 
 
@@ -145,6 +155,7 @@ def image_table(target: str, task: str, names: Sequence[str]) -> Kind:
 
 
 DRAWING = ["drawing.png"]
+NEW_ROWS = [{"c": "a", "x": 1.5}, {"c": None, "x": None, "other": 1}]  # as in new.csv
 TABLE = "kind: table, path: table.csv, columns: [x, c], target"
 SOUNDS = (
     "kind: audio_folder, path: sounds, pattern: '{label}_{speaker}_{index}.wav', "
@@ -178,7 +189,14 @@ KINDS: dict[str, Kind] = {
     "image_table of classes": image_table("kind", "classification", ["cat", "dog"]),
     "image_table of numbers": image_table("age", "regression", ["age"]),
     "table of classes": Kind(
-        f"{TABLE}: y", MLP, "classification", ["new.csv"], ["no", "yes"], write_table, answers=2
+        f"{TABLE}: y",
+        MLP,
+        "classification",
+        ["new.csv"],
+        ["no", "yes"],
+        write_table,
+        answers=2,
+        values=lambda: NEW_ROWS,
     ),
     "table of numbers": Kind(
         f"{TABLE}: price, scale_target: true",
@@ -188,6 +206,7 @@ KINDS: dict[str, Kind] = {
         ["price"],
         write_table,
         answers=2,
+        values=lambda: NEW_ROWS,
     ),
     "text": Kind(
         "kind: text, path: verse.txt, window: 8, test_fraction: 0.1",
@@ -196,6 +215,7 @@ KINDS: dict[str, Kind] = {
         ["rou", "prompt.txt"],
         write=write_text,
         answers=2,
+        values=lambda: ["rou", Path("prompt.txt").read_text()],
     ),
     "text_table": Kind(
         "kind: text_table, path: opinions.csv",
@@ -205,6 +225,7 @@ KINDS: dict[str, Kind] = {
         ["con", "pro"],
         write_texts,
         answers=2,
+        values=lambda: ["a good idea", Path("unseen.txt").read_text()],
     ),
     "text_folder": Kind(
         "kind: text_folder, root: opinions",
@@ -214,6 +235,7 @@ KINDS: dict[str, Kind] = {
         ["con", "pro"],
         write_text_folder,
         answers=2,
+        values=lambda: ["a good idea", Path("unseen.txt").read_text()],
     ),
     "audio_folder of classes": Kind(
         f"{SOUNDS}, seconds: 0.25",

@@ -38,6 +38,7 @@ Commands:
   predict        Print what a run's model says of each INPUT, or writes on...
   export         Write RUN's model into FILE, for programs without bptrain.
   import         Begin a run of CONFIG with the weights in FILE.
+  serve          Answer HTTP requests by RUN's model, with a page to try it.
   diagnose       Say why RUN does not learn, and what to change.
   report         Write an HTML page about RUN, or about two side by side.
   compare        Print a table of many runs: how their configs differ,...

@@ -26,6 +26,7 @@ from bptrain.cli.runs import (
     predict_command,
     replay_command,
     report_command,
+    serve_command,
     verify_resume_command,
 )
 from bptrain.commands.arguments import ConfigCommand, FitCommand
@@ -47,6 +48,7 @@ COMMANDS: dict[str, Callable[..., None]] = {  # in the order of --help
     "predict": predict_command,
     "export": export_command,
     "import": import_command,
+    "serve": serve_command,
     "diagnose": diagnose_command,
     "report": report_command,
     "compare": compare_command,

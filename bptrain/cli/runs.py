@@ -187,6 +187,34 @@ def import_command(
         import_weights(file, loaded, run_dir, partial, Output(), stop)
 
 
+def serve_command(
+    run: RunPath,
+    host: Annotated[
+        str, typer.Option(help="address to listen at; 0.0.0.0 for other machines, without a login")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any that is free")] = 8000,
+    checkpoint: Annotated[Checkpoint, typer.Option(help="which state")] = Checkpoint.best,
+    max_mb: Annotated[float, typer.Option(min=0.001, max=1024, help="of a request")] = 32.0,
+    max_samples: Annotated[
+        int, typer.Option(min=1, max=100_000, help="of a request: inputs, or rows in its files")
+    ] = 1_000,
+    max_requests: Annotated[
+        int, typer.Option(min=1, max=1_000, help="at a time; more are refused with status 429")
+    ] = 16,
+    timeout: Annotated[
+        float, typer.Option(min=0.1, max=3600, help="seconds to send a request, and to answer it")
+    ] = 30.0,
+) -> None:
+    """Answer HTTP requests by RUN's model, with a page to try it."""
+    with errors_to_exit_codes(), StopRequest():
+        with importing():
+            from bptrain.commands.serve import serve
+            from bptrain.commands.serving.limits import Limits
+
+        limits = Limits(round(max_mb * 2**20), max_samples, max_requests, timeout)
+        serve(run, checkpoint.value, (host, port), limits, Output())
+
+
 def diagnose_command(
     run: RunPath,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,

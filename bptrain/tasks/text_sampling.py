@@ -48,6 +48,10 @@ class TextData(Protocol):
         """Return prompts, each a text or the name of a file."""
         ...
 
+    def prepare_texts(self, texts: Sequence[str], prepared: Mapping[str, Any]) -> Prompts:
+        """Return prompts that are texts, whatever files there are."""
+        ...
+
     def vocabulary(self, prepared: Mapping[str, Any]) -> Vocabulary:
         """Return the vocabulary that was fitted on the training part."""
         ...

@@ -11,6 +11,7 @@ from typing import Any, get_args
 import pytest
 from html_pages import read
 from kinds_of_data import KINDS, Kind
+from served import client_of, upload
 
 from bptrain.api.run import Run
 from bptrain.data import DataConfig
@@ -53,12 +54,36 @@ def test_a_run_is_evaluated_and_predicts_given_inputs(bptrain: Callable, name: s
         refused = bptrain("predict", "run", "new.csv")
         assert refused.exit_code == 2
         assert "reads no file" in refused.stderr
+        client = client_of(Path("run"))
+        example = client.get("/health").json()["example"]
+        assert len(client.post("/predict", json={"inputs": [example]}).json()["predictions"]) == 1
+        assert upload(client, Path("c.yaml")).status_code == 422
         return
-    check_answers(bptrain, kind)
+    check_service(kind, check_answers(bptrain, kind))
 
 
-def check_answers(bptrain: Callable, kind: Kind) -> None:
-    """Check that the answers have the task's format, and are the same in JSON, CSV and a table."""
+def check_service(kind: Kind, said: list[dict[str, Any]]) -> None:
+    """Check that a service says what `predict` said, of uploaded files and of the same values."""
+    client = client_of(Path("run"))
+    files = [each for each in kind.inputs if Path(each).is_file()]
+    if len(files) == len(kind.inputs):
+        found = upload(client, *map(Path, files)).json()["predictions"]
+        short = [{**each, "input": each["input"].rpartition("/")[2]} for each in said]
+        assert found == short
+    values = kind.values() if kind.values is not None else []
+    if not values:
+        assert client.post("/predict", json={"inputs": ["new.csv"]}).status_code == 422
+        return
+    options = {"length": 5, "temperature": 0} if kind.task == "language_model" else {}
+    found = client.post("/predict", json={"inputs": values, **options}).json()["predictions"]
+    assert [{**each, "input": ""} for each in found] == [{**each, "input": ""} for each in said]
+
+
+def check_answers(bptrain: Callable, kind: Kind) -> list[dict[str, Any]]:
+    """Check that the answers have the task's format, and are the same in JSON, CSV and a table.
+
+    Returns those of JSON.
+    """
     words = ["predict", "run", *kind.inputs]
     words += ["--length", "5", "--temperature", "0"] if kind.task == "language_model" else []
     printed = {form: bptrain(*words, *form) for form in ((), ("--json",), ("--csv",))}
@@ -79,6 +104,7 @@ def check_answers(bptrain: Callable, kind: Kind) -> None:
         check_answer(kind, answer, cells)
     options = {"length": 5, "temperature": 0.0} if kind.task == "language_model" else {}
     assert Run("run").predict(kind.inputs, **options).to_dicts() == said
+    return said
 
 
 def check_answer(kind: Kind, answer: dict[str, Any], cells: dict[str, str]) -> None:

@@ -55,6 +55,7 @@ class AudioFolderConfig(InMemoryConfig):
     """
 
     input_files: ClassVar[FileKind] = RECORDING
+    input_kind: ClassVar[str] = "recording"
 
     kind: Literal["audio_folder"] = "audio_folder"
     path: DataPath = Field(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import torch
 from pydantic import Field
@@ -30,6 +30,8 @@ LARGEST_BYTES = 2**33
 
 class GeneratedConfig(InMemoryConfig):
     """The common part of generated data sets; a kind defines how samples are drawn."""
+
+    input_kind: ClassVar[str] = "array"
 
     samples: int = Field(
         default=10_000,

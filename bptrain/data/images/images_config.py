@@ -48,6 +48,7 @@ class ImagesConfig(InMemoryConfig):
     """Config fields of every image data set."""
 
     input_files: ClassVar[FileKind] = IMAGE
+    input_kind: ClassVar[str] = "image"
 
     augment: list[Transform] = Field(
         default=[],

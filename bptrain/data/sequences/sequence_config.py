@@ -57,6 +57,7 @@ class SequenceConfig(InMemoryConfig):
     """
 
     input_files: ClassVar[FileKind] = FileKind("file of array", (".npz",))
+    input_kind: ClassVar[str] = "sequence"
 
     kind: Literal["sequence"] = "sequence"
     path: DataPath = Field(

@@ -56,6 +56,7 @@ class TableConfig(TableReadingConfig):
     """
 
     input_files: ClassVar[FileKind] = TABLE
+    input_kind: ClassVar[str] = "row"
 
     kind: Literal["table"] = "table"
     path: DataPath = Field(

@@ -50,6 +50,7 @@ class LabelledTextsConfig(InMemoryConfig):
     """Config fields of every data set of texts with labels: how texts become tokens."""
 
     input_files: ClassVar[FileKind] = TEXT
+    input_kind: ClassVar[str] = "text"
 
     unit: Literal["word", "character"] = Field(
         default="word",
@@ -160,6 +161,11 @@ class LabelledTextsConfig(InMemoryConfig):
         for row, each in zip(tokens, encoded, strict=True):
             row[: len(each)] = torch.tensor(each)
         return Samples(tokens, targets, lengths)
+
+    def prepare_texts(self, texts: Sequence[str], prepared: Mapping[str, Any]) -> Samples:
+        """Return texts to predict as tokens; none of them is taken for the name of a file."""
+        places = (f"input {number}" for number in range(1, len(texts) + 1))
+        return self.unlabelled([*map(LabelledText, places, texts)], prepared)
 
     def unlabelled(self, texts: Sequence[LabelledText], prepared: Mapping[str, Any]) -> Samples:
         """Return texts to predict as tokens, or raise DataError for an empty one."""

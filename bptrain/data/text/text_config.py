@@ -33,6 +33,7 @@ class TextConfig(StrictConfig):
     """A text to train a language model on: a file, or a folder of *.txt files."""
 
     input_files: ClassVar[FileKind] = TEXT
+    input_kind: ClassVar[str] = "text"
 
     kind: Literal["text"] = "text"
     path: DataPath = Field(
@@ -160,8 +161,18 @@ class TextConfig(StrictConfig):
 
         Where they differ in length they are padded at the end. Raises DataError for an empty one.
         """
+        return self._prompts(words, [given_text(word, self.encoding) for word in words], prepared)
+
+    def prepare_texts(self, texts: Sequence[str], prepared: Mapping[str, Any]) -> Samples:
+        """Return prompts as tokens; none of them is taken for the name of a file."""
+        return self._prompts(texts, texts, prepared)
+
+    def _prompts(
+        self, words: Sequence[str], texts: Sequence[str], prepared: Mapping[str, Any]
+    ) -> Samples:
+        """Return texts as tokens [N, T]; `words` name them in errors."""
         vocabulary = self.vocabulary(prepared)
-        prompts = [vocabulary.encode(given_text(word, self.encoding)).long() for word in words]
+        prompts = [vocabulary.encode(text).long() for text in texts]
         for number, (word, prompt) in enumerate(zip(words, prompts, strict=True), start=1):
             if len(prompt) == 0:
                 raise DataError(
