@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A training job of one or more machines under Slurm, which continues after a preemption or its time
 # limit from its newest checkpoint:
-#   sbatch --nodes 2 --gpus-per-node 8 scripts/slurm.sh configs/digits_cnn.yaml optimizer.lr=0.05
+#   sbatch --nodes 2 --gpus-per-node 8 scripts/slurm.sh configs/digits_mlp.yaml optimizer.lr=0.05
 # The words are those of `bptrain fit`, the config first. RUN=runs/NAME names the run's folder, which
 # every machine must see; PYTHON=/path/to/python is that of an environment with bptrain in it.
 #SBATCH --job-name=bptrain

@@ -69,7 +69,7 @@ def test_slurm_starts_one_torchrun_a_node_with_a_process_for_each_gpu(
 ) -> None:
     words = 'shift 2; printf "%s\\n" "$@" > words; echo $OMP_NUM_THREADS > threads'
     write_script(tmp_path / "bin" / "python", words)
-    config = str(ROOT / "configs" / "digits_cnn.yaml")
+    config = str(ROOT / "configs" / "digits_mlp.yaml")
     ended = subprocess.run(
         [str(SLURM), config, "optimizer.lr=0.05"],
         cwd=tmp_path,
@@ -83,7 +83,7 @@ def test_slurm_starts_one_torchrun_a_node_with_a_process_for_each_gpu(
     assert (given.rdzv_backend, given.rdzv_endpoint) == ("c10d", "node7:21234")
     assert given.signals_to_handle == "SIGINT"
     assert_fit_resumes(fit, config)
-    assert "--run-dir=runs/digits_cnn-41234" in fit
+    assert "--run-dir=runs/digits_mlp-41234" in fit
     assert (tmp_path / "threads").read_text() == "3\n"
     calls = (tmp_path / "calls").read_text().splitlines()
     assert calls == ["scontrol show hostnames node[7-8]", "srun --kill-on-bad-exit=1"]
