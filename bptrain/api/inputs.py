@@ -2,17 +2,18 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from glob import glob, has_magic
 from os import PathLike, fspath
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bptrain.commands.named_inputs import STDIN, expanded
+from bptrain.commands.predict_many import NOTHING
+from bptrain.data import DataConfig
 from bptrain.data.splits import Samples
-from bptrain.errors import DataError, UsageError
+from bptrain.errors import UsageError
 from bptrain.experiment.config import ExperimentConfig
 from bptrain.problem import Problem
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 One: TypeAlias = str | PathLike[str] | Mapping[str, Any] | NDArray[Any] | Tensor
 Inputs: TypeAlias = Union[One, Iterable[Any], "pl.DataFrame"]
 
+FLOAT_BYTES = 4  # of the smallest float that numpy has all of
 WANTED = "files, texts, arrays or tensors [N, ...], or rows as mappings"
 
 
@@ -50,10 +52,10 @@ class Given:
         return samples
 
 
-def given_inputs(inputs: Inputs, reads_texts: bool) -> Given:
+def given_inputs(inputs: Inputs, data: DataConfig) -> Given:
     """Return inputs by their kind, or raise UsageError for none, or for several kinds.
 
-    reads_texts  whether the model reads texts: a str is never a pattern then, "how are you?" is not
+    data  whose kind tells which files folders and patterns stand for
     """
     if isinstance(inputs, str | PathLike | Mapping):
         inputs = [inputs]
@@ -68,7 +70,8 @@ def given_inputs(inputs: Inputs, reads_texts: bool) -> Given:
     if not items:
         raise UsageError("no inputs to predict", hint=WANTED)
     if all(isinstance(each, str | PathLike) for each in items):
-        return Given(words=[word for each in items for word in named_by(each, reads_texts)])
+        words = [fspath(each) for each in items]
+        return Given(words=[each for word in words for each in named(word, data)])
     if all(isinstance(each, Mapping) for each in items):
         return Given(rows=items)
     wrong = [type(each).__name__ for each in items if isinstance(each, str | PathLike | Mapping)]
@@ -77,31 +80,20 @@ def given_inputs(inputs: Inputs, reads_texts: bool) -> Given:
     return Given(arrays=[as_array(each) for each in items])
 
 
+def named(word: str, data: DataConfig) -> Iterable[str]:
+    """Return the inputs that a word names, as `bptrain predict` finds them."""
+    if word == STDIN:  # a program's own is not read
+        return [word]
+    return expanded([word], getattr(data, "input_files", NOTHING))
+
+
 def as_array(given: object) -> NDArray[Any]:
     """Return a tensor, an array or nested lists of numbers as an array, or raise UsageError."""
     if isinstance(given, Tensor):
         tensor = given.detach().cpu()
-        return (
-            tensor
-            if tensor.dtype.itemsize > 2 or not tensor.is_floating_point()
-            else tensor.float()
-        ).numpy()
+        is_half = tensor.is_floating_point() and tensor.dtype.itemsize < FLOAT_BYTES
+        return (tensor.float() if is_half else tensor).numpy()
     try:
         return np.asarray(given)
     except ValueError as error:  # lists of different lengths
         raise UsageError("an input is no array", str(error), WANTED) from error
-
-
-def named_by(given: str | PathLike[str], reads_texts: bool) -> list[str]:
-    """Return the words of an input: the files that a pattern matches by name, or it as it is.
-
-    Raises DataError for a pattern that no file matches.
-    """
-    word = fspath(given)
-    is_pattern = has_magic(word) and not (reads_texts and isinstance(given, str))
-    if not is_pattern or Path(word).exists():
-        return [word]
-    found = sorted(glob(word, recursive=True))  # noqa: PTH207  of any folder, also an absolute one
-    if not found:
-        raise DataError(f"{word}: no file matches", f"in {Path.cwd()}")
-    return found

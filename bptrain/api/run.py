@@ -118,8 +118,9 @@ class Run:
         """Return what the model says of each input, as `bptrain predict` does, a row for each.
 
         inputs       one or many, all of one kind:
-                     - a file, or a pattern such as "scans/*.png" (`**` is any depth), as the data's
-                       kind reads them; for models of text a str is a text, or the name of a file
+                     - a file, a folder, or a pattern such as "scans/*.png" (`**` is any depth), as
+                       the data's kind reads them; for models of text a str is a text, or the name
+                       of a file
                      - an array or a tensor [N, ...], or a list of arrays of their own lengths, in
                        the unit of the training data before any scaling: images [N, C, H, W] or
                        [N, H, W, C] with pixels from 0 to the data set's brightest (255; digits 16),
@@ -142,7 +143,7 @@ class Run:
 
         problem, prepared = self._prepared
         options = SamplingOptions.of(length, temperature, seed)
-        given = given_inputs(inputs, reads_texts=problem.vocabulary > 0)
+        given = given_inputs(inputs, self.config.data)
         predictor = Predictor(self.config, problem, prepared, self._state, self._model_for)
         with computing():
             if given.words:

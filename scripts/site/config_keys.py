@@ -30,7 +30,6 @@ SECTIONS = {
     "loss": "what is minimized; left out, the task's own",
     "optimizer": "how a gradient moves the weights",
     "schedule": "how the learning rate changes",
-    "metrics": "how the outputs of the network become classes",
     "train": "how long to train, clipping, accumulation, averaging, early stopping",
     "monitor": "what is logged, and how often",
     "metrics": "how predictions are judged",
