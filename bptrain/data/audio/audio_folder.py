@@ -36,6 +36,7 @@ from bptrain.data.audio.recordings import (
 from bptrain.data.audio.sound_file import ENDINGS, RECORDING, Sound
 from bptrain.data.audio.spec_augment import SpecAugmentConfig
 from bptrain.data.audio.spectrograms import LONGEST_S, AudioPreprocessing, band_statistics
+from bptrain.data.audio.transcript_files import transcript_files
 from bptrain.data.audio.transcripts import encoded, symbols_of
 from bptrain.data.contents import SPLITS, Contents, as_bytes, checksum, content
 from bptrain.data.data_file import DataPath
@@ -81,8 +82,18 @@ class AudioFolderConfig(InMemoryConfig):
     )
     transcripts: str | None = Field(
         default=None,
-        description="for transcription: name of a CSV file below path with the columns file and "
-        "text; null takes the texts from the labels",
+        description="for transcription: where the spoken texts are below path. The name of a table "
+        "(.csv, .tsv, .parquet; also without a header and with |, as LJSpeech's metadata.csv) or "
+        "of a manifest (.jsonl, .json: an object a line); *.trans.txt for such files beside the "
+        "recordings, with lines of ID and text, as in LibriSpeech; *.txt for a file beside each "
+        "recording. null takes the texts from the labels",
+    )
+    transcript_columns: dict[Literal["file", "text"], str] = Field(
+        default={},
+        description="the columns of the transcripts, or the keys of their objects, that hold file "
+        "names and texts, such as {file: path, text: sentence}, where these are not found by what "
+        "they hold and by usual names. File names may be paths, also absolute, and lack their "
+        "ending",
     )
     spelling: dict[str, str] | None = Field(
         default=None,
@@ -131,6 +142,8 @@ class AudioFolderConfig(InMemoryConfig):
             raise ValueError("pattern holds no {label}, which names the class")
         if self.task == "classification" and (self.transcripts or self.spelling):
             raise ValueError("transcripts and spelling go with task: transcription")
+        if self.transcript_columns and self.transcripts is None:
+            raise ValueError("transcript_columns are those of transcripts")
         if self.transcripts is not None and self.spelling is not None:
             raise ValueError("transcripts and spelling exclude each other: give one")
         if self.task == "transcription" and self.seconds is not None:
@@ -147,7 +160,7 @@ class AudioFolderConfig(InMemoryConfig):
             everyone = [each for part in parts for each in part]
             names = self.names_of(parts[0])
             self.targets(everyone, names)  # refused before any file is decoded
-            ignored = len(files.names) - len(everyone) - (self.transcripts is not None)
+            ignored = self.ignored(files, everyone)
             found = self.scanned(everyone, files)
         if self.on_bad_file == "error":
             bad_files.refuse(self.path, found.bad)
@@ -229,8 +242,16 @@ class AudioFolderConfig(InMemoryConfig):
         """Return the recordings below `root`, each with its class or its spoken text."""
         found = labelled(files, NamePattern(self.pattern), root)
         if self.transcripts is not None:
-            return transcribed(found, files, self.transcripts)
+            columns = {str(kind): name for kind, name in self.transcript_columns.items()}
+            return transcribed(found, files, self.transcripts, columns)
         return spelled(found, self.spelling or {})
+
+    def ignored(self, files: Files, recordings: Sequence[Recording]) -> int:
+        """Return how many files are neither recordings that are read nor their texts."""
+        names = {each.name for each in recordings}
+        if self.transcripts is not None:
+            names |= transcript_files(files, self.transcripts, list(names))
+        return len(set(files.names) - names)
 
     def names_of(self, train: Sequence[Recording]) -> list[str]:
         """Return the classes or symbols of the training recordings."""

@@ -12,9 +12,8 @@ from bptrain.config import StrictConfig
 from bptrain.data.audio.file_name_pattern import NamePattern
 from bptrain.data.audio.folder_or_zip import Files
 from bptrain.data.audio.sound_file import ENDINGS
+from bptrain.data.audio.transcript_files import texts_of
 from bptrain.data.splits import Samples, hold_out
-from bptrain.data.tables.csv_columns import columns_of
-from bptrain.data.text.text_file import decoded
 from bptrain.errors import DataError
 
 ANY_ENDING = ".*"  # of a pattern: recordings in every format
@@ -145,25 +144,16 @@ def spelled(recordings: Sequence[Recording], spelling: Mapping[str, str]) -> lis
     return [replace(each, label=spelling[each.label]) for each in recordings]
 
 
-def transcribed(recordings: Sequence[Recording], files: Files, table: str) -> list[Recording]:
-    """Return the recordings with their texts from a CSV file with the columns file and text.
+def transcribed(
+    recordings: Sequence[Recording], files: Files, where: str, columns: Mapping[str, str]
+) -> list[Recording]:
+    """Return the recordings with their texts; raise DataError for those without one.
 
-    `file` is a name below the root. Raises DataError for a recording without a text, and for a
-    text without a recording.
+    where, columns  see `transcript_files.texts_of`
     """
-    if table not in files.names:
-        raise DataError(f"{files.place(table)}: no such file", "data.transcripts names it")
-    place = files.place(table)
-    texts: dict[str, str] = {}
-    for row in columns_of(decoded(files.read(table), place), place, ("file", "text")):
-        name, text = row.fields
-        if name in texts:
-            raise DataError(f"{row.place}: a second text of {name!r}")
-        texts[name] = text
-    for each in recordings:
-        if each.name not in texts:
-            raise DataError(f"{each.place}: no text in {table}", "each recording needs one")
-    unknown = next(iter(texts.keys() - {each.name for each in recordings}), None)
-    if unknown is not None:
-        raise DataError(f"{place}: no recording {unknown!r}", "a row names it")
+    texts = texts_of(files, where, columns, [each.name for each in recordings])
+    silent = [each for each in recordings if each.name not in texts]
+    if silent:
+        more = f"; {len(silent):,} recordings have none" * (len(silent) > 1)
+        raise DataError(f"{silent[0].place}: no text in {where}", f"each needs one{more}")
     return [replace(each, label=texts[each.name]) for each in recordings]

@@ -32,6 +32,7 @@ from bptrain.data.text.text_file import TEXT
 from bptrain.errors import DataError, UsageError
 
 ARRAYS, ZIPPED = ".npz", ".zip"
+TEXT_EACH = 0.9  # recordings for a text, from which on texts are what is spoken in them
 MOST_OF_ONE = 2  # folders, from which on each is a class
 MOST_FILES = 20_000  # of a folder, whose endings decide what it holds
 FORMS = (
@@ -80,6 +81,8 @@ def _look_at_folder(path: Path, target: str | None) -> Found:
             FORMS,
         )
     kind = kinds.most_common(1)[0][0]
+    if kind == "texts" and kinds["recordings"] >= TEXT_EACH * kinds["texts"]:
+        kind = "recordings"
     if kind in ("table", "arrays"):
         inside = sorted(name for name in names if _kind_of(name) == kind)
         raise UsageError(

@@ -6,15 +6,21 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from bptrain.data.audio.folder_or_zip import Files
+from bptrain.data.audio.transcript_files import (
+    BESIDE,
+    MANIFESTS,
+    PER_FOLDER,
+    texts_of,
+    transcript_files,
+)
 from bptrain.data.class_folders import part_of
 from bptrain.data.notes import listed
-from bptrain.data.tables.csv_columns import SUFFIXES
-from bptrain.data.text.text_file import decoded
-from bptrain.errors import UsageError
+from bptrain.data.tables.table_file import TABLE
+from bptrain.errors import DataError, UsageError
 
 BETWEEN = ("_", "-")  # fields of a file name
 MOST_TABLES = 10  # files that may be transcripts and are looked into
-COLUMNS = ("file", "text")
+MOSTLY = 0.9  # of the recordings have a text
 BY_HAND = (
     "a folder for each class, or bptrain init audio_folder, for a config to fill in: data.pattern "
     "says where in the names the class is"
@@ -39,10 +45,10 @@ def find_labels(path: Path, files: Files, names: Sequence[str], ending: str) -> 
     depths = sorted({len(each) for each in parts})
     if len(depths) > 1:
         raise _no_labels(path, "some recordings lie deeper in folders than others")
-    if table := _transcripts(files):
+    if where := find_transcripts(files, names):
         pattern = "/".join([*(f"{{folder{n}}}" for n in range(1, depths[0])), f"{{name}}{ending}"])
-        keys = {"pattern": pattern, "task": "transcription", "transcripts": table}
-        return Labels(keys, {"transcripts": f"its columns are {' and '.join(COLUMNS)}"})
+        keys = {"pattern": pattern, "task": "transcription", "transcripts": where}
+        return Labels(keys, {"transcripts": "the spoken texts of these recordings are there"})
     folders = {each[0] for each in parts} if depths[0] > 1 else set()
     splits = {name: part_of(name) for name in folders}
     if "train" in splits.values() and all(splits.values()):
@@ -93,12 +99,19 @@ def _divided(labels: Labels, splits: Mapping[str, str | None]) -> Labels:
     return Labels(keys, reasons)
 
 
-def _transcripts(files: Files) -> str:
-    """Return the name of the table of transcripts, "" if there is none."""
-    tables = [name for name in files.names if name.lower().endswith(SUFFIXES[0])]
-    for name in tables[:MOST_TABLES]:
-        header = decoded(files.read(name), files.place(name)).partition("\n")[0]
-        if set(COLUMNS) <= {word.strip().strip('"') for word in header.split(",")}:
+def find_transcripts(files: Files, recordings: Sequence[str]) -> str:
+    """Return where the spoken texts of recordings are, "" if there are none."""
+    if any(name.endswith(PER_FOLDER[1:]) for name in files.names):
+        return PER_FOLDER
+    if len(transcript_files(files, BESIDE, recordings)) >= MOSTLY * len(recordings):
+        return BESIDE
+    may_be = [name for name in files.names if TABLE.has(name) or name.lower().endswith(MANIFESTS)]
+    for name in sorted(may_be, key=lambda each: (each.count("/"), each))[:MOST_TABLES]:
+        try:
+            found = texts_of(files, name, {}, recordings)
+        except DataError:  # a table of something else
+            continue
+        if len(found) >= MOSTLY * len(recordings):
             return name
     return ""
 

@@ -50,7 +50,7 @@ def look_at_recordings(path: Path) -> Found:
         data["features"] = features_of(rate).model_dump(include={"n_fft", "hop", "mels"})
         config = AudioFolderConfig(**data)
         everyone, outputs = _labelled(config, files)
-        others = len(files.names) - len(everyone) - is_text
+        others = config.ignored(files, everyone)
     if len(everyone) < FEW:
         data["validation_fraction"] = HELD_OUT
         data.setdefault("test", {"kind": "fraction", "fraction": HELD_OUT})

@@ -14,6 +14,8 @@ Delimiter = Literal["auto", ",", ";", "|", "tab"]
 Quoting = Literal["double", "single", "none"]
 Header = bool | Sequence[str] | None
 
+TABULATED = (".tsv", ".tab")
+SUFFIXES = (".csv", *TABULATED)  # endings of the names of files of text
 CHARACTERS = {"tab": "\t"}
 CANDIDATES = (",", ";", "\t", "|")
 QUOTES: dict[str, str | None] = {"double": '"', "single": "'", "none": None}

@@ -6,7 +6,7 @@ from pathlib import Path
 from bptrain.data.data_file import refuse_unless_file
 from bptrain.data.file_tree import FileKind
 from bptrain.data.tables.cell_format import CellFormat
-from bptrain.data.tables.csv_columns import SUFFIXES as CSV
+from bptrain.data.tables.csv_dialect import SUFFIXES as CSV
 from bptrain.data.tables.csv_dialect import Dialect
 from bptrain.data.tables.csv_table import read_csv
 from bptrain.data.tables.parquet_table import SUFFIXES, read_parquet

@@ -13,7 +13,7 @@ from bptrain.data.notes import left_out_rows
 from bptrain.data.splits import Dataset, Samples
 from bptrain.data.tables.categories import by_value
 from bptrain.data.tables.cell_format import CellFormat
-from bptrain.data.tables.csv_columns import TABULATED
+from bptrain.data.tables.csv_dialect import TABULATED
 from bptrain.data.tables.reading_keys import CutIntoCellsConfig, Marker
 from bptrain.data.tables.table_file import TABLES, read_table
 from bptrain.data.text.labelled_texts import (

@@ -270,7 +270,7 @@ def test_sequences_keep_their_lengths(folder: Path) -> None:
     dataset = config(folder, seconds=None).build(0)
     assert dataset.problem.varies
     assert dataset.problem.input_shape == (1 + (2400 + 16 * 7) // 80, 20)
-    (inputs, lengths), (targets,), _ = next(dataset.train.serve(8, seed=0).epoch(0))
+    (inputs, lengths), (targets,), *_ = next(dataset.train.serve(8, seed=0).epoch(0))
     assert inputs.shape[0] == len(lengths) == len(targets) == 8
     assert lengths.unique().numel() > 1
     for row, length in zip(inputs, lengths.tolist(), strict=True):
@@ -290,7 +290,7 @@ def test_labels_can_be_spelled_for_a_transcription(folder: Path) -> None:
     assert names == ("<blank>", *sorted(set("".join(WORDS))))
     assert dataset.problem.outputs == len(names)
     assert sorted(spoken(dataset.test, names)) == sorted(2 * WORDS)
-    (_, lengths), targets, _ = next(dataset.train.serve(8, seed=0).epoch(0))
+    (_, lengths), targets, *_ = next(dataset.train.serve(8, seed=0).epoch(0))
     texts, frames, symbols = targets
     assert frames.equal(lengths)
     assert (texts > 0).sum(1).equal(symbols)

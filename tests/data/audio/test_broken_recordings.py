@@ -366,7 +366,7 @@ TABLE = "file,text\n" + "".join(f"{name},some {name[0]}\n" for name in digits(4)
 TABLES: dict[str, tuple[bytes, str]] = {
     "no text of a recording": (TABLE.replace("5_b_3.wav,some 5\n", "").encode(), "5_b_3.wav: no t"),
     "a text of no recording": ((TABLE + "x.wav,some\n").encode(), "no recording 'x.wav'"),
-    "two texts of a recording": ((TABLE + "5_b_3.wav,5\n").encode(), "(line 42): a second text"),
+    "two texts of a recording": ((TABLE + "5_b_3.wav,5\n").encode(), "line 42: a second text"),
     "an empty text": (TABLE.replace("5_b_3.wav,some 5", "5_b_3.wav, ").encode(), "an empty text"),
     "a text longer than its sound": (
         TABLE.replace("5_b_3.wav,some 5", "5_b_3.wav," + "some" * 20).encode(),
@@ -376,11 +376,14 @@ TABLES: dict[str, tuple[bytes, str]] = {
         TABLE.replace("5_b_3.wav,some 5", "5_b_3.wav," + "o" * 17).encode(),
         "33 are needed",
     ),
-    "other columns": (TABLE.replace("text", "said", 1).encode(), "no column 'text'"),
-    "a field too many": ((TABLE + "x.wav,some,5\n").encode(), "(line 42): 3 fields"),
-    "an open quote": ((TABLE + '"x.wav,some\n').encode(), "no CSV"),
+    "other columns": (
+        TABLE.replace("\n", ",x\n").replace("text,x", "said,by", 1).encode(),
+        "nothing tells which column is the text",
+    ),
+    "a field too many": ((TABLE + "x.wav,some,5\n").encode(), "line 42: 3 fields"),
+    "an open quote": ((TABLE + '"x.wav,some\n').encode(), "line 42: unexpected end of data"),
     "latin1": (TABLE.replace("some 9", "söme 9").encode("latin1"), "not UTF-8 text: byte"),
-    "nothing": (b"", "no header"),
+    "nothing": (b"", "is empty"),
     "a header alone": (b"file,text\n", "no rows below the header"),
 }
 

@@ -132,7 +132,7 @@ def test_quoted_fields_hold_delimiters_line_ends_and_quotes(tmp_path: Path) -> N
 
 def test_a_batch_holds_texts_and_their_lengths(tmp_path: Path) -> None:
     built = only([("a b", "0"), ("a", "1")], tmp_path)
-    [((texts, lengths), (targets,), weight)] = built.train.serve(2).epoch(0)
+    [((texts, lengths), (targets,), weight, _)] = built.train.serve(2).epoch(0)
     assert (texts.shape, lengths.tolist(), targets.tolist(), weight) == ((2, 2), [2, 1], [0, 1], 2)
 
 
