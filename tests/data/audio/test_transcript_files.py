@@ -12,7 +12,7 @@ from bptrain.config.yaml_tree import read_tree
 from bptrain.data.audio.audio_folder import AudioFolderConfig
 from bptrain.errors import DataError
 
-TEXTS = {f"clips/a{n}.wav": f"{'spoken' if n % 2 else 'said'} no {n % 5}" for n in range(12)}
+TEXTS = {f"clips/a{n}.wav": f"said {f'{n:04b}'.translate({48: 'o', 49: 'i'})}" for n in range(12)}
 SOUNDS = {name: wav(tone(300 + 50 * n, 2400)) for n, name in enumerate(TEXTS)}
 
 
