@@ -43,7 +43,7 @@ def content_of_texts(texts: Sequence[str], labels: Sequence[str]) -> Contents:
     return content(len(texts), *(checksum(map(as_bytes, each)) for each in (texts, labels)))
 
 
-def checksum(pieces: Iterable[bytes]) -> str:
+def checksum(pieces: Iterable[bytes | memoryview]) -> str:
     """Return the SHA-256 of pieces of bytes; their lengths count, so that none can move."""
     total = sha256()
     for piece in pieces:

@@ -271,9 +271,8 @@ def test_labelled_files_are_evaluated_as_the_test_split_is(bptrain: Callable, na
             path.unlink()
     new = evaluated(bptrain, files)
     assert new.pop("checkpoint") == whole.pop("checkpoint")
-    of_the_run = {tag: whole[tag] for tag in whole if not tag.startswith(BASELINE)}
-    assert len(of_the_run) < len(whole)
-    assert new == pytest.approx(of_the_run, rel=1e-6)  # baselines need the training samples
+    assert any(tag.startswith(BASELINE) for tag in new)
+    assert new == pytest.approx(whole, rel=1e-6)
     if key:
         again = evaluated(bptrain, "--data", f"test_path={files}")
         assert {key: again[key] for key in new} == new

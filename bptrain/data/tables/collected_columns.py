@@ -67,4 +67,5 @@ def _joined(parts: "Sequence[pl.Series]") -> "pl.Series":
 
     if len({part.dtype for part in parts}) > 1:
         parts = [part.cast(pl.String).fill_null("") for part in parts]
-    return pl.concat(parts)
+    # in one piece, or each later look at a column as an array would join them again
+    return pl.concat(parts, rechunk=True)

@@ -126,17 +126,19 @@ class Findings:
             return Categorical, None
         present = cells.filter(~missing) if missing.any() else cells
         if name in self.keys.categorical:
-            self._note_names(name, present, chosen=True)
+            counts = present.n_unique(), len(present)
+            self._note_names(name, present.dtype, *counts, chosen=True)
             return Categorical, None
         if name in self.keys.dates:
             return self._dates(name, self.keys.dates[name])
         if self._is_numeric(cells, present):
             return self._numbers(name, cells, present, "")
-        if unit := self.table.format.unit_of(present):
+        different = present.unique(maintain_order=True)  # a text's form is seen once
+        if unit := self.table.format.unit_of(different):
             return self._numbers(name, cells, present, unit)
-        if is_iso_date(present).all():
+        if is_iso_date(different).all():
             return self._dates(name, None)
-        self._note_texts(name, cells, missing, present)
+        self._note_texts(name, cells, missing, different)
         return Categorical, None
 
     def _is_numeric(self, cells: "pl.Series", present: "pl.Series") -> bool:
@@ -165,27 +167,33 @@ class Findings:
         return Dated, form
 
     def _note_texts(
-        self, name: str, cells: "pl.Series", missing: "pl.Series", present: "pl.Series"
+        self, name: str, cells: "pl.Series", missing: "pl.Series", different: "pl.Series"
     ) -> None:
-        """Note texts that are numbers or dates in another spelling, or that name their row."""
-        how, key = spelling_of(present)
+        """Note texts that are numbers or dates in another spelling, or that name their row.
+
+        different  the texts, each once
+        """
+        how, key = spelling_of(different)
         if key:
             rows = (~missing).arg_true()
             others = "numbers are written with a point, thousands without a separator"
             self.cells.append(BadCells(name, rows, cells.gather(rows), how, others, key))
-        elif form := date_form(present):
-            self.dates[name] = (present[0], form)
+        elif form := date_form(different):
+            self.dates[name] = (different[0], form)
         else:
-            self._note_names(name, present, chosen=False)
+            number = len(cells) - int(missing.sum())
+            self._note_names(name, different.dtype, len(different), number, chosen=False)
 
-    def _note_names(self, name: str, present: "pl.Series", chosen: bool) -> None:
+    def _note_names(
+        self, name: str, dtype: "pl.DataType", different: int, cells: int, chosen: bool
+    ) -> None:
+        """Note a column with too many different cells, of those that are not missing."""
         import polars as pl
 
-        different = present.n_unique()
-        is_id = different == len(present) >= LEAST_ROWS or different > max(FEW, len(present) / 2)
+        is_id = different == cells >= LEAST_ROWS or different > max(FEW, cells / 2)
         if different > MOST_CATEGORIES or (is_id and not chosen):
-            kind = "texts" if present.dtype == pl.String else "numbers"
-            self.names[name] = f"holds {different:,} different {kind} in {len(present):,} cells"
+            kind = "texts" if dtype == pl.String else "numbers"
+            self.names[name] = f"holds {different:,} different {kind} in {cells:,} cells"
 
     def refuse(self) -> None:
         """Raise DataError for what was found: columns that are no inputs, then wrong cells."""

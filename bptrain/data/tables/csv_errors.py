@@ -94,12 +94,19 @@ def refuse_swallowed_rows(
     has both a tab and a line break.
     """
     each_row = frame.width - 1
+    if len(lines) and int(lines[-1]) - int(lines[0]) == len(lines) - 1 and not _begins_tall(frame):
+        return  # each row ends a line after the one before: none has a line break in it
     for name in frame.columns:
         cells = frame[name]
         tall = cells.str.contains("\n", literal=True).arg_true()
         for row, cell in zip(tall, cells.gather(tall), strict=True):
             if holds_rows(cell, separator, each_row):
                 raise swallowed_rows(path, cell, int(lines[row]))
+
+
+def _begins_tall(frame: "pl.DataFrame") -> bool:
+    """Tell whether a cell of the first row has a line break, which its line does not show."""
+    return any("\n" in cell for cell in frame.row(0) if cell is not None)
 
 
 def swallowed_rows(path: Path | str, cell: str, end: int) -> QuotingError:

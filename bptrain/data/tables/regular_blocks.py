@@ -85,7 +85,7 @@ def _refuse_irregular(block: bytes, separator: str, quote: str | None) -> None:
     if (
         b"\0" in block
         or block.startswith(BOM)  # which polars drops from any block
-        or block.count(b"\r") != block.count(b"\r\n")
+        or (b"\r" in block and block.count(b"\r") != block.count(b"\r\n"))
         or not _quotes_are_regular(block, separator, quote)
     ):
         raise IrregularError

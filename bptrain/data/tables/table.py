@@ -65,7 +65,7 @@ class Table:
         rows = np.asarray(rows, np.int64)
         return replace(self, chosen=rows if self.chosen is None else self.chosen[rows])
 
-    def cell_bytes(self, names: Sequence[str]) -> Iterator[bytes]:
+    def cell_bytes(self, names: Sequence[str]) -> Iterator[bytes | memoryview]:
         """Yield the cells of each column as bytes: numbers by value, texts with their lengths."""
         import polars as pl
 
@@ -75,7 +75,7 @@ class Table:
                 yield np.asarray(cells.str.len_bytes().to_numpy(), np.uint32).tobytes()
                 yield cells.str.join("").item().encode()
             else:
-                yield cells.to_numpy().tobytes()
+                yield np.ascontiguousarray(cells.to_numpy()).view(np.uint8).data
 
     def column(self, name: str, key: str) -> "pl.Series":
         """Return the cells of a column, or raise DataError with the most similar name.
@@ -83,13 +83,24 @@ class Table:
         key  of the config that names the column
         """
         if name in self.names:
-            return self.frame[name] if self.chosen is None else self.frame[name].gather(self.chosen)
+            return self._chosen_of(self.frame[name])
         meant = get_close_matches(name, self.names, n=1)
         raise DataError(
             f"{self.path}: no column {quoted(name)}, which {key} names",
             f"its columns are {listed(self.names)}",
             f"did you mean {quoted(meant[0])}" if meant else "",
         )
+
+    def _chosen_of(self, cells: "pl.Series") -> "pl.Series":
+        """Return the cells of the rows that are used."""
+        if self.chosen is None:
+            return cells
+        if cells.dtype.is_float() and not cells.has_nulls():
+            import polars as pl
+
+            # in half the time of gather, which looks at nulls and starts a query
+            return pl.Series(cells.name, cells.to_numpy()[self.chosen])
+        return cells.gather(self.chosen)
 
 
 def quoted(text: str) -> str:

@@ -111,6 +111,17 @@ def test_quotation_marks_are_of_a_kind_or_characters_like_others(tmp_path: Path)
         read_csv(path)
 
 
+@pytest.mark.parametrize("before", [0, 1, 3])
+def test_swallowed_rows_are_found_wherever_the_only_tall_cell_is(
+    tmp_path: Path, before: int
+) -> None:
+    rows = ["1,2,x"] * before + ['1,2,"x', "3,4,y", 'z"'] + ["5,6,w"] * 4
+    path = tmp_path / "t.csv"
+    path.write_text("\n".join(["a,b,c", *rows, ""]))
+    with pytest.raises(DataError, match=f"one cell spans lines {before + 2} to {before + 4}"):
+        read_csv(path)
+
+
 def test_a_stray_quotation_mark_does_not_swallow_rows(tmp_path: Path) -> None:
     lines = ["a\tb", 'one\t"two', *[f"{n}\t{n}" for n in range(5)], 'three\tfour"', "five\tsix"]
     with pytest.raises(
