@@ -87,7 +87,7 @@ class Goal(StrEnum):
     max = "max"
 
 
-MODEL_KINDS = ("mlp", "cnn", "rnn", "transformer", "sequential")
+MODEL_KINDS = ("mlp", "cnn", "rnn", "transformer", "pretrained", "sequential")
 # named here, as completion must answer without torch; a test compares them with the config's
 DATA_KINDS = (
     *("digits", "mnist", "fashion_mnist", "table", "sequence", "xor", "spirals", "adding", "copy"),

@@ -11,6 +11,7 @@ from bptrain.experiment.build import Experiment, build
 from bptrain.experiment.config import ExperimentConfig
 from bptrain.experiment.explaining import Sample, explanations, sample_of
 from bptrain.experiment.plan import Plan, plan, refuse_learning_rules
+from bptrain.experiment.starting_weights import starting_weights
 from bptrain.monitor.explanation.links import Explanation
 from bptrain.monitor.explanation.terminal import rendered
 from bptrain.rundir.durable_files import replace_file, storing
@@ -42,7 +43,7 @@ def explain(config: ExperimentConfig, options: ExplainOptions, console: Console)
     refuse_learning_rules(config, "the chain rule is explained, which a learning rule is not")
     with allocating():
         planned = plan(config)
-        experiment = build(planned)
+        experiment = build(planned, starting_weights(planned))
         sample = sample_of(experiment, options.sample)
         try:
             if options.page is None:

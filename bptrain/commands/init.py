@@ -12,6 +12,7 @@ from bptrain.experiment.config import ExperimentConfig
 from bptrain.models import ModelConfig
 from bptrain.models.cnn import OWN_STAGES, CNNConfig
 from bptrain.models.mlp import MLPConfig
+from bptrain.models.pretrained import PretrainedConfig
 from bptrain.models.rnn import RNNConfig
 from bptrain.models.sequential import SequentialConfig
 from bptrain.models.transformer import TransformerConfig
@@ -74,9 +75,13 @@ def starter_config(kind: str) -> ExperimentConfig:
         "cnn": CNNConfig(stages=OWN_STAGES),
         "rnn": RNNConfig(init="orthogonal"),
         "transformer": TransformerConfig(width=64, depth=2, patch=2),
+        "pretrained": PretrainedConfig(freeze="all but head"),
         "sequential": SequentialConfig(layers=STARTING_LAYERS),
     }
-    data = {"kind": "digits"} if kind in models else {"kind": kind, **PLACEHOLDERS.get(kind, {})}
+    of_files = "image_folder" if kind == "pretrained" else kind
+    data = {"kind": of_files, **PLACEHOLDERS.get(of_files, {})}
+    if kind in models and kind != "pretrained":
+        data = {"kind": "digits"}
     model = "mlp" if kind in OF_VECTORS else "rnn" if kind in OF_SEQUENCES else "cnn"
     chosen = models.get(kind, models[model])
     name = f"my-{kind}".replace("_", "-")

@@ -18,6 +18,7 @@ from bptrain.experiment.build import build
 from bptrain.experiment.config import ExperimentConfig
 from bptrain.experiment.plan import plan
 from bptrain.experiment.rate_range import RateRange, try_rates
+from bptrain.experiment.starting_weights import starting_weights
 from bptrain.monitor.tensorboard import Board
 from bptrain.plots.canvas import pixels_of
 from bptrain.rundir.durable_files import make_directory, storing
@@ -62,7 +63,9 @@ def suggest_rate(config: ExperimentConfig, options: RateOptions, console: Consol
     if options.lowest >= options.highest:
         raise UsageError(f"--from {options.lowest:g} is not below --to {options.highest:g}")
     with allocating():
-        tried = try_rates(build(plan(config)), options.lowest, options.highest, options.steps)
+        planned = plan(config)
+        experiment = build(planned, starting_weights(planned))
+        tried = try_rates(experiment, options.lowest, options.highest, options.steps)
     for line in lines_of(tried, config.optimizer.lr):
         console.print(line, highlight=False, soft_wrap=True)
     if options.json is not None:

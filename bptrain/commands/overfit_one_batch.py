@@ -11,6 +11,7 @@ from bptrain.data import Batch
 from bptrain.experiment.build import build
 from bptrain.experiment.evaluation import refuse_non_finite
 from bptrain.experiment.plan import Plan
+from bptrain.experiment.starting_weights import starting_weights
 from bptrain.monitor.console import format_values
 from bptrain.train.accumulation import first_that_counts
 from bptrain.train.evaluate import sums_of_step
@@ -49,7 +50,10 @@ def overfit_one_batch(plan: Plan, console: Console, stop: StopRequest) -> None:
     steps = plan.config.train.steps or DEFAULT_STEPS
     train = plan.config.train.model_copy(update={"steps": steps})  # which the schedule spans
     with allocating():
-        experiment = build(replace(plan, config=plan.config.model_copy(update={"train": train})))
+        experiment = build(
+            replace(plan, config=plan.config.model_copy(update={"train": train})),
+            starting_weights(plan),
+        )
         experiment.update.batches = 1
         batch = first_that_counts(experiment.batches.epoch(0))
         metric = experiment.training_metric

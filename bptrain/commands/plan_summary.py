@@ -49,6 +49,11 @@ def print_plan(plan: Plan, console: Console) -> None:
     )
     rule = plan.config.backward
     notes = [f"backward {rule}: a learning rule, which gives no gradients"] * (rule != "backprop")
+    if plan.frozen:
+        notes.append(
+            f"frozen: {plan.frozen:,} of {parameters:,} parameters are not trained; their "
+            "normalization keeps its statistics"
+        )
     notes += [problem_note(dataset.problem), *dataset.notes, *absent_classes(dataset)]
     for note in notes:
         console.print(shorten(note), highlight=False, markup=False, soft_wrap=True)

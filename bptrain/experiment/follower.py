@@ -18,6 +18,7 @@ from bptrain.experiment.evaluation import HINT
 from bptrain.experiment.non_finite import Failure
 from bptrain.experiment.plan import Plan
 from bptrain.experiment.session import Session
+from bptrain.experiment.starting_weights import starting_weights
 from bptrain.experiment.step_guard import StepGuard
 from bptrain.monitor.console import TrainingConsole
 from bptrain.monitor.run_log import RunLog
@@ -33,10 +34,10 @@ OF_RANK_0 = ("log", "monitor")  # states of what the others do not have
 def follow(plan: Plan, stop: StopRequest) -> Path:
     """Train the plan's experiment beside rank 0, from its state; return the folder it writes."""
     with allocating():
-        experiment = build(plan)
-        session = Follower(experiment, stop)
         nothing: tuple[Path, TrainingState | None] = (NOWHERE, None)
-        run_dir, saved = experiment.ranks.from_first(nothing)
+        run_dir, saved = plan.ranks.from_first(nothing)
+        experiment = build(plan, starting_weights(plan) if saved is None else None)
+        session = Follower(experiment, stop)
         with stop.noted():
             try:
                 session.start(saved)

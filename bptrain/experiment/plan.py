@@ -45,6 +45,7 @@ class Plan:
 
     config  resolved: it names the loss
     ranks   the processes that train together
+    frozen  how many of the model's weights are not trained
     """
 
     config: ExperimentConfig
@@ -54,6 +55,7 @@ class Plan:
     layers: list[LayerSummary]
     memory: MemoryEstimate
     ranks: Ranks = ONE
+    frozen: int = 0
 
     @property
     def steps_per_epoch(self) -> int:
@@ -88,14 +90,22 @@ def plan(config: ExperimentConfig) -> Plan:
     outputs = batch_size * problem.outputs * 4  # the loss saves its input
     # the average, and the live weights while it is evaluated in their place
     averaged = 2 * (config.train.ema_decay is not None)
+    trained = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
     memory = MemoryEstimate(
         parameters,
-        gradients=parameters,
-        optimizer=parameters * (config.optimizer.states + averaged),
+        gradients=trained,
+        optimizer=trained * config.optimizer.states + parameters * averaged,
         saved_for_backward=sum(layer.saved_bytes for layer in layers) + outputs,
         data=dataset.bytes,
     )
-    return Plan(config, loss.build(problem), device, dataset, layers, memory)
+    return Plan(
+        config, loss.build(problem), device, dataset, layers, memory, frozen=frozen_of(model)
+    )
+
+
+def frozen_of(model: nn.Module) -> int:
+    """Return how many numbers of a model are not trained."""
+    return sum(p.numel() for p in model.parameters() if not p.requires_grad)
 
 
 def build_to_inspect(config: ExperimentConfig, problem: Problem, batch_size: int) -> nn.Module:

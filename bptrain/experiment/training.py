@@ -20,6 +20,7 @@ from bptrain.experiment.largest_gradients import write_largest_gradients
 from bptrain.experiment.plan import Plan
 from bptrain.experiment.saved_run import CHECKPOINTS
 from bptrain.experiment.session import Session
+from bptrain.experiment.starting_weights import starting_weights
 from bptrain.experiment.stored_baselines import store_baselines
 from bptrain.experiment.stored_config import hyperparameters_of, plain, signed_yaml
 from bptrain.experiment.worst_samples import Watch
@@ -49,7 +50,7 @@ from bptrain.train.signals import StopRequest
 def run(plan: Plan, chosen_dir: Path | None, console: Console, stop: StopRequest) -> Path:
     """Train the plan's experiment, test its best state, and return the run's folder."""
     with allocating():
-        experiment = build(plan)
+        experiment = build(plan, starting_weights(plan))
         with new_run(plan, chosen_dir, stop) as run_dir:
             train(experiment, run_dir, console, stop)
     return run_dir

@@ -6,13 +6,14 @@ from pydantic import Field
 
 from bptrain.models.cnn import CNNConfig
 from bptrain.models.mlp import MLPConfig
+from bptrain.models.pretrained import PretrainedConfig
 from bptrain.models.rnn import RNNConfig
 from bptrain.models.sequential import SequentialConfig
 from bptrain.models.summary import LayerSummary, summarize
 from bptrain.models.transformer import TransformerConfig
 
 ModelConfig = Annotated[
-    MLPConfig | CNNConfig | RNNConfig | TransformerConfig | SequentialConfig,
+    MLPConfig | CNNConfig | RNNConfig | TransformerConfig | PretrainedConfig | SequentialConfig,
     Field(discriminator="kind"),
 ]
 

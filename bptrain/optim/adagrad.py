@@ -7,7 +7,6 @@ from pydantic import Field
 from torch import nn
 
 from bptrain.optim.eager import eager
-from bptrain.optim.groups import decay_groups
 from bptrain.optim.options import (
     DECAY,
     DECAY_ALL,
@@ -17,12 +16,12 @@ from bptrain.optim.options import (
     Beta,
     Decay,
     Epsilon,
+    LayerwiseOptimizer,
     LearningRate,
-    OptimizerBase,
 )
 
 
-class AdagradConfig(OptimizerBase):
+class AdagradConfig(LayerwiseOptimizer):
     """Adagrad: each gradient divided by the root of the sum of its squares since the start.
 
     Source: Duchi, Hazan and Singer 2011, "Adaptive Subgradient Methods for Online Learning and
@@ -53,7 +52,7 @@ class AdagradConfig(OptimizerBase):
         """Return the optimizer; some releases of torch fuse Adagrad on the CPU alone."""
         on_cpu = all(parameter.device.type == "cpu" for parameter in model.parameters())
         return eager(torch.optim.Adagrad)(
-            decay_groups(model, self.weight_decay, self.decay_norm_and_bias),
+            self.groups(model),
             lr=self.lr,
             lr_decay=self.lr_decay,
             initial_accumulator_value=self.initial_accumulator_value,
@@ -62,7 +61,7 @@ class AdagradConfig(OptimizerBase):
         )
 
 
-class RMSpropConfig(OptimizerBase):
+class RMSpropConfig(LayerwiseOptimizer):
     """RMSprop: each gradient divided by the root of its running mean square.
 
     Source: Tieleman and Hinton 2012, "Neural Networks for Machine Learning", lecture 6.5.
@@ -88,7 +87,7 @@ class RMSpropConfig(OptimizerBase):
     def build(self, model: nn.Module) -> torch.optim.Optimizer:
         """Return the optimizer; torch has no fused RMSprop, foreach is its fastest."""
         return eager(torch.optim.RMSprop)(
-            decay_groups(model, self.weight_decay, self.decay_norm_and_bias),
+            self.groups(model),
             lr=self.lr,
             alpha=self.alpha,
             eps=self.eps,

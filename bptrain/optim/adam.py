@@ -7,7 +7,6 @@ from pydantic import Field
 from torch import nn
 
 from bptrain.optim.eager import eager
-from bptrain.optim.groups import decay_groups
 from bptrain.optim.options import (
     BETAS,
     DECAY,
@@ -18,8 +17,8 @@ from bptrain.optim.options import (
     Betas,
     Decay,
     Epsilon,
+    LayerwiseOptimizer,
     LearningRate,
-    OptimizerBase,
 )
 
 DECOUPLED = (
@@ -27,7 +26,7 @@ DECOUPLED = (
 )
 
 
-class AdamBase(OptimizerBase):
+class AdamBase(LayerwiseOptimizer):
     """Base class of the Adam variants: running means of the gradient and of its square."""
 
     lr: LearningRate = Field(default=1e-3, description=LR)
@@ -54,7 +53,7 @@ class AdamConfig(AdamBase):
     def build(self, model: nn.Module) -> torch.optim.Optimizer:
         """Return the optimizer."""
         return eager(torch.optim.Adam)(
-            decay_groups(model, self.weight_decay, self.decay_norm_and_bias),
+            self.groups(model),
             lr=self.lr,
             betas=self._pair,
             eps=self.eps,
@@ -75,7 +74,7 @@ class AdamWConfig(AdamBase):
     def build(self, model: nn.Module) -> torch.optim.Optimizer:
         """Return the optimizer."""
         return eager(torch.optim.AdamW)(
-            decay_groups(model, self.weight_decay, self.decay_norm_and_bias),
+            self.groups(model),
             lr=self.lr,
             betas=self._pair,
             eps=self.eps,
@@ -104,7 +103,7 @@ class NAdamConfig(AdamBase):
     def build(self, model: nn.Module) -> torch.optim.Optimizer:
         """Return the optimizer; torch has no fused NAdam, foreach is its fastest."""
         return eager(torch.optim.NAdam)(
-            decay_groups(model, self.weight_decay, self.decay_norm_and_bias),
+            self.groups(model),
             lr=self.lr,
             betas=self._pair,
             eps=self.eps,
@@ -129,7 +128,7 @@ class RAdamConfig(AdamBase):
     def build(self, model: nn.Module) -> torch.optim.Optimizer:
         """Return the optimizer; torch has no fused RAdam, foreach is its fastest."""
         return eager(torch.optim.RAdam)(
-            decay_groups(model, self.weight_decay, self.decay_norm_and_bias),
+            self.groups(model),
             lr=self.lr,
             betas=self._pair,
             eps=self.eps,

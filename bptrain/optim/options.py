@@ -1,10 +1,12 @@
 """Types, descriptions and the base class that the configs of several optimizers share."""
 
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
+from torch import nn
 
 from bptrain.config import StrictConfig
+from bptrain.optim.groups import Group, decay_groups, split_by_depth
 
 Decay = Annotated[float, Field(ge=0)]
 LearningRate = Annotated[float, Field(gt=0)]
@@ -41,3 +43,29 @@ class OptimizerBase(StrictConfig):
     """
 
     searches: ClassVar[bool] = False
+
+
+class LayerwiseOptimizer(OptimizerBase):
+    """Base class of the optimizers whose learning rate may depend on a layer's depth.
+
+    The subclasses have the fields lr, weight_decay and decay_norm_and_bias.
+    """
+
+    if TYPE_CHECKING:
+        lr: float
+        weight_decay: float
+        decay_norm_and_bias: bool
+
+    layer_decay: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        default=None,
+        description="factor on the learning rate from each block of layers to the one before it, "
+        "so that early layers change less: 0.65 to 0.9 where pretrained weights are fine-tuned. "
+        "null is one rate for all",
+    )
+
+    def groups(self, model: nn.Module) -> list[Group]:
+        """Return the groups of a model's parameters that are trained."""
+        groups = decay_groups(model, self.weight_decay, self.decay_norm_and_bias)
+        if self.layer_decay is None:
+            return groups
+        return split_by_depth(groups, model, self.lr, self.layer_decay)

@@ -7,7 +7,6 @@ from pydantic import Field, model_validator
 from torch import nn
 
 from bptrain.optim.eager import eager
-from bptrain.optim.groups import decay_groups
 from bptrain.optim.options import (
     DECAY,
     DECAY_ALL,
@@ -16,12 +15,12 @@ from bptrain.optim.options import (
     NESTEROV,
     Beta,
     Decay,
+    LayerwiseOptimizer,
     LearningRate,
-    OptimizerBase,
 )
 
 
-class SGDConfig(OptimizerBase):
+class SGDConfig(LayerwiseOptimizer):
     """Stochastic gradient descent.
 
     Source: Sutskever, Martens, Dahl and Hinton 2013, "On the importance of initialization and
@@ -49,7 +48,7 @@ class SGDConfig(OptimizerBase):
     def build(self, model: nn.Module) -> torch.optim.Optimizer:
         """Return the optimizer."""
         return eager(torch.optim.SGD)(
-            decay_groups(model, self.weight_decay, self.decay_norm_and_bias),
+            self.groups(model),
             lr=self.lr,
             momentum=self.momentum,
             nesterov=self.nesterov,

@@ -29,7 +29,7 @@ def test_every_config_fits_the_schema(validator: Draft202012Validator, path: Pat
     assert [error.message for error in validator.iter_errors(root)] == []
 
 
-@pytest.mark.parametrize("kind", ["mlp", "cnn", "rnn", "transformer", "sequential"])
+@pytest.mark.parametrize("kind", ["mlp", "cnn", "rnn", "transformer", "pretrained", "sequential"])
 def test_a_starter_names_the_schema_and_fits_it(
     bptrain: Callable, validator: Draft202012Validator, kind: str
 ) -> None:

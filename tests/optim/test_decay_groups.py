@@ -8,6 +8,7 @@ from torch import nn
 
 from bptrain.models.mlp import MLPConfig
 from bptrain.optim import OptimizerConfig
+from bptrain.optim.adagrad import AdagradConfig
 from bptrain.optim.adam import AdamWConfig
 from bptrain.optim.groups import decay_groups, norms_and_biases
 from bptrain.optim.muon import MuonConfig
@@ -119,3 +120,31 @@ def test_muon_always_decays_its_matrices() -> None:
     model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 2))
     groups = MuonConfig(weight_decay=0.3, decay_norm_and_bias=False).build(model).param_groups
     assert [group["weight_decay"] for group in groups] == [0.3, 0.3, 0.0]
+
+
+@pytest.mark.parametrize("kind", [SGDConfig, AdamWConfig, AdagradConfig])
+def test_layer_decay_gives_earlier_layers_smaller_rates(kind: Any) -> None:
+    model = nn.Sequential(nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 3), nn.Linear(3, 2))
+    config = kind(lr=0.1, layer_decay=0.5, weight_decay=0.3, decay_norm_and_bias=False)
+    groups = config.build(model).param_groups
+    found = {p: (group["lr"], group["weight_decay"]) for group in groups for p in group["params"]}
+    for layer, lr in ((model[3], 0.1), (model[2], 0.05), (model[0], 0.025)):
+        assert found[layer.weight] == (lr, 0.3)
+        assert found[layer.bias] == (lr, 0.0)
+    assert groups[0]["lr"] == 0.1  # which is the rate that is logged
+
+
+def test_a_tied_weight_has_the_rate_of_its_first_place() -> None:
+    model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+    model[1].weight = model[0].weight
+    groups = AdamWConfig(lr=0.1, layer_decay=0.5).build(model).param_groups
+    found = {p: group["lr"] for group in groups for p in group["params"]}
+    assert found == {model[1].bias: 0.1, model[0].weight: 0.05, model[0].bias: 0.05}
+
+
+def test_frozen_parameters_are_in_no_group() -> None:
+    model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3), nn.Linear(3, 2))
+    model[0].requires_grad_(False)
+    for config in (SGDConfig(), AdamWConfig(layer_decay=0.9), MuonConfig()):
+        held = {p for group in config.build(model).param_groups for p in group["params"]}
+        assert held == {*model[1].parameters(), *model[2].parameters()}

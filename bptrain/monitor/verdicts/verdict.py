@@ -56,7 +56,7 @@ class Setup:
 
     @property
     def family(self) -> str:
-        """The kind of the model: mlp, cnn, rnn, transformer or sequential."""
+        """The kind of the model: mlp, cnn, rnn, transformer, pretrained or sequential."""
         return str(self.section("model").get("kind", ""))
 
     def key(self, path: str) -> Any:
