@@ -1,25 +1,31 @@
 """Trains the bank of sick and healthy runs (tests/diagnosis) and judges the verdicts on them.
 
-    PYTHONPATH=tests/diagnosis python scripts/verdict_bank.py [--cures] [--write]
+    PYTHONPATH=tests/diagnosis python scripts/verdict_bank.py [--cures] [--write] [--runs FOLDER]
 
-The thresholds were set on the sick and healthy cases; those held out were written afterwards, in
-two sets. Each set has a table. --cures trains each sick case again with the change that its first
-verdict proposes. --write replaces the tables, of the sets that were run whole, in docs/verdicts.md.
+The thresholds were set on the sick and healthy cases; the other sets were written afterwards.
+Each set has a table. --cures trains each sick case again with the change that its first verdict
+proposes. --write replaces the tables, of the sets that were run whole, in docs/verdicts.md.
+--runs keeps the runs in a folder, and takes those that are there: other rules can be tried on them.
 """
 
 import argparse
 import tempfile
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from bank import Case, write_files
 from bank_runs import trained
+from faults import FAULTS
 from healthy import HEALTHY
 from held_out import HELD_OUT
 from held_out_again import HELD_OUT_AGAIN
+from reached import Reached
 from sick import SICK
+from twin_files import write_twin_files
+from twins import TWINS
 
 from bptrain.experiment.diagnosis import read_lines, verdicts_of
 from bptrain.monitor.verdicts import History, Verdict
@@ -32,14 +38,24 @@ SETS: dict[str, list[Case]] = {
     "Cases combined by a fixed draw, written after the misses of the former were looked at": (
         HELD_OUT_AGAIN
     ),
+    "Runs that learn, and the same runs with one fault each": [*TWINS.values(), *FAULTS],
 }
+HEALTHY_ONES, NOT_LEARNED, NOT_SICK = (
+    "healthy",
+    "without a fault, but does not learn",
+    "with a fault, but as good as without it",
+)
 
 
 @dataclass(frozen=True)
 class Result:
-    """The verdicts on a case, and whether the change they propose made it learn."""
+    """The verdicts on a case, and whether the change they propose made it learn.
+
+    group  what is wrong, or the reason why nothing is
+    """
 
     case: Case
+    group: str
     verdicts: list[Verdict]
     is_cured: bool | None = None
 
@@ -51,18 +67,32 @@ class Result:
     @property
     def is_right(self) -> bool:
         """Whether the first verdict is of the right kind, and names the right layer."""
-        if not self.case.kinds or not self.verdicts:
-            return not self.case.kinds and not self.verdicts
+        if self.group in (HEALTHY_ONES, NOT_SICK) or not self.verdicts:
+            return self.group in (HEALTHY_ONES, NOT_SICK) and not self.verdicts
         return self.kind in self.case.kinds and self.case.layer in (self.verdicts[0].layer or "")
+
+
+def group_of(case: Case, run: Path, folder: Path) -> str:
+    """Tell what is wrong with a run: of one that has a twin, by what both reached."""
+    if case in TWINS.values():
+        return HEALTHY_ONES if Reached.by(run).has_learned else NOT_LEARNED
+    if not case.twin:
+        return case.kinds[0] if case.kinds else HEALTHY_ONES
+    twin = Reached.by(trained(TWINS[case.twin], folder))
+    if not twin.has_learned:
+        return NOT_LEARNED
+    return case.kinds[0] if Reached.by(run).is_less_than(twin) else NOT_SICK
 
 
 def result_of(case: Case, folder: Path, with_cure: bool) -> Result:
     """Train a case and judge it; with its cure, if that is asked for and there is one."""
-    verdicts = verdicts_of(trained(case, folder))
+    run = trained(case, folder)
+    verdicts, group = verdicts_of(run), group_of(case, run, folder)
     cured = None
-    if with_cure and verdicts and case.kinds and verdicts[0].advice:
+    is_sick = group not in (HEALTHY_ONES, NOT_LEARNED, NOT_SICK)
+    if with_cure and verdicts and is_sick and verdicts[0].advice:
         cured = learns(trained(case, folder, *verdicts[0].advice), verdicts[0].kind)
-    return Result(case, verdicts, cured)
+    return Result(case, group, verdicts, cured)
 
 
 def learns(run: Path, kind: str) -> bool:
@@ -72,23 +102,21 @@ def learns(run: Path, kind: str) -> bool:
     return progress is not None and progress.learns and not has_kind
 
 
-def table(results: list[Result]) -> str:
+def table(results: Sequence[Result]) -> str:
     """Return the table of cases: what is wrong, and what was found."""
-    kinds = list(
-        dict.fromkeys(each.case.kinds[0] if each.case.kinds else "healthy" for each in results)
-    )
     lines = [
         "| what is wrong | runs | right | found instead | proposed | learns with it |",
         "|---|---:|---:|---|---:|---:|",
     ]
-    for kind in kinds:
-        of_kind = [r for r in results if (r.case.kinds or ("healthy",))[0] == kind]
-        wrong = Counter(r.kind for r in of_kind if not r.is_right)
-        tried = [r.is_cured for r in of_kind if r.is_cured is not None]
+    groups = list(dict.fromkeys(each.group for each in results))
+    for group in sorted(groups, key=[HEALTHY_ONES, NOT_SICK, NOT_LEARNED].count):
+        of_group = [each for each in results if each.group == group]
+        wrong = Counter(each.kind for each in of_group if not each.is_right)
+        tried = [each.is_cured for each in of_group if each.is_cured is not None]
         instead = ", ".join(f"{n} {name}" for name, n in wrong.items())
-        right = sum(r.is_right for r in of_kind)
+        right = "" if group == NOT_LEARNED else sum(each.is_right for each in of_group)
         lines.append(
-            f"| {kind} | {len(of_kind)} | {right} | {instead} | {len(tried)} | {sum(tried)} |"
+            f"| {group} | {len(of_group)} | {right} | {instead} | {len(tried)} | {sum(tried)} |"
         )
     return "\n".join(lines) + "\n"
 
@@ -98,7 +126,7 @@ def printed(result: Result) -> Result:
     cure = {None: "", True: ", learns", False: ", DOES NOT LEARN"}[result.is_cured]
     found = [(each.kind, each.layer) for each in result.verdicts]
     wrong = "" if result.is_right else f"  WRONG: {found}"
-    print(f"{result.case.name}: {result.kind}{cure}{wrong}", flush=True)
+    print(f"{result.case.name} ({result.group}): {result.kind}{cure}{wrong}", flush=True)
     return result
 
 
@@ -110,23 +138,33 @@ def write(title: str, rows: str) -> None:
     PAGE.write_text(f"{before}{found}{rows}\n{after}")
 
 
+def judged(folder: Path, options: argparse.Namespace) -> Iterator[tuple[str, list[Result], bool]]:
+    """Yield the title of each set, its results, and whether it was run whole."""
+    for title, cases in SETS.items():
+        chosen = [case for case in cases if options.only in f"{title}: {case.name}"]
+        results = [printed(result_of(case, folder, options.cures)) for case in chosen]
+        yield title, results, len(chosen) == len(cases)
+
+
 def main() -> None:
     """Run the bank."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cures", action="store_true", help="train with the proposed changes too")
     parser.add_argument("--write", action="store_true", help="write the tables into the docs")
     parser.add_argument("--only", default="", help="cases whose title and name hold this")
+    parser.add_argument("--runs", type=Path, help="folder to keep the runs in")
     options = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        write_files(folder)
-        for title, cases in SETS.items():
-            chosen = [case for case in cases if options.only in f"{title}: {case.name}"]
-            results = [printed(result_of(case, folder, options.cures)) for case in chosen]
+        folder = options.runs or Path(name)
+        if not (folder / "table.csv").exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            write_files(folder)
+            write_twin_files(folder)
+        for title, results, is_whole in judged(folder, options):
             if results:
                 print(table(results))
-            if options.write and len(chosen) == len(cases):
+            if options.write and is_whole:
                 write(title, table(results))
 
 

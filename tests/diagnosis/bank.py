@@ -2,20 +2,18 @@
 
 Each case is a config, small enough for a run of seconds; files of data are made where it asks for
 them; what no key of a config can spoil, such as a bias of -10, is done to the built model. The
-thresholds were set on the cases of sick.py and healthy.py; those of held_out.py judge them.
+thresholds were set on the cases of sick.py and healthy.py; the others judge them.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from base import Config
 from torch import nn
 
-Config = dict[str, Any]
 Alter = Callable[[nn.Module], None]
-STEPS = {"log_every": 10, "max_overhead": None}
 
 
 @dataclass(frozen=True)
@@ -25,6 +23,7 @@ class Case:
     kinds    the verdicts that are right; none for a healthy run
     layer    what the named layer must contain
     alter    spoils the model before the first step
+    twin     the run without the fault, in twins.py
     """
 
     name: str
@@ -32,84 +31,7 @@ class Case:
     kinds: tuple[str, ...] = ()
     layer: str = ""
     alter: Alter | None = None
-
-
-def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> Config:
-    """Return a config with sections changed key by key; a section with a `kind` is replaced."""
-    result = dict(base)
-    for key, value in changes.items():
-        old = result.get(key)
-        keeps = isinstance(value, Mapping) and isinstance(old, Mapping) and "kind" not in value
-        result[key] = merged(old, value) if keeps else value
-    return result
-
-
-def config(base: Config, **changes: Any) -> Config:
-    """Return a base with sections changed."""
-    return merged(base, changes)
-
-
-DIGITS: Config = {
-    "data": {"kind": "digits", "batch_size": 64},
-    "model": {"kind": "mlp", "hidden": [64, 64]},
-    "optimizer": {"kind": "adam", "lr": 1e-3},
-    "train": {"steps": 200},
-    "monitor": STEPS,
-}
-IMAGES: Config = merged(
-    DIGITS,
-    {
-        "model": {
-            "kind": "cnn",
-            "stages": [{"channels": 8}, {"channels": 16}],
-            "normalization": "none",
-        },
-        "optimizer": {"kind": "adam", "lr": 3e-3},
-    },
-)
-ADDING: Config = {
-    "data": {"kind": "adding", "length": 30, "samples": 2000, "batch_size": 50},
-    "model": {"kind": "rnn", "cell": "gru", "hidden": 32, "init": "orthogonal"},
-    "optimizer": {"kind": "adam", "lr": 1e-2},
-    "train": {"steps": 300},
-    "monitor": STEPS,
-}
-XOR: Config = {
-    "data": {"kind": "xor", "samples": 1000, "batch_size": 32},
-    "model": {"kind": "mlp", "hidden": [16], "activation": "tanh"},
-    "optimizer": {"kind": "adam", "lr": 1e-2},
-    "train": {"steps": 300},
-    "monitor": STEPS,
-}
-SPIRALS: Config = merged(
-    XOR,
-    {
-        "data": {"kind": "spirals", "samples": 2000, "batch_size": 64},
-        "model": {"hidden": [64, 64], "activation": "relu"},
-        "train": {"steps": 600},
-    },
-)
-TABLE: Config = {
-    "data": {"kind": "table", "path": "table.csv", "target": "y", "batch_size": 32},
-    "model": {"kind": "mlp", "hidden": [32]},
-    "optimizer": {"kind": "adam", "lr": 3e-3},
-    "train": {"steps": 300},
-    "monitor": STEPS,
-}
-SERIES: Config = {
-    "data": {"kind": "sequence", "path": "series.npz", "batch_size": 32},
-    "model": {"kind": "rnn", "cell": "lstm", "hidden": 32},
-    "optimizer": {"kind": "adam", "lr": 1e-2},
-    "train": {"steps": 200},
-    "monitor": STEPS,
-}
-TEXT: Config = {
-    "data": {"kind": "text", "path": "verse.txt", "window": 32, "batch_size": 8},
-    "model": {"kind": "rnn", "cell": "lstm", "hidden": 32},
-    "optimizer": {"kind": "adam", "lr": 2e-2},
-    "train": {"steps": 120},
-    "monitor": STEPS,
-}
+    twin: str = ""
 
 
 def layers_of(model: nn.Module) -> list[nn.Module]:

@@ -7,46 +7,31 @@ decide whether a run is sick: widths, depths beyond what suffices, seeds and fac
 from random import Random
 from typing import Any
 
-from bank import (
-    ADDING,
-    DIGITS,
-    IMAGES,
-    SERIES,
-    SPIRALS,
-    TABLE,
-    TEXT,
-    XOR,
-    Case,
-    Config,
-    biased,
-    config,
-    recurrent_scaled,
-    scaled,
-)
-from healthy import adam, sgd
-from sick import HIGH, LOW, NOTHING
+import base
+from bank import Case, biased, recurrent_scaled, scaled
+from base import HIGH, LOW, NOTHING, Config, adam, config, sgd
 
 DRAW = Random(20_281)
 WIDTHS = (24, 40, 56, 72)
 
-PRICE = config(TABLE, data={"path": "price.csv"})
+PRICE = config(base.TABLE, data={"path": "price.csv"})
 PARITY = config(
-    XOR,
+    base.XOR,
     data={"kind": "parity", "length": 5, "samples": 2000, "batch_size": 50},
     model={"hidden": [48], "activation": "relu"},
 )
 COPY = config(
-    ADDING,
+    base.ADDING,
     data={"kind": "copy", "symbols": 4, "recall": 2, "delay": 3, "samples": 2000},
     model={"kind": "rnn", "cell": "gru", "hidden": 48},
 )
 WORDS = config(
-    SERIES,
+    base.SERIES,
     data={"kind": "text_table", "path": "opinions.csv", "batch_size": 32},
     model={"kind": "rnn", "cell": "gru", "hidden": 24},
 )
 LAYERS = config(
-    DIGITS,
+    base.DIGITS,
     model={
         "kind": "sequential",
         "layers": [
@@ -60,18 +45,18 @@ LAYERS = config(
     },
 )
 SOURCES: dict[str, Config] = {
-    "digits": DIGITS,
-    "images": IMAGES,
+    "digits": base.DIGITS,
+    "images": base.IMAGES,
     "layers": LAYERS,
-    "spirals": SPIRALS,
-    "xor": XOR,
+    "spirals": base.SPIRALS,
+    "xor": base.XOR,
     "parity": PARITY,
-    "table": TABLE,
+    "table": base.TABLE,
     "price": PRICE,
-    "series": SERIES,
-    "adding": ADDING,
+    "series": base.SERIES,
+    "adding": base.ADDING,
     "copy": COPY,
-    "text": TEXT,
+    "text": base.TEXT,
     "words": WORDS,
 }
 

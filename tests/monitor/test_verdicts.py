@@ -95,13 +95,32 @@ def test_vanishing_over_time_is_told_in_the_order_of_reading(layer: str, flips: 
     series = [10.0 ** (n - 19) for n in range(20)]
     tag = tags.time_gradient(layer)
     vanishing = run(FLAT, **{**layers(1.0), tag: series[::-1] if flips else series})
-    vanishing[0][tags.TIME_STEPS] = 100.0
     (verdict,) = judged(vanishing, model={"kind": "rnn", "cell": "rnn", "init": "default"})
     assert (verdict.kind, verdict.layer) == ("vanishing", layer)
-    assert verdict.advice == ("model.cell=lstm", "model.forget_bias=4.6")  # log 100
     exploding = run(FLAT, **{**layers(1.0), tag: series if flips else series[::-1]})
     (verdict,) = judged(exploding, model={"kind": "rnn", "cell": "rnn"})
     assert (verdict.kind, verdict.layer) == ("exploding", layer)
+
+
+@pytest.mark.parametrize(
+    ("init", "steps", "advice"),
+    [
+        ("default", 100, ("model.init=orthogonal",)),
+        ("default", 101, ("model.cell=lstm", "model.forget_bias=4.6", "model.init=orthogonal")),
+        ("orthogonal", 30, ("model.cell=lstm", "model.forget_bias=3.4")),  # log 30
+    ],
+)
+def test_orthogonal_weights_are_enough_for_a_hundred_time_steps(
+    init: str, steps: int, advice: tuple[str, ...]
+) -> None:
+    lines = run(FLAT, **{**layers(1.0), tags.time_gradient("rnn"): [1e-9] * 10 + [1.0] * 10})
+    lines[0][tags.TIME_STEPS] = float(steps)
+    model = {"kind": "rnn", "cell": "rnn", "init": init}
+    assert [each.advice for each in judged(lines, model=model)] == [advice]
+    lines = run(FLAT, **{**layers(1.0), tags.time_gradient("rnn"): [1.0] * 10 + [1e-9] * 10})
+    lines[0][tags.TIME_STEPS] = float(steps)
+    clipped = (*advice, "train.clip_grad_norm=1.0")
+    assert [each.advice for each in judged(lines, model=model)] == [clipped]
 
 
 def test_gates_may_be_closed_at_first() -> None:
@@ -272,6 +291,13 @@ def test_overfitting_is_a_rise_in_two_evaluations() -> None:
     assert kinds(validated([0.10, 0.05, 0.09, 0.09])) == []  # noise next to the loss at chance
     stops = {"early_stopping": {"patience": 3}}
     assert kinds(validated([1.0, 0.8, 1.0, 1.1]), train=stops) == []
+
+
+def test_where_nothing_carries_over_there_is_no_state_to_stop_at() -> None:
+    (verdict,) = judged(validated([2.0, 1.97, 2.5, 2.6]))
+    assert (verdict.kind, verdict.advice) == ("overfitting", ())
+    (verdict,) = judged(validated([2.0, 1.9, 2.5, 2.6]))
+    assert verdict.advice == ("train.early_stopping={patience: 3}", "model.dropout=0.3")
 
 
 def test_patience_grows_with_the_evaluations_before_the_best() -> None:

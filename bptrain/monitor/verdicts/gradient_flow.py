@@ -17,6 +17,9 @@ VANISHED_OVER_TIME = 1e-3  # of the gradient at the last time step
 VANISHED_THROUGH_GATES = 1e-8  # the same of LSTM and GRU, whose gates open as they learn
 EXPLODED = 1e3
 FEWEST_STEPS = 10  # of time, for a verdict on it
+# time steps over which orthogonal weights alone keep the gradient: each multiplies it by tanh's
+# slope, 1 - h^2, which for states of about 1/4 is 15/16: (15/16)^100 is just above a thousandth
+LONGEST_WITHOUT_GATES = 100
 REVERSE = "_reverse"  # ends the name of a backward direction
 LARGEST_BIAS = 10.0  # that a config accepts
 DEEP = 12  # layers, from which on a network needs paths around them
@@ -67,11 +70,16 @@ def vanishing_over_time(history: History, setup: Setup, layer: str, ratio: float
 def remembers(history: History, setup: Setup) -> tuple[str, ...]:
     """Return the changes that make a layer keep its state over the time steps of the data.
 
-    A forget gate of sigma(b) keeps a share e^-1 of the state over T steps if b = log T.
-    Source: Tallec and Ollivier 2018, arXiv:1804.11188, section 3.
+    Orthogonal recurrent weights, up to LONGEST_WITHOUT_GATES time steps, unless the config has them
+    already. Beyond, an LSTM: its forget gate of sigma(b) keeps a share e^-1 of the state over T
+    steps if b = log T. Source: Tallec and Ollivier 2018, arXiv:1804.11188, section 3.
     """
     steps = history.first(tags.TIME_STEPS) or FEWEST_STEPS
-    advice = ("model.cell=lstm", f"model.forget_bias={min(log(max(steps, 1)), LARGEST_BIAS):.1f}")
+    orthogonal = keeps_variance(setup)
+    if orthogonal and not is_gated(setup) and steps <= LONGEST_WITHOUT_GATES:
+        return orthogonal
+    forget_bias = f"model.forget_bias={min(log(max(steps, 1)), LARGEST_BIAS):.1f}"
+    advice = ("model.cell=lstm", forget_bias, *orthogonal)
     return advice if is_gated(setup) else (*advice, *at_least_usual(setup, through_gates=True))
 
 
@@ -123,9 +131,8 @@ def exploded(history: History, setup: Setup) -> Verdict | None:
 
 def bounded(history: History, setup: Setup) -> tuple[str, ...]:
     """Return the changes that keep a gradient of one size, and bound what is left."""
-    advice = keeps_variance(setup)
-    if not advice and setup.key("model.cell") == "rnn":
-        advice = remembers(history, setup)
+    is_plain = setup.family == "rnn" and not is_gated(setup)
+    advice = remembers(history, setup) if is_plain else keeps_variance(setup)
     return tuple(dict.fromkeys((*advice, "train.clip_grad_norm=1.0")))
 
 

@@ -45,15 +45,17 @@ def class_collapse(history: History, setup: Setup) -> Verdict | None:
 def overfitting(history: History, setup: Setup) -> Verdict | None:
     """Return a verdict on a validation loss that rises while the training loss falls.
 
-    None with early stopping, which ends such a run and keeps its best state.
+    None with early stopping, which ends such a run and keeps its best state. Nothing is proposed
+    where that state is no better than a constant prediction: to stop there is not to train, and no
+    key of a config adds samples.
     """
     points, train = history.points(tags.VAL_LOSS), history.recent(tags.TRAIN_LOSS)
     if len(points) < 3 or train is None or setup.key("train.early_stopping") is not None:
         return None
     best, last = min(points, key=lambda point: point.value), points[-1]
     rise = min(each.value for each in points[-2:]) - best.value
-    chance = history.first(tags.CHANCE_LOSS) or best.value
-    if rise < max(RISE * best.value, NOISE * chance) or train > GAP * last.value:
+    chance = history.first(tags.CHANCE_LOSS)
+    if rise < max(RISE * best.value, NOISE * (chance or best.value)) or train > GAP * last.value:
         return None
     text = (
         f"the validation loss rose from {best.value:.3g} at step {best.step} "
@@ -64,11 +66,20 @@ def overfitting(history: History, setup: Setup) -> Verdict | None:
         f"below {GAP:.0%} of the validation loss shows what it comes from"
     )
     patience = max(SHORTEST_PATIENCE, points.index(best) // 4)
-    advice = [f"train.early_stopping={{patience: {patience}}}"]
-    if setup.family in ("mlp", "cnn") and not setup.key("model.dropout"):
-        advice.append("model.dropout=0.3")
+    carries_over = not chance or best.value < CARRIES_OVER * chance
+    advice = regularized(setup, patience) if carries_over else ()
     evidence = {"best": best.value, "best_step": float(best.step), "now": last.value}
-    return Verdict("overfitting", history.step, text, reason, evidence, tuple(advice))
+    return Verdict("overfitting", history.step, text, reason, evidence, advice)
+
+
+def regularized(setup: Setup, patience: int) -> tuple[str, ...]:
+    """Return the changes that end a run near its best state, and make that one better.
+
+    patience  evaluations without a lower validation loss
+    """
+    advice = (f"train.early_stopping={{patience: {patience}}}",)
+    can_drop = setup.family in ("mlp", "cnn", "rnn") and not setup.key("model.dropout")
+    return (*advice, "model.dropout=0.3") if can_drop else advice
 
 
 def no_learning(history: History, setup: Setup) -> Verdict | None:
