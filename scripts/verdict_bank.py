@@ -1,11 +1,11 @@
 """Trains the bank of sick and healthy runs (tests/diagnosis) and judges the verdicts on them.
 
-    PYTHONPATH=tests/diagnosis python scripts/verdict_bank.py [--cures] [--write] [--runs FOLDER]
+    PYTHONPATH=tests:tests/diagnosis python scripts/verdict_bank.py [--cures] [--write] [--runs DIR]
 
 The thresholds were set on the sick and healthy cases; the other sets were written afterwards.
 Each set has a table. --cures trains each sick case again with the change that its first verdict
 proposes. --write replaces the tables, of the sets that were run whole, in docs/verdicts.md.
---runs keeps the runs in a folder, and takes those that are there: other rules can be tried on them.
+--runs keeps the runs in DIR, and takes those that are there: other rules can be tried on them.
 """
 
 import argparse
