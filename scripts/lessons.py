@@ -39,7 +39,11 @@ OTHERS = {  # changes beside the proposed one
         ["model.residual=true"],
         ["model.init=xavier"],
     ],
-    "vanishing_over_time": [["model.init=orthogonal"], ["model.cell=lstm"], ["model.cell=gru"]],
+    "vanishing_over_time": [
+        ["model.cell=lstm", "model.forget_bias=3.5"],
+        ["model.cell=lstm"],
+        ["model.cell=gru"],
+    ],
     "exploding": [
         ["train.clip_grad_norm=1.0"],
         ["model.init=default", "train.clip_grad_norm=1.0"],
