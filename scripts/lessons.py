@@ -30,7 +30,8 @@ from bptrain.monitor.verdicts import Verdict
 ROOT = Path(__file__).parent.parent
 PAGES, CONFIGS = ROOT / "docs" / "lessons", ROOT / "configs" / "troubles"
 COST = "cost"  # has no verdict
-LAST_LINES = 3  # of what `fit` says
+LAST_LINES = 4  # of what a run says that fails
+WHERE = ("report ", "run directory ")  # begin the lines that say where the files of a run are
 METRICS = {"target_scale": "test/r2", "class_collapse": "test/macro_f1"}
 OTHERS = {  # changes beside the proposed one
     "vanishing": [
@@ -82,6 +83,18 @@ class Run:
     diagnosis: str
     verdicts: list[Verdict]
 
+    @property
+    def failed(self) -> bool:
+        """Whether the run ended by an error."""
+        return any(line.startswith("error: ") for line in self.printed)
+
+    @property
+    def ending(self) -> list[str]:
+        """What the terminal says from the last step on, except for where its files are."""
+        told = [line for line in self.printed if not line.startswith(WHERE)]
+        steps = [n for n, line in enumerate(told) if line.startswith("step ")]
+        return told[-LAST_LINES:] if self.failed or not steps else told[steps[-1] :]
+
     def last(self, tag: str, count: int = 1) -> float | None:
         """Return the median of the last `count` values of a tag."""
         values = [line[tag] for line in self.lines if line.get(tag) is not None]
@@ -122,8 +135,7 @@ def number(value: float | None) -> str:
 
 def row(run: Run, metric: str) -> str:
     """Return a row of the table."""
-    finite = not any(line.startswith("error: ") for line in run.printed)
-    loss = number(run.last("train/loss", 3)) if finite else "not finite"
+    loss = "not finite" if run.failed else number(run.last("train/loss", 3))
     score = run.last(metric)
     shown = "" if score is None else f"{score:.1%}" if metric == "test/accuracy" else f"{score:.3f}"
     kinds = ", ".join(f"`{each.kind}`" for each in run.verdicts) or "none"
@@ -141,12 +153,12 @@ def section(name: str, runs: list[Run]) -> str:
 ```console
 $ {sick.command}
 ...
-{chr(10).join(sick.printed[-LAST_LINES - 2 : -1])}
+{chr(10).join(sick.ending)}
 $ bptrain diagnose runs/{name.replace("_", "-")}
 {sick.diagnosis}
 $ {cured.command}
 ...
-{chr(10).join(cured.printed[-LAST_LINES:-1])}
+{chr(10).join(cured.ending)}
 ```
 
 ![{name.replace("_", " ")}: as it is, and with the proposed change]({name}.png)
