@@ -15,7 +15,7 @@ def run(folder: Path, losses: list[float], f1: float | None = None) -> Path:
     lines[0][tags.CHANCE_LOSS] = 2.0
     if f1 is not None:
         lines[-1][VAL_F1] = f1
-    (folder / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    (folder / "metrics.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
     return folder
 
 
