@@ -22,6 +22,8 @@ from bptrain.commands.serving.app import make_app
 from bptrain.commands.serving.limits import Limits
 from bptrain.commands.serving.metrics import Metrics
 from bptrain.commands.serving.service import Service
+from bptrain.errors import BptrainError, CheckpointError, MemoryExhaustedError
+from bptrain.experiment.bounded_process import OverdueError, ProcessEndedError
 
 
 def test_a_table_of_too_many_rows_is_refused(served_runs: Path) -> None:
@@ -159,3 +161,32 @@ def test_a_signal_ends_a_service_with_its_code(served_runs: Path) -> None:
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 143
     assert stderr == "stopped; nothing was left to save\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (OverdueError("not done"), 413),
+        (MemoryExhaustedError("out of memory"), 413),
+        (ProcessEndedError("it ended"), 422),
+        (CheckpointError("runs/secret: damaged"), 503),
+        (BptrainError("a bug in bptrain"), 500),
+    ],
+)
+def test_a_question_without_an_answer_has_its_status(error: BptrainError, status: int) -> None:
+    def fail(question: bytes) -> bytes:
+        raise error
+
+    model: Any = InThisProcess(fail)
+    client = TestClient(make_app(Service({"input": "text"}, model, Limits())))
+    response = client.post("/predict", json={"inputs": ["a"]})
+    check_refusal(response, status)
+    assert "secret" not in response.text
+
+
+def test_the_process_that_talks_http_has_no_torch() -> None:
+    code = (
+        "import sys, bptrain.commands.serve, bptrain.commands.serving.app; "
+        "sys.exit('torch' in sys.modules or 'PIL' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

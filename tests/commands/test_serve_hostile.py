@@ -7,6 +7,7 @@ import os
 import pickle
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from struct import pack
 from typing import Any
@@ -26,16 +27,23 @@ from bptrain.experiment.bounded_process import BoundedProcess
 MEMORY = 2**27
 
 
+@contextmanager
+def service_on(run: Path) -> Iterator[TestClient]:
+    """Yield what sends requests to a service on a run, in two processes."""
+    model = BoundedProcess(open_model, (str(run), "best", LIMITS), MEMORY, WITH_THE_MODEL)
+    try:
+        service = Service(json.loads(model.start()), model, LIMITS)
+        with TestClient(make_app(service)) as client:
+            yield client
+    finally:
+        model.end()
+
+
 @pytest.fixture(scope="module")
 def images(served_runs: Path) -> Iterator[TestClient]:
-    """Return what sends requests to a service on the run of images, in two processes."""
-    model = BoundedProcess(
-        open_model, (str(served_runs / "images"), "best", LIMITS), MEMORY, WITH_THE_MODEL
-    )
-    service = Service(json.loads(model.start()), model, LIMITS)
-    with TestClient(make_app(service)) as client:
+    """Return what sends requests to a service on the run of images."""
+    with service_on(served_runs / "images") as client:
         yield client
-    model.end()
 
 
 def png(width: int, height: int, depth: int = 8, rows: int = 0) -> bytes:
@@ -162,6 +170,16 @@ def test_a_hostile_file_is_refused(images: TestClient, name: str) -> None:
 def test_a_hostile_name_of_a_file_is_refused(images: TestClient, named: str) -> None:
     check_refusal(images.post("/predict", files={"file": (named, b"words")}), 422)
     check_alive(images)
+
+
+def test_a_text_that_unpacks_to_more_than_the_memory_is_refused(served_runs: Path) -> None:
+    bomb = gzip.compress(bytes(MEMORY), 1)
+    with service_on(served_runs / "reads") as client:
+        response = client.post("/predict", files={"file": ("a.txt.gz", bomb)})
+        assert response.status_code in (413, 422)  # 422 where the machine has less memory free
+        check_refusal(response, response.status_code)
+        good = client.post("/predict", files={"file": ("a.txt", b"a good film")})
+        assert good.json()["predictions"][0]["input"] == "a.txt"
 
 
 def test_a_files_name_leads_nowhere(images: TestClient) -> None:
