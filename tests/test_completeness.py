@@ -27,6 +27,7 @@ DERIVED = re.compile(r"^def (step_)?backward\(", re.MULTILINE)  # a step: of a r
 OP_FILES = [p for p in sorted((PACKAGE / "ops").glob("*.py")) if DERIVED.search(p.read_text())]
 PARTS = {  # derivations that several operations share, offered through these
     "batch_norm_by_running": "evaluation by running statistics, through batch_norm",
+    "batch_norm_over_processes": "training in several processes, through batch_norm",
     "append_token": "one more key and value, through attention's module",
     "bptt": "the scan over time, through rnn, lstm and gru",
     "cross_entropy_of_probabilities": "the other kind of target, through cross_entropy",

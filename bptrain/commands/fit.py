@@ -102,7 +102,7 @@ def planned(config: ExperimentConfig, console: Console) -> Plan:
 
 def planned_together(job: Job, config: ExperimentConfig, console: Console) -> Plan:
     """Return the plan of an experiment in a job, whose processes agree on it; print it."""
-    made = planned(config, console)
+    made = replace(planned(config, console), ranks=job.ranks)
     if job.place.count == 1:
         return made
     refuse_what_needs_one_process(made)
@@ -113,7 +113,7 @@ def planned_together(job: Job, config: ExperimentConfig, console: Console) -> Pl
     job.form(facts_of(made), device, config.train.process_timeout_s)
     count = job.place.count
     console.print(f"{count} processes, each with its rows of every batch", highlight=False)
-    return replace(made, device=device, ranks=job.ranks)
+    return replace(made, device=device)
 
 
 def refuse_several_processes() -> None:

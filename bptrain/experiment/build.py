@@ -13,6 +13,7 @@ from bptrain.errors import UsageError
 from bptrain.experiment.config import ExperimentConfig
 from bptrain.experiment.decisions import decision_in_training
 from bptrain.experiment.plan import Plan, serve
+from bptrain.ops.over_processes import synchronize
 from bptrain.tape import Autograd, Engine, Step
 from bptrain.tape.layer_gradients import LayerGradients
 from bptrain.tape.learning_rules.rule import learning_rule
@@ -78,6 +79,8 @@ def build(plan: Plan, change: Callable[[nn.Module], None] | None = None) -> Expe
         change(model)
     loss_function = plan.loss_function.to(device)
     metric = training_metric(plan)
+    is_synchronized = config.train.sync_batch_norm and plan.ranks.count > 1
+    synchronize(plan.ranks.total if is_synchronized else None)
     return Experiment(
         config,
         device,

@@ -86,6 +86,13 @@ class TrainConfig(StrictConfig):
         "improving; null trains to the end",
     )
 
+    sync_batch_norm: bool = Field(
+        default=False,
+        description="whether batch normalization in a job of several processes (torchrun) takes "
+        "the mean and variance over the rows of all of them, as one process would; three exchanges "
+        "for each such layer and step. Such a job needs it; it needs monitor.level=basic. In a "
+        "single process it changes nothing",
+    )
     process_timeout_s: float = Field(
         default=20.0,
         ge=1,

@@ -22,7 +22,7 @@ from bptrain.train.signals import StopRequest
 
 LARGEST_ENVIRONMENT = 2**20  # bytes
 SAME_NUMBERS = re.compile(
-    r"name|checkpoint\.(every|keep).*|data\..*|train\.process_timeout_s"
+    r"name|checkpoint\.(every|keep).*|data\..*|train\.(process_timeout_s|sync_batch_norm)"
 )  # of those: the results stay the same
 
 

@@ -15,7 +15,6 @@ from bptrain.errors import ConfigKeyError
 from bptrain.experiment.config import ExperimentConfig
 from bptrain.experiment.plan import Plan, serve
 from bptrain.experiment.stored_config import plain
-from bptrain.problem import Problem
 
 DIGITS = 12  # of a hash, in a message
 Refusal: TypeAlias = tuple[bool, str, str]  # whether it is so, why, and what to do instead
@@ -49,7 +48,7 @@ def refuse_what_needs_one_process(plan: Plan) -> None:
     for key, (is_so, why, hint) in {**unlike_in_steps(config), **unlike_in_data(plan)}.items():
         if is_so:
             raise ConfigKeyError(key, f"{value_at(config, key)} trains in one process", why, hint)
-    refuse_own_statistics(config, plan.dataset.problem)
+    refuse_own_statistics(plan)
 
 
 def unlike_in_steps(config: ExperimentConfig) -> dict[tuple[str, ...], Refusal]:
@@ -70,6 +69,11 @@ def unlike_in_steps(config: ExperimentConfig) -> dict[tuple[str, ...], Refusal]:
             config.monitor.level == "full",
             "it shows the gradients of single samples, of which each process has some",
             "monitor.level=standard",
+        ),
+        ("train", "sync_batch_norm"): (
+            config.train.sync_batch_norm and config.monitor.level != "basic",
+            "a step that rank 0 shows its layers of could exchange more than the others do",
+            "monitor.level=basic",
         ),
         ("train", "on_non_finite"): (
             config.train.on_non_finite == "rollback",
@@ -115,17 +119,32 @@ def value_at(config: ExperimentConfig, key: tuple[str, ...]) -> str:
     return f"{key[-1]}={found}" if isinstance(found, (str, int, float, bool)) else key[-1]
 
 
-def refuse_own_statistics(config: ExperimentConfig, problem: Problem) -> None:
+def refuse_own_statistics(plan: Plan) -> None:
     """Raise ConfigKeyError for layers whose statistics would be those of a process's rows."""
+    config = plan.config
     with torch.random.fork_rng(devices=[]):
-        model = config.model.build(problem, torch.device("meta"))
-    found = [name for name, each in model.named_modules() if has_own_statistics(each)]
-    if found:
+        model = config.model.build(plan.dataset.problem, torch.device("meta"))
+    found = {name: each for name, each in model.named_modules() if has_own_statistics(each)}
+    if not found:
+        return
+    name, layer = next(iter(found.items()))
+    if not (config.train.sync_batch_norm and isinstance(layer, _BatchNorm)):
         raise ConfigKeyError(
             ("model",),
-            f"the layer {found[0]} trains in one process",
+            f"the layer {name} trains in one process",
             "it normalizes by the mean and variance of a batch, of which each process has a part",
-            "layer normalization, or none",
+            "train.sync_batch_norm=true monitor.level=basic, or layer normalization",
+        )
+    samples, size = len(plan.dataset.train), config.data.batch_size
+    drops_last = getattr(config.data, "drop_last", False)
+    smallest = size if drops_last else samples % size or min(samples, size)
+    if smallest < plan.ranks.count:
+        raise ConfigKeyError(
+            ("data", "batch_size"),
+            f"the last batch of an epoch has {smallest} of {samples:,} samples, and there are "
+            f"{plan.ranks.count} processes",
+            "batch normalization over all of them needs a sample in each",
+            "another batch_size, or data.drop_last=true",
         )
 
 

@@ -28,6 +28,7 @@ from bptrain.experiment.non_finite import Failure, first_failure
 from bptrain.experiment.saved_run import CHECKPOINTS
 from bptrain.monitor.finding import Finding
 from bptrain.monitor.run_log import RunLog
+from bptrain.ops.over_processes import with_local_sums
 from bptrain.rundir.checkpoint import newest_valid
 from bptrain.rundir.training_state import MODEL
 from bptrain.stateful import PlainState, Stateful, Tree
@@ -221,7 +222,8 @@ class StepGuard:
             console.print_line(f"the step is not saved: {error.what}: {error.why}")
         precision = experiment.update.precision
         try:
-            return failed.search(experiment.model, experiment.loss_function, precision)
+            with with_local_sums():  # the other processes of a job do not repeat it
+                return failed.search(experiment.model, experiment.loss_function, precision)
         except (torch.OutOfMemoryError, MemoryError):
             console.print_line("there is too little memory to look for the cause of it")
             return None

@@ -40,7 +40,9 @@ import torch
 from torch import Tensor
 
 from bptrain.ops.batch_norm_by_running import batch_norm_by_running_function
+from bptrain.ops.batch_norm_over_processes import batch_norm_over_processes_function
 from bptrain.ops.operation import operation
+from bptrain.ops.over_processes import is_synchronized
 from bptrain.ops.statistics import (
     Gradients,
     Needs,
@@ -205,7 +207,8 @@ def batch_norm(
 
     In training by the batch's mean and variance, towards which the running ones [C], if given,
     are moved in place by `momentum` of the way; otherwise by the running ones. An empty batch
-    has no statistics and moves nothing.
+    has no statistics and moves nothing. Where processes are synchronized (over_processes.py), the
+    batch is that of all of them.
     Raises ValueError for wrong shapes, an eps that is not positive, statistics that are missing,
     and in training for a single value by channel.
     """
@@ -214,13 +217,15 @@ def batch_norm(
     )
     checked_statistics(eps, running_mean, running_var, training)
     count = input.shape[:1].numel() * input.shape[2:].numel()
-    if training and count == 1:
+    over_processes = training and is_synchronized()
+    if training and count == 1 and not over_processes:
         raise ValueError(
             f"input has shape {list(input.shape)}: training needs more than 1 value per channel"
         )
     if training and input.numel() > 0:
         options = Options(momentum, eps)
-        y, *after = batch_norm_function(input, weight, bias, running_mean, running_var, options)
+        function = batch_norm_over_processes_function if over_processes else batch_norm_function
+        y, *after = function(input, weight, bias, running_mean, running_var, options)
         update_running((running_mean, running_var), after)
         return y
     if running_mean is None or running_var is None:  # of an empty batch any will do

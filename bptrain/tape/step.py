@@ -14,6 +14,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from bptrain.ops.over_processes import with_local_sums
 from bptrain.tape.attributes import NONE_CHANGES, Changing
 from bptrain.tape.batch import Batch, key_of, tensors_of
 from bptrain.tape.comparison import Outcome, difference
@@ -272,6 +273,7 @@ class Step:
             self.model, self.loss_function, batch, self._modules, self._changing, keeps_saved
         )
 
+    @with_local_sums()  # other processes may know their batch's kind already
     def _prove(self, batch: Batch) -> tuple[Runnable | None, Program]:
         """Return the program of a batch, None if the next batch may need another one; its record.
 

@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from bptrain.experiment.config import ExperimentConfig
 from bptrain.experiment.plan import plan
 from bptrain.experiment.several_processes import refuse_what_needs_one_process
 from bptrain.rundir.checkpoint import newest_valid
+from bptrain.train.ranks import SeveralRanks
 
 CONFIGS = {
     # 73 to train on: the last batch has one sample, fewer than there are ranks
@@ -43,6 +45,12 @@ data: {kind: spirals, samples: 41, batch_size: 10}
 model: {kind: mlp, hidden: [6], dropout: 0.5}
 train: {epochs: 3}
 """,
+    "normalized": """
+data: {kind: spirals, samples: 81, batch_size: 10}
+model: {kind: mlp, hidden: [6, 5], normalization: batch}
+train: {epochs: 2, sync_batch_norm: true}
+monitor: {level: basic, log_every: 3}
+""",
 }
 BF16, FP16 = "precision=bf16", "precision=fp16"
 
@@ -58,6 +66,9 @@ JOBS = [
     job("three", "points", 3),
     job("sequences of one", "sequences", 1),
     job("sequences of three", "sequences", 3),
+    job("normalized of one", "normalized", 1),
+    job("normalized of three", "normalized", 3),
+    job("normalized by autograd", "normalized", 2, "engine=autograd"),
     job("bf16 of one", "points", 1, BF16),
     job("bf16 of two", "points", 2, BF16),
     job("fp16 of one", "points", 1, FP16),
@@ -136,6 +147,8 @@ def assert_equal_runs(folder: Path, one: str, other: str, rtol: float = 1e-4) ->
         ("one", "two", 1e-4),
         ("one", "three", 1e-4),
         ("sequences of one", "sequences of three", 1e-4),
+        ("normalized of one", "normalized of three", 1e-4),
+        ("normalized of one", "normalized by autograd", 1e-4),
         ("bf16 of one", "bf16 of two", 3e-2),  # a sum of 16-bit parts
         ("fp16 of one", "fp16 of two", 1e-2),
     ],
@@ -222,6 +235,7 @@ POINTS = {"data": {"kind": "spirals", "samples": 40}, "model": {"kind": "mlp", "
         (["train.on_non_finite=rollback"], "train.on_non_finite: on_non_finite=rollback"),
         (["loss.kind=cross_entropy", "loss.class_weights=balanced"], "loss.class_weights"),
         (["model.normalization=batch"], "model: the layer norm1"),
+        (["train.sync_batch_norm=true"], "train.sync_batch_norm"),
     ],
 )
 def test_what_needs_one_process_is_refused_by_name(words: list[str], key: str) -> None:
@@ -231,8 +245,20 @@ def test_what_needs_one_process_is_refused_by_name(words: list[str], key: str) -
     assert error.value.what.startswith(key)
 
 
-def test_what_is_not_refused_passes() -> None:
-    refuse_what_needs_one_process(plan(config_of(ExperimentConfig, POINTS)))
+NORMALIZED = ["train.sync_batch_norm=true", "model.normalization=batch", "monitor.level=basic"]
+
+
+@pytest.mark.parametrize("words", [[], NORMALIZED])
+def test_what_is_not_refused_passes(words: list[str]) -> None:
+    refuse_what_needs_one_process(plan(config_of(ExperimentConfig, POINTS, words)))
+
+
+def test_normalization_needs_a_sample_in_each_process() -> None:
+    made = plan(config_of(ExperimentConfig, POINTS, [*NORMALIZED, "data.batch_size=34"]))
+    assert len(made.dataset.train) == 36
+    three = SeveralRanks(0, 3, lambda: None, pytest.fail)
+    with pytest.raises(ConfigKeyError, match="the last batch of an epoch has 2 of 36 samples"):
+        refuse_what_needs_one_process(replace(made, ranks=three))
 
 
 def test_a_job_that_torchrun_did_not_start_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
