@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 MANY = 10  # places that a message lists
+COMMENTS = ("#", "%", "//")  # begin lines that are no rows
 
 
 class NumericHeaderError(DataError):
@@ -62,7 +63,7 @@ def numeric_header(path: Path, first: Sequence[str]) -> NumericHeaderError:
 
 def refuse_comment(path: Path, header: str, names: int) -> None:
     """Raise DataError for a first line that is a comment, and not the names of columns."""
-    if header.startswith(("#", "%", "//")) and names == 1:
+    if header.startswith(COMMENTS) and names == 1:
         raise DataError(
             f"{path}: the first line is a comment, not the names of the columns",
             f"it is {listed([header.strip()])}",
@@ -72,6 +73,12 @@ def refuse_comment(path: Path, header: str, names: int) -> None:
 
 def unquotable(path: Path, line: int, error: csv.Error, quoting: str) -> DataError:
     """Return the error for quotation marks that are not around a cell."""
+    if "new-line character" in str(error):
+        return DataError(
+            f"{path}: line {line:,}: a carriage return (CR) without a line feed",
+            "lines end in CR alone, or a cell without quotation marks around it holds one",
+            "save the file with lines that end in LF or CRLF",
+        )
     mark = {"double": '"', "single": "'"}.get(quoting, "")
     if "field limit" in str(error) or not mark:
         return DataError(
@@ -79,7 +86,7 @@ def unquotable(path: Path, line: int, error: csv.Error, quoting: str) -> DataErr
         )
     return QuotingError(
         f"{path}: line {line:,}: {error}",
-        "a quotation mark that is never closed, text after one, or lines that end in CR alone",
+        "a quotation mark that is never closed, or text after one",
         f"data.quoting: none, if {mark} is a character like others in this file",
     )
 
@@ -134,13 +141,14 @@ class RaggedRows:
 
     def __init__(self, path: Path, columns: int, separator: str) -> None:
         self.path, self.columns, self.separator = path, columns, separator
-        self.count, self.trailing = 0, 0
+        self.count, self.trailing, self.comments = 0, 0, 0
         self.first: list[tuple[int, int, int]] = []  # number, line, cells
 
     def note(self, number: int, line: int, cells: Sequence[str]) -> None:
         """Note a row by its number and line."""
         self.count += 1
         self.trailing += len(cells) == self.columns + 1 and not cells[-1].strip()
+        self.comments += cells[0].lstrip().startswith(COMMENTS)
         if len(self.first) < MANY:
             self.first.append((number, line, len(cells)))
 
@@ -156,7 +164,20 @@ class RaggedRows:
                 f"remove the {self.separator!r} at the end of the rows, or add one to the header "
                 "with a name",
             )
+        if self.comments == self.count:
+            rows = self._rows() if self.count > 1 else f"line {self.first[0][1]:,}"
+            verb = "begin" if self.count > 1 else "begins"
+            raise DataError(
+                f"{self.path}: {rows} {verb} with a sign that marks comments",
+                named,
+                "remove the comments",
+            )
         hint = "put quotes around text with a separator in it; or set data.delimiter"
+        if self.columns == 1 and self.count > 1:
+            hint = (
+                "remove the lines above the table, if the first one is a title and not the name of "
+                f"a column; {hint}"
+            )
         if self.count == 1:
             number, line, cells = self.first[0]
             what = f"{self.path}: row {number:,} (line {line:,}) has {cells:,} cells"

@@ -25,9 +25,12 @@ FORMATS = (  # first bytes, what such a file is, what to do with it
     (b"ARROW1", "an Arrow (Feather) file", "save the table as CSV or Parquet"),
     (b"\x93NUMPY", "an array of numpy (.npy)", AS_CSV),
     (b"%PDF-", "a PDF document", AS_CSV),
+    (b"{\\rtf", "a document in rich text format (.rtf)", AS_CSV),
     (b"\x89PNG\r\n\x1a\n", "a PNG image", "data.kind: image_folder, for a folder of images"),
     (b"\xff\xd8\xff", "a JPEG image", "data.kind: image_folder, for a folder of images"),
 )
+UTF32 = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
+TAR_MARK, TAR_PLACE = b"ustar", 257
 MARKUP = (b"<!doctype", b"<html", b"<?xml")
 
 
@@ -36,6 +39,11 @@ def refuse_other_formats(path: Path, head: bytes) -> None:
     for start, name, hint in FORMATS:
         if head.startswith(start):
             raise DataError(f"{path}: is {name}, no table of text", "", hint)
+    if head.startswith(UTF32):
+        hint = "save the file in UTF-8"
+        raise DataError(f"{path}: is UTF-32, no UTF-8 text", "", hint)
+    if head.startswith(TAR_MARK, TAR_PLACE):
+        raise DataError(f"{path}: is a tar archive, no table of text", "", PACKED)
     if head.startswith(b"PK\3\4"):
         _refuse_zip(path, head)
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()

@@ -1,5 +1,6 @@
 """A table of cells, and what holds for every file that one is read from."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 MOST_COLUMNS = 10_000
 MOST_CELLS = 2 * 10**8  # polars takes at least 8 bytes for each: 1.6 GB
+NUMBER = re.compile(r"[+-]?\d+([.,]\d*)?")
 MESSAGE_LENGTH = 40  # characters of a cell or a name in a message
 
 
@@ -84,11 +86,12 @@ class Table:
         """
         if name in self.names:
             return self._chosen_of(self.frame[name])
-        meant = get_close_matches(name, self.names, n=1)
+        meant, doubt = get_close_matches(name, self.names, n=1), doubt_of_names(self.names)
+        is_meant = meant and (len(self.names) > 1 or not doubt)
         raise DataError(
             f"{self.path}: no column {quoted(name)}, which {key} names",
             f"its columns are {listed(self.names)}",
-            f"did you mean {quoted(meant[0])}" if meant else "",
+            f"did you mean {quoted(meant[0])}" if is_meant else doubt,
         )
 
     def _chosen_of(self, cells: "pl.Series") -> "pl.Series":
@@ -113,6 +116,21 @@ def listed(names: Iterable[str], most: int = 8) -> str:
     shown = [quoted(name) for name in names]
     more = f", ... ({len(shown):,} in all)" * (len(shown) > most)
     return ", ".join(shown[:most]) + more
+
+
+def doubt_of_names(names: Sequence[str]) -> str:
+    """Return why what was taken for the names of columns may be none, and what to do; or ""."""
+    first = names[0]
+    if first.startswith("#"):
+        return "remove the lines above the table, if the first one is a comment"
+    if len(names) == 1 and any(each in first for each in ",;\t|"):
+        return "remove the quotation marks around whole lines, if that is one"
+    if numbers := [name for name in names if NUMBER.fullmatch(name)]:
+        return (
+            f"data.header: [names], if the first row, which holds {quoted(numbers[0])}, is no "
+            "header"
+        )
+    return ""
 
 
 def checked_names(path: Path, header: Sequence[str]) -> list[str]:

@@ -119,7 +119,7 @@ TABLES: dict[str, Broken] = {
     "a line without an end": Broken(b"x,y\n" + b"z" * 5_000_000, "line 2 is longer than 4,194,304"),
     "a quotation mark that is never closed": Broken(b'x,y\n"1,0\n2,1\n', "unexpected end of data"),
     "text after a quotation mark": Broken(b'x,y\n"1"2,0\n', "line 2: ',' expected after '\"'"),
-    "lines that end in CR alone": Broken(table(end="\r"), "line 1: new-line character"),
+    "lines that end in CR alone": Broken(table(end="\r"), "line 1: a carriage return"),
     "NUL in a cell": Broken(table((1, "1,\0,a,0")), "no text", also="line 3, is NUL"),
     "Latin-1": Broken("x,y\n1,caf\xe9\n".encode("latin-1"), "not UTF-8 text", also="is 0xe9"),
     "UTF-16": Broken("x,y\n1,0\n".encode("utf-16"), "is UTF-16", also="data.encoding: utf-16"),

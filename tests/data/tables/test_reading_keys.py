@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import tarfile
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -163,6 +164,13 @@ def workbook() -> bytes:
     return content.getvalue()
 
 
+def archive() -> bytes:
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w") as packed:
+        packed.addfile(tarfile.TarInfo("t.csv"))
+    return content.getvalue()
+
+
 NAMED: dict[str, tuple[bytes, str, str]] = {
     "gzip": (gzip.compress(b"x,y\n1,2\n"), "is compressed by gzip", "unpack it"),
     "a workbook": (workbook(), "is an Excel workbook", "save the table as CSV"),
@@ -181,6 +189,18 @@ NAMED: dict[str, tuple[bytes, str, str]] = {
         "12 rows (line 3, 5, 7, ...) have not 2 cells",
         "line 21 has 3, and 2 more",
     ),
+    "a tar archive": (archive(), "is a tar archive", "unpack it"),
+    "rich text": (b"{\\rtf1\\ansi x,y\n1,2\n", "in rich text format", "save the table as CSV"),
+    "UTF-32": ("x,y\n1,2\n".encode("utf-32"), "is UTF-32", "save the file in UTF-8"),
+    "UTF-16": ("x,y\n1,2\n".encode("utf-16"), "is UTF-16", "data.encoding: utf-16"),
+    "lines that end in CR": (b"x,y\r1,2\r", "a carriage return (CR)", "end in LF or CRLF"),
+    "comments between rows": (
+        b"x,y\n1,2\n# a note\n3,4\n  // another\n",
+        "2 rows (line 3, 5) begin with a sign that marks comments",
+        "remove the comments",
+    ),
+    "a comment at the end": (b"x,y\n1,2\n# end\n", "line 3 begins with a sign", "remove the comm"),
+    "a title": (b"My table\nx,y\n1,2\n", "have not 1 cells", "if the first one is a title"),
     "cp1252": ("x,y\n1,\u2026\n".encode("cp1252"), "not UTF-8 text", "data.encoding: cp1252"),
 }
 
@@ -194,6 +214,23 @@ def test_a_file_is_named_for_what_it_is(tmp_path: Path, name: str) -> None:
         read_csv(path)
     assert said in str(refused.value)
     assert helps in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("first", "helps"),
+    [
+        ("# measured by us, in may", "if the first one is a comment"),
+        ("5,0.5,a", r"data.header: \[names\], if the first row, which holds '5'"),
+        ('"x,z,answer"', "the quotation marks around whole lines"),
+        ("x,z,anwser", "did you mean 'anwser'"),
+    ],
+)
+def test_names_that_are_none_are_doubted(tmp_path: Path, first: str, helps: str) -> None:
+    rows = ['"1,2,a"', '"3,4,b"'] if first.startswith('"') else ["1,2,a", "3,4,b"]
+    rows = [each.partition(",")[2] for each in rows] if first.startswith("#") else rows
+    path = write(tmp_path / "t.csv", [first, *rows])
+    with pytest.raises(DataError, match=helps):
+        inputs(path, target="answer")
 
 
 def test_a_column_of_row_numbers_is_left_out(tmp_path: Path) -> None:
