@@ -254,7 +254,7 @@ def test_an_unforeseen_error_is_exit_1_with_its_traceback_in_a_file(
     def fail(config: object) -> None:
         raise KeyError("a bug")
 
-    monkeypatch.setattr("bptrain.commands.fit.plan", fail)
+    monkeypatch.setattr("bptrain.commands.fit.plan_for_training", fail)
     result = bptrain("fit", DIGITS)
     assert result.exit_code == 1
     assert "Traceback" not in result.stderr

@@ -18,10 +18,10 @@ from bptrain.commands.explain import explain as print_explanation
 from bptrain.commands.init import config_text
 from bptrain.commands.tape import tape as print_program
 from bptrain.errors import UsageError
+from bptrain.experiment.batch_size import plan_for_training
 from bptrain.experiment.build import build
 from bptrain.experiment.comparing import compared, sorted_by
 from bptrain.experiment.config import ExperimentConfig
-from bptrain.experiment.plan import plan
 from bptrain.experiment.rate_range import RateRange, try_rates
 from bptrain.train.memory import allocating
 from bptrain.verify import Report
@@ -85,7 +85,7 @@ def suggest_lr(
     if not 0 < lowest < highest:
         raise UsageError(f"lowest {lowest:g} is not between 0 and highest {highest:g}")
     with given(config, words, overrides) as checked, allocating():
-        return try_rates(build(plan(checked)), lowest, highest, steps)
+        return try_rates(build(plan_for_training(checked)), lowest, highest, steps)
 
 
 def explain(
@@ -143,7 +143,7 @@ def measure_step(
     if turns < FEWEST_TURNS:
         raise UsageError(f"turns={turns}", f"it is at least {FEWEST_TURNS}")
     with given(config, words, overrides) as checked, allocating():
-        return measure(subject_of(plan(checked)), turns, with_compiler)
+        return measure(subject_of(plan_for_training(checked)), turns, with_compiler)
 
 
 def compare(*places: File, sort: str = "") -> "pl.DataFrame":

@@ -15,9 +15,10 @@ from bptrain.bench.subject import Subject
 from bptrain.commands.bench_report import print_step
 from bptrain.commands.output_files import refuse_unwritable
 from bptrain.errors import ConfigKeyError
+from bptrain.experiment.batch_size import plan_for_training
 from bptrain.experiment.build import build, update_of
 from bptrain.experiment.config import ExperimentConfig
-from bptrain.experiment.plan import Plan, plan, refuse_learning_rules
+from bptrain.experiment.plan import Plan, refuse_learning_rules
 from bptrain.rundir.durable_files import storing
 from bptrain.train.accumulation import first_that_counts
 from bptrain.train.memory import allocating
@@ -43,7 +44,7 @@ def bench(config: ExperimentConfig, options: BenchOptions, console: Console) -> 
     """
     refuse_unwritable(options.json, options.chart)
     with allocating():
-        subject = subject_of(plan(config))
+        subject = subject_of(plan_for_training(config))
         with shown_progress() as progress:
             results = measure_step(subject, options.turns, options.with_compiler, progress)
     print_step(results, console)

@@ -10,9 +10,10 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from torch import Tensor, nn
 
 from bptrain.errors import GradientError, printable
+from bptrain.experiment.batch_size import plan_for_training
 from bptrain.experiment.build import build
 from bptrain.experiment.config import ExperimentConfig
-from bptrain.experiment.plan import plan, serve
+from bptrain.experiment.plan import serve
 from bptrain.rundir.durable_files import storing
 from bptrain.tape.learning_rules.rule import learning_rule
 from bptrain.train.accumulation import first_that_counts
@@ -81,7 +82,7 @@ def check_gradients(
 ) -> Report:
     """Prove every gradient of the config's model and loss on the first samples that count."""
     with allocating():
-        experiment = build(plan(config))
+        experiment = build(plan_for_training(config))
         few = config.model_copy(
             update={"data": config.data.model_copy(update={"batch_size": CHECKED_SAMPLES})}
         )

@@ -7,10 +7,11 @@ from pathlib import Path
 from rich.console import Console
 
 from bptrain.errors import UsageError
+from bptrain.experiment.batch_size import plan_for_training
 from bptrain.experiment.build import Experiment, build
 from bptrain.experiment.config import ExperimentConfig
 from bptrain.experiment.explaining import Sample, explanations, sample_of
-from bptrain.experiment.plan import Plan, plan, refuse_learning_rules
+from bptrain.experiment.plan import Plan, refuse_learning_rules
 from bptrain.experiment.starting_weights import starting_weights
 from bptrain.monitor.explanation.links import Explanation
 from bptrain.monitor.explanation.terminal import rendered
@@ -42,7 +43,7 @@ def explain(config: ExperimentConfig, options: ExplainOptions, console: Console)
     """Explain a training step on one sample, or raise UsageError if the tape cannot run it."""
     refuse_learning_rules(config, "the chain rule is explained, which a learning rule is not")
     with allocating():
-        planned = plan(config)
+        planned = plan_for_training(config)
         experiment = build(planned, starting_weights(planned))
         sample = sample_of(experiment, options.sample)
         try:

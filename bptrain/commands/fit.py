@@ -11,11 +11,12 @@ from rich.console import Console
 from bptrain.commands.dev_run import fast_dev_run
 from bptrain.commands.overfit_one_batch import overfit_one_batch
 from bptrain.commands.plan_summary import print_plan
-from bptrain.errors import UsageError
+from bptrain.errors import ConfigKeyError, UsageError
+from bptrain.experiment.batch_size import plan_for_training
 from bptrain.experiment.config import ExperimentConfig
 from bptrain.experiment.follower import follow
-from bptrain.experiment.plan import Plan, plan
-from bptrain.experiment.resuming import resume, resume_or_start
+from bptrain.experiment.plan import Plan
+from bptrain.experiment.resuming import resume, resume_or_start, with_batch_size_of_run
 from bptrain.experiment.several_processes import facts_of, refuse_what_needs_one_process
 from bptrain.experiment.training import run
 from bptrain.train.heap import keep_freed_memory
@@ -58,6 +59,8 @@ def trained(
 
     In a job of several processes rank 0 writes and prints for all of them.
     """
+    if start is not Start.NEW:
+        config = with_batch_size_of_run(config, run_dir)
     with allocating(), joined() as job:
         if job.place.rank != 0:
             return follow(planned_together(job, config, Console(quiet=True)), stop)
@@ -95,13 +98,15 @@ def with_plan(
 
 def planned(config: ExperimentConfig, console: Console) -> Plan:
     """Return the plan of an experiment, and print it."""
-    made = plan(config)
+    made = plan_for_training(config)
     print_plan(made, console)
     return made
 
 
 def planned_together(job: Job, config: ExperimentConfig, console: Console) -> Plan:
     """Return the plan of an experiment in a job, whose processes agree on it; print it."""
+    if job.place.count > 1:
+        refuse_batch_size_of_each(config)
     made = replace(planned(config, console), ranks=job.ranks)
     if job.place.count == 1:
         return made
@@ -114,6 +119,16 @@ def planned_together(job: Job, config: ExperimentConfig, console: Console) -> Pl
     count = job.place.count
     console.print(f"{count} processes, each with its rows of every batch", highlight=False)
     return replace(made, device=device)
+
+
+def refuse_batch_size_of_each(config: ExperimentConfig) -> None:
+    """Raise ConfigKeyError for a batch size that each process of a job would find by itself."""
+    if config.data.batch_size == "auto":
+        raise ConfigKeyError(
+            ("data", "batch_size"),
+            "is auto, and each process of a job would find its own",
+            hint="a number, such as `fit --dry-run` finds in one process",
+        )
 
 
 def refuse_several_processes() -> None:

@@ -6,9 +6,9 @@ from rich.console import Console
 from torch import nn
 
 from bptrain.errors import CheckpointError
+from bptrain.experiment.batch_size import plan_for_training
 from bptrain.experiment.config import ExperimentConfig
 from bptrain.experiment.foreign_weights import Match, load_matched, match
-from bptrain.experiment.plan import plan
 from bptrain.experiment.state_dict_file import read_foreign
 from bptrain.experiment.training import begin_run
 from bptrain.train.memory import allocating
@@ -40,7 +40,7 @@ def import_weights(
 
     with allocating():
         given = read_foreign(path)
-        written = begin_run(plan(config), load, run_dir, console, stop)
+        written = begin_run(plan_for_training(config), load, run_dir, console, stop)
     console.print(
         f"run directory {written}: `bptrain evaluate {written}` evaluates it, "
         f"`bptrain fit CONFIG --resume --run-dir {written}` trains it",

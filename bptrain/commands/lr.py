@@ -14,9 +14,9 @@ from bptrain.bench.chart import empty_figure
 from bptrain.commands.output_files import refuse_unwritable
 from bptrain.config import to_yaml
 from bptrain.errors import UsageError
+from bptrain.experiment.batch_size import plan_for_training
 from bptrain.experiment.build import build
 from bptrain.experiment.config import ExperimentConfig
-from bptrain.experiment.plan import plan
 from bptrain.experiment.rate_range import RateRange, try_rates
 from bptrain.experiment.starting_weights import starting_weights
 from bptrain.monitor.tensorboard import Board
@@ -63,7 +63,7 @@ def suggest_rate(config: ExperimentConfig, options: RateOptions, console: Consol
     if options.lowest >= options.highest:
         raise UsageError(f"--from {options.lowest:g} is not below --to {options.highest:g}")
     with allocating():
-        planned = plan(config)
+        planned = plan_for_training(config)
         experiment = build(planned, starting_weights(planned))
         tried = try_rates(experiment, options.lowest, options.highest, options.steps)
     for line in lines_of(tried, config.optimizer.lr):

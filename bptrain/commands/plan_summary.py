@@ -54,6 +54,7 @@ def print_plan(plan: Plan, console: Console) -> None:
             f"frozen: {plan.frozen:,} of {parameters:,} parameters are not trained; their "
             "normalization keeps its statistics"
         )
+    notes += [plan.batch_size_note] * bool(plan.batch_size_note)
     notes += [problem_note(dataset.problem), *dataset.notes, *absent_classes(dataset)]
     for note in notes:
         console.print(shorten(note), highlight=False, markup=False, soft_wrap=True)

@@ -126,9 +126,9 @@ def predict_many(
     predictor = predictor_of(run_dir, which)
     if not task_of(predictor.problem).generates_text:
         refuse_options(options, predictor.problem)
-    data = predictor.config.data
-    kind: FileKind = getattr(data, "input_files", NOTHING)
-    size = 1 if holds_many(kind) else data.batch_size
+    config = predictor.config
+    kind: FileKind = getattr(config.data, "input_files", NOTHING)
+    size = 1 if holds_many(kind) else config.batch_size
     left_out, done = 0, 0
     with allocating(), with_file_of_stdin(words, kind) as named:
         inputs, total = _counted(named, kind)

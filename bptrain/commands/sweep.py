@@ -14,9 +14,9 @@ from bptrain.commands.trial_process import TrialProcess, environment_of
 from bptrain.config import load_config, to_yaml
 from bptrain.config.yaml_tree import write
 from bptrain.errors import InterruptedRun, TrialsError, UsageError, printable
+from bptrain.experiment.batch_size import plan_for_training
 from bptrain.experiment.best_state import best_by
 from bptrain.experiment.config import ExperimentConfig
-from bptrain.experiment.plan import plan
 from bptrain.experiment.search.space import Space, read_space
 from bptrain.experiment.search.space_check import refuse_wrong_values
 from bptrain.experiment.search.sweep import Process, RunFiles, Sweep, with_spread
@@ -157,7 +157,7 @@ def checked(path: Path, words: list[str], options: SweepOptions) -> Search:
     refuse_wrong_values(path, space)
     first = space.words(next(space.combinations()))
     config = load_config(ExperimentConfig, path, [*space.fixed, *first])
-    dataset = plan(config).dataset
+    dataset = plan_for_training(config).dataset
     if dataset.validation is None:
         raise UsageError(
             "a search compares trials on validation samples, and there are none",

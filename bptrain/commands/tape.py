@@ -3,9 +3,9 @@
 from rich.console import Console
 
 from bptrain.errors import UsageError
+from bptrain.experiment.batch_size import plan_for_training
 from bptrain.experiment.build import build
 from bptrain.experiment.config import ExperimentConfig
-from bptrain.experiment.plan import plan
 from bptrain.tape import OffTapeError, Step
 from bptrain.tape.learning_rules.step import StepByRule
 from bptrain.train.accumulation import first_that_counts
@@ -19,7 +19,7 @@ def tape(config: ExperimentConfig, as_recorded: bool, console: Console) -> None:
     as_recorded  before operations are fused, and without the segments of train.checkpointing
     """
     with allocating():
-        experiment = build(plan(config))
+        experiment = build(plan_for_training(config))
         batch = first_that_counts(experiment.batches.epoch(0))
         step = experiment.engine
         if not isinstance(step, StepByRule):

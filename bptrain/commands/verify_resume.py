@@ -15,8 +15,8 @@ from tempfile import TemporaryDirectory
 
 from bptrain.config import to_yaml
 from bptrain.errors import CheckpointError, shorten
+from bptrain.experiment.batch_size import plan_for_training
 from bptrain.experiment.config import ExperimentConfig
-from bptrain.experiment.plan import plan
 from bptrain.monitor.console import lines_of
 from bptrain.rundir.checkpoint import list_checkpoints
 from bptrain.verify.run_equality import RunPart, compare_runs
@@ -46,7 +46,7 @@ def compare_with_killed_run(
     config: ExperimentConfig, steps: int | None, kills: int
 ) -> list[RunPart]:
     """Run the config twice, one run killed `kills` times and resumed, and compare the runs."""
-    planned = plan(config)
+    planned = plan_for_training(config)
     steps = min(steps or STEPS, planned.total_steps)
     every = max(1, steps // max(PARTS, 2 * kills))
     changed = planned.config.model_copy(

@@ -129,6 +129,9 @@ class Guide:
     def _meant(self, value: object, node: Node, path: KeyPath) -> str:
         """Return the allowed value that was probably meant, or ""."""
         node = self._followed(node)
+        if "anyOf" in node:
+            found = (self._meant(value, each, path) for each in node["anyOf"])
+            return next(filter(None, found), "")
         type_ = node.get("type")
         if type_ == "integer" and isinstance(value, float) and value.is_integer():
             return write(int(value))

@@ -7,6 +7,7 @@ from pydantic import Field
 from bptrain import tags
 from bptrain.config import StrictConfig
 from bptrain.data import DataConfig
+from bptrain.errors import ConfigKeyError
 from bptrain.losses import LossConfig
 from bptrain.models import ModelConfig
 from bptrain.monitor.step_monitor import Level
@@ -242,3 +243,12 @@ class ExperimentConfig(StrictConfig):
     monitor: MonitorConfig = MonitorConfig()
     metrics: MetricsConfig = MetricsConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
+
+    @property
+    def batch_size(self) -> int:
+        """Samples in a batch; raises ConfigKeyError where that is still to be found."""
+        if self.data.batch_size == "auto":
+            raise ConfigKeyError(
+                ("data", "batch_size"), "is auto, which is found for training", hint="a number"
+            )
+        return self.data.batch_size

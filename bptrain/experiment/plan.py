@@ -43,9 +43,10 @@ def resolve_device(name: str) -> torch.device:
 class Plan:
     """What will be trained, known before the model is allocated.
 
-    config  resolved: it names the loss
-    ranks   the processes that train together
-    frozen  how many of the model's weights are not trained
+    config           resolved: it names the loss
+    ranks            the processes that train together
+    frozen           how many of the model's weights are not trained
+    batch_size_note  which batch size was found for auto, and why; "" where the config says it
     """
 
     config: ExperimentConfig
@@ -56,6 +57,7 @@ class Plan:
     memory: MemoryEstimate
     ranks: Ranks = ONE
     frozen: int = 0
+    batch_size_note: str = ""
 
     @property
     def steps_per_epoch(self) -> int:
@@ -72,14 +74,17 @@ class Plan:
 
 def plan(config: ExperimentConfig) -> Plan:
     """Read the data and inspect the model on the meta device, allocating none of it."""
-    device = resolve_device(config.device)
-    dataset = config.data.build(config.seed)
+    return plan_of(config, resolve_device(config.device), config.data.build(config.seed))
+
+
+def plan_of(config: ExperimentConfig, device: torch.device, dataset: Dataset) -> Plan:
+    """Inspect the model on the meta device; the data is read already."""
     problem = dataset.problem
     loss = balanced(choose_loss(config.loss, problem), dataset.train, problem)
     config = config.model_copy(update={"loss": loss})
     serve(config, dataset.train)  # raises an error for train.bptt with data that is not sequential
     refuse_what_cannot_work(config, dataset)
-    batch_size = min(config.data.batch_size, len(dataset.train))
+    batch_size = min(config.batch_size, len(dataset.train))
     with torch.random.fork_rng(devices=[]):
         served = as_served(problem, config.train)
         model = build_to_inspect(config, served, batch_size)
@@ -237,7 +242,7 @@ def refuse_what_no_search_can(config: ExperimentConfig, problem: Problem) -> Non
 
 def refuse_lone_sample(config: ExperimentConfig, dataset: Dataset, model: nn.Module) -> None:
     """Raise ConfigKeyError if a batch has a single sample, and the model cannot train on one."""
-    samples, batch_size = len(dataset.train), config.data.batch_size
+    samples, batch_size = len(dataset.train), config.batch_size
     if drops_last(config, dataset.train):
         return
     last = samples % batch_size or min(samples, batch_size)
@@ -274,7 +279,7 @@ def as_served(problem: Problem, train: TrainConfig) -> Problem:
 
 def serve(config: ExperimentConfig, split: Split, seed: int | None = None) -> BatchSource:
     """Return the batches of a split as the config describes them, shuffled if a seed is given."""
-    size = config.data.batch_size
+    size = config.batch_size
     batches = split.serve(size, seed, config.train.bptt)
     if seed is None:
         return batches
@@ -287,12 +292,12 @@ def serve(config: ExperimentConfig, split: Split, seed: int | None = None) -> Ba
 def drops_last(config: ExperimentConfig, split: Split) -> bool:
     """Return whether training leaves out samples that do not fill a batch, and there are some."""
     is_asked_for = getattr(config.data, "drop_last", False)  # windows of long texts are all whole
-    return is_asked_for and len(split) % config.data.batch_size > 0
+    return is_asked_for and len(split) % config.batch_size > 0
 
 
 def refuse_no_batch(config: ExperimentConfig, dataset: Dataset) -> None:
     """Raise ConfigKeyError if dropping the last batch would leave none."""
-    samples, batch_size = len(dataset.train), config.data.batch_size
+    samples, batch_size = len(dataset.train), config.batch_size
     if drops_last(config, dataset.train) and samples < batch_size:
         raise ConfigKeyError(
             ("data", "drop_last"),

@@ -79,7 +79,7 @@ class Predictor:
         model = self.model_for(samples.bytes)
         device = next(model.parameters()).device
         decision = decision_of(self.config, self.problem, self.checkpoint)
-        for batch in samples.to(device).serve(self.config.data.batch_size).epoch(0):
+        for batch in samples.to(device).serve(self.config.batch_size).epoch(0):
             yield list(predictions(self.config, self.problem, model, batch, decision))
 
 

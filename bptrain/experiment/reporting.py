@@ -85,7 +85,7 @@ def report_of(run_dir: Path, evaluates: bool) -> RunView:
             experiment = build(planned)
             ranking = best_by(record.config, planned.dataset.problem)
             best = best_checkpoint(run_dir / CHECKPOINTS, ranking=ranking)
-            watch, most = Watch(experiment), -(-MOST_SAMPLES // record.config.data.batch_size)
+            watch, most = Watch(experiment), -(-MOST_SAMPLES // record.config.batch_size)
             evaluation = evaluate_state(experiment, best, [watch], most)
             given = evaluated(experiment, evaluation, watch, most)
     except BptrainError as error:

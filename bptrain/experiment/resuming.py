@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from bptrain.errors import CheckpointError, UsageError, shorten
+from bptrain.experiment.batch_size import with_batch_size
 from bptrain.experiment.config import ExperimentConfig
 from bptrain.experiment.plan import Plan
 from bptrain.experiment.saved_run import CHECKPOINTS, read_config
@@ -68,6 +69,17 @@ def resume_or_start(plan: Plan, chosen: Path | None, console: Console, stop: Sto
             if chosen is not None:
                 remove_unstarted_run(run_dir)
     return run(plan, chosen, console, stop)
+
+
+def with_batch_size_of_run(config: ExperimentConfig, chosen: Path | None) -> ExperimentConfig:
+    """Return the config with the batch size that its run has, where the config's is auto.
+
+    Measured again it might be another: the free memory is.
+    """
+    found = [chosen] if chosen else runs_of(config.name)
+    if config.data.batch_size != "auto" or not found or not holds_run(found[-1]):
+        return config
+    return with_batch_size(config, read_config(found[-1]).batch_size)
 
 
 def runs_of(name: str, root: Path = Path("runs")) -> list[Path]:

@@ -102,7 +102,7 @@ class Session:
         update, model, device = experiment.update, experiment.model, experiment.device
         carried = None
         if isinstance(model, CarriesState):
-            carried = CarriedState(model, experiment.config.data.batch_size, device)
+            carried = CarriedState(model, experiment.config.batch_size, device)
         parts = {
             "progress": self.progress,
             MODEL: ModelState(model),

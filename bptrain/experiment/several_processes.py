@@ -135,7 +135,7 @@ def refuse_own_statistics(plan: Plan) -> None:
             "it normalizes by the mean and variance of a batch, of which each process has a part",
             "train.sync_batch_norm=true monitor.level=basic, or layer normalization",
         )
-    samples, size = len(plan.dataset.train), config.data.batch_size
+    samples, size = len(plan.dataset.train), config.batch_size
     drops_last = getattr(config.data, "drop_last", False)
     smallest = size if drops_last else samples % size or min(samples, size)
     if smallest < plan.ranks.count:

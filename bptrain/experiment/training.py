@@ -173,7 +173,7 @@ def conclude(session: Session, run_dir: Path) -> None:
     if config.monitor.level == "full":
         scale = session.monitor.noise_scale
         if scale is not None:
-            log.console.print_line(advice(scale, config.data.batch_size))
+            log.console.print_line(advice(scale, config.batch_size))
         log.console.print_line(write_largest_gradients(run_dir, experiment))
     if task_of(experiment.dataset.problem).generates_text:
         prepared = experiment.dataset.prepared

@@ -82,7 +82,7 @@ def test_a_stopped_dev_run_promises_no_checkpoint(
         monkeypatch.setattr(torch.nn.Module, "__call__", stopping)
         return made
 
-    monkeypatch.setattr("bptrain.commands.fit.plan", plan_then_stop)
+    monkeypatch.setattr("bptrain.commands.fit.plan_for_training", plan_then_stop)
     result = bptrain("fit", DIGITS, option)
     assert result.exit_code == 143
     assert result.stderr == "stopped; nothing was left to save\n"

@@ -21,7 +21,7 @@ from bptrain.data.data_file import DataPath
 from bptrain.data.encodings import Encoding
 from bptrain.data.file_tree import FileKind
 from bptrain.data.notes import count
-from bptrain.data.splits import Dataset, Samples
+from bptrain.data.splits import BatchSize, Dataset, Samples
 from bptrain.data.text.text_file import TEXT, given_text, read_texts
 from bptrain.data.text.text_stream import TextStream
 from bptrain.data.text.vocabulary import ByteVocabulary, CharacterVocabulary, Vocabulary
@@ -58,13 +58,12 @@ class TextConfig(StrictConfig):
         description="length of the sequences in a batch, in tokens. A recurrent model with "
         "train.bptt set gets batches of train.bptt tokens instead",
     )
-    batch_size: int = Field(
+    batch_size: BatchSize = Field(
         default=64,
-        ge=1,
-        le=1_048_576,
         description="sequences per batch. The training part is cut into as many contiguous "
         "streams, each of which must be at least one window long. Evaluation reads its part as one "
-        "text, whatever the batch size",
+        "text, whatever the batch size. auto takes the largest power of two that fits in memory "
+        "and leaves each stream a window",
     )
     validation_fraction: float = Field(
         default=0.1,
