@@ -13,7 +13,7 @@ if TYPE_CHECKING:
         suggest_lr,
         validate,
     )
-    from bptrain.api.fitting import fit, load
+    from bptrain.api.fitting import fit, import_weights, load
     from bptrain.nn.convert import conversion, convert, to_torch
 
 __version__ = "0.1.0"
@@ -24,6 +24,7 @@ __all__ = [
     "convert",
     "explain",
     "fit",
+    "import_weights",
     "load",
     "measure_step",
     "starter_config",
@@ -40,7 +41,7 @@ def __getattr__(name: str) -> object:
         from bptrain.nn import convert
 
         return getattr(convert, name)
-    if name in ("fit", "load"):
+    if name in ("fit", "import_weights", "load"):
         from bptrain.api import fitting
 
         return getattr(fitting, name)

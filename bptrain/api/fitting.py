@@ -1,11 +1,13 @@
-"""`bptrain.fit` and `bptrain.load`: a run, trained or read from its folder."""
+"""`bptrain.fit` and its like: a run, trained, begun from weights, or read from its folder."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 from bptrain.api.given_config import Config, File, console_for, folder_of, given
 from bptrain.api.run import Run
 from bptrain.commands.fit import Start, trained
+from bptrain.commands.import_weights import import_weights as begin_run_of
 from bptrain.errors import UsageError
 from bptrain.experiment.saved_run import Choice
 from bptrain.train.signals import StopRequest
@@ -45,6 +47,30 @@ def fit(
     with given(config, words, overrides) as checked:
         run = trained(checked, folder_of(run_dir), STARTS[resume], console, StopRequest())
     return Run(run)
+
+
+def import_weights(
+    file: File,
+    config: Config,
+    words: Sequence[str] = (),
+    run_dir: File | None = None,
+    *,
+    partial: bool = False,
+    **overrides: Any,
+) -> Run:
+    """Return a run that starts from weights of another program, as `bptrain import`; train nothing.
+
+    file     a state_dict of torch.nn or torchvision, or safetensors; no code in it is run
+    partial  take what fits, and leave the other weights as the config initializes them
+
+    `bptrain.fit(config, run_dir=run, resume=True)` trains it. The other arguments are those of
+    `bptrain.fit`. Raises CheckpointError for a file that is damaged or does not fit the model.
+    """
+    with given(config, words, overrides) as checked:
+        folder = begin_run_of(
+            Path(file), checked, folder_of(run_dir), partial, console_for(False), StopRequest()
+        )
+    return Run(folder)
 
 
 def load(run: File, checkpoint: Choice = "best", device: str | None = None) -> Run:

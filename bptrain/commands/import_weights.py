@@ -22,8 +22,8 @@ def import_weights(
     partial: bool,
     console: Console,
     stop: StopRequest,
-) -> None:
-    """Begin a run of a config whose first state has the weights in a file; train nothing.
+) -> Path:
+    """Begin a run of a config whose first state has the weights in a file; return its folder.
 
     partial  takes what fits, and leaves the other weights as the config initializes them
 
@@ -47,6 +47,7 @@ def import_weights(
         highlight=False,
         soft_wrap=True,
     )
+    return written
 
 
 def refuse_misfit(path: Path, matched: Match, partial: bool) -> None:

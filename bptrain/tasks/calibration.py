@@ -47,7 +47,8 @@ class Calibration:
         distances = shares.clone()
         distances[torch.arange(len(labels), device=labels.device), labels] -= 1
         confidence, predicted = shares.max(1)
-        bins = (confidence * BINS).long().clamp(max=BINS - 1)
+        # NaN, of a network that diverged, is in the first bin, and makes both metrics NaN
+        bins = (confidence * BINS).nan_to_num().clamp(0, BINS - 1).long()
         counted = shares.new_zeros(3, BINS)
         counted[0].index_add_(0, bins, torch.ones_like(confidence))
         counted[1].index_add_(0, bins, (predicted == labels).double())

@@ -10,6 +10,7 @@ from small_files import CONFIGS
 
 import bptrain
 from bptrain.api.run import Run
+from bptrain.cli import COMMANDS
 
 DOCS = CONFIGS.parent / "docs"
 PAGE = (DOCS / "python.md").read_text(encoding="utf-8")
@@ -35,6 +36,7 @@ def test_the_page_and_the_reference_name_every_function_and_method() -> None:
         assert (
             f"bptrain.{name}(" in PAGE or f"[{name}]" in PAGE or name in ("conversion", "to_torch")
         )
+    assert [name for name in COMMANDS if f"`{name}`" not in PAGE] == []
     methods = [name for name in vars(Run) if not name.startswith("_")]
     assert [name for name in methods if f"run.{name}" not in PAGE] == ["name"]
     assert all(getattr(bptrain, name).__doc__ for name in bptrain.__all__)

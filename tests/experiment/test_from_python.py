@@ -15,7 +15,7 @@ from stops import Stop
 import bptrain
 from bptrain.api.run import Run
 from bptrain.config import ConfigErrors, config_of
-from bptrain.errors import ConfigKeyError, UsageError
+from bptrain.errors import CheckpointError, ConfigKeyError, UsageError
 from bptrain.experiment.config import ExperimentConfig
 from bptrain.experiment.saved_run import Choice
 
@@ -100,6 +100,17 @@ def test_it_resumes_to_the_result_of_a_run_that_never_stopped(
     assert cut.metrics().drop(measured).equals(whole.metrics().drop(measured))
     with pytest.raises(UsageError, match="resume='yes'"):
         bptrain.fit(TINY, resume="yes")  # type: ignore[arg-type]
+
+
+def test_a_run_starts_from_weights_of_another_program() -> None:
+    first = bptrain.fit(TINY)
+    torch.save(first.model.state_dict(), "weights.pt")
+    begun = bptrain.import_weights("weights.pt", TINY, run_dir="begun", seed=5)
+    torch.testing.assert_close(weights_of(begun), weights_of(first, "best"), rtol=0, atol=0)
+    trained = bptrain.fit(TINY, run_dir=begun, resume=True, seed=5)
+    assert trained.metrics()["step"].max() == 10
+    with pytest.raises(CheckpointError, match=r"weights\.pt"):
+        bptrain.import_weights("weights.pt", TINY, run_dir="other", model__hidden=[5])
 
 
 def test_a_job_of_several_processes_is_refused_as_by_the_command(

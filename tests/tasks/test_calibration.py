@@ -8,6 +8,8 @@ from torch import Tensor
 
 from bptrain.losses.bce_with_logits import BCEWithLogitsConfig
 from bptrain.losses.squared_error import MSEConfig
+from bptrain.problem import Problem
+from bptrain.tasks import task_of
 from bptrain.tasks.calibration import Calibration, ReliabilityDiagram
 from bptrain.tasks.decision import Decision
 from bptrain.tasks.plots import reliability_plot
@@ -95,3 +97,15 @@ def test_the_diagram_needs_samples_and_adds_up_over_batches() -> None:
     assert diagram.totals is not None
     expected = Calibration(3).sums(outputs, labels)
     assert torch.allclose(diagram.totals, expected)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_outputs_that_are_not_finite_are_no_error_of_a_metric(classes: int, value: float) -> None:
+    problem = Problem("classification", (4,), classes)
+    metric = task_of(problem).evaluation_metric(problem)
+    outputs = torch.zeros(3, classes)
+    outputs[1] = value
+    metric_values = metric.values(metric.sums(outputs, (torch.tensor([0, 1, 1]),)).tolist())
+    assert np.isnan(metric_values["brier_score"])
+    assert np.isnan(metric_values["ece"])
