@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
@@ -44,7 +45,13 @@ class StopRequest:
         # `nohup` ignores SIGHUP, so that a command outlives its terminal
         handled = [each for each in STOPPING if not is_kept_ignored(each)]
         self._before = {number: signal.signal(number, self._receive) for number in handled}
+        self._hook_before, sys.unraisablehook = sys.unraisablehook, self._tell_what_was_dropped
         return self
+
+    def _tell_what_was_dropped(self, dropped: "sys.UnraisableHookArgs") -> None:
+        """Tell of an error where C code could not raise it, unless it is a stop: that is noted."""
+        if not isinstance(dropped.exc_value, StopNow):
+            self._hook_before(dropped)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self.signal_number is not None:
@@ -99,3 +106,4 @@ class StopRequest:
     ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        sys.unraisablehook = self._hook_before

@@ -1,6 +1,7 @@
 """A signal inside a library's code stops the run, whatever the library makes of it."""
 
 import signal
+import sys
 
 import pytest
 
@@ -25,3 +26,31 @@ def test_an_error_that_a_library_made_of_a_stop_is_a_stop() -> None:
 def test_an_error_without_a_signal_stays_what_it_is() -> None:
     with StopRequest() as stop, pytest.raises(ValueError, match="of its own"), stop.at_once():
         raise ValueError("of its own")
+
+
+class Dropping:
+    """An object whose end raises an error, which Python cannot pass on."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    def __del__(self) -> None:
+        raise self.error
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_stop_that_cannot_be_raised_is_noted_without_a_word() -> None:
+    told: list[object] = []
+    before, sys.unraisablehook = sys.unraisablehook, lambda dropped: told.append(dropped.exc_value)
+    try:
+        with StopRequest() as stop:
+            stop.signal_number = signal.SIGINT
+            Dropping(StopNow(signal.SIGINT))
+            assert told == []
+            error = ValueError("another")
+            Dropping(error)
+            assert told == [error]
+            with pytest.raises(StopNow):
+                list(stop.between([1]))
+    finally:
+        sys.unraisablehook = before
