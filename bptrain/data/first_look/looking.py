@@ -11,6 +11,7 @@ from bptrain.data.audio.folder_or_zip import is_hidden, is_recording
 from bptrain.data.audio.sound_file import ENDINGS as SOUNDS
 from bptrain.data.data_file import is_directory, refuse_unless_file
 from bptrain.data.encodings import HEAD
+from bptrain.data.file_kinds import refuse_other_formats
 from bptrain.data.file_tree import LEFT_BEHIND, entries_of
 from bptrain.data.first_look.arrays import look_at_arrays
 from bptrain.data.first_look.found import Found
@@ -26,7 +27,6 @@ from bptrain.data.first_look.text_folders import look_at_text_folder
 from bptrain.data.first_look.texts import look_at_text
 from bptrain.data.images.image_formats import ENDINGS as IMAGES
 from bptrain.data.notes import count, listed
-from bptrain.data.tables.file_kinds import refuse_other_formats
 from bptrain.data.tables.table_file import TABLES
 from bptrain.data.text.text_file import TEXT
 from bptrain.errors import DataError, UsageError

@@ -6,11 +6,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from bptrain.data.file_kinds import encoding_of
 from bptrain.data.tables.bad_cells import BadCells, spelling_keys, surely_grouped
 from bptrain.data.tables.cell_format import USUAL_MISSING
 from bptrain.data.tables.column_fitting import ColumnKeys, Findings
 from bptrain.data.tables.csv_errors import NumericHeaderError, QuotingError
-from bptrain.data.tables.file_kinds import encoding_of
 from bptrain.data.tables.parquet_table import SUFFIXES as PARQUET
 from bptrain.data.tables.reading_keys import TableReadingConfig
 from bptrain.data.tables.table import Table, quoted

@@ -19,6 +19,8 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from bptrain.data.data_file import refuse_unless_file
+from bptrain.data.encodings import HEAD
+from bptrain.data.file_kinds import NPZ, binary_format
 from bptrain.errors import DataError, shorten
 
 LARGEST_BYTES = 2**32  # of all arrays of a file
@@ -49,7 +51,7 @@ def read_npz(
                 return {name: _native(file[name]) for name in names}
     except (BadZipFile, zlib.error, EOFError, UnicodeDecodeError) as error:
         raise DataError(
-            f"{path}: damaged, or no .npz file", str(error), "numpy.savez writes such files"
+            f"{path}: {_other_format(path)}", str(error), "numpy.savez writes such files"
         ) from error
     except (NotImplementedError, RuntimeError) as error:  # zipfile's, for a method or a password
         raise DataError(f"{path}: cannot be unpacked", str(error)) from error
@@ -86,6 +88,15 @@ def _checked_names(path: Path, wanted: Collection[str], texts: Collection[str]) 
             kinds = NUMBERS + TEXT * (name in texts)
             _check_header(path, kinds, archive, member)
     return list(found)
+
+
+def _other_format(path: Path) -> str:
+    """Return what a file is that cannot be read as an .npz file."""
+    with path.open("rb") as file:
+        found = binary_format(file.read(HEAD), ".npz")  # as which any zip file counts
+    if found is None or found.name == NPZ:
+        return "damaged, or no .npz file"
+    return f"is {found.name}, no .npz file"
 
 
 def _refuse_bombs(path: Path, arrays: Mapping[str, ZipInfo]) -> None:

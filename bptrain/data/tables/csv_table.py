@@ -18,6 +18,7 @@ from typing import BinaryIO
 import numpy as np
 
 from bptrain.data.encodings import HEAD, is_utf16
+from bptrain.data.file_kinds import refuse_other_formats
 from bptrain.data.tables.cell_format import CellFormat
 from bptrain.data.tables.collected_columns import CollectedColumns
 from bptrain.data.tables.csv_dialect import Dialect
@@ -28,7 +29,6 @@ from bptrain.data.tables.csv_errors import (
     refuse_swallowed_rows,
     unquotable,
 )
-from bptrain.data.tables.file_kinds import refuse_other_formats
 from bptrain.data.tables.regular_blocks import (
     LONGEST_LINE,
     IrregularError,

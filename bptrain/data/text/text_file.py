@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 from bptrain.data.data_file import missing
 from bptrain.data.encodings import HEAD, Encoding, is_utf16, likely_encoding
+from bptrain.data.file_kinds import refuse_binary, refuse_utf32
 from bptrain.data.file_tree import FileKind, tree_of
 from bptrain.errors import DataError
 from bptrain.free_memory import format_bytes, free_bytes
@@ -94,12 +95,17 @@ def decoded(content: bytes, source: str, encoding: Encoding = "utf-8", hint: str
 
     hint  what to do where no key of the config says the encoding
     """
-    if encoding == "utf-8" and is_utf16(content[:HEAD]):
+    head = content[:HEAD]
+    if b"\0" in head:
+        refuse_utf32(source, head)
+        refuse_binary(source, head)
+    if encoding == "utf-8" and is_utf16(head):
         hint = hint or "data.encoding: utf-16"
         raise DataError(f"{source}: is UTF-16, not UTF-8 text", "", hint)
     try:
         return content.decode(encoding).removeprefix("\ufeff")
     except UnicodeDecodeError as error:
+        refuse_binary(source, head)
         place = f"byte {error.start:,} is 0x{content[error.start]:02x}"
         what = f"{source}: not {encoding.upper()} text: {place}"
         if b"\0" in content:

@@ -95,7 +95,7 @@ VALID = zipped(npy((3, 2, 2), bytes(96)))
 SEQUENCES: dict[str, Broken] = {
     "empty file": Broken(b"", "damaged, or no .npz file"),
     "a text file": Broken(b"1,2,3\n" * 50, "damaged, or no .npz file"),
-    "a bare .npy": Broken(npy((3,), bytes(24)), "damaged, or no .npz file"),
+    "a bare .npy": Broken(npy((3,), bytes(24)), "is an array of numpy (.npy), no .npz file"),
     "half a file": Broken(valid()[:700], "damaged, or no .npz file"),
     "a flipped byte": Broken(VALID.replace(bytes(96), bytes(95) + b"\1"), "Bad CRC-32"),
     "no targets": Broken(valid(targets=None), "no array 'targets'", also="its arrays: inputs"),

@@ -1,8 +1,12 @@
 """Broken texts: exit 3 before anything is trained, the file and the byte named."""
 
+import lzma
 import os
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from zipfile import ZipFile
 
 import pytest
 
@@ -36,7 +40,28 @@ def fit(bptrain: Callable, tmp_path: Path) -> Callable:
     return run
 
 
+def packed(pack: Callable[[Path], None]) -> bytes:
+    """Return the bytes of an archive that `pack` makes."""
+    with TemporaryDirectory() as folder:
+        pack(Path(folder, "archive"))
+        return Path(folder, "archive").read_bytes()
+
+
+def zipped(path: Path) -> None:
+    with ZipFile(path, "w") as archive:
+        archive.writestr("text.txt", "abcd" * 50)
+
+
+def tarred(path: Path) -> None:
+    with tarfile.open(path, "w") as archive:
+        archive.addfile(tarfile.TarInfo("text.txt"))
+
+
 BROKEN: dict[str, tuple[bytes, str]] = {
+    "a zip file": (packed(zipped), "is a zip file, no text"),
+    "a tar archive": (packed(tarred), "is a tar archive, no text"),
+    "xz": (lzma.compress(b"abcd" * 50), "is compressed by xz, no text"),
+    "UTF-32": (("abcd" * 50).encode("utf-32"), "is UTF-32, not UTF-8 text"),
     "latin1": ("ein schöner text ".encode("latin1") * 20, "byte 7 is 0xf6"),
     "a cut character": (b"text " * 20 + "é".encode()[:1], "byte 100 is 0xc3"),
     "utf-16": (("text " * 20).encode("utf-16"), "data.encoding: utf-16"),
@@ -47,7 +72,7 @@ BROKEN: dict[str, tuple[bytes, str]] = {
     ),
     "a surrogate": (b"text " * 20 + b"\xed\xa0\x80", "byte 100 is 0xed"),
     "an overlong form": (b"text " * 20 + b"\xc0\xaf", "byte 100 is 0xc0"),
-    "a PNG": (b"\x89PNG\r\n\x1a\n" + bytes(100), "byte 0 is 0x89"),
+    "a PNG": (b"\x89PNG\r\n\x1a\n" + bytes(100), "is a PNG image, no text"),
     "nothing": (b"", "it is empty"),
     "a byte order mark alone": (b"\xef\xbb\xbf", "it is empty"),
     "one character": (b"a" * 1000, "nothing to predict"),

@@ -1,16 +1,18 @@
-"""What a file is that is no table of text: named for what it is, so that a user knows what to do.
+"""What a file is that is no text or table: named for what it is, so that a user knows what to do.
 
 Nothing is unpacked here; a file is recognized by its first bytes, as `file` does it.
 """
 
 import codecs
 from pathlib import Path
+from typing import NamedTuple
 
 from bptrain.data.data_file import refuse_unless_file
 from bptrain.data.encodings import HEAD, is_utf16, likely_encoding
 from bptrain.errors import DataError
 
 PACKED = "unpack it, and name the file inside"
+NPZ = "an .npz file of arrays"
 AS_CSV = "save the table as CSV"
 FORMATS = (  # first bytes, what such a file is, what to do with it
     (b"\x1f\x8b", "compressed by gzip", PACKED),
@@ -25,42 +27,69 @@ FORMATS = (  # first bytes, what such a file is, what to do with it
     (b"ARROW1", "an Arrow (Feather) file", "save the table as CSV or Parquet"),
     (b"\x93NUMPY", "an array of numpy (.npy)", AS_CSV),
     (b"%PDF-", "a PDF document", AS_CSV),
-    (b"{\\rtf", "a document in rich text format (.rtf)", AS_CSV),
     (b"\x89PNG\r\n\x1a\n", "a PNG image", "data.kind: image_folder, for a folder of images"),
     (b"\xff\xd8\xff", "a JPEG image", "data.kind: image_folder, for a folder of images"),
 )
 UTF32 = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
 TAR_MARK, TAR_PLACE = b"ustar", 257
+RICH_TEXT = b"{\\rtf"
 MARKUP = (b"<!doctype", b"<html", b"<?xml")
 
 
-def refuse_other_formats(path: Path, head: bytes) -> None:
-    """Raise DataError for a file whose first bytes are those of another format."""
+class Format(NamedTuple):
+    """What a file is, and what to do with it where another was expected."""
+
+    name: str
+    hint: str
+
+
+def binary_format(head: bytes, ending: str = "") -> Format | None:
+    """Return what a file that begins so is; None for what may be text.
+
+    ending  of its name
+    """
     for start, name, hint in FORMATS:
         if head.startswith(start):
-            raise DataError(f"{path}: is {name}, no table of text", "", hint)
-    if head.startswith(UTF32):
-        hint = "save the file in UTF-8"
-        raise DataError(f"{path}: is UTF-32, no UTF-8 text", "", hint)
+            return Format(name, hint)
     if head.startswith(TAR_MARK, TAR_PLACE):
-        raise DataError(f"{path}: is a tar archive, no table of text", "", PACKED)
-    if head.startswith(b"PK\3\4"):
-        _refuse_zip(path, head)
+        return Format("a tar archive", PACKED)
+    if not head.startswith(b"PK\3\4"):
+        return None
+    # a workbook and arrays of numpy are zip files, too
+    if ending.lower() in (".xlsx", ".xlsm") or b"xl/" in head or b"[Content_Types]" in head:
+        return Format("an Excel workbook", AS_CSV)
+    if ending.lower() == ".npz" or b".npy" in head:
+        return Format(NPZ, "data.kind: sequence, for sequences of numbers")
+    return Format("a zip file", PACKED)
+
+
+def refuse_other_formats(path: Path, head: bytes) -> None:
+    """Raise DataError for a file whose first bytes are those of another format than a table's."""
+    refuse_utf32(str(path), head)
+    found = binary_format(head, path.suffix)
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if text.startswith(RICH_TEXT):
+        found = Format("a document in rich text format (.rtf)", AS_CSV)
     if text.lower().startswith(MARKUP):
-        raise DataError(f"{path}: is a web page or XML, no table of text", "", AS_CSV)
+        found = Format("a web page or XML", AS_CSV)
     if text.startswith((b'{"', b'[{"', b"[\n", b"{\n")):
-        raise DataError(f"{path}: is JSON, no table of text", "", AS_CSV)
+        found = Format("JSON", AS_CSV)
+    if found is not None:
+        raise DataError(f"{path}: is {found.name}, no table of text", "", found.hint)
 
 
-def _refuse_zip(path: Path, head: bytes) -> None:
-    """Raise DataError for a zip file, which a workbook or arrays of numpy are, too."""
-    if path.suffix.lower() in (".xlsx", ".xlsm") or b"xl/" in head or b"[Content_Types]" in head:
-        raise DataError(f"{path}: is an Excel workbook, no table of text", "", AS_CSV)
-    if path.suffix.lower() == ".npz" or b".npy" in head:
-        hint = "data.kind: sequence, for sequences of numbers"
-        raise DataError(f"{path}: is an .npz file of arrays, no table", "", hint)
-    raise DataError(f"{path}: is a zip file, no table of text", "", PACKED)
+def refuse_binary(source: str, head: bytes) -> None:
+    """Raise DataError for a file that is of a known format, where a text was expected."""
+    found = binary_format(head)
+    if found is not None:
+        hint = found.hint if found.hint == PACKED else "a text file"
+        raise DataError(f"{source}: is {found.name}, no text", "", hint)
+
+
+def refuse_utf32(source: str, head: bytes) -> None:
+    """Raise DataError for text in UTF-32, which begins as UTF-16 does."""
+    if head.startswith(UTF32):
+        raise DataError(f"{source}: is UTF-32, not UTF-8 text", "", "save the file in UTF-8")
 
 
 def encoding_of(path: Path, most_bytes: int) -> str:
