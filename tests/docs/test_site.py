@@ -74,6 +74,15 @@ def test_notes_between_the_rules_and_every_section_are_kept() -> None:
     assert "Ioffe and Szegedy" in page
 
 
+def test_formulas_on_a_page_are_typeset() -> None:
+    page = (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```formula\n(.*?)^```$", page, re.M | re.S)
+    assert len(blocks) > 3
+    for block in blocks:
+        ElementTree.fromstring(operations.typeset(block))
+    assert "<msub><mi>log</mi><mrow><mn>2</mn></mrow></msub>" in operations.typeset(blocks[0])
+
+
 def test_the_index_lists_every_operation() -> None:
     index = operations.pages(ROOT)["reference/operations/index.md"]
     assert all(f"]({each.name}.md)" in index for each in OPERATIONS)
