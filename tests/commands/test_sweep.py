@@ -204,7 +204,9 @@ def test_jobs_at_a_time_have_slots_of_their_own(search: Search) -> None:
     assert runs.slots[:2] == [0, 1]
 
 
-def test_a_stop_keeps_what_is_done_and_the_same_command_continues(search: Search) -> None:
+def test_a_stop_keeps_what_is_done_and_the_same_command_continues(
+    search: Search, capsys: pytest.CaptureFixture[str]
+) -> None:
     stop, runs = StopRequest(), Runs(codes={0.1: -1})
 
     def stopping(files: RunFiles, slot: int) -> Run:
@@ -216,6 +218,8 @@ def test_a_stop_keeps_what_is_done_and_the_same_command_continues(search: Search
         search(GRID, stopping, stop=stop)
     assert exit_code_of(stopped.value) == 130
     assert runs.made[-1].stopped
+    statuses = [each["status"] for each in json.loads(capsys.readouterr().out)["trials"]]
+    assert statuses.count("unfinished") == 1
     interrupted = runs.started[-1]
     again = Runs()
     assert {each["status"] for each in search(GRID, again)} == {"finished"}

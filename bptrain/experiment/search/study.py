@@ -32,7 +32,7 @@ STATUSES: dict[TrialState, Status] = {
     TrialState.COMPLETE: "finished",
     TrialState.PRUNED: "pruned",
     TrialState.FAIL: "failed",
-    TrialState.RUNNING: "running",
+    TrialState.RUNNING: "unfinished",
 }
 
 
@@ -187,7 +187,7 @@ class Study:
         values = [text_of(frozen.params.get(each.key), each) for each in dimensions]
         status, why = STATUSES[frozen.state], attributes.get("why", "")
         place = attributes.get("place", self.place)
-        if status == "running" and self.is_shared and place != self.place:
+        if status == "unfinished" and self.is_shared and place != self.place:
             status, why = "elsewhere", place
         if status == "pruned":
             why = f"after validation {len(frozen.intermediate_values)}"

@@ -6,7 +6,7 @@ from math import nan
 from statistics import fmean, stdev
 from typing import Literal, TypeAlias
 
-Status: TypeAlias = Literal["finished", "pruned", "failed", "running", "elsewhere"]
+Status: TypeAlias = Literal["finished", "pruned", "failed", "unfinished", "elsewhere"]
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Trial:
 
     number: int
     values: Sequence[str]
-    status: Status = "running"
+    status: Status = "unfinished"
     results: Sequence[float] = ()
     exit_code: int = 0
     why: str = ""
