@@ -62,6 +62,7 @@ def trained(
     if start is not Start.NEW:
         config = with_batch_size_of_run(config, run_dir)
     with allocating(), joined() as job:
+        stop.hears_once = job.place.count > 1
         if job.place.rank != 0:
             return follow(planned_together(job, config, Console(quiet=True)), stop)
         written = STARTS[start](planned_together(job, config, console), run_dir, console, stop)

@@ -95,7 +95,7 @@ class TrainConfig(StrictConfig):
         "single process it changes nothing",
     )
     process_timeout_s: float = Field(
-        default=20.0,
+        default=15.0,
         ge=1,
         le=86_400,
         description="seconds that the processes of a job (torchrun) wait in a step for one that "

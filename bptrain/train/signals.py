@@ -34,9 +34,13 @@ class StopRequest:
 
     Inside `noted`, the first signal is only recorded, so that the block can finish its work;
     anywhere else it raises StopNow immediately.
+
+    hears_once  whether further signals are ignored: a launcher passes on to its processes what they
+                may have received themselves, and ends those that do not stop
     """
 
     signal_number: int | None = None
+    hears_once: bool = False
 
     def __init__(self) -> None:
         self._is_noted = False
@@ -55,6 +59,8 @@ class StopRequest:
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self.signal_number is not None:
+            if self.hears_once:
+                return
             # os._exit: no cleanup that could hang; the last checkpoint is complete or absent
             os._exit(128 + number)
         self.signal_number = number

@@ -2,6 +2,7 @@
 
 import signal
 import sys
+from contextlib import suppress
 
 import pytest
 
@@ -54,3 +55,12 @@ def test_a_stop_that_cannot_be_raised_is_noted_without_a_word() -> None:
                 list(stop.between([1]))
     finally:
         sys.unraisablehook = before
+
+
+def test_a_signal_that_a_launcher_passes_on_again_is_one_signal() -> None:
+    received = []
+    with StopRequest() as stop, suppress(StopNow), stop.noted():
+        stop.hears_once = True
+        received += [signal.raise_signal(signal.SIGTERM) for _ in range(2)]
+    assert len(received) == 2
+    assert stop.signal_number == signal.SIGTERM
