@@ -129,17 +129,23 @@ def differences(before: dict[str, object]) -> list[str]:
 @pytest.mark.usefixtures("real_pictures")  # matplotlib has settings too
 def test_fit_and_the_methods_of_a_run_leave_the_process_as_it_was() -> None:
     image_sets.write_folder(Path("data"))
-    bptrain.fit(TINY)  # imports, which load libraries that set themselves up
+    use(bptrain.fit(TINY))  # imports, which load libraries that set themselves up
     before = process_state()
     for config in (MLP, RNN, IMAGES):
         run = bptrain.fit(config)
         assert differences(before) == [], config["name"]
-    run.evaluate()
     assert run.predict("data/**/*.png").height > 2
-    run.export("model.pt")
+    use(run)
+    assert differences(before) == []
+
+
+def use(run: Run) -> None:
+    """Call what every run has."""
+    run.metrics()
+    run.evaluate()
+    run.export(f"{run.folder.name}.pt")
     run.report()
     assert bptrain.check(TINY).ok
-    assert differences(before) == []
 
 
 def test_a_run_that_fails_leaves_the_process_as_it_was() -> None:

@@ -41,7 +41,10 @@ def test_every_shipped_config_trains(
         "cifar100": lambda: write_cifar100(root),
         "image_folder": lambda: write_folder(root),
     }
-    kind = load_config(ExperimentConfig, path, []).data.kind
+    config = load_config(ExperimentConfig, path, [])
+    kind = config.data.kind
+    if config.model.kind == "pretrained":
+        words += ["model.weights=none", "data.size=32"]  # nothing is downloaded in tests
     if kind in ("table", "sequence"):
         write_tables = runpy.run_path(str(SCRIPTS / "write_tables.py"))["write_tables"]
         write_tables(tmp_path / "data")  # as the header of the config says
@@ -51,7 +54,8 @@ def test_every_shipped_config_trains(
         words += [f"data.root={writers[kind]()}", "data.batch_size=8"]
     if kind in TEXTS:
         (tmp_path / "text").write_text(TEXTS[kind])
-        words += ["data.path=text", "model.hidden=8"]
+        width = "width" if config.model.kind == "transformer" else "hidden"
+        words += ["data.path=text", f"model.{width}=8"]
     if kind == "image_table":
         names = sorted(write_folder(tmp_path / "images").rglob("*.png"))
         rows = [f"{name},{name.parent.name}" for name in names]
@@ -132,14 +136,14 @@ def test_a_run_on_cuda_gives_the_same_losses(bptrain: Callable, tmp_path: Path) 
     assert cuda == pytest.approx(cpu, rel=1e-3)
 
 
-def test_a_job_of_several_processes_is_refused(
+def test_a_job_that_torchrun_did_not_start_is_refused(
     bptrain: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")  # as torchrun does
+    monkeypatch.setenv("WORLD_SIZE", "2")  # and nothing of how they meet, as torchrun says it
     for words in ([], ["--resume=auto"], ["--dry-run"], ["--fast-dev-run"]):
         result = bptrain("fit", CONFIGS / "digits_mlp.yaml", *words)
         assert result.exit_code == 2
-        assert "fit trains in one process" in result.stderr
+        assert "a job of 2 processes" in result.stderr
     assert list(tmp_path.iterdir()) == []
     monkeypatch.setenv("WORLD_SIZE", "1")
     assert bptrain("fit", CONFIGS / "digits_mlp.yaml", "--dry-run").exit_code == 0
