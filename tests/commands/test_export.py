@@ -219,7 +219,8 @@ def test_the_command_writes_weights_code_and_what_to_do_around_them(
     around = json.loads(Path("model.safetensors.json").read_text())
     assert around["inputs"] == [{"name": "input", "dtype": "float32", "shape": ["batch", 1, 8, 8]}]
     assert around["before"]["fitted"].keys() >= {"mean", "std"}
-    assert around["after"] == {"names": [*"0123456789"], "probabilities": "softmax"}
+    names = [*"0123456789"]
+    assert around["after"] == {"names": names, "probabilities": "softmax", "threshold": None}
     before = Path("model.py").read_bytes()
     refused = bptrain(*words)
     assert (refused.exit_code, "--force" in refused.stderr) == (2, True)

@@ -278,7 +278,9 @@ def test_without_a_test_split_the_held_out_samples_are_evaluated(
 def test_a_validation_loss_that_is_no_number_is_exit_6(
     bptrain: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bptrain.experiment.evaluation.evaluate", lambda *_: {"loss": float("nan")})
+    monkeypatch.setattr(
+        "bptrain.experiment.evaluation.result_of", lambda *_: {"loss": float("nan")}
+    )
     result = bptrain("fit", DIGITS, "train.epochs=1")
     assert result.exit_code == 6
     assert "the val loss is nan" in result.stderr

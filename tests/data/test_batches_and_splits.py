@@ -39,7 +39,7 @@ def test_an_epoch_serves_every_sample_once(
 
 
 def test_inputs_and_targets_stay_together() -> None:
-    for (inputs,), (targets,), _ in numbered(20, classes=7).serve(6, seed=1).epoch(3):
+    for (inputs,), (targets,), *_ in numbered(20, classes=7).serve(6, seed=1).epoch(3):
         assert targets.tolist() == [int(number) % 7 for number in inputs.view(-1).tolist()]
 
 

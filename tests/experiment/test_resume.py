@@ -184,7 +184,7 @@ def test_a_stop_within_an_evaluation_has_it_repeated(
     words = [*SMALL, "train.ema_decay=0.9", "train.epochs=3", "train.steps=null"]
     words += ["train.early_stopping={patience: 9}", "data.batch_size=64"]
     train_whole(bptrain, DIGITS, words)
-    whole, seen = evaluation.evaluate, []
+    whole, seen = evaluation.totals_of, []
 
     def evaluate(model: Any, loss: Any, metric: Any, batches: Any, *rest: Any) -> Any:
         def served() -> Iterator[Any]:
@@ -196,7 +196,7 @@ def test_a_stop_within_an_evaluation_has_it_repeated(
 
         return whole(model, loss, metric, served(), *rest)
 
-    monkeypatch.setattr(evaluation, "evaluate", evaluate)
+    monkeypatch.setattr(evaluation, "totals_of", evaluate)
     arguments = ["fit", DIGITS, *words, "--run-dir", "stopped"]
     if stop is kill:
         with pytest.raises(Killed):

@@ -355,7 +355,7 @@ def test_damage_anywhere_in_a_runs_folder_is_reported_or_tolerated(
     reference = reference_runs.of(*IMAGES)
     for command in COMMANDS:
         run = victims.copy(IMAGES, work_dir, command)
-        if place.startswith(("pictures", "report")):  # which only a finished run has
+        if place.startswith(("pictures", "report", "baselines")):  # which only a finished run has
             shutil.copytree(reference.run_dir, run.run_dir, dirs_exist_ok=True)
         (run.run_dir / "error.log").write_text("of a failure before")
         PLACES[place][how](next(run.run_dir.glob(place)))

@@ -49,7 +49,7 @@ TRAINING = {
     "gradients are computed": ("bptrain.tape.program:backpropagate", 8),
     "weights are changed": ("bptrain.train.update:Update.__call__", 9, True),
     "a line is logged": ("bptrain.monitor.run_log:RunLog.write", 3),
-    "the validation split is evaluated": ("bptrain.experiment.evaluation:evaluate", 2),
+    "the validation split is evaluated": ("bptrain.experiment.evaluation:totals_of", 2),
     "a checkpoint is written": ("bptrain.rundir.checkpoint:seal", 3),
     "a checkpoint gets its name": ("bptrain.rundir.checkpoint:sync_directory", 4),
     "older checkpoints are removed": ("bptrain.rundir.checkpoint:remove", 2),

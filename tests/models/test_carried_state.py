@@ -36,7 +36,7 @@ def train_on(
 ) -> list[Tensor]:
     """Train and return the losses."""
     losses = []
-    for inputs, (targets,), _ in batches:
+    for inputs, (targets,), *_ in batches:
         loss = cross_entropy(model(*inputs).flatten(0, 1), targets.flatten())
         optimizer.zero_grad()
         loss.backward()

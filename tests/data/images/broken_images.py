@@ -165,7 +165,7 @@ FOLDERS: dict[str, tuple[Harm, str]] = {
     "a link to itself": (looped, "loop.png"),
     "a link to nowhere": (
         lambda root: (root / "cat" / "x.png").symlink_to("gone.png"),
-        "x.png: cannot be read",
+        "x.png: not found",
     ),
     "a class that is its own root": (looped_folder, "is a link to one that it lies in"),
     "a folder named as an image": (lambda root: (root / "cat" / "x.png").mkdir(), "x.png"),

@@ -281,7 +281,7 @@ def test_a_file_to_predict_equals_its_training_input(tmp_path: Path) -> None:
     path = root / "dog" / "003.png"
     trained = next(dataset.train.serve(24).epoch(0)).inputs[0][12 + 3]
     assert config.prepare([str(path)], dataset.prepared).inputs[0].equal(trained)
-    with pytest.raises(DataError, match=r"gone\.png: cannot be read"):
+    with pytest.raises(DataError, match=r"gone\.png: not found"):
         config.prepare([str(root / "gone.png")], dataset.prepared)
 
 

@@ -148,13 +148,16 @@ REFUSED = {  # rows besides sound ones, and what is said of them
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_rows_that_say_nothing_certain_are_refused(tmp_path: Path, name: str) -> None:
-    names = write_images(tmp_path)
+def test_rows_that_say_nothing_certain_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)  # short paths: nothing is left out of a message
+    names = write_images(Path())
     for extra in ("extra.png", "twice.png", "twice.jpg"):
-        image_sets.picture(0, 1).save(tmp_path / "img" / extra)
+        image_sets.picture(0, 1).save(Path("img") / extra)
     rows, said = REFUSED[name]
     with pytest.raises(DataError, match=said):
-        config(write_table(tmp_path, [*labels(names), *rows])).build(0)
+        config(write_table(Path(), [*labels(names), *rows])).build(0)
 
 
 def test_what_counts_twice_and_what_no_row_names_is_said(tmp_path: Path) -> None:
@@ -167,9 +170,12 @@ def test_what_counts_twice_and_what_no_row_names_is_said(tmp_path: Path) -> None
     assert sum(each["samples"] for each in built.contents.values()) == 19
 
 
-def test_a_table_that_names_no_image_says_where_it_looked(tmp_path: Path) -> None:
-    write_images(tmp_path / "elsewhere")
-    path = write_table(tmp_path / "elsewhere" / "img", ["a.png,cat", "b.png,dog"])
+def test_a_table_that_names_no_image_says_where_it_looked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_images(Path("elsewhere"))
+    path = write_table(Path("elsewhere", "img"), ["a.png,cat", "b.png,dog"])
     with pytest.raises(DataError, match=r"names images below .*img[\s\S]*data\.images"):
         config(path).build(0)
 

@@ -37,7 +37,7 @@ def test_a_target_is_the_token_that_follows_in_the_text(
     seed: int | None, length: int, streams: int, window: int
 ) -> None:
     for batch in stream(length).serve(streams, seed, window).epoch(2):
-        (inputs, _), (targets,), weight = batch
+        (inputs, _), (targets,), weight, _ = batch
         assert targets.equal(inputs + 1)
         assert inputs.dtype == targets.dtype == torch.int64
         assert weight == targets.numel()
