@@ -185,6 +185,7 @@ print(bptrain.fit(json.loads(sys.argv[1]), run_dir=sys.argv[2]).folder)
 """
 
 
+@pytest.mark.slow
 def test_runs_one_after_another_equal_runs_in_processes_of_their_own() -> None:
     def in_a_process(config: dict[str, Any], folder: str) -> Run:
         words = [sys.executable, "-c", OTHER_PROCESS, json.dumps(config), folder]

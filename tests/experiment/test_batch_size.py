@@ -40,6 +40,7 @@ def test_small_data_is_the_limit(bptrain: Bptrain) -> None:
     assert said in shown.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", ["digits_cnn.yaml", "adding_lstm.yaml"])
 def test_memory_is_the_limit_and_what_a_step_takes_is_foreseen(
     config: str, monkeypatch: pytest.MonkeyPatch
@@ -139,7 +140,13 @@ def test_processes_of_a_job_need_a_number() -> None:
         planned_together(job, config_of(), Console(quiet=True))
 
 
-@pytest.mark.parametrize("words", [["lr", "--steps", "20"], ["tape"], ["explain"], ["check"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["explain"],
+        *(pytest.param(each, marks=pytest.mark.slow) for each in (["lr"], ["tape"], ["check"])),
+    ],
+)
 def test_other_commands_take_it_too(bptrain: Bptrain, words: list[str]) -> None:
     config = ["model.hidden=[4]", *AUTO]
     result = bptrain(words[0], DIGITS, *config, *words[1:])
