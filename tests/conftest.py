@@ -49,6 +49,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     mark_quick(items)
 
 
+def pytest_make_parametrize_id(val: object) -> None:
+    """Refuse packed bytes as a test's name: they hold the time, so each worker's would differ."""
+    if isinstance(val, bytes) and val.startswith((b"\x1f\x8b", b"PK")):
+        raise pytest.UsageError("a case of packed bytes needs a name: give parametrize ids")
+
+
 @pytest.fixture
 def bptrain(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest

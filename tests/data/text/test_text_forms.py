@@ -54,6 +54,7 @@ def test_texts_below_a_folder_are_read_in_order_whatever_the_case_of_their_endin
         (gzip.compress(b"text " * 500)[:-20], "cut off"),
         (gzip.compress(b"text " * 500)[:-8] + b"12345678", "damaged"),
     ],
+    ids=["not packed", "cut off", "damaged"],  # the packed bytes hold the time of packing
 )
 def test_a_damaged_gzip_file_is_refused(tmp_path: Path, content: bytes, said: str) -> None:
     path = tmp_path / "a.txt.gz"
