@@ -1,6 +1,8 @@
 """Shared fixtures: a command line in this process, and small data on disk."""
 
 import os
+import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +18,12 @@ from bptrain.cli import app
 if "PYTEST_XDIST_WORKER" in os.environ:
     # several processes that each use every core would wait for one another
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+MEMORY, ROOM = Path("/dev/shm"), 4 * 2**30
+if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM:
+    # pytest's folders: a run waits for the disk fifty times, a test that reads it for nothing
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 
 def pytest_xdist_auto_num_workers() -> int:
@@ -45,8 +53,11 @@ def pytest_pycollect_makeitem(collector: pytest.Module | pytest.Class, name: str
 
 @pytest.hookimpl(tryfirst=True)  # before pytest looks at the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the quick tests."""
+    """Mark the quick tests; keep hypothesis from 5 s of collecting constants in all sources."""
     mark_quick(items)
+    providers = sys.modules.get("hypothesis.internal.conjecture.providers")
+    if hasattr(providers, "is_local_module_file"):
+        providers.is_local_module_file = lambda _: False
 
 
 def pytest_make_parametrize_id(val: object) -> None:
@@ -61,7 +72,8 @@ def bptrain(
 ) -> Callable[..., Result]:
     """Run a command line in an empty folder and return exit_code, stdout and stderr.
 
-    Without the fixture real_pictures, runs draw fingerprints of their pictures.
+    Without the fixture real_pictures, runs draw fingerprints of their pictures and write short
+    samples of text.
     """
     monkeypatch.chdir(tmp_path)
     if "real_pictures" not in request.fixturenames:
@@ -71,7 +83,7 @@ def bptrain(
 
 @pytest.fixture
 def real_pictures() -> None:
-    """Have the runs of `bptrain` draw real pictures, which takes half of a short run."""
+    """Have the runs of `bptrain` draw real pictures and write whole samples, which takes longer."""
 
 
 @pytest.fixture

@@ -1,11 +1,18 @@
-"""Small pictures that differ where what is to be drawn differs, in a hundredth of the time."""
+"""Small pictures that differ where what is to be drawn differs, in a hundredth of the time.
+
+And short samples of text: a thousand symbols take longer than the training of a small network.
+"""
 
 from collections.abc import Callable
+from functools import partial
 from hashlib import sha256
 from typing import Any
 
 import numpy as np
 
+from bptrain.tasks.text_sampling import write_sample
+
+SYMBOLS = 40  # of a sample
 DRAWN = (
     *("tasks.classification.mistakes_plot", "tasks.accuracy.confusion_plot"),
     *("tasks.calibration.reliability_plot", "monitor.flow_pictures.flow_by_depth"),
@@ -16,9 +23,13 @@ DRAWN = (
 
 
 def draw_fingerprints(replace: Callable[[str, Any], None]) -> None:
-    """Have runs draw fingerprints; `replace` puts a function in the place of another, by name."""
+    """Have runs draw fingerprints and write short samples.
+
+    replace  puts a function in the place of another, given by its name
+    """
     for name in DRAWN:
         replace(f"bptrain.{name}", fingerprint)
+    replace("bptrain.experiment.training.write_sample", partial(write_sample, length=SYMBOLS))
 
 
 def fingerprint(*shown: Any) -> np.ndarray:

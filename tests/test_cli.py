@@ -332,7 +332,11 @@ def test_validate_without_a_config_says_what_it_needs(bptrain: Callable) -> None
 
 
 @pytest.mark.parametrize(
-    "words", [["fit", DIGITS, "train.epochs=3", "monitor.log_every=1"], ["doctor"]]
+    "words",
+    [
+        ["fit", DIGITS, "train.epochs=3", "monitor.log_every=1"],
+        pytest.param(["doctor"], marks=pytest.mark.slow),
+    ],
 )
 def test_a_reader_that_closes_the_pipe_is_no_bug(tmp_path: Path, words: list[object]) -> None:
     reading, writing = os.pipe()

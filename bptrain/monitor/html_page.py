@@ -14,11 +14,12 @@ def rendered(package: str, template: str, content: Mapping[str, Any]) -> str:
 
     Beside its own, a template can include those of `bptrain.monitor`, which pages share.
     """
-    return printable(_environment(package).get_template(template).render(content))
+    return printable(environment(package).get_template(template).render(content))
 
 
 @cache
-def _environment(package: str) -> Environment:
+def environment(package: str) -> Environment:
+    """Return the templates of a package, which are compiled at their first use."""
     return Environment(
         loader=ChoiceLoader([PackageLoader(package), PackageLoader("bptrain.monitor")]),
         autoescape=True,  # names come from configs and data

@@ -102,7 +102,12 @@ def continue_texts(
 
 
 def write_sample(
-    run_dir: Path, data: TextData, model: nn.Module, prepared: Mapping[str, Any], seed: int
+    run_dir: Path,
+    data: TextData,
+    model: nn.Module,
+    prepared: Mapping[str, Any],
+    seed: int,
+    length: int = SamplingOptions.length,
 ) -> str:
     """Write a text by the model into the run's `sample.txt`, and return it.
 
@@ -112,7 +117,7 @@ def write_sample(
     symbols = prepared["symbols"]
     opening = LINE_END if data.unit == "byte" or LINE_END in symbols else symbols[1]
     tokens = data.vocabulary(prepared).encode(opening).long().unsqueeze(0)
-    text = continue_tokens(data, model, tokens, prepared, SamplingOptions(seed=seed))
+    text = continue_tokens(data, model, tokens, prepared, SamplingOptions(length, seed=seed))
     with storing(run_dir / SAMPLE):
         replace_file(run_dir / SAMPLE, text.encode())
     return text

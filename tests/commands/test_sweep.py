@@ -1,6 +1,7 @@
 """`sweep`: what becomes of trials that end, fail, are pruned, stopped or killed."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -17,7 +18,9 @@ from rich.console import Console
 from small_files import CONFIGS
 from typer.testing import Result
 
+from bptrain.commands import trial_process
 from bptrain.commands.sweep import SweepOptions, checked, searched
+from bptrain.commands.trial_process import TrialProcess
 from bptrain.config import load_config
 from bptrain.errors import (
     InterruptedRun,
@@ -295,6 +298,48 @@ SGD = ["optimizer={kind: sgd, lr: 1.0}", "model.activation=relu"]
 SMALL = ["data.samples=200", "train.epochs=8", "monitor.level=basic", "monitor.log_every=1000"]
 
 
+def test_a_trial_is_a_process_that_begins_once_its_folder_is_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    python = tmp_path / "python"  # without the seconds that torch takes to import
+    python.write_text('#!/bin/sh\necho "$@"\ntrap "exit 143" TERM\n[ -z $FAILS ] || exit 6\n')
+    python.chmod(0o755)
+    with python.open("a") as script:
+        script.write("while :; do sleep 0.01; done\n")
+    monkeypatch.setattr(trial_process.sys, "executable", str(python))
+    files = RunFiles(Path("c.yaml"), tmp_path / "run", tmp_path / "log")
+    files.run_dir.mkdir()
+    trial = TrialProcess(files, os.environ)
+    with locked(files.run_dir):
+        assert trial.poll() is None
+        assert trial.process is None
+    assert trial.poll() is None
+    while not files.log.read_text():
+        time.sleep(0.01)
+    assert (
+        files.log.read_text() == f"-m bptrain fit c.yaml --run-dir {files.run_dir} --resume=auto\n"
+    )
+    trial.stop()
+    assert ended(trial) == 143
+    assert ended(TrialProcess(files, os.environ | {"FAILS": "1"})) == 6
+    killed = TrialProcess(files, os.environ)
+    assert killed.poll() is None
+    assert killed.process is not None
+    killed.process.kill()
+    assert ended(killed) == 128 + signal.SIGKILL
+    unbegun = TrialProcess(files, os.environ)
+    unbegun.stop()
+    assert unbegun.poll() == 143
+
+
+def ended(trial: TrialProcess) -> int:
+    """Wait for a trial's end, and return its exit code."""
+    while (code := trial.poll()) is None:
+        time.sleep(0.01)
+    return code
+
+
+@pytest.mark.slow
 def test_a_search_that_was_killed_continues_and_its_best_config_trains(
     bptrain: Bptrain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

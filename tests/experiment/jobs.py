@@ -108,9 +108,9 @@ def finish(job: Job, port: int, attempt: int) -> dict[str, Any]:
 def import_all() -> None:
     """Import what a run needs, so that its processes have it."""
     from fingerprints import draw_fingerprints
+    from warm_start import import_all as import_commands
 
-    import bptrain.commands.fit
-    import bptrain.experiment.reporting  # noqa: F401
+    import_commands()
 
     def replace(place: str, value: Any) -> None:
         module, _, name = place.rpartition(".")

@@ -15,6 +15,7 @@ from stops import Killed, Stop, ask, kill
 from test_every_kind_of_data import KINDS
 from typer.testing import Result
 
+from bptrain.commands import verify_resume
 from bptrain.experiment import evaluation, session
 from bptrain.rundir.checkpoint import list_checkpoints
 from bptrain.verify.run_equality import compare_runs
@@ -140,7 +141,12 @@ CASES: dict[str, Callable[[], Path]] = {
 STOPS = [(3, ask), (5, kill), (8, ask), (9, ask), (10, kill), (14, ask)]
 
 
-@pytest.mark.parametrize("name", CASES)
+WEEKLY = ("mlp", "sequences of varying lengths")  # others hold all of their state, and more
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(each, marks=[pytest.mark.slow] * (each in WEEKLY)) for each in CASES]
+)
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(
     bptrain: Bptrain, interrupted: Interrupted, name: str
 ) -> None:
@@ -400,19 +406,40 @@ def test_verify_resume_finds_a_part_of_the_state_that_is_lost(
     assert compared["metrics.jsonl"]["difference"]
 
 
+@pytest.mark.slow
 def test_verify_resume_kills_and_resumes_separate_processes(bptrain: Bptrain) -> None:
     result = bptrain("verify-resume", digits()(), "--steps", "40", "--kills", "1")
     assert result.exit_code == 0, result.output
     assert result.stdout.count("same") == 5
 
 
+def run_by_shell(monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    """Have verify-resume start a script in place of Python, which takes seconds to import torch."""
+    python = Path("python")
+    python.write_text(f"#!/bin/sh\n{script}\n")
+    python.chmod(0o755)
+    monkeypatch.setattr("bptrain.commands.verify_resume.sys.executable", str(python.absolute()))
+
+
+def test_verify_resume_kills_a_process_at_its_checkpoint_and_resumes_it_in_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    # its words: -m bptrain fit CONFIG --run-dir RUN, and --resume
+    save = "mkdir -p $6/checkpoints/step-000004; exec sleep 100"
+    run_by_shell(monkeypatch, f"echo $$ $7 >> pids; [ $7 ] || {{ {save}; }}")
+    verify_resume.kill_after(Path("c.yaml"), Path("run"), 4)
+    verify_resume.finish(Path("c.yaml"), Path("run"))
+    (killed, *no_word), (finished, word) = map(str.split, Path("pids").read_text().splitlines())
+    assert (no_word, word) == ([], "--resume")
+    assert killed != finished
+    assert not Path("/proc", killed).exists()
+
+
 def test_verify_resume_reports_why_a_run_failed(
     bptrain: Bptrain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    python = Path("python")  # a process of it, without the seconds that torch takes to import
-    python.write_text("#!/bin/sh\necho error: the loss is nan at step 3 >&2\nexit 6\n")
-    python.chmod(0o755)
-    monkeypatch.setattr("bptrain.commands.verify_resume.sys.executable", str(python.absolute()))
+    run_by_shell(monkeypatch, "echo error: the loss is nan at step 3 >&2; exit 6")
     result = bptrain("verify-resume", DIGITS)
     assert result.exit_code == 4
     assert "the run ended with exit code 6" in result.stderr

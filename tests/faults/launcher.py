@@ -13,7 +13,6 @@ that hangs is ended by SIGALRM after TIMEOUT_S.
 """
 
 import atexit
-import gc
 import json
 import os
 import signal
@@ -29,6 +28,7 @@ from types import TracebackType
 from typing import Any, NoReturn
 
 from fingerprints import draw_fingerprints
+from warm_start import import_all
 
 TIMEOUT_S = 180
 
@@ -149,21 +149,8 @@ class Launcher:
 
 def serve() -> None:
     """Fork a child for each line of standard input."""
-    import filelock  # noqa: F401  # imported where it is used, by each child otherwise
-    import numpy as np
-    from PIL import Image
-
-    # the command line alone leaves torch out
-    import bptrain.cli
-    import bptrain.commands.evaluate
-    import bptrain.commands.fit
-    import bptrain.commands.predict  # noqa: F401
-    from bptrain.tasks.plots import confusion_plot
-
-    confusion_plot(np.eye(2, dtype=np.int64), ["a", "b"])  # imports matplotlib and reads its font
-    Image.preinit()
+    import_all()
     tempfile.gettempdir()  # which tries the folder by writing into it, once a process
-    gc.freeze()  # or the first collection in a child would copy every page
     for line in sys.stdin:
         job = json.loads(line)
         if "muon" in " ".join(job["words"]):

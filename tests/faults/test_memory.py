@@ -44,9 +44,9 @@ SPARE_KB += (20_000, 25_000, 32_000, 40_000, 50_000)
 # what is needed there may lie in memory that the process has already: `fit` keeps what a step frees
 MAY_HAVE_ENOUGH = ("when it begins", "after its second step", "when it evaluates its best state")
 BY_DEFAULT = {  # kB
-    "when it begins": (0, 1000),
+    "when it begins": (0,),
     "when its model is built": (0, 8000),
-    "after its second step": (0, 6000),
+    "after its second step": (0,),
     "when it evaluates": (200,),
     "when it saves": (6000,),
     "when it evaluates its best state": (8000,),

@@ -21,9 +21,11 @@ from signal import SIGHUP, SIGINT, SIGKILL, SIGTERM, SIGUSR1, Signals
 from time import monotonic, sleep
 
 import pytest
+import torch
 from kill_faults import GO, REACHED
 from launcher import TIMEOUT_S, Launcher, Process
 from reference_runs import ReferenceRuns, Run, difference, message_problem, stop_problem
+from typer.testing import Result
 
 from bptrain.rundir.checkpoint import list_checkpoints
 
@@ -244,7 +246,9 @@ def test_a_run_stopped_at_a_random_moment_ends_as_the_reference_run(
     assert not wrong
 
 
-@pytest.mark.parametrize("number", [SIGINT, SIGTERM, SIGHUP, SIGUSR1])
+@pytest.mark.parametrize(
+    "number", [SIGHUP, SIGUSR1, *(pytest.param(each, marks=EVERY) for each in (SIGINT, SIGTERM))]
+)
 def test_a_signal_from_outside_saves_and_gives_its_exit_code(
     launcher: Launcher, work_dir: Path, tally: Callable[..., None], number: Signals
 ) -> None:
@@ -299,17 +303,18 @@ def stalled(run: Run, target: str, number: int = 1) -> Iterator[Process]:
     yield process
 
 
-@pytest.fixture(scope="module")
-def second_starter() -> Iterator[Callable[..., tuple[int, str]]]:
-    """Start a second process in a run's folder, and return how it ended."""
-    with Launcher() as another:
+@pytest.fixture
+def second_starter(bptrain: Callable[..., Result]) -> Iterator[Callable[..., tuple[int, str]]]:
+    """Start the run of another process from this one, and return how that ended."""
 
-        def start(run: Run, *options: str) -> tuple[int, str]:
-            beside = Run(another, run.folder.parent / "second", run.kind)
-            words = ["fit", "config.yaml", "--run-dir", run.run_dir, *options]
-            return another.run(words, beside.folder, draws=False)
+    def start(run: Run, *options: str) -> tuple[int, str]:
+        ended = bptrain("fit", run.folder / "config.yaml", "--run-dir", run.run_dir, *options)
+        return ended.exit_code, ended.stderr
 
-        yield start
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as in the other process: else sums may be rounded otherwise
+    yield start
+    torch.set_num_threads(threads)
 
 
 def test_a_second_starter_is_pointed_to_the_first_and_not_locked_out_once_that_is_killed(

@@ -229,7 +229,7 @@ def test_a_limit_on_files_leaves_a_run_that_can_be_resumed(
     assert not wrong
 
 
-@pytest.mark.parametrize("size", each(DISK_LIMITS, 8))
+@pytest.mark.parametrize("size", each(DISK_LIMITS, 16))
 def test_a_small_disk_leaves_a_run_that_can_be_resumed_once_there_is_space(
     mounting: Launcher, reference_runs: ReferenceRuns, work_dir: Path, tally: Tally, size: str
 ) -> None:

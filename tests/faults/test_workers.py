@@ -110,7 +110,7 @@ SIGNALS = [
     pytest.param(to, number, step, marks=marks, id=f"{to}-{number.name}-{step}")
     for to, number, step, marks in [
         ("worker", signal.SIGKILL, 3, ()),
-        ("worker", signal.SIGSTOP, 16, ()),
+        ("worker", signal.SIGSTOP, 16, EVERY),
         *(("worker", signal.SIGKILL, step, EVERY) for step in (1, 2, 5, 8, 15, 16)),
         *(("worker", number, 4, EVERY) for number in (signal.SIGSEGV, signal.SIGABRT)),
         *(("all workers", number, 4, EVERY) for number in (signal.SIGKILL, signal.SIGSTOP)),
@@ -119,16 +119,8 @@ SIGNALS = [
 ]
 
 
-@pytest.mark.parametrize(
-    "number",
-    [
-        signal.SIGUSR1,
-        *(
-            pytest.param(number, marks=EVERY)
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        ),
-    ],
-)
+@pytest.mark.faults
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_stop_signal_to_every_process_of_a_job_leaves_the_workers_to_the_run(
     launcher: Launcher, reference: Path, work_dir: Path, tally: Tally, number: signal.Signals
 ) -> None:
@@ -175,7 +167,8 @@ def test_a_worker_that_fails_before_the_first_step_leaves_no_run(
     assert not wrong
 
 
-@pytest.mark.parametrize("step", [4, pytest.param(17, marks=EVERY)])
+@pytest.mark.faults
+@pytest.mark.parametrize("step", [4, 17])
 def test_workers_end_with_a_run_that_is_killed(
     launcher: Launcher, reference: Path, work_dir: Path, tally: Tally, step: int
 ) -> None:

@@ -66,12 +66,13 @@ def damage_at_step(step: int, damage: str, folder: str, by_workers: bool) -> Non
 
 def without_workers() -> None:
     """Make the run decode its images without workers, whatever its config says: it is faster."""
-    from bptrain.data.images import decoding_workers, image_folder
+    from bptrain.data.images import decoding_workers, image_files_config
 
     def computed(task: Any, batches: Any, workers: int, timeout_s: float) -> Any:
         return map(task, batches)
 
-    decoding_workers.computed = image_folder.computed = computed  # type: ignore[assignment]
+    for module in (decoding_workers, image_files_config):
+        module.computed = computed  # type: ignore[attr-defined]
 
 
 def processes() -> list[Any]:

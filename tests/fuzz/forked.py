@@ -3,16 +3,16 @@
 The parent imports everything once and computes nothing, so that it has no threads to lose.
 """
 
-import gc
 import os
 import resource
 import signal
 import socket
 import sys
 from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple, NoReturn
+
+from warm_start import import_all
 
 DOCUMENTED = {0, 2, 3, 4, 5, 6, 7, 8, 9, 11}
 MOST_CPU_S = 10
@@ -21,14 +21,8 @@ WALL_S = 120  # of a process that waits for ever
 FREE_BYTES = 300 * 2**20  # what a command is told is free: it must refuse what takes more
 OUTPUT = "output.txt"
 MODULES = (
-    *("filelock", "polars", "pyarrow.parquet", "soundfile", "tensorboard"),
-    *("bptrain.cli", "bptrain.monitor.tensorboard"),
-    *(
-        f"bptrain.commands.{name}"
-        for name in (
-            *("check", "diagnose", "evaluate", "explain", "fit", "predict", "replay", "validate"),
-        )
-    ),
+    *("pyarrow.parquet", "soundfile"),
+    *(f"bptrain.commands.{name}" for name in ("check", "diagnose", "explain", "replay")),
 )
 
 
@@ -54,21 +48,13 @@ class Ended(NamedTuple):
         return f"{self.peak_bytes:,} bytes" if self.peak_bytes > MOST_BYTES else ""
 
 
-def import_all() -> None:
+def prepare() -> None:
     """Import what the commands import where they need it."""
-    for name in MODULES:
-        import_module(name)
-    import numpy as np
-    from PIL import Image
-
     from bptrain.config.strict import json_schema
     from bptrain.experiment.config import ExperimentConfig
-    from bptrain.tasks.plots import confusion_plot
 
-    Image.preinit()
     json_schema(ExperimentConfig)
-    confusion_plot(np.eye(2, dtype=np.int64), ["a", "b"])  # reads the font
-    gc.freeze()  # or the first collection in a child would copy every page
+    import_all(*MODULES)
 
 
 def run(words: Sequence[str], folder: Path) -> Ended:

@@ -19,7 +19,7 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 
 import yaml  # noqa: E402
 from checkpoints import rewrite_manifest  # noqa: E402
-from forked import Ended, import_all, run  # noqa: E402
+from forked import Ended, prepare, run  # noqa: E402
 from kinds_of_data import KINDS  # noqa: E402
 from mutations import EXTREMES, ConfigMutator, changed_bytes, changed_tree  # noqa: E402
 
@@ -278,7 +278,7 @@ def main() -> None:
     parser.add_argument("--kinds", default="", help="of data, separated by commas; else all")
     parser.add_argument("--table", type=Path, help="a Markdown file to write the counts to")
     given = parser.parse_args()
-    import_all()
+    prepare()
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as name:
         ground = Ground(Path(name), given.kinds.split(",") if given.kinds else tuple(KINDS))
         counts = {

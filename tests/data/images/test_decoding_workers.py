@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from multiprocessing import forkserver
@@ -42,8 +43,12 @@ if __name__ == "__main__":
 
 
 def workers_of(root: Path, **options: float) -> tuple[Iterator[Tensor], list[psutil.Process]]:
-    """Return the batches of 600 images, begun, and the processes that decode them."""
+    """Return the batches of 600 images, begun, and the processes that decode them.
+
+    Their server is up before: its imports count for no timeout.
+    """
     paths = [[str(path)] for path in sorted((root / "cat").iterdir())] * 50
+    list(decoded(paths[:1], ImageShape(16, 16, 3), workers=1))
     images = decoded(paths, ImageShape(16, 16, 3), workers=2, **options)
     next(images)
     return images, psutil.Process(forkserver._forkserver._forkserver_pid).children()
@@ -74,11 +79,14 @@ def test_a_worker_that_dies_ends_the_run_with_its_own_exit_code(tmp_path: Path) 
     assert are_gone(workers)
 
 
-def test_workers_ignore_an_interrupt(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
+def test_workers_and_their_server_leave_stop_signals_to_the_run(
+    tmp_path: Path, number: signal.Signals
+) -> None:
     images, workers = workers_of(write_folder(tmp_path))
     assert workers
-    for worker in workers:
-        worker.send_signal(signal.SIGINT)
+    for process in (psutil.Process(forkserver._forkserver._forkserver_pid), *workers):
+        process.send_signal(number)
     assert len(list(images)) == 599
     assert are_gone(workers)
 
@@ -86,10 +94,10 @@ def test_workers_ignore_an_interrupt(tmp_path: Path) -> None:
 def test_a_worker_that_hangs_ends_the_run_and_is_gone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker_processes, "POLL_S", 1.0)  # the last of three looks ends the run
-    images, workers = workers_of(write_folder(tmp_path), timeout_s=3)
+    monkeypatch.setattr(worker_processes, "POLL_S", 0.4)  # the last of three looks ends the run
+    images, workers = workers_of(write_folder(tmp_path), timeout_s=1)
     workers[0].send_signal(signal.SIGSTOP)
-    with pytest.raises(WorkerError, match=r"no batch .* for 3 s[\s\S]*worker_timeout_s") as caught:
+    with pytest.raises(WorkerError, match=r"no batch .* for 1 s[\s\S]*worker_timeout_s") as caught:
         list(images)
     assert caught.value.exit_code == 8
     assert are_gone(workers)
@@ -101,19 +109,18 @@ def test_a_stopped_worker_that_continues_in_time_loses_no_batch(
     monkeypatch.setattr(worker_processes, "POLL_S", 0.1)
     images, workers = workers_of(write_folder(tmp_path), timeout_s=60)
     workers[0].send_signal(signal.SIGSTOP)
-    script = f"import os, time; time.sleep(1); os.kill({workers[0].pid}, {signal.SIGCONT:d})"
-    with subprocess.Popen([sys.executable, "-c", script]):
-        assert len(list(images)) == 599
+    later = threading.Timer(0.5, workers[0].send_signal, [signal.SIGCONT])
+    later.start()
+    assert len(list(images)) == 599
+    later.join()
 
 
 def test_time_between_two_batches_does_not_count_for_the_timeout(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker_processes, "POLL_S", 0.05)
-    images, _ = workers_of(write_folder(tmp_path))
-    images.close()  # the server is up: the first batch comes at once
-    images, _ = workers_of(tmp_path, timeout_s=5)
-    time.sleep(6)
+    images, _ = workers_of(write_folder(tmp_path), timeout_s=2)
+    time.sleep(2.5)
     assert len(list(images)) == 599
 
 

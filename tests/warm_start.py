@@ -1,0 +1,37 @@
+"""What a server of forked processes imports and prepares, or each of them would.
+
+It computes nothing with torch: a process that forks must have no threads to lose.
+"""
+
+import gc
+from importlib import import_module
+
+MODULES = (
+    *("filelock", "polars", "sklearn.linear_model", "tensorboard"),
+    *("bptrain.cli", "bptrain.experiment.reporting", "bptrain.monitor.tensorboard"),
+    *(f"bptrain.commands.{name}" for name in ("evaluate", "fit", "predict_many", "validate")),
+)
+
+
+def import_all(*more: str) -> None:
+    """Import what the commands import where they need it, and prepare pages and pictures."""
+    for name in (*MODULES, *more):
+        import_module(name)
+    import numpy as np
+    from PIL import Image
+
+    from bptrain.tasks.plots import confusion_plot
+
+    compile_templates()
+    confusion_plot(np.eye(2, dtype=np.int64), ["a", "b"])  # imports matplotlib and reads its font
+    Image.preinit()
+    gc.freeze()  # or the first collection in a child would copy every page
+
+
+def compile_templates() -> None:
+    """Compile the templates of a run's report, which takes longer than a run of a few steps."""
+    from bptrain.monitor.html_page import environment
+
+    templates = environment("bptrain.monitor.report")
+    for name in templates.list_templates():
+        templates.get_template(name)
