@@ -10,8 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from bptrain.tasks.text_sampling import write_sample
-
 SYMBOLS = 40  # of a sample
 DRAWN = (
     *("tasks.classification.mistakes_plot", "tasks.accuracy.confusion_plot"),
@@ -27,6 +25,8 @@ def draw_fingerprints(replace: Callable[[str, Any], None]) -> None:
 
     replace  puts a function in the place of another, given by its name
     """
+    from bptrain.tasks.text_sampling import write_sample  # here: it imports torch
+
     for name in DRAWN:
         replace(f"bptrain.{name}", fingerprint)
     replace("bptrain.experiment.training.write_sample", partial(write_sample, length=SYMBOLS))

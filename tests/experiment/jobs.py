@@ -1,7 +1,8 @@
 """Run jobs of several processes: a program that imports bptrain once, and forks their processes.
 
 The processes of a job get what torchrun gives to its own: RANK, WORLD_SIZE and a store to meet at.
-Started as `jobs.py JOBS.json RESULTS.json`, it runs one job after the other in the present folder.
+Started as `jobs.py JOBS.json RESULTS.json`, it runs one job after the other in the present folder;
+those that mostly wait run beside the others.
 """
 
 import json
@@ -28,6 +29,7 @@ class Job:
     own        words of one rank besides, by its number
     signal     after which step the last rank sends itself a signal
     concludes  whether the best state is tested at the end
+    waits      whether it mostly waits, and can run beside the next ones
     """
 
     name: str
@@ -36,6 +38,7 @@ class Job:
     own: dict[str, list[str]] = field(default_factory=dict)
     signal: tuple[int, int] | None = None
     concludes: bool = False
+    waits: bool = False
 
 
 def started(job: Job, rank: int, port: int, attempt: int) -> int:
@@ -91,9 +94,10 @@ def finish(job: Job, port: int, attempt: int) -> dict[str, Any]:
     left = {started(job, rank, port, attempt): rank for rank in range(job.ranks)}
     codes: dict[int, int] = {}
     while left:
-        child, status = os.waitpid(-1, os.WNOHANG)
-        if child:
-            codes[left.pop(child)] = os.waitstatus_to_exitcode(status)
+        ended = [each for each in map(ended_child, left) if each is not None]
+        for child, code in ended:
+            codes[left.pop(child)] = code
+        if ended:
             hangs = job.signal is not None and job.signal[1] == signal.SIGSTOP
             if hangs and len(left) == 1:  # the one that hangs, which torchrun would kill
                 os.kill(*left, signal.SIGKILL)
@@ -103,6 +107,30 @@ def finish(job: Job, port: int, attempt: int) -> dict[str, Any]:
                 os.kill(each, signal.SIGKILL)
         time.sleep(0.01)
     return {"codes": [codes[rank] for rank in range(job.ranks)], "s": time.monotonic() - began}
+
+
+def ended_child(child: int) -> tuple[int, int] | None:
+    """Return a child that has ended and its exit code, None before."""
+    found, status = os.waitpid(child, os.WNOHANG)
+    return (found, os.waitstatus_to_exitcode(status)) if found else None
+
+
+def finish_beside(job: Job, port: int, attempt: int) -> Callable[[], dict[str, Any]]:
+    """Run a job in a process of its own; return a function that waits for what `finish` returns."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(writing, json.dumps(finish(job, port, attempt)).encode())
+        os._exit(0)
+    os.close(writing)
+
+    def result() -> dict[str, Any]:
+        with os.fdopen(reading) as pipe:
+            found: dict[str, Any] = json.load(pipe)
+        os.waitpid(child, 0)
+        return found
+
+    return result
 
 
 def import_all() -> None:
@@ -126,7 +154,13 @@ def main(jobs: str, results: str) -> None:
     # as torchrun holds one, over all restarts: each job finds the words of those before it
     store = TCPStore(HOST, 0, is_master=True, wait_for_workers=False)
     listed = [Job(**each) for each in json.loads(Path(jobs).read_text())]
-    found = {job.name: finish(job, store.port, n) for n, job in enumerate(listed)}
+    found, beside = {}, {}
+    for number, job in enumerate(listed):
+        if job.waits:
+            beside[job.name] = finish_beside(job, store.port, number)
+        else:
+            found[job.name] = finish(job, store.port, number)
+    found |= {name: result() for name, result in beside.items()}
     Path(results).write_text(json.dumps(found))
 
 

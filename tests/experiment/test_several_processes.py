@@ -61,6 +61,8 @@ def job(name: str, config: str, ranks: int, *words: str, **options: object) -> J
 
 STOP, KILL, HANG = signal.SIGTERM, signal.SIGKILL, signal.SIGSTOP
 JOBS = [
+    job("hanging", "dropout", 3, "train.process_timeout_s=5", signal=(5, HANG), waits=True),
+    job("without data", "sequences", 2, own={"1": ["data.path=there.npz"]}, waits=True),
     job("one", "points", 1),
     job("two", "points", 2, concludes=True),
     job("three", "points", 3),
@@ -80,9 +82,7 @@ JOBS = [
     Job("resumed with three", 3, ["points.yaml", "--run-dir", "stopped with two", "--resume"]),
     job("killed", "dropout", 2, "checkpoint.every_steps=2", signal=(5, KILL)),
     Job("after a kill", 2, ["dropout.yaml", "--run-dir", "killed", "--resume=auto"]),
-    job("hanging", "dropout", 3, "train.process_timeout_s=5", signal=(5, HANG)),
     job("other configs", "dropout", 2, own={"1": ["optimizer.lr=0.5"]}),
-    job("without data", "sequences", 2, own={"1": ["data.path=there.npz"]}),
     job("not finite", "dropout", 2, "optimizer.lr=1e30"),
     job("one", "dropout", 2),  # whose folder is there
 ]
