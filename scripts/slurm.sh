@@ -23,7 +23,8 @@ fi
 name=$(basename "${1%.*}")
 run=${RUN:-runs/$name-$SLURM_JOB_ID} # a job that is queued again keeps its number
 processes=${SLURM_GPUS_ON_NODE:-1}   # one for each GPU, or one on CPUs
-first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+hosts=$(scontrol show hostnames "$SLURM_JOB_NODELIST")
+first=${hosts%%$'\n'*} # without a pipe to `head`, whose end could stop scontrol and with it the job
 port=$((20000 + SLURM_JOB_ID % 20000)) # two jobs on one machine take different ones
 
 # threads of each process: the machine's cores, divided

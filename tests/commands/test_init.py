@@ -10,7 +10,6 @@ import polars as pl
 import pytest
 import soundfile
 import sounds
-from test_startup import imported_by
 
 from bptrain.commands.arguments import DATA_KINDS, MODEL_KINDS
 from bptrain.config.yaml_tree import read_tree
@@ -470,11 +469,6 @@ def test_every_kind_of_data_and_model_has_a_starter_that_is_valid(
         assert bptrain("validate", "my.yaml").exit_code == 0, kind
         named = section(made.stdout, "data" if kind in DATA_KINDS else "model")
         assert named["kind"] == kind
-
-
-def test_a_starter_for_a_kind_imports_nothing_heavy(tmp_path: Path) -> None:
-    (found, again) = imported_by(tmp_path, ["init", "table"], ["init", "audio_folder"])
-    assert found | again == set()
 
 
 def test_a_target_goes_with_data_that_has_columns(bptrain: Callable, tmp_path: Path) -> None:

@@ -31,8 +31,11 @@ STEPS = {  # that are enough to see it, and what cures it
 }
 FEW = 40
 SLOW = (  # hundreds of steps, or recurrent networks
+    "class_collapse",
+    "dead",
     "divergence",
     "input_scale",
+    "overfitting",
     "plateau",
     "target_scale",
     "vanishing_over_time",

@@ -152,7 +152,7 @@ def test_a_run_that_is_refused_an_operation_can_be_resumed(
         Run(launcher, work_dir / "whole", "mlp", (SHORT,)),
         reference_runs.of("mlp", SHORT),
     )
-    assert try_refusals(whole, reference.run_dir, tally, errno.ENOSPC, 25) == []
+    assert try_refusals(whole, reference.run_dir, tally, errno.ENOSPC, 37) == []
 
 
 def test_a_resumed_run_that_is_refused_an_operation_can_be_resumed(
@@ -160,7 +160,7 @@ def test_a_resumed_run_that_is_refused_an_operation_can_be_resumed(
 ) -> None:
     reference = reference_runs.of("mlp", SHORT)
     assert (
-        try_refusals(stopped(launcher, work_dir), reference.run_dir, tally, errno.ENOSPC, 37) == []
+        try_refusals(stopped(launcher, work_dir), reference.run_dir, tally, errno.ENOSPC, 53) == []
     )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 FUZZING = Path(__file__).with_name("fuzzing.py")
 KINDS = "table of classes,image_folder"
-CASES = ("--configs", "8", "--data", "6", "--checkpoints", "6", "--words", "6", "--logs", "4")
+CASES = ("--configs", "6", "--data", "4", "--checkpoints", "4", "--words", "4", "--logs", "2")
 
 
 def test_mutated_files_and_command_lines_end_as_documented() -> None:
