@@ -91,9 +91,9 @@ class Run:
     @property
     def ending(self) -> list[str]:
         """What the terminal says from the last step on, except for where its files are."""
-        told = [line for line in self.printed if not line.startswith(WHERE)]
-        steps = [n for n, line in enumerate(told) if line.startswith("step ")]
-        return told[-LAST_LINES:] if self.failed or not steps else told[steps[-1] :]
+        lines = [line for line in self.printed if not line.startswith(WHERE)]
+        steps = [n for n, line in enumerate(lines) if line.startswith("step ")]
+        return lines[-LAST_LINES:] if self.failed or not steps else lines[steps[-1] :]
 
     def last(self, tag: str, count: int = 1) -> float | None:
         """Return the median of the last `count` values of a tag."""

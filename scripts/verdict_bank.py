@@ -18,14 +18,14 @@ from pathlib import Path
 import torch
 from bank import Case, write_files
 from bank_runs import trained
+from control_files import write_control_files
+from controls import CONTROLS
 from faults import FAULTS
 from healthy import HEALTHY
 from held_out import HELD_OUT
 from held_out_again import HELD_OUT_AGAIN
 from reached import Reached
 from sick import SICK
-from twin_files import write_twin_files
-from twins import TWINS
 
 from bptrain.experiment.diagnosis import read_lines, verdicts_of
 from bptrain.monitor.verdicts import History, Verdict
@@ -38,7 +38,7 @@ SETS: dict[str, list[Case]] = {
     "Cases combined by a fixed draw, written after the misses of the former were looked at": (
         HELD_OUT_AGAIN
     ),
-    "Runs that learn, and the same runs with one fault each": [*TWINS.values(), *FAULTS],
+    "Runs that learn, and the same runs with one fault each": [*CONTROLS.values(), *FAULTS],
 }
 HEALTHY_ONES, NOT_LEARNED, NOT_SICK = (
     "healthy",
@@ -73,15 +73,15 @@ class Result:
 
 
 def group_of(case: Case, run: Path, folder: Path) -> str:
-    """Tell what is wrong with a run: of one that has a twin, by what both reached."""
-    if case in TWINS.values():
+    """Tell what is wrong with a run: of one that has a control, by what both reached."""
+    if case in CONTROLS.values():
         return HEALTHY_ONES if Reached.by(run).has_learned else NOT_LEARNED
-    if not case.twin:
+    if not case.control:
         return case.kinds[0] if case.kinds else HEALTHY_ONES
-    twin = Reached.by(trained(TWINS[case.twin], folder))
-    if not twin.has_learned:
+    control = Reached.by(trained(CONTROLS[case.control], folder))
+    if not control.has_learned:
         return NOT_LEARNED
-    return case.kinds[0] if Reached.by(run).is_less_than(twin) else NOT_SICK
+    return case.kinds[0] if Reached.by(run).is_less_than(control) else NOT_SICK
 
 
 def result_of(case: Case, folder: Path, with_cure: bool) -> Result:
@@ -160,7 +160,7 @@ def main() -> None:
         if not (folder / "table.csv").exists():
             folder.mkdir(parents=True, exist_ok=True)
             write_files(folder)
-            write_twin_files(folder)
+            write_control_files(folder)
         for title, results, is_whole in judged(folder, options):
             if results:
                 print(table(results))

@@ -54,9 +54,9 @@ def _agreement(results: StepResults) -> str:
     """Return how far outputs and gradients are apart, and what was not compared."""
     reference, *others = results.alternatives
     known = [each.largest_difference for each in others if each.largest_difference is not None]
-    told = f"outputs and gradients: within {max(known, default=0):.0e} of {reference.name}'s norms"
+    text = f"outputs and gradients: within {max(known, default=0):.0e} of {reference.name}'s norms"
     unknown = [each.name for each in others if each.largest_difference is None]
-    return f"{told}; not compared: {', '.join(unknown)}, which drops others" if unknown else told
+    return f"{text}; not compared: {', '.join(unknown)}, which drops others" if unknown else text
 
 
 def _alternatives(results: StepResults) -> Table:

@@ -83,10 +83,10 @@ def check_gradients(
     """Prove every gradient of the config's model and loss on the first samples that count."""
     with allocating():
         experiment = build(plan_for_training(config))
-        few = config.model_copy(
+        small = config.model_copy(
             update={"data": config.data.model_copy(update={"batch_size": CHECKED_SAMPLES})}
         )
-        batch = first_that_counts(serve(few, experiment.dataset.train, config.seed).epoch(0))
+        batch = first_that_counts(serve(small, experiment.dataset.train, config.seed).epoch(0))
         step = TrainingStep(experiment.model, experiment.loss_function, len(batch.inputs))
         precision = experiment.update.precision.dtype
         arguments = (*batch.inputs, *batch.targets)

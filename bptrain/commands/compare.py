@@ -36,8 +36,8 @@ def compare(places: Sequence[Path], as_json: bool, sort: str, console: Console) 
         raise UsageError("none of the runs can be read", hint="`bptrain report RUN` says more")
     rows = sorted_by(found, sort) if sort else found.rows
     if as_json:
-        told = {"runs": [row._asdict() for row in rows], "unreadable": found.unreadable}
-        print(json.dumps(told))
+        content = {"runs": [row._asdict() for row in rows], "unreadable": found.unreadable}
+        print(json.dumps(content))
     else:
         for table in tables_of(rows, console.width):
             console.print(table)

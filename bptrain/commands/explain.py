@@ -49,8 +49,8 @@ def explain(config: ExperimentConfig, options: ExplainOptions, console: Console)
         try:
             if options.page is None:
                 steps = options.steps or 0
-                (told,) = explanations(planned, experiment, sample, [steps])
-                _print(config, sample, told, console)
+                (explanation,) = explanations(planned, experiment, sample, [steps])
+                _print(config, sample, explanation, console)
             else:
                 _write_page(planned, experiment, sample, options, console)
         except OffTapeError as error:
@@ -61,10 +61,16 @@ def explain(config: ExperimentConfig, options: ExplainOptions, console: Console)
             ) from error
 
 
-def _print(config: ExperimentConfig, sample: Sample, told: Explanation, console: Console) -> None:
-    when = f"after {told.step:,} steps of training" if told.step else "before any training"
+def _print(
+    config: ExperimentConfig, sample: Sample, explanation: Explanation, console: Console
+) -> None:
+    when = (
+        f"after {explanation.step:,} steps of training"
+        if explanation.step
+        else "before any training"
+    )
     console.print(f"{config.name}: a training step on sample {sample.number:,}, {when}")
-    for part in rendered(told, config.optimizer.kind):
+    for part in rendered(explanation, config.optimizer.kind):
         console.print(part)
 
 

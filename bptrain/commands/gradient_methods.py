@@ -61,16 +61,16 @@ def measure_methods(config: ExperimentConfig) -> MethodsResults:
 
     Raises UsageError if fewer than three sizes are small enough for finite differences.
     """
-    few = config.model_copy(
+    small = config.model_copy(
         update={"data": config.data.model_copy(update={"batch_size": SAMPLES}), "precision": "fp32"}
     )
-    own = sum(each.parameters for each in plan(few).layers)
+    own = sum(each.parameters for each in plan(small).layers)
     left_out: dict[str, str] = {}
     sizes: list[SizeResult] = []
     with shown_progress() as progress:
         for width in WIDTHS:
-            model = at_width(few.model, width)
-            subject = subject_of(plan(few.model_copy(update={"model": model})))
+            model = at_width(small.model, width)
+            subject = subject_of(plan(small.model_copy(update={"model": model})))
             if sizes and subject.parameters == sizes[-1].parameters:
                 continue
             progress(f"{subject.parameters:,} weights")
@@ -105,8 +105,8 @@ def print_methods(results: MethodsResults, console: Console) -> None:
         say(console, f"{method}: time grows as P^{law.exponent:.2f}")
     if results.sizes[-1].width < 1:
         seconds = {name: results.laws[name].at(results.parameters) for name in methods}
-        told = ", ".join(f"{name} {_duration(each)}" for name, each in seconds.items())
-        say(console, f"by these laws, at the config's own {results.parameters:,} weights: {told}")
+        text = ", ".join(f"{name} {_duration(each)}" for name, each in seconds.items())
+        say(console, f"by these laws, at the config's own {results.parameters:,} weights: {text}")
     for what, why in results.left_out.items():
         say(console, f"left out: {what}, {why}")
     say(console, results.machine)

@@ -226,9 +226,9 @@ def conclude(search: Search, trials: list[Trial], console: Console, stop: StopRe
     best = best_of(trials, ranking.larger_is_better)
     path = search.folder / BEST
     if best is not None:
-        told = f"trial {best.number} of {search.folder}: {ranking.tag} {with_spread(best)}"
+        text = f"trial {best.number} of {search.folder}: {ranking.tag} {with_spread(best)}"
         with storing(path, OTHERWISE):
-            replace_file(path, f"# {told}\n{to_yaml(search.config_of(best))}".encode())
+            replace_file(path, f"# {text}\n{to_yaml(search.config_of(best))}".encode())
     if options.json:
         facts = {
             "folder": str(search.folder),
@@ -242,7 +242,7 @@ def conclude(search: Search, trials: list[Trial], console: Console, stop: StopRe
     else:
         console.print(table_of(trials, search.space, ranking.tag))
         if best is not None:
-            line = f"best: {told}\nnext: bptrain fit {path}"
+            line = f"best: {text}\nnext: bptrain fit {path}"
             console.print(line, highlight=False, soft_wrap=True)
     finished = sum(each.status in ("finished", "pruned", "failed") for each in trials)
     if stop.signal_number is not None:

@@ -38,10 +38,10 @@ def _cell(value: str) -> str:
 
 def _status(trial: Trial) -> str:
     if trial.status == "failed":
-        told = f"failed, exit code {trial.exit_code}: {trial.why}"
+        text = f"failed, exit code {trial.exit_code}: {trial.why}"
     else:
-        told = f"{trial.status} {trial.why}".strip()
-    return printable(shorten(told, LONGEST_STATUS))
+        text = f"{trial.status} {trial.why}".strip()
+    return printable(shorten(text, LONGEST_STATUS))
 
 
 def as_json(

@@ -280,13 +280,13 @@ class _Reader:
                 continue
             key: str = event.value
             entry = (*path, key)
-            self._note_key(event, entry, is_twin=key in entries)
+            self._note_key(event, entry, is_repeated=key in entries)
             value = self._node(self._next(), entry)
             entries.setdefault(key, value)
         return entries
 
-    def _note_key(self, event: yaml.ScalarEvent, entry: KeyPath, is_twin: bool) -> None:
-        if is_twin:
+    def _note_key(self, event: yaml.ScalarEvent, entry: KeyPath, is_repeated: bool) -> None:
+        if is_repeated:
             given = f"this key again (it is on line {self.lines[entry]} already)"
             self.problems.append(Problem(entry, self._line, given, "each key once", spoils=False))
         self.lines.setdefault(entry, self._line)

@@ -84,8 +84,8 @@ class BaselineResult(NamedTuple):
     @property
     def summary(self) -> str:
         """The metrics on one line."""
-        told = format_values(tags.of_split("test", self.metrics))
-        return f"baseline {self.in_words}: {told}{f'  ({self.note})' if self.note else ''}"
+        text = format_values(tags.of_split("test", self.metrics))
+        return f"baseline {self.in_words}: {text}{f'  ({self.note})' if self.note else ''}"
 
 
 @dataclass
@@ -147,12 +147,12 @@ def not_beaten(
     split, _, name = ranking.tag.partition("/")
     ours = values.get(ranking.tag)
 
-    def told(value: float) -> str:
+    def formatted(value: float) -> str:
         return format_values({tags.split_tag("test", name): value})
 
     return [
-        f"the run does not beat the baseline {each.in_words}: {told(ours)} of the {SPLITS[split]} "
-        f"samples, the baseline's {told(theirs)}"
+        f"the run does not beat the baseline {each.in_words}: {formatted(ours)} of the "
+        f"{SPLITS[split]} samples, the baseline's {formatted(theirs)}"
         for each in results
         if ours is not None
         and (theirs := each.metrics.get(name)) is not None

@@ -85,8 +85,8 @@ class Evaluation:
     @property
     def lines_of_baselines(self) -> list[str]:
         """A line for each baseline, and for each that the checkpoint does not beat."""
-        told = [*self.notes, *(each.summary for each in self.baselines)]
-        return [*told, *not_beaten(self.values, self.baselines, self.deciding)]
+        lines = [*self.notes, *(each.summary for each in self.baselines)]
+        return [*lines, *not_beaten(self.values, self.baselines, self.deciding)]
 
 
 def evaluate_state(

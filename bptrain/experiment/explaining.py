@@ -68,10 +68,10 @@ def sample_of(experiment: Experiment, number: int) -> Sample:
 
 def _served(experiment: Experiment, number: int, together: int) -> Sample:
     config = experiment.config
-    few = config.model_copy(
+    small = config.model_copy(
         update={"data": config.data.model_copy(update={"batch_size": together})}
     )
-    source = serve(few, experiment.dataset.train)
+    source = serve(small, experiment.dataset.train)
     first, row = divmod(number, together)
     if first >= len(source):
         raise UsageError(
@@ -127,11 +127,11 @@ def explain(plan: Plan, experiment: Experiment, sample: Sample, step: int) -> Ex
     update, engine = _copied_update(plan, experiment, model), ExplainedStep(model, loss)
     with _drawing(experiment, step):
         report = next(fit(engine, _OneBatch(sample.batch), update, step + 1, Position(step)))
-    told = engine.told
-    assert told is not None, "the step has run"
-    weight = strongest_weight(model, told.links)
+    passes = engine.passes
+    assert passes is not None, "the step has run"
+    weight = strongest_weight(model, passes.links)
     with _drawing(experiment, step), use_kernels("formula"):
-        followed = None if weight is None else follow(given, weight, told.links)
+        followed = None if weight is None else follow(given, weight, passes.links)
     updates = [
         WeightUpdate(name, before[name], each.grad, each.detach().clone())
         for name, each in model.named_parameters()
@@ -142,11 +142,11 @@ def explain(plan: Plan, experiment: Experiment, sample: Sample, step: int) -> Ex
         loss=float(report.loss),
         lr=report.change.lr,
         norms=(float(report.change.norms[0]), float(report.change.clipped[0])),
-        links=told.links,
+        links=passes.links,
         updates=tuple(updates),
         weight=followed,
-        windows=told.windows,
-        scans=told.scans,
+        windows=passes.windows,
+        scans=passes.scans,
     )
 
 

@@ -63,9 +63,9 @@ def _written(run_dir: Path, ending: str, given: Evaluated, total_steps: int) -> 
 
 
 def _reason(error: Exception) -> str:
-    told = error.what if isinstance(error, BptrainError) else f"{type(error).__name__}: {error}"
+    text = error.what if isinstance(error, BptrainError) else f"{type(error).__name__}: {error}"
     why = error.why if isinstance(error, BptrainError) else ""
-    return shorten(f"{told}: {why}" if why else told)
+    return shorten(f"{text}: {why}" if why else text)
 
 
 def report_of(run_dir: Path, evaluates: bool) -> RunView:
@@ -190,12 +190,12 @@ def _not_beaten(record: RunRecord) -> list[str]:
 def _facts(record: RunRecord, total_steps: int | None) -> dict[str, str]:
     config, problem, step = record.config, record.stored.problem, record.history.step
     sizes = {name: each.get("samples") for name, each in record.stored.contents.items()}
-    told = ", ".join(f"{count:,} {name}" for name, count in sizes.items() if count is not None)
+    text = ", ".join(f"{count:,} {name}" for name, count in sizes.items() if count is not None)
     verdicts = ", ".join(each.kind.replace("_", " ") for each in record.verdicts)
     return {
         "status": record.ending,
         "task": f"{problem.task.replace('_', ' ')}, {outputs_of(problem)}",
-        "data": f"{config.data.kind}: {told} samples" if told else config.data.kind,
+        "data": f"{config.data.kind}: {text} samples" if text else config.data.kind,
         "model": f"{config.model.kind}, {parameters_of(record):,} parameters",
         "optimizer": f"{config.optimizer.kind}, schedule {config.schedule.kind}",
         "steps": f"{step:,}" + (f" of {total_steps:,}" if total_steps else ""),

@@ -133,8 +133,8 @@ def run_to_its_end(session: Session, run_dir: Path) -> None:
     except NonFiniteError as failure:
         from bptrain.experiment.reporting import leave_report_of_failure
 
-        told = leave_report_of_failure(run_dir, alone(session.experiment), failure)
-        session.log.console.print_line(told)
+        report = leave_report_of_failure(run_dir, alone(session.experiment), failure)
+        session.log.console.print_line(report)
         session.ranks.wait_for_first()
         raise
 

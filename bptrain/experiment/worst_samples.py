@@ -50,9 +50,9 @@ class Watch:
 def samples(worst: Worst, experiment: Experiment, decision: Decision) -> Iterator[Sample]:
     """Yield the worst samples, each with its prediction."""
     config, problem = experiment.config, experiment.dataset.problem
-    told = task_of(problem).tell(worst.outputs, worst.targets, problem, decision)
+    answers = task_of(problem).describe(worst.outputs, worst.targets, problem, decision)
     inputs = worst.inputs[0].cpu()
-    columns = zip(worst.losses.tolist(), worst.numbers.tolist(), told, strict=True)
+    columns = zip(worst.losses.tolist(), worst.numbers.tolist(), answers, strict=True)
     for row, (value, number, (true, predicted)) in enumerate(columns):
         sample = inputs[row][: _steps(worst, row, problem)]
         picture, cells = _seen(sample, problem, config.data, experiment.dataset.prepared)

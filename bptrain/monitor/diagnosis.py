@@ -28,8 +28,8 @@ class Diagnosis:
         self.lines.append({"step": step, **values})
         if len(self.lines) > FIRST_LINES and tags.VAL_LOSS not in values:
             return []
-        told = {tag for line in self.lines for tag in line if tag.startswith(tags.VERDICT)}
-        new = [each for each in self.verdicts() if tags.verdict(each.kind) not in told]
+        known = {tag for line in self.lines for tag in line if tag.startswith(tags.VERDICT)}
+        new = [each for each in self.verdicts() if tags.verdict(each.kind) not in known]
         self.lines += [{"step": step, tags.verdict(each.kind): each.text} for each in new]
         return new
 

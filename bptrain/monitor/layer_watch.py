@@ -1,4 +1,4 @@
-"""What a step shows of its layers, gathered into numbers that stay on the device.
+"""What a step shows of its layers, as numbers that stay on the device.
 
 `LayerWatch` is told each layer's output and the loss's gradient by it, by whoever runs the step:
 the tape, or autograd with hooks (watched_engine.py). It keeps no activation: each is reduced as it

@@ -9,8 +9,8 @@ full      also the norms of single samples' gradients, and of them the gradient 
 
 Only steps that are logged are observed, and of those no more than `max_overhead` allows: an
 observed step takes about as much longer as `cost_of` says, in units of a step. So it is the config
-that decides which lines hold these numbers, not a clock: two runs, or a run and its resumed twin,
-log the same.
+that decides which lines hold these numbers, not a clock: two runs, or a run and the same one
+resumed, log the same.
 """
 
 from collections.abc import Callable, Mapping, Sequence

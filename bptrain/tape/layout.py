@@ -93,7 +93,7 @@ def channels_last(program: Program) -> Program:
     """Return the program with the channels last where that is faster; itself if nowhere."""
     layout = Layout(program)
     layout.rewrite()
-    if not layout.twins:
+    if not layout.relaid:
         return program
     return replace(program, entries=layout.entries, boundary=layout.boundary, values=layout.values)
 
@@ -105,14 +105,14 @@ class Layout:
     A value of the program keeps its number for the layout that was recorded; with the channels last
     it has a second one.
 
-    twins    (recorded entry, the same in channels_last) of each entry that was changed
+    relaid   (recorded entry, the same in channels_last) of each entry that was changed
     last     the second number of each value that is there with the channels last
     pending  what is known of those values that are not there in the layout that was recorded
     """
 
     program: Program
     entries: list[Entry] = field(default_factory=list)
-    twins: list[tuple[Call, Call]] = field(default_factory=list)
+    relaid: list[tuple[Call, Call]] = field(default_factory=list)
     boundary: int = 0
     values: int = 0
     last: dict[int, int] = field(default_factory=dict)
@@ -164,9 +164,11 @@ class Layout:
         returned_by = [
             (layer, last) for layer, number in call.returned_by if (last := numbers[number])
         ]
-        twin = replace(call, arguments=tuple(arguments), outputs=outputs, returned_by=returned_by)
-        self.twins.append((call, twin))
-        self.entries.append(twin)
+        changed = replace(
+            call, arguments=tuple(arguments), outputs=outputs, returned_by=returned_by
+        )
+        self.relaid.append((call, changed))
+        self.entries.append(changed)
 
     def _output(self, call: Call, place: int) -> int | None:
         """Return the number of an output of a call: of an image a new one."""

@@ -30,15 +30,15 @@ def entries_agree(program: Program, tensors: Sequence[Tensor]) -> bool:
     """
     layout = Layout(program)
     layout.rewrite()
-    twins = {id(entry): twin for entry, twin in layout.twins}
+    relaid = {id(entry): changed for entry, changed in layout.relaid}
     values = program.run(tensors).values
     draws = torch.Generator().manual_seed(0)
     with torch.no_grad(), without_autocast():
         for entry, released in zip(program.entries, program.released, strict=True):
             saved = entry.forward(values)
-            twin = twins.get(id(entry))
-            if isinstance(entry, Call) and twin is not None:
-                comparison = Comparison(entry, twin, layout.values)
+            changed = relaid.get(id(entry))
+            if isinstance(entry, Call) and changed is not None:
+                comparison = Comparison(entry, changed, layout.values)
                 if not comparison.agrees(values, saved, draws):
                     return False
             for number in released:
@@ -62,8 +62,8 @@ def computes_in_16_bits(program: Program) -> bool:
 class Comparison:
     """An entry beside the same entry with the channels last."""
 
-    def __init__(self, entry: Call, twin: Call, count: int) -> None:
-        self.entry, self.twin, self.count = entry, twin, count
+    def __init__(self, entry: Call, changed: Call, count: int) -> None:
+        self.entry, self.changed, self.count = entry, changed, count
 
     def agrees(self, values: Values, saved: Any, draws: torch.Generator) -> bool:
         """Return whether outputs, what is saved and the gradients are the same.
@@ -72,12 +72,12 @@ class Comparison:
         draws          what upstream gradients are drawn from
         """
         others: dict[int, Tensor] = {}
-        for one, other in zip(self.entry.arguments, self.twin.arguments, strict=True):
+        for one, other in zip(self.entry.arguments, self.changed.arguments, strict=True):
             if isinstance(one, Value):
                 x = values[one.number]
                 others[other.number] = x if one == other else _with_last(x)
-        others_saved = self.twin.forward(others)
-        numbers = numbers_in(self.entry.outputs), numbers_in(self.twin.outputs)
+        others_saved = self.changed.forward(others)
+        numbers = numbers_in(self.entry.outputs), numbers_in(self.changed.outputs)
         outputs = [(values[one], others[other]) for one, other in zip(*numbers, strict=True)]
         if not all(ours.is_contiguous() and agree(theirs, ours) for ours, theirs in outputs):
             return False
@@ -100,7 +100,7 @@ class Comparison:
             for number in self.entry.outputs
         ]
         others_upstream = [None if each is None else _with_last(each) for each in upstream]
-        theirs = self._gradients(self.twin, others_upstream, tree_unflatten(same, spec))
+        theirs = self._gradients(self.changed, others_upstream, tree_unflatten(same, spec))
         return all(map(agree, theirs, self._gradients(self.entry, upstream, saved)))
 
     def _gradients(

@@ -9,7 +9,7 @@ from torch import Tensor
 from bptrain.problem import Problem
 from bptrain.tasks.decision import BY_SOFTMAX, Decision
 from bptrain.tasks.plots import confusion_plot
-from bptrain.tasks.task import IGNORED, FigureBuilder, ResultFigure, Told, class_names, ratio
+from bptrain.tasks.task import IGNORED, Described, FigureBuilder, ResultFigure, class_names, ratio
 
 MOST_CLASSES = 100  # of a confusion matrix: a larger one is a gray square
 MOST_IN_TABLE = 20  # classes of one that is also written as a table
@@ -71,11 +71,11 @@ def confusion_of(problem: Problem, decision: Decision = BY_SOFTMAX) -> list[Figu
 
 def told_steps(
     outputs: Tensor, classes: Tensor, names: Sequence[str], between: str
-) -> Iterator[Told]:
+) -> Iterator[Described]:
     """Yield the true and the predicted classes of outputs [N, T, K], of the steps that count."""
     for true, predicted in zip(classes.tolist(), outputs.argmax(-1).tolist(), strict=True):
         pairs = [pair for pair in zip(true, predicted, strict=True) if pair[0] != IGNORED]
-        yield Told(*(between.join(names[pair[side]] for pair in pairs) for side in (0, 1)))
+        yield Described(*(between.join(names[pair[side]] for pair in pairs) for side in (0, 1)))
 
 
 def labels_of(target: Tensor) -> Tensor:

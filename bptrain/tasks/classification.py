@@ -15,12 +15,12 @@ from bptrain.tasks.class_ranking import ClassRanking
 from bptrain.tasks.decision import BY_SOFTMAX, Decision, Maximized
 from bptrain.tasks.plots import Mistake, mistakes_plot
 from bptrain.tasks.task import (
+    Described,
     FigureBuilder,
     Metric,
     Prediction,
     ResultFigure,
     Task,
-    Told,
     class_names,
 )
 from bptrain.tasks.threshold import choose_threshold
@@ -176,15 +176,15 @@ def predictions(
         yield {**first[0], "top": first}
 
 
-def tell(
+def describe(
     outputs: Tensor, targets: tuple[Tensor, ...], problem: Problem, decision: Decision
-) -> Iterator[Told]:
+) -> Iterator[Described]:
     """Yield the true class and the predicted one, with the probability of each."""
     names = class_names(problem)
     labels, predicted = labels_of(targets[0]).tolist(), decision.classes(outputs).tolist()
     rows = decision.probabilities(outputs.float()).tolist()
     for pair, shares in zip(zip(labels, predicted, strict=True), rows, strict=True):
-        yield Told(*(f"{names[number]} ({shares[number]:.1%})" for number in pair))
+        yield Described(*(f"{names[number]} ({shares[number]:.1%})" for number in pair))
 
 
 def evaluation_metric(problem: Problem, decision: Decision = BY_SOFTMAX) -> Metric:
@@ -198,6 +198,6 @@ CLASSIFICATION = Task(
     evaluation_metric=evaluation_metric,
     figures=figures,
     predictions=predictions,
-    tell=tell,
+    describe=describe,
     constant="majority_class",
 )

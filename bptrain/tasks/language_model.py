@@ -10,7 +10,7 @@ from torch.nn import functional
 from bptrain.problem import Problem
 from bptrain.tasks.accuracy import told_steps
 from bptrain.tasks.decision import BY_SOFTMAX, Decision
-from bptrain.tasks.task import IGNORED, Task, Told, class_names, ratio
+from bptrain.tasks.task import IGNORED, Described, Task, class_names, ratio
 
 LINE_END = "\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}"  # so that texts of one length look so
 HIGHEST_EXPONENT = 700.0  # of e; beyond it float64 overflows, and JSON has no infinity
@@ -50,9 +50,9 @@ class NextTokenByLoss(NextToken):
         return torch.stack([loss.double() * count, count])
 
 
-def tell(
+def describe(
     outputs: Tensor, targets: tuple[Tensor, ...], problem: Problem, decision: Decision
-) -> Iterator[Told]:
+) -> Iterator[Described]:
     """Yield the next symbols of each window, and the likeliest ones."""
     names = [LINE_END if name in ("\n", "0x0a") else name for name in class_names(problem)]
     yield from told_steps(outputs, targets[0], names, "")
@@ -65,6 +65,6 @@ LANGUAGE_MODEL = Task(
     evaluation_metric=lambda problem, decision=BY_SOFTMAX: NextToken(),
     figures=lambda problem, decision=BY_SOFTMAX: [],
     predictions=None,
-    tell=tell,
+    describe=describe,
     constant="token_frequencies",
 )

@@ -11,11 +11,11 @@ from bptrain.problem import Problem, Scale
 from bptrain.tasks.decision import BY_SOFTMAX, Decision
 from bptrain.tasks.plots import Values, residual_plot, scatter_plot
 from bptrain.tasks.task import (
+    Described,
     FigureBuilder,
     Prediction,
     ResultFigure,
     Task,
-    Told,
     class_names,
     ratio,
 )
@@ -158,14 +158,14 @@ def in_own_unit(numbers: Tensor, problem: Problem) -> list[list[float]]:
     return rows
 
 
-def tell(
+def describe(
     outputs: Tensor, targets: tuple[Tensor, ...], problem: Problem, decision: Decision
-) -> Iterator[Told]:
+) -> Iterator[Described]:
     """Yield the numbers of each sample by column, in the targets' own unit."""
     names = class_names(problem)
     rows = (in_own_unit(each, problem) for each in (targets[0], outputs))
     for true, predicted in zip(*rows, strict=True):
-        yield Told(*(_in_words(names, values) for values in (true, predicted)))
+        yield Described(*(_in_words(names, values) for values in (true, predicted)))
 
 
 def _in_words(names: Sequence[str], values: Sequence[float]) -> str:
@@ -184,6 +184,6 @@ REGRESSION = Task(
     ),
     figures=figures,
     predictions=predictions,
-    tell=tell,
+    describe=describe,
     constant="mean",
 )

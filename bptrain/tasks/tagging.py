@@ -7,7 +7,7 @@ from torch import Tensor
 from bptrain.problem import Problem
 from bptrain.tasks.accuracy import Accuracy, confusion_of, told_steps
 from bptrain.tasks.decision import BY_SOFTMAX, Decision
-from bptrain.tasks.task import Prediction, Task, Told, class_names
+from bptrain.tasks.task import Described, Prediction, Task, class_names
 
 
 def predictions(
@@ -22,9 +22,9 @@ def predictions(
         yield {"classes": [names[index] for index in row[:end]]}
 
 
-def tell(
+def describe(
     outputs: Tensor, targets: tuple[Tensor, ...], problem: Problem, decision: Decision
-) -> Iterator[Told]:
+) -> Iterator[Described]:
     """Yield the true and the predicted class of each time step that counts."""
     yield from told_steps(outputs, targets[0], class_names(problem), " ")
 
@@ -35,6 +35,6 @@ TAGGING = Task(
     evaluation_metric=lambda problem, decision=BY_SOFTMAX: Accuracy(),
     figures=confusion_of,
     predictions=predictions,
-    tell=tell,
+    describe=describe,
     constant="majority_class",
 )

@@ -96,14 +96,14 @@ class PredictionWriter(Protocol):
         ...
 
 
-class Told(NamedTuple):
+class Described(NamedTuple):
     """What a sample's target says, and what was predicted, in words."""
 
     true: str
     predicted: str
 
 
-class Teller(Protocol):
+class Describe(Protocol):
     """Puts outputs and targets into words."""
 
     def __call__(
@@ -112,7 +112,7 @@ class Teller(Protocol):
         targets: tuple[Tensor, ...],
         problem: Problem,
         decision: Decision,
-    ) -> Iterator[Told]:
+    ) -> Iterator[Described]:
         """Yield what is true of each sample of a batch, and what is predicted."""
         ...
 
@@ -154,7 +154,7 @@ class Task:
     evaluation_metric: MetricOf
     figures: FiguresOf
     predictions: PredictionWriter | None
-    tell: Teller
+    describe: Describe
     constant: str | None = None
     metric_of_likelihood: Metric | None = None
 

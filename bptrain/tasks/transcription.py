@@ -10,12 +10,12 @@ from bptrain.problem import Problem
 from bptrain.tasks.decision import BY_SOFTMAX, Decision
 from bptrain.tasks.edit_distance import decode, edit_distances, words_of
 from bptrain.tasks.task import (
+    Described,
     FigureBuilder,
     NoMetric,
     Prediction,
     ResultFigure,
     Task,
-    Told,
     class_names,
     ratio,
 )
@@ -105,16 +105,16 @@ def predictions(
         yield {"text": text}
 
 
-def tell(
+def describe(
     outputs: Tensor, targets: tuple[Tensor, ...], problem: Problem, decision: Decision
-) -> Iterator[Told]:
+) -> Iterator[Described]:
     """Yield the text of each sample, true and predicted."""
     texts, frames, lengths = targets
     names = class_names(problem)
     true, predicted = (
         spelled(*each, names) for each in ((texts, lengths), decode(outputs, frames))
     )
-    yield from map(Told, true, predicted)
+    yield from map(Described, true, predicted)
 
 
 def figures(problem: Problem, decision: Decision = BY_SOFTMAX) -> list[FigureBuilder]:
@@ -128,5 +128,5 @@ TRANSCRIPTION = Task(
     evaluation_metric=lambda problem, decision=BY_SOFTMAX: TranscriptionMetric(problem.names),
     figures=figures,
     predictions=predictions,
-    tell=tell,
+    describe=describe,
 )

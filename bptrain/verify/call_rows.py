@@ -99,7 +99,7 @@ class _Oracles:
                 for each in lost_sums(self.call, self.point, precision)
             ]
         return [
-            replace(row, told=unjudged[row.tensor], is_judged=False)
+            replace(row, note=unjudged[row.tensor], is_judged=False)
             if row.tensor in unjudged
             else row
             for row in rows
@@ -175,8 +175,8 @@ class _Oracles:
                 )
                 name = each.tensor
                 is_lost = is_rounding(mine[name], expected[name], changed[name])
-            told = LOST if is_lost else ""
-            yield self._row("torch autograd", each, SAME, 0, told, is_judged=not is_lost)
+            note = LOST if is_lost else ""
+            yield self._row("torch autograd", each, SAME, 0, note, is_judged=not is_lost)
 
     def _as_given(self) -> Iterator[Row]:
         """Yield a row for each tensor that differs at the given inputs alone."""
@@ -188,8 +188,8 @@ class _Oracles:
         for each in compared_as_given(call, SEED, SAME, noise):
             is_output = call.reference is not None and not each.tensor.startswith(GRADIENT)
             is_defined = isfinite(each.ours) or not isfinite(each.reference)
-            told = AT_KINKS if is_defined and not is_output else ""
-            yield self._row(oracle, each, tolerance, 1, told)
+            note = AT_KINKS if is_defined and not is_output else ""
+            yield self._row(oracle, each, tolerance, 1, note)
 
     def _too_few_values(self) -> dict[str, str]:
         """Return why the gradient by the input cannot be compared, if so."""
@@ -203,13 +203,13 @@ class _Oracles:
         found: Comparison,
         tolerance: float,
         kinks: int = 0,
-        told: str = "",
+        note: str = "",
         *,
         is_judged: bool = True,
     ) -> Row:
         call = self.call
         of = (call.name, call.kind, self.kernels)
-        return Row(*of, oracle, found, tolerance, kinks, told, is_judged)
+        return Row(*of, oracle, found, tolerance, kinks, note, is_judged)
 
 
 def noise(outcome: Tensors) -> float:

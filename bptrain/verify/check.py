@@ -120,7 +120,7 @@ class _Check:
             lambda part: self.progress(call.name, self.done + part * share),
             self._on_purpose_in(call),
         )
-        self.on_purpose |= {f"{call.name}.{row.tensor}" for row in rows if row.told == ON_PURPOSE}
+        self.on_purpose |= {f"{call.name}.{row.tensor}" for row in rows if row.note == ON_PURPOSE}
         self.done += share
         return rows
 

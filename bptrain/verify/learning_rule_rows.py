@@ -113,7 +113,7 @@ class _Definition:
             vars(self.model)["forward"] = self._with_direct_feedback(self.model.forward)
 
     def _layer(self, name: str, module: nn.Module) -> Callable[[Tensor], Tensor]:
-        forward, twin = module.forward, torch_copy(module)
+        forward, plain = module.forward, torch_copy(module)
 
         def defined(x: Tensor) -> Tensor:
             self.calls[name] += 1
@@ -125,9 +125,9 @@ class _Definition:
             if isinstance(self.rule, DirectFeedbackAlignment):
                 self.read.append((called, x))
                 return y
-            weights = {key: torch.zeros_like(each) for key, each in twin.named_parameters()}
+            weights = {key: torch.zeros_like(each) for key, each in plain.named_parameters()}
             weights["weight"] = self._feedback(called, module)
-            sent: Tensor = torch.func.functional_call(twin, weights, (x - x.detach(),))
+            sent: Tensor = torch.func.functional_call(plain, weights, (x - x.detach(),))
             return y + sent
 
         return defined

@@ -49,8 +49,8 @@ class Row:
 
     kernels    what computed it: fused kernels, or the formulas alone
     kinks      elements skipped, at a kink, where no derivative exists
-    told       what is to be said of it; an error that is told, at kinks alone, does not fail
-    is_judged  False where nothing could be compared; `told` says why
+    note       what is to be said of it; an error with a note, at kinks alone, does not fail
+    is_judged  False where nothing could be compared; `note` says why
     """
 
     layer: str
@@ -60,7 +60,7 @@ class Row:
     found: Comparison
     tolerance: float
     kinks: int = 0
-    told: str = ""
+    note: str = ""
     is_judged: bool = True
 
     @property
@@ -82,20 +82,20 @@ class Row:
 
     @property
     def rank(self) -> tuple[bool, bool, float]:
-        """What the table shows first: what is wrong, what is told, the largest error."""
-        return not self.is_right, bool(self.told), self.share
+        """What the table shows first: what is wrong, what has a note, the largest error."""
+        return not self.is_right, bool(self.note), self.share
 
     @property
     def is_right(self) -> bool:
         """Whether the error is within the tolerance, or there is none to judge."""
-        return bool(self.told) or self.found.relative_error <= self.tolerance
+        return bool(self.note) or self.found.relative_error <= self.tolerance
 
     @property
     def verdict(self) -> str:
         """The outcome in a word."""
         if not self.is_judged:
             return "not judged"
-        if self.told:
+        if self.note:
             return "at kinks"
         if not isfinite(self.tolerance):
             return "-"  # an error that there is nothing to compare with
@@ -116,7 +116,7 @@ class Row:
             "relative_error": _plain(found.relative_error),
             "tolerance": _plain(self.tolerance),
             "kinks": self.kinks,
-            "told": self.told,
+            "note": self.note,
             "verdict": self.verdict.lower(),
         }
 
@@ -146,8 +146,8 @@ class Report:
     @property
     def at_kinks(self) -> list[str]:
         """The layers whose gradient is wrong, or another than torch's, at kinks alone."""
-        told = [row.layer for row in self.rows if row.is_judged and row.told]
-        return list(dict.fromkeys(told))
+        noted = [row.layer for row in self.rows if row.is_judged and row.note]
+        return list(dict.fromkeys(noted))
 
     @property
     def kinks(self) -> int:
@@ -219,10 +219,10 @@ class Report:
             name = f"{row.tensor} by {row.kernels} against {row.oracle}"
             case = XML.SubElement(suite, "testcase", classname=row.layer, name=name)
             if not row.is_judged:
-                XML.SubElement(case, "skipped", message=row.told)
+                XML.SubElement(case, "skipped", message=row.note)
             elif not row.is_right:
                 XML.SubElement(case, "failure", message=_described(row.found))
-            lines = [row.told] * bool(row.told)
+            lines = [row.note] * bool(row.note)
             lines += [f"elements skipped at kinks: {row.kinks}"] * bool(row.kinks)
             if lines:
                 XML.SubElement(case, "system-out").text = "\n".join(lines)

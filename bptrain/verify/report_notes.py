@@ -14,9 +14,9 @@ def notes_on(rows: Sequence[Row]) -> list[str]:
             f"{skipped} element{'s' * (skipped != 1)} or directions skipped at kinks, where no "
             "derivative exists; others were compared in their place"
         )
-    told: dict[tuple[str, str], list[str]] = {}
+    noted: dict[tuple[str, str], list[str]] = {}
     for row in rows:
-        if row.told:
-            tensors = told.setdefault((row.heading, row.told), [])
+        if row.note:
+            tensors = noted.setdefault((row.heading, row.note), [])
             tensors += [row.tensor] * (row.tensor not in tensors)
-    return notes + [f"{layer}, {', '.join(of)}: {why}" for (layer, why), of in told.items()]
+    return notes + [f"{layer}, {', '.join(of)}: {why}" for (layer, why), of in noted.items()]

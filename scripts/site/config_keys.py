@@ -59,15 +59,15 @@ def _page(guide: Guide, name: str, node: Node) -> Iterator[str]:
     if default := (node.get("default") or {}).get("kind"):
         yield f"`{name}` may be left out: its default kind is `{default}`."
     waiting = _targets(guide, node)
-    told: set[str] = set()
+    listed: set[str] = set()
     while waiting:
         target = waiting.pop(0)
-        if target in told:
+        if target in listed:
             continue
-        told.add(target)
+        listed.add(target)
         section = guide.root["$defs"][target]
         kind = section["properties"].get("kind", {}).get("const")
-        if len(told) > 1 or kinds:
+        if len(listed) > 1 or kinds:
             yield f"## {_heading(kind, target)} {{ #{target} }}"
         yield escape(_sentence(section.get("description", "").partition("\n")[0]), quote=False)
         yield _keys(guide, section["properties"], set(section.get("required", ())))

@@ -61,17 +61,17 @@ def test_predict_refuses_what_is_no_input(run: Run) -> None:
         "reads no file": "a.csv",
         "an input is no array": [[[1.0], [1.0, 2.0]]],
     }
-    for told, inputs in wrong.items():
-        with pytest.raises(UsageError, match=told):
+    for message, inputs in wrong.items():
+        with pytest.raises(UsageError, match=message):
             run.predict(inputs)
-    for told, inputs in {
+    for message, inputs in {
         r"input 0: its shape is \[\]": POINTS[0],
         r"input 1: its shape is \[3\]": [[1.0, 2.0], [1.0, 2.0, 3.0]],
         "input 1: it holds NaN": [[1.0, 2.0], [np.nan, 0.0]],
         "an array of object": [np.array([None, 1])],
         r"\*.none: no file matches": "*.none",
     }.items():
-        with pytest.raises(DataError, match=told):
+        with pytest.raises(DataError, match=message):
             run.predict(inputs)
     with pytest.raises(UsageError, match="are for language models"):
         run.predict(POINTS, length=3)

@@ -85,9 +85,9 @@ def test_tensorboard_serves_the_runs_until_it_is_stopped(tmp_path: Path) -> None
         try:
             assert server.stdout is not None
             line = server.stdout.readline()
-            told = re.match(r"2 runs of runs at (http://\S+) ", line)
-            assert told, line
-            assert shown_by(told[1]) == {"digits-mlp", "deep/digits-cnn"}
+            matched = re.match(r"2 runs of runs at (http://\S+) ", line)
+            assert matched, line
+            assert shown_by(matched[1]) == {"digits-mlp", "deep/digits-cnn"}
             server.send_signal(signal.SIGINT)
             assert server.wait(WAIT_S) == 130
         finally:

@@ -62,7 +62,7 @@ def test_pixels_of_a_file_are_read_as_the_file_is() -> None:
 
 
 @pytest.mark.parametrize(
-    ("image", "told"),
+    ("image", "message"),
     [
         (np.full((8, 8), 17), "pixels from 17 to 17"),
         (np.full((8, 8), -1.0), "pixels from -1"),
@@ -72,9 +72,11 @@ def test_pixels_of_a_file_are_read_as_the_file_is() -> None:
         (np.full((8, 8), np.inf), "it holds NaN or infinity"),
     ],
 )
-def test_images_of_another_unit_or_shape_are_refused(image: np.ndarray, told: str) -> None:
+def test_images_of_another_unit_or_shape_are_refused(image: np.ndarray, message: str) -> None:
     data, dataset = built("digits")
-    with pytest.raises(DataError, match=f"input 1: {told}" if "if 1" not in told else told):
+    with pytest.raises(
+        DataError, match=f"input 1: {message}" if "if 1" not in message else message
+    ):
         data.prepare_arrays([np.ones((8, 8), int), image], dataset.problem, dataset.prepared)
 
 
@@ -90,7 +92,7 @@ def test_rows_are_read_as_the_lines_of_a_file() -> None:
 
 
 @pytest.mark.parametrize(
-    ("row", "told"),
+    ("row", "message"),
     [
         ({"c": "a"}, "input 0: no column 'x'"),
         ({"x": "many", "c": "a"}, "many"),
@@ -98,9 +100,9 @@ def test_rows_are_read_as_the_lines_of_a_file() -> None:
         ({"x": float("inf"), "c": "a"}, "inf"),
     ],
 )
-def test_a_row_that_is_no_row_of_the_table_is_refused(row: dict[str, object], told: str) -> None:
+def test_a_row_that_is_no_row_of_the_table_is_refused(row: dict[str, object], message: str) -> None:
     data, dataset = built("table of classes")
-    with pytest.raises(DataError, match=told):
+    with pytest.raises(DataError, match=message):
         data.prepare_rows([row], dataset.prepared)
 
 
@@ -140,13 +142,13 @@ def test_sequences_are_read_as_those_of_a_file(name: str) -> None:
         parts = np.split(file["values"], np.cumsum(file["lengths"])[:-1])
     found = data.prepare_arrays(parts, dataset.problem, dataset.prepared)
     assert_same(found, data.prepare(["new.npz"], dataset.prepared))
-    for wrong, told in (
+    for wrong, message in (
         ([np.zeros((2, 3))], "3 features at each step"),
         ([np.zeros((0, 2))], r"input 0: a sequence \[0, 2\]"),
         ([np.zeros((2, 2)), np.zeros((2, 1))], "1 to 2 features"),
         ([np.full((2, 2), np.nan)], "hold nan"),
     ):
-        with pytest.raises(DataError, match=told):
+        with pytest.raises(DataError, match=message):
             data.prepare_arrays(wrong, dataset.problem, dataset.prepared)
 
 
@@ -169,6 +171,9 @@ def test_texts_in_rows_are_texts_whatever_they_look_like() -> None:
     )
     found = data.prepare_rows([{"text": "unseen.txt"}], dataset.prepared)
     assert int(found.lengths[0]) == 3 or found.inputs.shape[1] < 12  # its name, not its content
-    for row, told in (({"texts": "a"}, "no text under 'text'"), ({"text": " "}, "an empty text")):
-        with pytest.raises(DataError, match=f"input 0: {told}"):
+    for row, message in (
+        ({"texts": "a"}, "no text under 'text'"),
+        ({"text": " "}, "an empty text"),
+    ):
+        with pytest.raises(DataError, match=f"input 0: {message}"):
             data.prepare_rows([row], dataset.prepared)

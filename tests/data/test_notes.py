@@ -101,15 +101,15 @@ def test_folders_say_which_files_they_ignore(bptrain: Callable) -> None:
     )
     KINDS["audio_folder of classes"].write()
     shutil.copy("data/cat/notes.txt", "sounds/readme.md")
-    told = notes(bptrain, KINDS["audio_folder of classes"].data)
-    assert any(line.startswith("ignored: 1 file: its ending is not that of") for line in told)
+    lines = notes(bptrain, KINDS["audio_folder of classes"].data)
+    assert any(line.startswith("ignored: 1 file: its ending is not that of") for line in lines)
 
 
 def test_texts_and_sequences_say_what_is_unseen_guessed_or_absent(bptrain: Callable) -> None:
     rnn = "{kind: rnn, cell: gru, hidden: 4}"
     Path("t.txt").write_text("round the rock " * 40 + "QZ the end" * 6)
-    (told, unseen) = notes(bptrain, "kind: text, path: t.txt, window: 4, batch_size: 2", rnn)
-    assert told.startswith("task language_model   ")
+    (lines, unseen) = notes(bptrain, "kind: text, path: t.txt, window: 4, batch_size: 2", rnn)
+    assert lines.startswith("task language_model   ")
     assert unseen.startswith("unseen: ")
     assert "validation part: not in the vocabulary of training" in unseen
     KINDS["text_table"].write()

@@ -23,7 +23,7 @@ class Case:
     kinds    the verdicts that are right; none for a healthy run
     layer    what the named layer must contain
     alter    spoils the model before the first step
-    twin     the run without the fault, in twins.py
+    control     the run without the fault, in controls.py
     """
 
     name: str
@@ -31,7 +31,7 @@ class Case:
     kinds: tuple[str, ...] = ()
     layer: str = ""
     alter: Alter | None = None
-    twin: str = ""
+    control: str = ""
 
 
 def layers_of(model: nn.Module) -> list[nn.Module]:

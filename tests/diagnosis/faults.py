@@ -1,24 +1,26 @@
-"""One fault each, put into a run that learns without it (twins.py)."""
+"""One fault each, put into a run that learns without it (controls.py)."""
 
 from typing import Any
 
 from bank import Alter, Case, biased, recurrent_scaled, scaled
 from base import HIGH, LOW, NOTHING, Config, adam, config, mlp, recurrent, sgd
-from twins import CONFIGS, listed
+from controls import CONFIGS, listed
 
 
 def sick(
-    twin: str, fault: str, kinds: tuple[str, ...], layer: str = "", alter: Alter | None = None,
+    control: str, fault: str, kinds: tuple[str, ...], layer: str = "", alter: Alter | None = None,
     **changes: Any,
 ) -> Case:  # fmt: skip
-    """Return a twin's run with a fault."""
-    return Case(f"{twin}: {fault}", config(CONFIGS[twin], **changes), kinds, layer, alter, twin)
+    """Return a control's run with a fault."""
+    return Case(
+        f"{control}: {fault}", config(CONFIGS[control], **changes), kinds, layer, alter, control
+    )
 
 
-def rate_times(twin: str, factor: float) -> Case:
-    optimizer = CONFIGS[twin]["optimizer"]
+def rate_times(control: str, factor: float) -> Case:
+    optimizer = CONFIGS[control]["optimizer"]
     changed = {**optimizer, "lr": optimizer["lr"] * factor}
-    return sick(twin, f"rate x {factor:g}", HIGH if factor > 1 else LOW, optimizer=changed)
+    return sick(control, f"rate x {factor:g}", HIGH if factor > 1 else LOW, optimizer=changed)
 
 
 def tall(channels: int, blocks: int, activation: str) -> Config:
@@ -76,11 +78,14 @@ UNITS = [
     ),
 ]  # fmt: skip
 RATES = [
-    *(rate_times(twin, 800.0) for twin in ("digits", "rooms", "ramps, lstm")),
-    *(rate_times(twin, 1500.0) for twin in ("parity", "numbers", "layers")),
-    *(rate_times(twin, 600.0) for twin in ("images", "shells")),
-    *(rate_times(twin, 2e-6) for twin in ("xor", "ramps, gru", "rooms")),
-    *(rate_times(twin, 7e-6) for twin in ("digits, sgd", "images, batch", "numbers, rmsprop")),
+    *(rate_times(control, 800.0) for control in ("digits", "rooms", "ramps, lstm")),
+    *(rate_times(control, 1500.0) for control in ("parity", "numbers", "layers")),
+    *(rate_times(control, 600.0) for control in ("images", "shells")),
+    *(rate_times(control, 2e-6) for control in ("xor", "ramps, gru", "rooms")),
+    *(
+        rate_times(control, 7e-6)
+        for control in ("digits, sgd", "images, batch", "numbers, rmsprop")
+    ),
 ]
 RAW = {"standardize": False}
 DATA = [

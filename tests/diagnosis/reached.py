@@ -1,6 +1,6 @@
 """What a run reached on its validation data, and whether that is clearly less than another run.
 
-The criterion of sickness, fixed before any of the runs in twins.py and faults.py was trained.
+The criterion of sickness, fixed before any of the runs in controls.py and faults.py was trained.
 """
 
 from math import inf
@@ -45,8 +45,8 @@ class Reached(NamedTuple):
         """Whether it predicts clearly better than a constant."""
         return self.share < LEARNS
 
-    def is_less_than(self, twin: "Reached") -> bool:
-        """Tell whether a run reached clearly less than its twin."""
-        if self.share > twin.share + CLEARLY:
+    def is_less_than(self, control: "Reached") -> bool:
+        """Tell whether a run reached clearly less than its control."""
+        if self.share > control.share + CLEARLY:
             return True
-        return self.f1 is not None and twin.f1 is not None and self.f1 < twin.f1 - CLEARLY
+        return self.f1 is not None and control.f1 is not None and self.f1 < control.f1 - CLEARLY

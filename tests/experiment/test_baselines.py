@@ -193,18 +193,18 @@ def test_fit_evaluate_and_the_report_show_the_baselines(bptrain: Callable) -> No
     )
     assert set(logged) == {f"baseline/{name}/{each}" for name in names for each in metrics}
     assert "\nbaseline majority class: accuracy" in result.stdout
-    told = "the run does not beat the baseline logistic regression: accuracy "
-    assert told in result.stdout
+    text = "the run does not beat the baseline logistic regression: accuracy "
+    assert text in result.stdout
 
     evaluated = bptrain("evaluate", "run")
-    assert told in evaluated.stdout
+    assert text in evaluated.stdout
     assert "\nclass  precision  recall  " in evaluated.stdout
     values = json.loads(bptrain("evaluate", "run", "--json").stdout)
     assert {tag: values[tag] for tag in logged} == logged
 
     words = " ".join(" ".join(read(Path("run/report.html").read_text()).text).split())
     assert "baseline, logistic regression" in words
-    assert told in words
+    assert text in words
 
 
 def test_new_data_is_compared_with_the_baselines_that_the_run_stored(bptrain: Callable) -> None:
@@ -214,9 +214,9 @@ def test_new_data_is_compared_with_the_baselines_that_the_run_stored(bptrain: Ca
     values = json.loads(bptrain("evaluate", "run", "new.csv", "--json").stdout)
     assert {each for each in log[-1] if each.startswith("baseline/")} <= set(values)
     assert values["baseline/majority_class/accuracy"] == pytest.approx(2 / 3)
-    told = bptrain("evaluate", "run", "new.csv").stdout
-    assert "\nbaseline logistic regression: accuracy 100.00%" in told
-    assert "the run does not beat the baseline majority class: accuracy" in told
+    printed = bptrain("evaluate", "run", "new.csv").stdout
+    assert "\nbaseline logistic regression: accuracy 100.00%" in printed
+    assert "the run does not beat the baseline majority class: accuracy" in printed
 
     for content, why in ((b"{}", "cannot be used"), (None, "`fit` stores them")):
         path = Path("run/baselines.json")

@@ -66,8 +66,8 @@ def test_the_loss_decides_by_default(fit: Callable, bptrain: Callable) -> None:
 def test_early_stopping_watches_the_metric(fit: Callable) -> None:
     result = fit("train.early_stopping={patience: 2, metric: val/macro_f1}")
     assert result.exit_code == 0, result.output
-    told = "stopped early: no larger val/macro_f1 for 2 evaluations, the largest was 0.9"
-    assert told in result.stdout
+    text = "stopped early: no larger val/macro_f1 for 2 evaluations, the largest was 0.9"
+    assert text in result.stdout
     assert (Path("run/checkpoints") / "step-000004").is_dir()
     assert not (Path("run/checkpoints") / "step-000005").is_dir()
 

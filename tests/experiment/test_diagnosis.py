@@ -35,8 +35,8 @@ def test_a_run_is_told_once_what_is_wrong_and_again_at_its_end(bptrain: Bptrain)
     assert fit.exit_code == 0, fit.stderr
     assert fit.stdout.count("vanishing: at linear") == 2
     assert fit.stdout.count("  try: model.activation=relu model.normalization=batch") == 2
-    told = [line for line in lines_of(Path("run")) if "verdict/vanishing" in line]
-    assert [type(line["verdict/vanishing"]) for line in told] == [str]
+    lines = [line for line in lines_of(Path("run")) if "verdict/vanishing" in line]
+    assert [type(line["verdict/vanishing"]) for line in lines] == [str]
 
     found = bptrain("diagnose", "run")
     assert found.exit_code == 0, found.stderr
@@ -125,8 +125,8 @@ SETUP = Setup({"optimizer": {"kind": "adam", "lr": 1e-3}})
 
 def test_a_run_that_returns_to_a_checkpoint_is_told_the_same_again() -> None:
     diagnosis = Diagnosis(SETUP)
-    told = [diagnosis.add(step, {tags.TRAIN_LOSS: 2.0**step}) for step in range(1, LINES)]
-    kinds = [[each.kind for each in verdicts] for verdicts in told]
+    found = [diagnosis.add(step, {tags.TRAIN_LOSS: 2.0**step}) for step in range(1, LINES)]
+    kinds = [[each.kind for each in verdicts] for verdicts in found]
     assert kinds[3:] == [["divergence"], [], [], []]
     again = [diagnosis.add(step, {tags.TRAIN_LOSS: 2.0**step}) for step in range(3, LINES)]
     assert [[each.kind for each in verdicts] for verdicts in again] == kinds[2:]

@@ -43,8 +43,8 @@ def explained(name: str, overrides: Sequence[str] = (), sample: int = 0) -> Expl
     return explain(made, experiment, sample_of(experiment, sample), 0)
 
 
-def by_layer(told: Explanation) -> dict[str, Link]:
-    return {link.title: link for link in told.links}
+def by_layer(explanation: Explanation) -> dict[str, Link]:
+    return {link.title: link for link in explanation.links}
 
 
 def near(ours: Tensor | float | None, right: Tensor | float | None, tolerance: float) -> bool:
@@ -55,8 +55,8 @@ def near(ours: Tensor | float | None, right: Tensor | float | None, tolerance: f
 def test_every_number_of_the_tiny_network_is_autograds() -> None:
     made, experiment = built("xor_tiny")
     sample = sample_of(experiment, 3)
-    told = explain(made, experiment, sample, 0)
-    links = by_layer(told)
+    explanation = explain(made, experiment, sample, 0)
+    links = by_layer(explanation)
 
     model = deepcopy(experiment.model)
     (x,), (t,) = sample.batch.inputs, sample.batch.targets
@@ -73,19 +73,19 @@ def test_every_number_of_the_tiny_network_is_autograds() -> None:
         assert near(links[title].output, value.detach(), ROUNDING)
     for title, value in (("linear1", z), ("tanh1", h), ("output", y)):
         assert near(links[title].upstream, value.grad, ROUNDING)
-    updates = {each.name: each for each in told.updates}
+    updates = {each.name: each for each in explanation.updates}
     for name, parameter in zip(updates, (W1, b1, W2, b2), strict=True):
         assert near(updates[name].gradient, parameter.grad, ROUNDING)
         assert torch.equal(updates[name].before, parameter.detach())
         assert near(updates[name].after, (parameter - 0.2 * parameter.grad).detach(), ROUNDING)
-    assert near(told.loss, loss.detach(), ROUNDING)
+    assert near(explanation.loss, loss.detach(), ROUNDING)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_parts_of_an_output_add_up_to_the_gradient(name: str) -> None:
-    told = explained(name, NETWORKS[name])
+    explanation = explained(name, NETWORKS[name])
     compared = 0
-    for link in told.links:
+    for link in explanation.links:
         for each in link.arguments if link.is_whole else ():
             if each.gradient is None:
                 continue
@@ -97,15 +97,15 @@ def test_the_parts_of_an_output_add_up_to_the_gradient(name: str) -> None:
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_followed_weight_moves_the_loss_by_the_product_of_its_chain(name: str) -> None:
-    told = explained(name, NETWORKS[name])
-    weight = told.weight
+    explanation = explained(name, NETWORKS[name])
+    weight = explanation.weight
     assert weight is not None
-    gradient = next(each.gradient for each in told.updates if each.name == weight.name)
+    gradient = next(each.gradient for each in explanation.updates if each.name == weight.name)
     assert gradient is not None
     assert weight.gradient != 0
     assert near(gradient[weight.at], weight.gradient, 1e-4)  # float32, and perhaps clipped
     assert near(weight.measured, weight.gradient, FAR_LESS)
-    assert weight.path[-1].link == told.links[-1].number
+    assert weight.path[-1].link == explanation.links[-1].number
     for each in weight.path if name != "digits_sequential" else ():  # it has paths side by side
         assert near(each.total, weight.gradient, FAR_LESS), each
 
@@ -120,18 +120,18 @@ def test_the_chain_of_the_tiny_network_is_one_product() -> None:
 
 
 def test_a_residual_network_splits_the_derivative() -> None:
-    told = explained("digits_mlp", ["model.hidden=[8, 8]", "model.residual=true"])
-    assert told.weight is not None
-    shares = {each.title: each.total for each in told.weight.path}
-    assert near(shares["add2"], told.weight.gradient, FAR_LESS)
-    assert not near(shares["linear2"], told.weight.gradient, 1e-3)  # the rest goes around it
+    explanation = explained("digits_mlp", ["model.hidden=[8, 8]", "model.residual=true"])
+    assert explanation.weight is not None
+    shares = {each.title: each.total for each in explanation.weight.path}
+    assert near(shares["add2"], explanation.weight.gradient, FAR_LESS)
+    assert not near(shares["linear2"], explanation.weight.gradient, 1e-3)  # the rest goes around it
 
 
 def test_a_window_of_a_convolution_is_what_autograd_reads_and_writes() -> None:
-    told = explained("digits_cnn", NETWORKS["digits_cnn"])
-    links = {link.number: link for link in told.links}
-    assert told.windows
-    for window in told.windows:
+    explanation = explained("digits_cnn", NETWORKS["digits_cnn"])
+    links = {link.number: link for link in explanation.links}
+    assert explanation.windows
+    for window in explanation.windows:
         x, W = links[window.link].arguments[:2]
         value, kernel = x.value.clone().requires_grad_(), W.value
         y = torch.nn.functional.conv2d(value, kernel, padding=1)
@@ -151,8 +151,8 @@ def test_a_time_steps_gradient_is_carried_back_as_autograd_carries_it(cell: str)
     overrides = ["data.length=5", "model.hidden=3", f"model.cell={cell}"]
     made, experiment = built("adding_rnn", overrides)
     sample = sample_of(experiment, 0)
-    told = explain(made, experiment, sample, 0)
-    (scan,) = told.scans
+    explanation = explain(made, experiment, sample, 0)
+    (scan,) = explanation.scans
     assert (scan.cell, scan.step) == (cell, 4)
 
     model = deepcopy(experiment.model)
@@ -175,7 +175,7 @@ def test_a_time_steps_gradient_is_carried_back_as_autograd_carries_it(cell: str)
 def test_an_explained_step_leaves_training_as_it_was() -> None:
     made, with_pauses = built("digits_cnn", NETWORKS["digits_cnn"])
     sample = sample_of(with_pauses, 0)
-    steps = [told.step for told in explanations(made, with_pauses, sample, [0, 1, 3])]
+    steps = [explanation.step for explanation in explanations(made, with_pauses, sample, [0, 1, 3])]
     assert steps == [0, 1, 3]
     _, without = built("digits_cnn", NETWORKS["digits_cnn"])
     for _ in fit(without.engine, without.batches, without.update, 3):
@@ -193,8 +193,8 @@ def test_batch_normalization_gets_the_neighbors_of_a_sample() -> None:
 
 
 def test_a_value_of_the_sample_is_called_so_however_it_was_rearranged() -> None:
-    told = explained("adding_gru", NETWORKS["adding_gru"])
-    scan = next(link for link in told.links if link.operation == "bptt")
+    explanation = explained("adding_gru", NETWORKS["adding_gru"])
+    scan = next(link for link in explanation.links if link.operation == "bptt")
     names = {each.letter: each.name for each in scan.arguments}
     assert names["x"] == "the sample"  # transposed
     assert names["W_ih"] == "gru.weight_ih_l0"
@@ -202,10 +202,10 @@ def test_a_value_of_the_sample_is_called_so_however_it_was_rearranged() -> None:
 
 
 def test_a_search_is_explained_by_its_first_evaluation() -> None:
-    told = explained("digits_lbfgs", ["model.hidden=[8]"])
-    changed = [not torch.equal(each.before, each.after) for each in told.updates]
+    explanation = explained("digits_lbfgs", ["model.hidden=[8]"])
+    changed = [not torch.equal(each.before, each.after) for each in explanation.updates]
     assert all(changed)
-    assert near(float(by_layer(told)["loss"].output), told.loss, ROUNDING)
+    assert near(float(by_layer(explanation)["loss"].output), explanation.loss, ROUNDING)
 
 
 @pytest.mark.parametrize("sample", [90, 10**9])
@@ -231,7 +231,7 @@ def test_parts_of_one_output_are_not_all_where_the_loss_reads_two() -> None:
     run.forward()
     run.loss()
     run.backward(lambda loss: loss)
-    assert step.told is not None
-    scan = next(link for link in step.told.links if link.operation == "bptt")
+    assert step.explanation is not None
+    scan = next(link for link in step.explanation.links if link.operation == "bptt")
     assert len(scan.parts) == scan.output.numel() == 2
     assert not scan.is_whole

@@ -108,7 +108,7 @@ def images_read(step: Step) -> list[str]:
 def test_loss_gradients_and_buffers_are_autograds(name: str, checkpointing: str) -> None:
     torch.manual_seed(1)
     model, loss, x, t = MADE[name]()
-    twin = deepcopy(model)
+    plain = deepcopy(model)
     step = record(model, loss, checkpointing=checkpointing)
     for _ in range(2):
         state = torch.get_rng_state()
@@ -118,7 +118,7 @@ def test_loss_gradients_and_buffers_are_autograds(name: str, checkpointing: str)
         run.backward(lambda each: each)
         drawn = torch.get_rng_state()
         torch.set_rng_state(state)
-        expected = twin(x)
+        expected = plain(x)
         reference = loss(expected, t)
         reference.backward()
         assert torch.equal(torch.get_rng_state(), drawn)
@@ -127,10 +127,10 @@ def test_loss_gradients_and_buffers_are_autograds(name: str, checkpointing: str)
         assert outputs.stride() == expected.stride()
     assert step.reasons == []
     assert images_read(step)
-    for ours, theirs in zip(model.parameters(), twin.parameters(), strict=True):
+    for ours, theirs in zip(model.parameters(), plain.parameters(), strict=True):
         assert ours.grad.stride() == ours.stride()
         torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-4, atol=1e-5)
-    for ours, theirs in zip(model.buffers(), twin.buffers(), strict=True):
+    for ours, theirs in zip(model.buffers(), plain.buffers(), strict=True):
         torch.testing.assert_close(ours, theirs)
 
 
@@ -147,14 +147,14 @@ def test_what_follows_a_convolution_stays_in_its_layout() -> None:
 def test_so_they_are_under_autocast(name: str) -> None:
     torch.manual_seed(1)
     model, loss, x, t = MADE[name]()
-    twin, step = deepcopy(model), record(model, loss)
+    plain, step = deepcopy(model), record(model, loss)
     with torch.autocast("cpu", torch.bfloat16):
         step(x, t)
-        reference = loss(twin(x), t)
+        reference = loss(plain(x), t)
     reference.backward()
     assert step.reasons == []
     assert images_read(step)
-    for ours, theirs in zip(model.parameters(), twin.parameters(), strict=True):
+    for ours, theirs in zip(model.parameters(), plain.parameters(), strict=True):
         assert ours.grad.dtype == torch.float32
         assert agree(ours.grad, theirs.grad, 1e-2, tolerance=TOLERANCE_16_BIT)
 
@@ -238,15 +238,15 @@ def test_an_entry_that_is_another_in_that_layout_keeps_the_recorded_one(
 
     sound = tanh_function.fused
     model, loss, x, t = layers(CONV, "Tanh")()
-    twin = deepcopy(model)
+    plain = deepcopy(model)
     monkeypatch.setattr(tanh_function, "fused", sound._replace(**{part: faulty}))
     step = record(model, loss)
     step(x, t)
     assert images_read(step) == []
     assert step.reasons == []
     monkeypatch.undo()
-    loss(twin(x), t).backward()
-    for ours, theirs in zip(model.parameters(), twin.parameters(), strict=True):
+    loss(plain(x), t).backward()
+    for ours, theirs in zip(model.parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(ours.grad, theirs.grad)
 
 

@@ -80,7 +80,7 @@ NODES = st.lists(
 def test_tape_and_autograd_are_equal(nodes: list[Node], outputs: list[int], seed: int) -> None:
     torch.manual_seed(seed)
     model = Drawn([("shared", 0, 0), *nodes], [1, *outputs])
-    twin, loss = deepcopy(model), Losses()
+    plain, loss = deepcopy(model), Losses()
     targets = [torch.randn(ROWS, WIDTH) for _ in model.outputs]
     step = record(model, loss)
     for _ in range(2):
@@ -88,13 +88,13 @@ def test_tape_and_autograd_are_equal(nodes: list[Node], outputs: list[int], seed
         state = torch.get_rng_state()
         ours = step(x, *targets)
         torch.set_rng_state(state)
-        reference = loss(twin(x), *targets)
+        reference = loss(plain(x), *targets)
         reference.backward()
         assert torch.equal(ours, reference.detach())
     assert step.reasons == []
-    for one, other in zip(model.parameters(), twin.parameters(), strict=True):
+    for one, other in zip(model.parameters(), plain.parameters(), strict=True):
         assert (one.grad is None) == (other.grad is None)
         if one.grad is not None and other.grad is not None:
             torch.testing.assert_close(one.grad, other.grad, rtol=1e-6, atol=1e-7)
-    for a, b in zip(model.buffers(), twin.buffers(), strict=True):
+    for a, b in zip(model.buffers(), plain.buffers(), strict=True):
         assert torch.equal(a, b)

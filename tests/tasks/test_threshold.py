@@ -85,8 +85,10 @@ def test_predictions_and_words_and_the_confusion_matrix_are_by_the_threshold() -
     assert [row["class"] for row in rows] == ["yes", "no"]
     assert rows[0]["probability"] == pytest.approx(0.268941, abs=1e-6)
     assert [each["class"] for each in rows[0]["top"]] == ["yes", "no"]
-    told = [each.predicted for each in CLASSIFICATION.tell(outputs, (labels,), asked, decision)]
-    assert told == ["yes (26.9%)", "no (95.3%)"]
+    classes = [
+        each.predicted for each in CLASSIFICATION.describe(outputs, (labels,), asked, decision)
+    ]
+    assert classes == ["yes (26.9%)", "no (95.3%)"]
     for chosen, counts in ((decision, ["yes", ".", "1"]), (BY_SOFTMAX, ["yes", "1", "."])):
         builders = CLASSIFICATION.figures(asked, chosen)
         for builder in builders:

@@ -100,4 +100,4 @@ TOLD: dict[str, tuple[Problem, Tensor, tuple[Tensor, ...], tuple[str, str]]] = {
 @pytest.mark.parametrize("name", TOLD)
 def test_a_task_tells_what_is_true_and_what_is_predicted(name: str) -> None:
     problem, outputs, targets, expected = TOLD[name]
-    assert list(task_of(problem).tell(outputs, targets, problem, BY_SOFTMAX)) == [expected]
+    assert list(task_of(problem).describe(outputs, targets, problem, BY_SOFTMAX)) == [expected]

@@ -79,13 +79,13 @@ def test_a_model_computes_with_the_average_inside_the_block_and_is_itself_again(
         train_a_step(model, step)
         averaged.update()
     x = torch.randn(4, 3, device=device)
-    twin = network(device)
-    twin.load_state_dict(averaged.tensors())
+    restored = network(device)
+    restored.load_state_dict(averaged.tensors())
     own, average = copied(model.state_dict()), copied(averaged.tensors())
     parameters = list(model.parameters())
     with averaged.in_place_of(model):
         assert same(model.state_dict(), average)
-        assert model.eval()(x).equal(twin.eval()(x))
+        assert model.eval()(x).equal(restored.eval()(x))
         model.train()(x)  # moves the running statistics
     assert same(model.state_dict(), own)
     assert same(averaged.tensors(), average)

@@ -72,8 +72,8 @@ def test_products_are_computed_in_the_precision_and_weights_stay_in_float32(
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("name", ["fp32", "bf16", "fp16"])
 def test_steps_are_those_of_torchs_recipe(name: str, optimizer: str, device: str) -> None:
-    model, twin = (network(nn.Linear).to(device) for _ in range(2))
-    mine, theirs = (OPTIMIZERS[optimizer](m.parameters()) for m in (model, twin))
+    model, other = (network(nn.Linear).to(device) for _ in range(2))
+    mine, theirs = (OPTIMIZERS[optimizer](m.parameters()) for m in (model, other))
     precision = Precision.of(name, torch.device(device))
     scaler = torch.amp.GradScaler(device, enabled=name == "fp16")
     for factor in (1.0, 2.0, 0.5, OVERFLOWS if name == "fp16" else 1.0, 1.0, 3.0):
@@ -81,13 +81,13 @@ def test_steps_are_those_of_torchs_recipe(name: str, optimizer: str, device: str
         x, y = batch(factor, device)
         theirs.zero_grad()
         with torch.autocast(device, DTYPES[name], enabled=name != "fp32"):
-            loss = nn.functional.mse_loss(twin(x), y)
+            loss = nn.functional.mse_loss(other(x), y)
         scaler.scale(loss).backward()
         scaler.unscale_(theirs)
-        nn.utils.clip_grad_norm_(twin.parameters(), 1.0)
+        nn.utils.clip_grad_norm_(other.parameters(), 1.0)
         scaler.step(theirs)
         scaler.update()
-    torch.testing.assert_close(weights_of(model), weights_of(twin), rtol=0, atol=0)
+    torch.testing.assert_close(weights_of(model), weights_of(other), rtol=0, atol=0)
     if name == "fp16":
         assert precision.scale.item() == scaler.get_scale() == 2**15
 
@@ -116,17 +116,17 @@ def test_a_step_that_overflows_changes_nothing_but_the_scale(
 
 
 def test_a_first_step_that_is_skipped_leaves_no_uninitialized_momentum() -> None:
-    model, twin = network(), network()
+    model, other = network(), network()
     torch.use_deterministic_algorithms(True)  # fills uninitialised memory with NaN
     try:
-        for each, factors in ((model, (OVERFLOWS, 1.0, 1.0)), (twin, (1.0, 1.0))):
+        for each, factors in ((model, (OVERFLOWS, 1.0, 1.0)), (other, (1.0, 1.0))):
             optimizer = OPTIMIZERS["fused sgd"](each.parameters())
             precision = Precision.of("fp16", CPU)
             for factor in factors:
                 step(precision, each, optimizer, factor)
     finally:
         torch.use_deterministic_algorithms(False)
-    torch.testing.assert_close(weights_of(model), weights_of(twin), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(weights_of(model), weights_of(other), rtol=1e-3, atol=1e-4)
 
 
 def test_clipping_by_value_does_not_hide_an_overflow() -> None:

@@ -164,8 +164,8 @@ class AudioFolderConfig(InMemoryConfig):
             found = self.scanned(everyone, files)
         if self.on_bad_file == "error":
             bad_files.refuse(self.path, found.bad)
-        sizes = sizes_of_parts(found.sound, [len(part) for part in parts])
-        kept = [everyone[number] for number in found.sound]
+        sizes = sizes_of_parts(found.valid, [len(part) for part in parts])
+        kept = [everyone[number] for number in found.valid]
         self.refuse_missing_classes(kept[: sizes[0]], names)
         targets = self.targets(kept, names)
         statistics = band_statistics(found.features[: sizes[0]])
@@ -321,9 +321,9 @@ class AudioFolderConfig(InMemoryConfig):
         return Samples(inputs, none.unsqueeze(1), lengths, none)
 
 
-def sizes_of_parts(sound: Sequence[int], sizes: Sequence[int]) -> list[int]:
+def sizes_of_parts(valid: Sequence[int], sizes: Sequence[int]) -> list[int]:
     """Return how many of some numbers, in their order, lie in each of consecutive parts."""
-    ends = [bisect_left(sound, end) for end in accumulate(sizes)]
+    ends = [bisect_left(valid, end) for end in accumulate(sizes)]
     return [end - start for start, end in pairwise([0, *ends])]
 
 

@@ -20,14 +20,14 @@ from bptrain.errors import DataError
 class Scan(NamedTuple):
     """What was found in recordings.
 
-    sound      numbers of those that can be used, in their order
+    valid      numbers of those that can be used, in their order
     features   the spectrogram of each of these
     checksums  the SHA-256 of each of their files
     bad        the other files
     rates      how many recordings have each sample rate
     """
 
-    sound: list[int]
+    valid: list[int]
     features: list[Tensor]
     checksums: list[bytes]
     bad: list[BadFile]
@@ -46,7 +46,7 @@ def scan(
     source     what messages call all of them
     has_texts  whether labels are spoken texts, for which a recording may be too short
     """
-    sound: list[int] = []
+    valid: list[int] = []
     checksums: list[bytes] = []
     bad: dict[int, BadFile] = {}
     rates: Counter[int] = Counter()
@@ -60,19 +60,19 @@ def scan(
             except DataError as error:
                 bad[number] = BadFile(each.name, error)
                 continue
-            sound.append(number)
+            valid.append(number)
             checksums.append(sha256(content).digest())
             rates[decoded.rate] += 1
             yield fitted
 
     features = preprocessing.spectrograms(sounds(), len(recordings), source)
     if has_texts:
-        for place, number in enumerate(sound):
+        for place, number in enumerate(valid):
             if error := too_short(recordings[number], len(features[place])):
                 bad[number] = BadFile(recordings[number].name, error)
-    kept = [place for place, number in enumerate(sound) if number not in bad]
+    kept = [place for place, number in enumerate(valid) if number not in bad]
     return Scan(
-        [sound[place] for place in kept],
+        [valid[place] for place in kept],
         [features[place] for place in kept],
         [checksums[place] for place in kept],
         [bad[number] for number in sorted(bad)],

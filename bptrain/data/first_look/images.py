@@ -18,7 +18,7 @@ from bptrain.data.first_look.found import (
 )
 from bptrain.data.images.image_file import ImageShape, size_and_mode
 from bptrain.data.images.image_formats import IMAGE
-from bptrain.data.images.image_scan import sound_image
+from bptrain.data.images.image_scan import valid_image
 from bptrain.data.notes import count, listed
 from bptrain.errors import DataError
 from bptrain.problem import Problem
@@ -95,7 +95,7 @@ def _opened(root: Path, files: Sequence[str]) -> tuple[list[tuple[int, int, str]
         try:
             width, height, mode = size_and_mode(path)
             if left > 0:
-                sound_image(path, TINY)
+                valid_image(path, TINY)
         except DataError as error:
             bad.append(BadFile(str(Path(path).relative_to(root)), error))
             continue

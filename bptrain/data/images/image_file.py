@@ -164,7 +164,7 @@ def _opened(path: FilePath) -> Iterator["Image.Image"]:
 
 @contextmanager
 def _large_metadata() -> Iterator[None]:
-    """Let the block open PNG files with large color profiles and texts, which are sound images."""
+    """Let the block open PNG files with large color profiles and texts, which are valid images."""
     from PIL import PngImagePlugin
 
     usual = PngImagePlugin.MAX_TEXT_CHUNK

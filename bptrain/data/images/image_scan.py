@@ -62,7 +62,7 @@ class Scanner:
         rows = np.zeros((len(files), 1 + prod(self.shape.chw)), np.uint8)
         for row, file in zip(rows, files, strict=True):
             try:
-                pixels = sound_image(file, self.shape)
+                pixels = valid_image(file, self.shape)
                 row[0] = GOOD + depth_of(file)
             except DataError:  # which the training process finds again, see `bad_file`
                 continue
@@ -70,7 +70,7 @@ class Scanner:
         return rows
 
 
-def sound_image(file: FilePath, shape: ImageShape) -> Tensor:
+def valid_image(file: FilePath, shape: ImageShape) -> Tensor:
     """Return the bytes [C, H, W] of a file whose checksums are right too, or raise DataError."""
     verify_image(file)
     return read_image(file, shape)
@@ -87,7 +87,7 @@ def scan(
     kept = torch.empty((total, *shape.chw), dtype=torch.uint8) if in_memory else None
     counts = torch.zeros(shape.channels, LEVELS, dtype=torch.int64)
     batches = [images.files[start : start + SCAN_BATCH] for start in range(0, total, SCAN_BATCH)]
-    sound: list[int] = []
+    valid: list[int] = []
     bad: list[BadFile] = []
     depth = 0
     for number, rows in enumerate(compute(Scanner(shape), batches)):
@@ -95,13 +95,13 @@ def scan(
         pixels = torch.from_numpy(rows[found, 1:]).view(-1, *shape.chw)
         counts += channel_histograms(pixels)
         if kept is not None:
-            kept[len(sound) : len(sound) + len(pixels)] = pixels
+            kept[len(valid) : len(valid) + len(pixels)] = pixels
         depth = max(depth, int(rows[:, 0].max()) - GOOD)
-        sound += (number * SCAN_BATCH + found.nonzero()[0]).tolist()
+        valid += (number * SCAN_BATCH + found.nonzero()[0]).tolist()
         bad += [bad_file(batches[number][row], root, shape) for row in (~found).nonzero()[0]]
-    rest = images if len(sound) == total else images.rows(torch.tensor(sound, dtype=torch.int64))
+    rest = images if len(valid) == total else images.rows(torch.tensor(valid, dtype=torch.int64))
     return Scan(
-        rest, None if kept is None else kept[: len(sound)], counts, depth, tuple(bad), shape
+        rest, None if kept is None else kept[: len(valid)], counts, depth, tuple(bad), shape
     )
 
 
@@ -109,7 +109,7 @@ def bad_file(path: str, root: Path, shape: ImageShape) -> BadFile:
     """Return a file that could not be read, with what is wrong with it."""
     name = str(Path(path).relative_to(root)) if Path(path).is_relative_to(root) else path
     try:
-        sound_image(path, shape)
+        valid_image(path, shape)
     except DataError as error:
         return BadFile(name, error)
     why = "it could not be read a moment ago, and can be read now"

@@ -266,8 +266,8 @@ def columns_note(columns: Sequence[Column]) -> str:
     dates = [each.name for each in columns if isinstance(each, Dated)]
     texts = [f"{each.name} ({each.width:,})" for each in columns if isinstance(each, Categorical)]
     kinds = {"number": numbers, "date": dates, "category": texts}
-    told = [f"{len(each):,} {kind}: {named(each)}" for kind, each in kinds.items() if each]
-    return f"columns {'   '.join(told)}"
+    parts = [f"{len(each):,} {kind}: {named(each)}" for kind, each in kinds.items() if each]
+    return f"columns {'   '.join(parts)}"
 
 
 def unseen_categories(columns: Sequence[Column], table: Table) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""A step that is explained: run by the tape, collected, and told link by link."""
+"""A step that is explained: run by the tape, collected, and explained link by link."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ from bptrain.tape.run import Linear
 LONGEST_LINE = 160  # of the tape's Python; a constant may be written out in it
 
 
-class Told(NamedTuple):
+class StepPasses(NamedTuple):
     """What a step did, in the order of its forward pass."""
 
     links: tuple[Link, ...]
@@ -31,12 +31,12 @@ class Told(NamedTuple):
 class ExplainedStep:
     """An engine that collects its first step on the tape, operation by operation.
 
-    told  of that step, once its backward pass is done
+    passes  what that step did, once its backward pass is done
 
     Raises OffTapeError from `begin` where the step does not run on the tape.
     """
 
-    told: Told | None = None
+    passes: StepPasses | None = None
 
     def __init__(self, model: nn.Module, loss: Callable[..., Tensor]) -> None:
         self.model, self.loss_function = model, loss
@@ -44,14 +44,14 @@ class ExplainedStep:
 
     def begin(self, inputs: tuple[Any, ...], targets: tuple[Any, ...]) -> Run:
         """Return the step on a batch, before its forward pass."""
-        collector = Collector() if self.told is None else None  # a line search begins again
+        collector = Collector() if self.passes is None else None  # a line search begins again
         run = self._step.begin(inputs, targets, observer=collector)
         if not isinstance(run, ProgramRun):
             raise OffTapeError("; ".join(self._step.reasons))
-        return run if collector is None else _ToldRun(self, run, collector, inputs)
+        return run if collector is None else _ExplainedRun(self, run, collector, inputs)
 
-    def tell(self, program: Program, collector: Collector, inputs: int) -> None:
-        """Tell of a step whose backward pass is done, before its weights are updated.
+    def explain(self, program: Program, collector: Collector, inputs: int) -> None:
+        """Explain a step whose backward pass is done, before its weights are updated.
 
         inputs  how many of the batch's tensors are the model's; the others are the loss's
         """
@@ -66,7 +66,7 @@ class ExplainedStep:
                 windows.append(window)
             if scan := through_time(seen, link.number, link.title, collector.room):
                 scans.append(scan)
-        self.told = Told(links, tuple(windows), tuple(scans))
+        self.passes = StepPasses(links, tuple(windows), tuple(scans))
 
     def _names(self, program: Program) -> dict[int, str]:
         """Return the names of parameters and buffers by number."""
@@ -79,8 +79,8 @@ class ExplainedStep:
         return {number: named[id(each)] for number, each in fixed if id(each) in named}
 
 
-class _ToldRun:
-    """A run that is told of once its backward pass is done: the update changes its weights."""
+class _ExplainedRun:
+    """A run that is explained once its backward pass is done: the update changes its weights."""
 
     def __init__(
         self, step: ExplainedStep, run: ProgramRun, collector: Collector, inputs: tuple[Any, ...]
@@ -89,12 +89,12 @@ class _ToldRun:
         self.forward, self.loss = run.forward, run.loss
 
     def backward(self, minimized: Linear) -> None:
-        """Add the gradients to the parameters' `.grad`, and tell of the step."""
+        """Add the gradients to the parameters' `.grad`, and explain the step."""
         self.run.backward(minimized)
         program = self.run.program
         entries = [_unwrapped(each) for each in program.entries]
         tensors = sum(isinstance(each, Tensor) for each in self.inputs)
-        self.step.tell(program.with_entries(entries, program.boundary), self.collector, tensors)
+        self.step.explain(program.with_entries(entries, program.boundary), self.collector, tensors)
 
 
 def _unwrapped(entry: Entry) -> Entry:

@@ -26,9 +26,9 @@ class _Layer:
     biases: list[float] = field(default_factory=list)
 
 
-def network_of(told: Explanation) -> dict[str, Any] | None:
+def network_of(explanation: Explanation) -> dict[str, Any] | None:
     """Return the drawing of a chain of small linear layers; None for any other network."""
-    layers = _layers([link for link in told.links if not link.is_loss])
+    layers = _layers([link for link in explanation.links if not link.is_loss])
     if layers is None or len(layers) > MOST_LAYERS:
         return None
     if max(len(each.values) for each in layers) > MOST_UNITS:
@@ -44,7 +44,7 @@ def network_of(told: Explanation) -> dict[str, Any] | None:
         "loss": {
             "x": 60 + ACROSS * len(layers),
             "y": TOP / 2 + height / 2,
-            "text": number(told.loss),
+            "text": number(explanation.loss),
         },
     }
 

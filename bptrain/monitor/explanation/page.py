@@ -34,15 +34,15 @@ class About(NamedTuple):
     total: int
 
 
-def page(about: About, told: Sequence[Explanation]) -> str:
+def page(about: About, explanations: Sequence[Explanation]) -> str:
     """Return the page; the explanations are of one model, in the order of training."""
-    content = {"about": about, "formula": formula, **_content(told)}
+    content = {"about": about, "formula": formula, **_content(explanations)}
     return rendered("bptrain.monitor.explanation", "explanation.html.jinja", content)
 
 
-def _content(told: Sequence[Explanation]) -> dict[str, Any]:
-    links = zip(*[each.links for each in told], strict=True)
-    cards = [card_of(same, told[0].row) for same in links]
+def _content(explanations: Sequence[Explanation]) -> dict[str, Any]:
+    links = zip(*[each.links for each in explanations], strict=True)
+    cards = [card_of(same, explanations[0].row) for same in links]
     return {
         "frames": [
             {
@@ -52,16 +52,16 @@ def _content(told: Sequence[Explanation]) -> dict[str, Any]:
                 "norm": number(each.norms[0]),
                 "clipped": number(each.norms[1]) if each.norms[1] < each.norms[0] else "",
             }
-            for each in told
+            for each in explanations
         ],
-        "loss_points": loss_points(told),
-        "row": told[0].row,
+        "loss_points": loss_points(explanations),
+        "row": explanations[0].row,
         "cards": cards,
-        "networks": framed([network_of(each) for each in told]),
-        "windows": [[window_view(each) for each in one.windows] for one in told],
-        "scans": [[scan_view(each) for each in one.scans] for one in told],
+        "networks": framed([network_of(each) for each in explanations]),
+        "windows": [[window_view(each) for each in one.windows] for one in explanations],
+        "scans": [[scan_view(each) for each in one.scans] for one in explanations],
         "updates": [
-            update_view(same) for same in zip(*[each.updates for each in told], strict=True)
+            update_view(same) for same in zip(*[each.updates for each in explanations], strict=True)
         ],
-        "weights": [weight_view(each.weight) for each in told],
+        "weights": [weight_view(each.weight) for each in explanations],
     }

@@ -34,25 +34,27 @@ FORMULA, QUIET, STRONG, GRADIENT = "cyan", "dim", "bold", "magenta"
 MOST_STEPS = 12  # of a recurrent layer whose gradients are listed
 
 
-def rendered(told: Explanation, optimizer: str) -> Iterator[RenderableType]:
+def rendered(explanation: Explanation, optimizer: str) -> Iterator[RenderableType]:
     """Yield an explanation part by part.
 
     optimizer  what it is called, such as "sgd"
     """
     yield _heading("Forward: what does the network compute?")
-    model = [link for link in told.links if not link.is_loss]
+    model = [link for link in explanation.links if not link.is_loss]
     yield from map(_forward, model)
     yield _heading("Loss: how wrong is it?")
-    yield from map(_forward, [link for link in told.links if link.is_loss])
+    yield from map(_forward, [link for link in explanation.links if link.is_loss])
     yield _heading("Backward: from the loss to the first layer")
-    yield from map(_backward, reversed(told.links))
-    yield from map(_window, told.windows)
-    yield from map(_through_time, told.scans)
-    yield _heading(f"Update: {optimizer} moves every weight, learning rate {number(told.lr)}")
-    yield _updates(told.updates, told.norms)
-    if told.weight is not None:
+    yield from map(_backward, reversed(explanation.links))
+    yield from map(_window, explanation.windows)
+    yield from map(_through_time, explanation.scans)
+    yield _heading(
+        f"Update: {optimizer} moves every weight, learning rate {number(explanation.lr)}"
+    )
+    yield _updates(explanation.updates, explanation.norms)
+    if explanation.weight is not None:
         yield _heading("One weight, followed through all of it")
-        yield _followed(told.weight)
+        yield _followed(explanation.weight)
 
 
 def _heading(text: str) -> RenderableType:

@@ -308,9 +308,9 @@ def formula(text: str) -> Markup:
     return inline(text)
 
 
-def loss_points(told: Sequence[Explanation]) -> str:
+def loss_points(explanations: Sequence[Explanation]) -> str:
     """Return the points of the curve of the losses, in a field of 100 by 24."""
-    losses = [each.loss if isfinite(each.loss) else 0.0 for each in told]
+    losses = [each.loss if isfinite(each.loss) else 0.0 for each in explanations]
     low, high = min(losses), max(losses)
     scale = 100 / max(1, len(losses) - 1)
     span = (high - low) or 1.0

@@ -97,7 +97,7 @@ def no_learning(history: History, setup: Setup) -> Verdict | None:
     text = f"the {where} loss, {loss:.3g}, is that of a constant prediction"
     reason = (
         f"the best constant prediction costs {progress.chance:.3g}; a model above "
-        f"{AT_CHANCE:.0%} of it uses nothing of its inputs. If the gradients are sound, the "
+        f"{AT_CHANCE:.0%} of it uses nothing of its inputs. If the gradients are correct, the "
         "inputs say nothing of the targets, or they were put in another order"
     )
     if not known:

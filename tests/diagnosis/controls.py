@@ -1,7 +1,7 @@
 """Runs that learn, and beside them the same runs with one fault each, for which they are judged.
 
 Written down, all of them, before any was trained. Whether a run is sick is measured: what a run
-with a fault reaches is compared with what its twin, the run without it, reaches (reached.py).
+with a fault reaches is compared with what its control, the run without it, reaches (reached.py).
 """
 
 from typing import Any
@@ -94,4 +94,4 @@ CONFIGS: dict[str, Config] = {
     "rooms": run(ROWS, recurrent("gru", 28), adam(0.01), 140, data=ROOMS),
     "shells": run(ROWS, recurrent("lstm", 40), adam(0.02), 90, data=SHELLS),
 }  # fmt: skip
-TWINS = {name: Case(f"twin: {name}", each) for name, each in CONFIGS.items()}
+CONTROLS = {name: Case(f"control: {name}", each) for name, each in CONFIGS.items()}

@@ -1,4 +1,4 @@
-"""The files of data of the runs beside their twins, and the same with a fault."""
+"""The files of data of the controls, and the same with a fault."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ SERIES, LENGTH = 540, 20
 RECALLED = 60  # time steps, of which the first few decide
 
 
-def write_twin_files(folder: Path) -> None:
+def write_control_files(folder: Path) -> None:
     """Write them, each from a generator of its own."""
     write_rows(folder, np.random.default_rng(31))
     write_rare(folder, np.random.default_rng(32))
