@@ -18,6 +18,7 @@ from fastapi.testclient import TestClient
 from html_pages import Elements
 from served import LIMITS, InThisProcess, check_refusal, client_of, drawing
 
+from bptrain.commands.serve import listening
 from bptrain.commands.serving.app import make_app
 from bptrain.commands.serving.limits import Limits
 from bptrain.commands.serving.metrics import Metrics
@@ -145,6 +146,11 @@ def test_what_cannot_be_served_is_refused_at_the_start(
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_connections_send_an_answer_without_waiting_for_receipts() -> None:
+    with listening("127.0.0.1", 0) as listener:
+        assert listener.proto == socket.IPPROTO_TCP  # what asyncio asks before TCP_NODELAY
+
+
 def test_a_signal_ends_a_service_with_its_code(served_runs: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "bptrain", "serve", str(served_runs / "rows"), "--port", "0"],

@@ -231,7 +231,7 @@ def test_parts_of_one_output_are_not_all_where_the_loss_reads_two() -> None:
     run.forward()
     run.loss()
     run.backward(lambda loss: loss)
-    assert step.explanation is not None
-    scan = next(link for link in step.explanation.links if link.operation == "bptt")
+    assert step.passes is not None
+    scan = next(link for link in step.passes.links if link.operation == "bptt")
     assert len(scan.parts) == scan.output.numel() == 2
     assert not scan.is_whole
