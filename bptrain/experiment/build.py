@@ -20,6 +20,7 @@ from bptrain.tape.learning_rules.rule import learning_rule
 from bptrain.tape.learning_rules.step import StepByRule
 from bptrain.tasks import task_of
 from bptrain.train.averaging import AveragedWeights
+from bptrain.train.buckets import MIB
 from bptrain.train.evaluate import LossMetric, Metric
 from bptrain.train.memory import refuse_if_too_large
 from bptrain.train.precision import Precision
@@ -154,13 +155,14 @@ def _refuse_plain(reason: str) -> NoReturn:
 def update_of(plan: Plan, model: nn.Module) -> Update:
     """Return the update of the model's weights that the config describes."""
     config, train = plan.config, plan.config.train
+    gradients = LayerGradients(model)
     return Update(
         config.optimizer.build(model),
         config.schedule.build(plan.total_steps, plan.steps_per_epoch),
-        LayerGradients(model),
+        gradients,
         Precision.of(config.precision, plan.device, config.kernels),
         batches=train.grad_accum_steps,
-        ranks=plan.ranks,
+        sums=plan.ranks.sums(gradients.parameters, train.bucket_mb * MIB),
         searches=config.optimizer.searches,
         clipping=train.clipping,
         l1=train.l1,

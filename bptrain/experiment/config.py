@@ -94,6 +94,15 @@ class TrainConfig(StrictConfig):
         "for each such layer and step. Such a job needs it; it needs monitor.level=basic. In a "
         "single process it changes nothing",
     )
+    bucket_mb: float = Field(
+        default=25.0,
+        gt=0,
+        le=1_000_000,
+        description="MiB of gradients that the processes of a job (torchrun) add up in one "
+        "exchange, which starts while the backward pass computes the layers below. Smaller ones "
+        "start earlier, and each takes the latency of the network once more. The first one has at "
+        "most 1 MiB. In a single process it changes nothing",
+    )
     process_timeout_s: float = Field(
         default=15.0,
         ge=1,

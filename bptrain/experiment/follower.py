@@ -19,7 +19,7 @@ from bptrain.experiment.non_finite import Failure
 from bptrain.experiment.plan import Plan
 from bptrain.experiment.session import Session
 from bptrain.experiment.starting_weights import starting_weights
-from bptrain.experiment.step_guard import StepGuard
+from bptrain.experiment.step_guard import Earlier, StepGuard
 from bptrain.monitor.console import TrainingConsole
 from bptrain.monitor.run_log import RunLog
 from bptrain.rundir.training_state import TrainingState
@@ -84,7 +84,11 @@ class Follower(Session):
 
 
 class SilentGuard(StepGuard):
-    """Ends the run as rank 0's guard does, which saves the step and says what was found."""
+    """Does what rank 0's guard does, which saves a step and says what was found."""
+
+    def _newest(self) -> Earlier:
+        """Return the states of the newest valid checkpoint, which rank 0 reads."""
+        return self.experiment.ranks.from_first(Earlier("", {}))
 
     def explained(self, failure: Failure, given_up: str = "") -> NonFiniteError:
         """Return the error."""

@@ -162,10 +162,11 @@ class Job:
         if self._meeting is None:
             return
         self._meeting.agree(facts)
+        self.ranks.limit = timedelta(seconds=timeout_s)
         try:
             dist.init_process_group(
                 "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
-                timeout=timedelta(seconds=timeout_s),
+                timeout=self.ranks.limit,
                 store=PrefixStore("group", self._meeting.store),
                 rank=self.place.rank,
                 world_size=self.place.count,

@@ -30,6 +30,7 @@ class Job:
     signal     after which step the last rank sends itself a signal
     concludes  whether the best state is tested at the end
     waits      whether it mostly waits, and can run beside the next ones
+    bad        training samples whose inputs are NaN
     """
 
     name: str
@@ -39,6 +40,7 @@ class Job:
     signal: tuple[int, int] | None = None
     concludes: bool = False
     waits: bool = False
+    bad: list[int] = field(default_factory=list)
 
 
 def started(job: Job, rank: int, port: int, attempt: int) -> int:
@@ -69,6 +71,8 @@ def run(job: Job, rank: int) -> int:
         session.fit = interrupted(session.fit, *job.signal)
     if not job.concludes:
         training.conclude = lambda *_: None
+    if job.bad:
+        spoil(job.bad)
     try:
         app(["fit", *job.words, *job.own.get(str(rank), [])])
     except SystemExit as ended:
@@ -86,6 +90,25 @@ def interrupted(fit: Callable[..., Any], step: int, number: int) -> Callable[...
             yield report
 
     return steps
+
+
+def spoil(samples: list[int]) -> None:
+    """Make the inputs of training samples NaN, in every batch that has one of them."""
+    import torch
+
+    from bptrain.data.batches import Batches
+
+    select, bad = Batches.select, torch.tensor(samples)
+
+    def selected(batches: Any, device_rows: Any, rows: Any) -> Any:
+        batch = select(batches, device_rows, rows)
+        if not isinstance(rows, torch.Tensor):  # of an evaluation
+            return batch
+        (x,) = batch.inputs
+        is_bad = torch.isin(rows, bad).view(-1, *[1] * (x.dim() - 1))
+        return batch._replace(inputs=(x.masked_fill(is_bad, float("nan")),))
+
+    Batches.select = selected
 
 
 def finish(job: Job, port: int, attempt: int) -> dict[str, Any]:
