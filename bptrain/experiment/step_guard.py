@@ -230,9 +230,13 @@ class StepGuard:
     def _saved_and_searched(self, failed: FailedStep) -> Finding | None:
         experiment, console = self.experiment, self.log.console
         try:
-            write_failed_step(self.run_dir, failed, experiment.model.state_dict())
+            write_failed_step(
+                self.run_dir, failed, experiment.model.state_dict(), experiment.ranks.whole
+            )
         except StorageError as error:  # must not hide why the run ends
             console.print_line(f"the step is not saved: {error.what}: {error.why}")
+        if experiment.ranks.shares_weights:  # the others do not repeat it
+            return None
         precision = experiment.update.precision
         try:
             with with_local_sums():  # the other processes of a job do not repeat it

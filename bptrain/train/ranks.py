@@ -35,6 +35,7 @@ class Ranks:
 
     rank, count = 0, 1
     limit: timedelta | None = None  # of an exchange
+    shares_weights = False  # whether each rank holds a part of them (shards.py)
 
     def rows(self, samples: int) -> slice:
         """Return the rows of a batch that this rank trains on; the first ranks have one more."""
@@ -66,6 +67,23 @@ class Ranks:
 
     def refuse_drift(self, what: str, tensors: Sequence[Tensor]) -> None:
         """Raise RankError unless the tensors are the same on all ranks, bit for bit."""
+
+    @contextmanager
+    def exchanging(self) -> Iterator[None]:
+        """Run a block inside which other code than this class exchanges tensors."""
+        yield
+
+    def part(self, tensor: Tensor) -> Tensor:
+        """Return what this rank holds of a tensor."""
+        return tensor
+
+    def whole(self, tensor: Tensor) -> Tensor:
+        """Return all of a tensor at rank 0, if every rank asks for it."""
+        return tensor
+
+    def found_anywhere(self, names: list[str]) -> list[str]:
+        """Return the names that some rank has found among what it holds."""
+        return names
 
 
 ONE = Ranks()
