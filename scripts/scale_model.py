@@ -10,7 +10,8 @@ Tree       T = 2 B/W + 2 ceil(log2 n) a: up and down two binary trees that share
 Two levels g devices in a node by a fast link, m = n/g nodes: reduce-scatter in the node, all-reduce
            among the nodes, all-gather in the node; the node's devices share its one network link
 Exposed    gradients are complete layer by layer, from the last one on; a bucket starts when its
-           layers are complete and the bucket before it is through
+           layers are complete and the bucket before it is through. The buckets are those of
+           bptrain/train/buckets.py
 """
 
 from collections.abc import Callable, Sequence
@@ -20,7 +21,7 @@ from math import ceil, log2
 from typing import NamedTuple
 
 GRADIENT_BYTES = 4  # of an element: float32
-BUCKET_BYTES = 25 * 2**20  # of DistributedDataParallel
+BUCKET_BYTES, FIRST_BUCKET_BYTES = 25 * 2**20, 2**20  # that close one, and the first one
 DEVICES_IN_A_NODE = 8
 MOST_DEVICES = 1_000
 WHOLE_BATCH = 1_024  # samples, where a batch is divided among all devices
@@ -104,7 +105,8 @@ AllReduce = Callable[[int, float], float]  # seconds for n devices and so many b
 def buckets_of(family: Family, bucket_bytes: float = BUCKET_BYTES) -> list[tuple[float, float]]:
     """Return when each bucket is complete, in s from the start of the backward pass, and its bytes.
 
-    A bucket is sent once it holds `bucket_bytes`; a larger layer is a bucket of its own.
+    A bucket is sent once it holds `bucket_bytes`, the first one at 1 MiB; a larger layer closes
+    the bucket that it is in.
     """
     backward = [*reversed(family.layers)]
     seconds = 2 * family.batch / family.flops_per_s
@@ -118,7 +120,8 @@ def buckets_of(family: Family, bucket_bytes: float = BUCKET_BYTES) -> list[tuple
     held = 0.0
     for number, (time, size) in enumerate(ready):
         held += size
-        if held >= bucket_bytes or number == len(ready) - 1:
+        limit = bucket_bytes if buckets else min(FIRST_BUCKET_BYTES, bucket_bytes)
+        if held >= limit or number == len(ready) - 1:
             buckets.append((time, held))
             held = 0.0
     return buckets

@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch import nn
 
+from bptrain.train.buckets import divided
+
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 sys.path.append(str(SCRIPTS))
 
@@ -79,6 +81,15 @@ def test_tied_weights_are_complete_at_the_end() -> None:
     layers = [Layer(10, 1.0), Layer(10, 1.0), Layer(1000, 1.0, is_last=True)]
     family = Family("tied", layers, 1, 1.0)
     assert model.buckets_of(family, bucket_bytes=40) == [(4.0, 40), (6.0, 40), (6.0, 4000)]
+
+
+def test_the_buckets_are_those_of_a_run() -> None:
+    sizes = [300, 2**18, 5, 7, 5 * 2**20, 2**21, 11]
+    family = Family("any", [Layer(size, 1.0) for size in reversed(sizes)], 1, 1.0)
+    parameters = [nn.Parameter(torch.empty(size, device="meta")) for size in sizes]
+    for limit in (20, 48, 1e6, model.BUCKET_BYTES):
+        ours = [4 * sum(p.numel() for p in each) for each in divided(parameters, limit)]
+        assert [size for _, size in model.buckets_of(family, limit)] == ours
 
 
 @pytest.mark.parametrize("make", model.FAMILIES)

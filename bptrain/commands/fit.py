@@ -33,6 +33,7 @@ class Start(Enum):
     AUTO = "auto"
 
 
+WHY_AUTOGRAD = "by autograd, as the tape holds its parameters in place"
 STARTS = {Start.NEW: run, Start.RESUMED: resume, Start.AUTO: resume_or_start}
 
 
@@ -108,6 +109,8 @@ def planned_together(job: Job, config: ExperimentConfig, console: Console) -> Pl
     """Return the plan of an experiment in a job, whose processes agree on it; print it."""
     if job.place.count > 1:
         refuse_batch_size_of_each(config)
+    if config.train.sharded:
+        job.share_weights()
     made = replace(planned(config, console), ranks=job.ranks)
     if job.place.count == 1:
         return made
@@ -119,6 +122,8 @@ def planned_together(job: Job, config: ExperimentConfig, console: Console) -> Pl
     job.form(facts_of(made), device, config.train.process_timeout_s)
     count = job.place.count
     console.print(f"{count} processes, each with its rows of every batch", highlight=False)
+    if config.train.sharded:
+        console.print(f"and its part of the weights: {WHY_AUTOGRAD}", highlight=False)
     return replace(made, device=device)
 
 

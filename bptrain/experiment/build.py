@@ -13,17 +13,19 @@ from bptrain.errors import UsageError
 from bptrain.experiment.config import ExperimentConfig
 from bptrain.experiment.decisions import decision_in_training
 from bptrain.experiment.plan import Plan, serve
+from bptrain.experiment.sharded_model import sharded_model
 from bptrain.ops.over_processes import synchronize
 from bptrain.tape import Autograd, Engine, Step
-from bptrain.tape.layer_gradients import LayerGradients
 from bptrain.tape.learning_rules.rule import learning_rule
 from bptrain.tape.learning_rules.step import StepByRule
 from bptrain.tasks import task_of
-from bptrain.train.averaging import AveragedWeights
+from bptrain.train.buckets import MIB
 from bptrain.train.evaluate import LossMetric, Metric
 from bptrain.train.memory import refuse_if_too_large
 from bptrain.train.precision import Precision
 from bptrain.train.ranks import ONE, Ranks
+from bptrain.train.sharding import average_of, layer_gradients, optimizer_on_parts
+from bptrain.train.shards import ShardedRanks
 from bptrain.train.update import Update
 
 
@@ -69,14 +71,9 @@ def build(plan: Plan, change: Callable[[nn.Module], None] | None = None) -> Expe
     change  is called with the new model, such as to load weights into it
     """
     config, device = plan.config, plan.device
-    refuse_if_too_large(plan.memory, device)
+    model = model_of(plan, change)
     dataset = plan.dataset.to(device)
     problem = dataset.problem
-    torch.manual_seed(config.seed)
-    # drawn on the CPU: the same weights on every device
-    model = config.model.build(problem, torch.device("cpu")).to(device)
-    if change is not None:
-        change(model)
     loss_function = plan.loss_function.to(device)
     metric = training_metric(plan)
     is_synchronized = config.train.sync_batch_norm and plan.ranks.count > 1
@@ -87,7 +84,12 @@ def build(plan: Plan, change: Callable[[nn.Module], None] | None = None) -> Expe
         dataset,
         model,
         loss_function,
-        engine_of(config, model, loss_function, needs_outputs=not isinstance(metric, LossMetric)),
+        engine_of(
+            by_autograd(config) if plan.ranks.shares_weights else config,
+            model,
+            loss_function,
+            needs_outputs=not isinstance(metric, LossMetric),
+        ),
         training_metric=metric,
         evaluation_metric=task_of(problem).evaluation_metric(
             problem, decision_in_training(config, problem)
@@ -98,6 +100,25 @@ def build(plan: Plan, change: Callable[[nn.Module], None] | None = None) -> Expe
         total_steps=plan.total_steps,
         ranks=plan.ranks,
     )
+
+
+def model_of(plan: Plan, change: Callable[[nn.Module], None] | None) -> nn.Module:
+    """Return the model on its device, its weights drawn; see `build`."""
+    if isinstance(plan.ranks, ShardedRanks):
+        return sharded_model(plan, plan.ranks, change)
+    refuse_if_too_large(plan.memory, plan.device)
+    torch.manual_seed(plan.config.seed)
+    # drawn on the CPU: the same weights on every device
+    drawn = plan.config.model.build(plan.dataset.problem, torch.device("cpu"))
+    model: nn.Module = drawn.to(plan.device)
+    if change is not None:
+        change(model)
+    return model
+
+
+def by_autograd(config: ExperimentConfig) -> ExperimentConfig:
+    """Return the config with autograd as the engine: the tape holds its parameters in place."""
+    return config.model_copy(update={"engine": "autograd"})
 
 
 def training_metric(plan: Plan) -> Metric:
@@ -153,16 +174,17 @@ def _refuse_plain(reason: str) -> NoReturn:
 
 def update_of(plan: Plan, model: nn.Module) -> Update:
     """Return the update of the model's weights that the config describes."""
-    config, train = plan.config, plan.config.train
+    config, train, ranks = plan.config, plan.config.train, plan.ranks
+    gradients = layer_gradients(model, ranks)
     return Update(
-        config.optimizer.build(model),
+        optimizer_on_parts(config.optimizer.build(model), ranks),
         config.schedule.build(plan.total_steps, plan.steps_per_epoch),
-        LayerGradients(model),
+        gradients,
         Precision.of(config.precision, plan.device, config.kernels),
         batches=train.grad_accum_steps,
-        ranks=plan.ranks,
+        sums=ranks.sums(gradients.parameters, train.bucket_mb * MIB),
         searches=config.optimizer.searches,
         clipping=train.clipping,
         l1=train.l1,
-        average=AveragedWeights(model, train.ema_decay) if train.ema_decay else None,
+        average=average_of(model, train.ema_decay, ranks) if train.ema_decay else None,
     )

@@ -94,6 +94,23 @@ class TrainConfig(StrictConfig):
         "for each such layer and step. Such a job needs it; it needs monitor.level=basic. In a "
         "single process it changes nothing",
     )
+    bucket_mb: float = Field(
+        default=25.0,
+        gt=0,
+        le=1_000_000,
+        description="MiB of gradients that the processes of a job (torchrun) add up in one "
+        "exchange, which starts while the backward pass computes the layers below. Smaller ones "
+        "start earlier, and each takes the latency of the network once more. The first one has at "
+        "most 1 MiB. In a single process it changes nothing",
+    )
+    sharded: bool = Field(
+        default=False,
+        description="whether the processes of a job (torchrun) share one model's weights, for "
+        "models larger than one device: each holds its part of every weight, gradient, optimizer "
+        "state and average, and a block of layers is gathered when it computes. By autograd; it "
+        "sends 1.5 times as many bytes as without. Checkpoints are the same, and a run may go on "
+        "with or without it. In a single process nothing is divided",
+    )
     process_timeout_s: float = Field(
         default=15.0,
         ge=1,

@@ -24,7 +24,7 @@ from bptrain.experiment.non_finite import Failure
 from bptrain.monitor.finding import Finding
 from bptrain.monitor.first_non_finite import first_non_finite
 from bptrain.monitor.step_part import Part
-from bptrain.rundir.checkpoint import newest_valid, write_checkpoint
+from bptrain.rundir.checkpoint import Whole, as_it_is, newest_valid, write_checkpoint
 from bptrain.rundir.durable_files import remove, storing
 from bptrain.rundir.training_state import MODEL, TrainingState
 from bptrain.stateful import PlainState, Tree, mapping
@@ -91,8 +91,13 @@ class FailedStep:
         return ", ".join(known)
 
 
-def write_failed_step(run_dir: Path, failed: FailedStep, model: dict[str, Tensor]) -> None:
-    """Store a step in the folder of a run, in place of an earlier one; raises StorageError."""
+def write_failed_step(
+    run_dir: Path, failed: FailedStep, model: dict[str, Tensor], whole: Whole = as_it_is
+) -> None:
+    """Store a step in the folder of a run, in place of an earlier one; raises StorageError.
+
+    whole  returns all of a tensor of the model
+    """
     forget_failed_step(run_dir)
     states = {
         MODEL: model,
@@ -104,7 +109,7 @@ def write_failed_step(run_dir: Path, failed: FailedStep, model: dict[str, Tensor
         "carried": failed.carried,
         "precision": failed.precision,
     }
-    write_checkpoint(run_dir / FAILED, TrainingState(failed.failure.step, states))
+    write_checkpoint(run_dir / FAILED, TrainingState(failed.failure.step, states), whole)
 
 
 def read_failed_step(run_dir: Path, device: torch.device) -> tuple[FailedStep, dict[str, Tensor]]:

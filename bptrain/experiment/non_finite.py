@@ -7,15 +7,18 @@ would fail later, or silently train wrong: an infinite second moment stops a wei
 ever. So the whole state is checked before it is saved.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import isfinite
 from typing import NamedTuple
+
+from torch import Tensor
 
 from bptrain.experiment.build import Experiment
 from bptrain.experiment.evaluation import CAUSES, refuse_non_finite
 from bptrain.rundir.training_state import TrainingState
 from bptrain.stateful import Tree
 from bptrain.train.finite import not_finite
+from bptrain.train.ranks import Ranks
 from bptrain.train.update import Update
 
 AVERAGE = "average/tensors/"  # as in `Session.state`
@@ -67,16 +70,25 @@ def refuse_weights(experiment: Experiment, step: int) -> None:
     if experiment.update.average is not None:
         averages = experiment.update.average.tensors().items()
         tensors |= {AVERAGE + name: tensor for name, tensor in averages}
-    _refuse(experiment, not_finite(tensors), step)
+    _refuse(experiment, not_finite_of(experiment.ranks, tensors), step)
 
 
 def refuse_state(experiment: Experiment, state: TrainingState) -> None:
-    """Raise NonFiniteError if anything that a later step reads is not finite."""
+    """Raise NonFiniteError if anything that a later step reads is not finite.
+
+    Processes that share the weights each look at their parts; all of them have to look.
+    """
     plain, tensors = state.rest()
     later = {path: each for path, each in tensors.items() if not path.startswith(LOGGED)}
-    found = not_finite({**state.model, **later})
+    found = not_finite_of(experiment.ranks, {**state.model, **later})
     found += plain_not_finite(plain)
     _refuse(experiment, found, state.step)
+
+
+def not_finite_of(ranks: Ranks, tensors: Mapping[str, Tensor]) -> list[str]:
+    """Return the names of the tensors that are not finite, whichever process holds that part."""
+    own = {name: ranks.part(each) for name, each in tensors.items()}
+    return ranks.found_anywhere(not_finite(own))
 
 
 def plain_not_finite(tree: Tree, path: str = "") -> Iterator[str]:
@@ -110,5 +122,6 @@ def _describe(experiment: Experiment, path: str) -> str:
     if update.searches:  # its state treats all parameters as one vector
         return f"the optimizer's {entry}"
     parameters = [p for group in update.optimizer.param_groups for p in group["params"]]
-    names = {parameter: name for name, parameter in experiment.model.named_parameters()}
+    part = experiment.ranks.part
+    names = {part(parameter): name for name, parameter in experiment.model.named_parameters()}
     return f"the optimizer's {entry} of {names[parameters[int(number)]]}"

@@ -14,6 +14,7 @@ from bptrain.experiment.best_state import refuse_unknown_metrics
 from bptrain.experiment.config import ExperimentConfig, TrainConfig
 from bptrain.experiment.decisions import refuse_threshold
 from bptrain.experiment.loss_choice import balanced, choose_loss
+from bptrain.experiment.sharding import refuse_what_no_shards_can
 from bptrain.models import LayerSummary, summarize
 from bptrain.problem import Problem
 from bptrain.train.memory import MemoryEstimate
@@ -140,6 +141,7 @@ def is_surely_small(model: nn.Module, problem: Problem) -> bool:
 def refuse_what_cannot_work(config: ExperimentConfig, dataset: Dataset) -> None:
     """Raise ConfigKeyError for parts of a config that exclude each other."""
     refuse_what_needs_the_tape(config)
+    refuse_what_no_shards_can(config)
     refuse_unbalanced(config, dataset)
     refuse_no_batch(config, dataset)
     refuse_what_no_rule_can(config)

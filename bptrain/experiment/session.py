@@ -34,13 +34,13 @@ from bptrain.train.evaluate import StepWindow
 from bptrain.train.loop import Position, StepReport, fit
 from bptrain.train.memory import used_mb
 from bptrain.train.precision import refuse_lost_scale
+from bptrain.train.sharding import optimizer_state
 from bptrain.train.signals import StopNow, StopRequest
 from bptrain.train.states import (
     CarriedState,
     CarriesState,
     Generators,
     ModelState,
-    OptimizerState,
 )
 
 MAY_BEGIN_NOW = ("schedule", "early_stopping", "monitor")  # may be missing in the checkpoint
@@ -106,7 +106,7 @@ class Session:
         parts = {
             "progress": self.progress,
             MODEL: ModelState(model),
-            "optimizer": OptimizerState(update.optimizer),
+            "optimizer": optimizer_state(update.optimizer, experiment.ranks),
             "precision": update.precision,
             "average": update.average,
             "schedule": update.schedule,
@@ -247,7 +247,8 @@ class Session:
         (step, epoch, _), board = self.position, self.log.board
         if self.is_finished or flow_pictures_are_due(values, self.monitor.count):
             board.write_pictures(step, dict(flow_pictures(self.diagnosis.lines)))
-        if tags.VAL_LOSS in values and (self.is_finished or is_drawn_after(epoch + 1)):
+        is_alone = not self.ranks.shares_weights  # the others would have to answer too
+        if tags.VAL_LOSS in values and is_alone and (self.is_finished or is_drawn_after(epoch + 1)):
             board.write_pictures(step, plane_pictures(self.experiment))
 
     def evaluate(self) -> dict[str, float]:
@@ -321,7 +322,7 @@ class Session:
         """Write a checkpoint and remove old ones."""
         state = self.state(values)
         refuse_state(self.experiment, state)
-        written = write_checkpoint(self.checkpoints, state)
+        written = write_checkpoint(self.checkpoints, state, self.ranks.whole)
         self.prune(written)
 
     def prune(self, written: Path | None = None) -> None:

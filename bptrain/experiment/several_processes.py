@@ -75,11 +75,6 @@ def unlike_in_steps(config: ExperimentConfig) -> dict[tuple[str, ...], Refusal]:
             "a step that rank 0 shows its layers of could exchange more than the others do",
             "monitor.level=basic",
         ),
-        ("train", "on_non_finite"): (
-            config.train.on_non_finite == "rollback",
-            "each of them would have to read the checkpoint",
-            "train.on_non_finite=skip",
-        ),
         ("device",): (
             ":" in config.device,
             "each process takes the GPU of its own number",

@@ -51,6 +51,13 @@ class StepStart(NamedTuple):
     carried: Tree
 
 
+class Earlier(NamedTuple):
+    """The states that a run is rolled back to, by name, and the name of their checkpoint."""
+
+    name: str
+    states: Mapping[str, Tree]
+
+
 class Counts(PlainState):
     """How often a run continued after a step that was not finite.
 
@@ -170,17 +177,23 @@ class StepGuard:
         """Set weights and optimizer as at the newest checkpoint; the batches since are over."""
         if self.counts.in_a_row == MOST_ROLLBACKS:
             raise self.explained(failure, f"; it was rolled back {MOST_ROLLBACKS} times in a row")
-        path, saved, _ = newest_valid(self.run_dir / CHECKPOINTS)
+        newest = self._newest()
         for name in ROLLED_BACK:
             if name in states:
-                states[name].restore(saved.states[name])
+                states[name].restore(newest.states[name])
         total = self.counts.rollbacks + 1
         self._count(rollbacks=total, in_a_row=self.counts.in_a_row + 1)
         self.withholding.release()
         self.window.restart()
         self.log.console.print_line(
-            f"rolled back to the weights of {path.name}: {failure.what} ({total:,} in all)"
+            f"rolled back to the weights of {newest.name}: {failure.what} ({total:,} in all)"
         )
+
+    def _newest(self) -> Earlier:
+        """Return the states of the newest valid checkpoint; rank 0 reads it for all."""
+        path, saved, _ = newest_valid(self.run_dir / CHECKPOINTS)
+        states = {name: saved.states[name] for name in ROLLED_BACK if name in saved.states}
+        return self.experiment.ranks.from_first(Earlier(path.name, states))
 
     def explained(self, failure: Failure, given_up: str = "") -> NonFiniteError:
         """Save a step, repeat it, and return the error that says what was found."""
@@ -217,9 +230,13 @@ class StepGuard:
     def _saved_and_searched(self, failed: FailedStep) -> Finding | None:
         experiment, console = self.experiment, self.log.console
         try:
-            write_failed_step(self.run_dir, failed, experiment.model.state_dict())
+            write_failed_step(
+                self.run_dir, failed, experiment.model.state_dict(), experiment.ranks.whole
+            )
         except StorageError as error:  # must not hide why the run ends
             console.print_line(f"the step is not saved: {error.what}: {error.why}")
+        if experiment.ranks.shares_weights:  # the others do not repeat it
+            return None
         precision = experiment.update.precision
         try:
             with with_local_sums():  # the other processes of a job do not repeat it

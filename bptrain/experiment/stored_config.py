@@ -17,7 +17,7 @@ from bptrain.experiment.config import ExperimentConfig
 PLACE_OF_DATA = re.compile(r"data\.(root|path|test_path|workers|worker_timeout_s|memory_bytes)")
 MAY_CHANGE = re.compile(  # without making the saved state invalid
     r"name|device|monitor\..*|checkpoint\..*|schedule\..*|optimizer\.(lr|adamw_lr|weight_decay)"
-    r"|train\.(epochs|steps|early_stopping|l1|clip_.*|on_non_finite|process_timeout_s|sync_batch_norm)(\..*)?"
+    r"|train\.(epochs|steps|early_stopping|l1|clip_.*|on_non_finite|process_timeout_s|sync_batch_norm|bucket_mb|sharded)(\..*)?"
     rf"|{PLACE_OF_DATA.pattern}"
 )
 SIGNATURE = "# SHA-256 of the lines above, by which an edit is found: "

@@ -11,15 +11,16 @@ from torch import nn
 
 from bptrain.config import to_yaml
 from bptrain.data import Dataset
-from bptrain.errors import InterruptedRun, NonFiniteError, StorageError
+from bptrain.errors import InterruptedRun, NonFiniteError, StorageError, UsageError
 from bptrain.experiment.baselines import baselines_of
 from bptrain.experiment.build import Experiment, build
 from bptrain.experiment.evaluation import Evaluation, evaluate_state, save_pictures
 from bptrain.experiment.failed_step import forget_failed_step
 from bptrain.experiment.largest_gradients import write_largest_gradients
 from bptrain.experiment.plan import Plan
-from bptrain.experiment.saved_run import CHECKPOINTS
+from bptrain.experiment.saved_run import CHECKPOINTS, restore
 from bptrain.experiment.session import Session
+from bptrain.experiment.shared_state import from_first
 from bptrain.experiment.starting_weights import starting_weights
 from bptrain.experiment.stored_baselines import store_baselines
 from bptrain.experiment.stored_config import hyperparameters_of, plain, signed_yaml
@@ -115,8 +116,8 @@ def train(
     with log_of(experiment, run_dir, console) as log:
         session = Session(experiment, run_dir / CHECKPOINTS, log, stop)
         print_notices(experiment, log.console)
-        with stop.noted():
-            session.start(experiment.ranks.from_first((run_dir, saved))[1])
+        with stop.noted(), experiment.ranks.exchanging():
+            session.start(from_first(experiment, run_dir, saved)[1])
             if session.is_finished and session.progress.is_settled:
                 log.console.print_line("the run is finished: no steps remain")
             run_to_its_end(session, run_dir)
@@ -133,7 +134,7 @@ def run_to_its_end(session: Session, run_dir: Path) -> None:
     except NonFiniteError as failure:
         from bptrain.experiment.reporting import leave_report_of_failure
 
-        report = leave_report_of_failure(run_dir, alone(session.experiment), failure)
+        report = leave_report_of_failure(run_dir, session.experiment, failure)
         session.log.console.print_line(report)
         session.ranks.wait_for_first()
         raise
@@ -153,10 +154,16 @@ def print_notices(experiment: Experiment, console: TrainingConsole) -> None:
 
 def conclude(session: Session, run_dir: Path) -> None:
     """Evaluate the best state of a finished run, and show the results."""
-    experiment, log, step = alone(session.experiment), session.log, session.position.step
+    log, step = session.log, session.position.step
     for verdict in session.diagnosis.verdicts():
         for line in verdict.lines:
             log.console.print_line(line)
+    try:
+        experiment = alone(session.experiment)
+    except UsageError as error:  # the processes together hold a model that one of them does not
+        log.console.print_line(f"not tested: {error.what}; `bptrain evaluate` does where it fits")
+        log.board.conclude(step)
+        return
     best = best_checkpoint(run_dir / CHECKPOINTS, ranking=session.best_by)
     watch = Watch(experiment)
     baselines = baselines_of(experiment)
@@ -187,8 +194,14 @@ def conclude(session: Session, run_dir: Path) -> None:
 
 
 def alone(experiment: Experiment) -> Experiment:
-    """Return the experiment for what one process does while the others train no more."""
-    return replace(experiment, ranks=ONE)
+    """Return the experiment for what one process does while the others train no more.
+
+    Raises UsageError for a model that the processes share, and one of them cannot hold.
+    """
+    if not experiment.ranks.shares_weights:
+        return replace(experiment, ranks=ONE)
+    model = restore(experiment.config, experiment.dataset.problem, 0, experiment.device)
+    return replace(experiment, model=model, ranks=ONE)
 
 
 def show_results(evaluation: Evaluation, session: Session, run_dir: Path) -> None:

@@ -15,7 +15,7 @@ from bptrain.monitor.layer_watch import LayerWatch
 from bptrain.ops.bptt import bptt_function
 from bptrain.tape import Engine, Run, Step
 from bptrain.tape.calls import Call, Entry, Gradients, Values, filled
-from bptrain.tape.run import AutogradRun, Linear
+from bptrain.tape.run import AutogradRun, Completed, Linear
 
 
 class WatchedEngine:
@@ -117,9 +117,9 @@ class HookedRun:
         """Return the loss of the outputs."""
         return self.run.loss()
 
-    def backward(self, minimized: Linear) -> None:
+    def backward(self, minimized: Linear, completed: Completed | None = None) -> None:
         """Let autograd run the backward passes, then remove the hooks."""
         try:
-            self.run.backward(minimized)
+            self.run.backward(minimized, completed)
         finally:
             self.hooks.remove()

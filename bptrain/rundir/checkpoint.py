@@ -17,10 +17,10 @@ code, and everything is verified when it is read: see `manifest`.
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from pydantic import Field
 from torch import Tensor
@@ -29,7 +29,7 @@ from bptrain.errors import CheckpointError, shorten
 from bptrain.rundir.canonical_json import decode, encode
 from bptrain.rundir.durable_files import make_directory, remove, storing, sync_directory
 from bptrain.rundir.manifest import ANOTHER, read_manifest, read_verified, seal
-from bptrain.rundir.tensors_file import content_of, read
+from bptrain.rundir.tensors_file import in_file_order, parts_of, read
 from bptrain.rundir.training_state import MODEL, TrainingState, put_together
 from bptrain.stateful import PlainState, mapping
 from bptrain.tags import BY_LOSS, Ranking
@@ -37,6 +37,7 @@ from bptrain.tags import BY_LOSS, Ranking
 FILES = ("model.safetensors", "optimizer.safetensors", "state.json")
 UNFINISHED, REPLACED, REMOVED = ".unfinished-", ".replaced-", ".removed-"
 STEP = re.compile(r"step-([0-9]{6,})")
+Whole: TypeAlias = Callable[[Tensor], Tensor]
 LARGEST_STATE = 16 * 2**20  # bytes of state.json
 
 
@@ -48,10 +49,17 @@ class Values(PlainState):
     states: dict[str, Any]
 
 
-def write_checkpoint(directory: Path, state: TrainingState) -> Path:
+def as_it_is(tensor: Tensor) -> Tensor:
+    """Return the tensor."""
+    return tensor
+
+
+def write_checkpoint(directory: Path, state: TrainingState, whole: Whole = as_it_is) -> Path:
     """Write `state` into a new folder of `directory` and return it; complete or not at all.
 
     An older checkpoint of the same step is replaced, but only once the new one is complete.
+
+    whole  returns all of a tensor, of which the state may hold a part (`give_parts`)
     """
     path = directory / name_of(state.step)
     plain, tensors = state.rest()
@@ -59,7 +67,7 @@ def write_checkpoint(directory: Path, state: TrainingState) -> Path:
     if len(values) > LARGEST_STATE:
         raise ValueError(f"{len(values):,} bytes of values, at most {LARGEST_STATE:,} are allowed")
     Values.read(decode(values))  # raises ValueError for a state that could not be read back
-    contents = _contents(state.model, tensors, values)
+    contents = _contents(state.model, tensors, values, whole)
     with storing(path):
         make_directory(directory)
         _clear_up(directory)
@@ -73,6 +81,16 @@ def write_checkpoint(directory: Path, state: TrainingState) -> Path:
                 remove(unfinished)  # frees the space on a full disk
             raise
     return path
+
+
+def give_parts(state: TrainingState, whole: Whole) -> None:
+    """Do what `write_checkpoint` does of the same state in another process, but for writing.
+
+    whole  gives the other process what this one holds of a tensor
+    """
+    for tensors in (state.model, state.rest()[1]):
+        for name in in_file_order(tensors):
+            whole(tensors[name])
 
 
 def read_checkpoint(path: Path) -> TrainingState:
@@ -250,12 +268,12 @@ def _none_valid(directory: Path, errors: list[CheckpointError]) -> CheckpointErr
 
 
 def _contents(
-    model: Mapping[str, Tensor], tensors: Mapping[str, Tensor], values: bytes
-) -> Iterator[tuple[str, bytes]]:
-    """Yield each file's name and content, one at a time because they are large."""
-    yield FILES[0], content_of(model)
-    yield FILES[1], content_of(tensors)
-    yield FILES[2], values
+    model: Mapping[str, Tensor], tensors: Mapping[str, Tensor], values: bytes, whole: Whole
+) -> Iterator[tuple[str, Iterable[bytes | memoryview]]]:
+    """Yield each file's name and content, in parts because they are large."""
+    yield FILES[0], parts_of(model, whole)
+    yield FILES[1], parts_of(tensors, whole)
+    yield FILES[2], [values]
 
 
 def _tensors(path: Path, content: bytes) -> dict[str, Tensor]:

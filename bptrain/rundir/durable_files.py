@@ -8,7 +8,7 @@ or `checkpoints/` on another disk.
 import errno
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -43,15 +43,21 @@ def storing(path: Path, instead: str = "choose another folder with --run-dir") -
 
 def write_new(path: Path, content: bytes) -> None:
     """Write a file that does not exist yet, and wait until it is on disk."""
+    write_parts(path, [content])
+
+
+def write_parts(path: Path, parts: Iterable[bytes | memoryview]) -> None:
+    """Write a file that does not exist yet, part by part, and wait until it is on disk."""
     descriptor = os.open(path, CREATE, 0o666)
     try:
-        write_all(descriptor, content)
+        for part in parts:
+            write_all(descriptor, part)
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
 
-def write_all(descriptor: int, content: bytes) -> None:
+def write_all(descriptor: int, content: bytes | memoryview) -> None:
     """Write all of the content: one `os.write` may write only a part."""
     left = memoryview(content)
     while left:

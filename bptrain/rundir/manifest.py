@@ -8,7 +8,7 @@ verified. Links, pipes and devices are not opened: reading a pipe would block.
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
@@ -19,7 +19,7 @@ from pydantic import Field
 from bptrain.errors import CheckpointError
 from bptrain.free_memory import format_bytes, free_bytes
 from bptrain.rundir.canonical_json import decode, encode
-from bptrain.rundir.durable_files import READ, sync_directory, write_new
+from bptrain.rundir.durable_files import READ, sync_directory, write_parts
 from bptrain.stateful import PlainState
 
 MANIFEST = "manifest.json"
@@ -34,14 +34,33 @@ class Entry(PlainState):
     sha256: str
 
 
-def seal(folder: Path, files: Iterable[tuple[str, bytes]]) -> None:
+class Hashed:
+    """The parts of a file, counted and hashed as they pass."""
+
+    def __init__(self, parts: Iterable[bytes | memoryview]) -> None:
+        self.parts, self.size, self.sha256 = parts, 0, sha256()
+
+    def __iter__(self) -> Iterator[bytes | memoryview]:
+        """Yield the parts."""
+        for part in self.parts:
+            self.size += len(part)
+            self.sha256.update(part)
+            yield part
+
+    @property
+    def entry(self) -> Entry:
+        """The file's entry, once all parts have passed."""
+        return Entry(bytes=self.size, sha256=self.sha256.hexdigest())
+
+
+def seal(folder: Path, files: Iterable[tuple[str, Iterable[bytes | memoryview]]]) -> None:
     """Write files and their manifest into an empty folder, and wait until they are on disk."""
     manifest = {}
-    for name, content in files:
-        write_new(folder / name, content)
-        manifest[name] = Entry(bytes=len(content), sha256=sha256(content).hexdigest()).model_dump()
-        del content  # or it would stay in memory while the next one is made
-    write_new(folder / MANIFEST, encode(manifest))
+    for name, parts in files:
+        hashed = Hashed(parts)
+        write_parts(folder / name, hashed)
+        manifest[name] = hashed.entry.model_dump()
+    write_parts(folder / MANIFEST, [encode(manifest)])
     sync_directory(folder)
 
 

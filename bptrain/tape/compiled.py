@@ -18,7 +18,7 @@ from torch.utils._pytree import TreeSpec, tree_flatten, tree_map_only, tree_unfl
 from bptrain.tape.calls import Call, Entry, Value
 from bptrain.tape.compiler_cache import compiled_despite_damage
 from bptrain.tape.program import Parameters, Program, accumulate, without_autocast
-from bptrain.tape.run import Linear
+from bptrain.tape.run import Completed, Linear
 from bptrain.tape.segments import Segment
 
 COMPILERS = ("c++", "g++", "clang++", "cl")
@@ -136,8 +136,11 @@ class CompiledRun:
         loss: Tensor = self.value
         return loss
 
-    def backward(self, minimized: Linear) -> None:
-        """Add the gradient of `minimized(loss)` by each parameter to its `.grad`."""
+    def backward(self, minimized: Linear, completed: Completed | None = None) -> None:
+        """Add the gradient of `minimized(loss)` by each parameter to its `.grad`.
+
+        The graph returns all gradients at its end, so that they are complete together.
+        """
         upstream = minimized(torch.ones_like(self.value))
         with torch.no_grad(), without_autocast():
             found = self.compiled.backward(*self.given_tensors, *self.results, upstream)
@@ -145,6 +148,8 @@ class CompiledRun:
             for (_, parameter), gradient in zip(self.compiled.parameters, found, strict=True):
                 if gradient is not None:
                     accumulate(parameter, gradient, given)
+                if completed is not None:
+                    completed(parameter)
 
 
 def with_norms_by_formula(program: Program) -> Program:

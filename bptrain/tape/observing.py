@@ -16,7 +16,7 @@ from bptrain.tape.calls import Entry, Gradients, Like, Values
 from bptrain.tape.program import Program, Run
 from bptrain.tape.recorder import OffTapeError
 from bptrain.tape.recording import names_of, recorded, rewind
-from bptrain.tape.run import Linear
+from bptrain.tape.run import Completed, Linear
 from bptrain.tape.run import Run as AnyRun
 from bptrain.tape.segments import Segment
 from bptrain.tape.state import hooked, restore, state_of
@@ -139,10 +139,10 @@ class BesideRun:
         """Return the loss of the outputs."""
         return self.run.loss()
 
-    def backward(self, minimized: Linear) -> None:
+    def backward(self, minimized: Linear, completed: Completed | None = None) -> None:
         """Add the gradient of `minimized(loss)` by each parameter to its `.grad`, once."""
         self.shown.backward(minimized)
-        self.run.backward(minimized)
+        self.run.backward(minimized, completed)
 
 
 def _observed(entry: Entry, observer: Observer) -> Entry:

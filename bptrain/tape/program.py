@@ -1,10 +1,11 @@
 """A recorded step, run: forward in order, backward in reverse.
 
 A value is released after its last reader, and what an entry kept for its backward pass as soon as
-that has read it. The gradients by a value that has several readers are added.
+that has read it. The gradients by a value that has several readers are added. Those by a parameter
+are complete once the backward pass has come to its first reader: they are in `.grad` from then on.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from bptrain.tape.calls import Entry, Value, numbers_in
+from bptrain.tape.run import Completed, Linear
 from bptrain.tape.slots import Carried
 
 Parameters = Sequence[tuple[int, nn.Parameter]]
@@ -49,6 +51,11 @@ class Program:
     def released(self) -> list[list[int]]:
         """For each entry, the values that nothing reads after it."""
         return _released(self)
+
+    @cached_property
+    def completed(self) -> list[Parameters]:
+        """For each entry, the parameters whose gradient is complete after its backward pass."""
+        return _completed(self)
 
     @property
     def kept(self) -> set[int]:
@@ -110,25 +117,32 @@ class Run:
                 for number in released[place]:
                     values[number] = None
 
-    def backward(self, minimized: Callable[[Tensor], Tensor]) -> None:
+    def backward(self, minimized: Linear, completed: Completed | None = None) -> None:
         """Add the gradient of `minimized(loss)` by each parameter to its `.grad`."""
         loss = self.values[self.program.loss]
         # the slope of a linear function is its value at 1
-        backpropagate(self.program, self.saved, minimized(torch.ones_like(loss)))
+        backpropagate(self.program, self.saved, minimized(torch.ones_like(loss)), completed)
 
 
-def backpropagate(program: Program, saved: list[Any], upstream: Tensor) -> None:
-    """Run the entries backward; `saved` is emptied on the way."""
+def backpropagate(
+    program: Program, saved: list[Any], upstream: Tensor, completed: Completed | None = None
+) -> None:
+    """Run the entries backward; `saved` is emptied on the way.
+
+    completed  is told of each parameter that an entry reads, once its `.grad` is complete
+    """
     gradients: list[Tensor | None] = [None] * program.values
     gradients[program.loss] = upstream
+    given = {upstream.data_ptr()}
     with torch.no_grad(), without_autocast():
-        for entry in reversed(program.entries):
-            entry.backward(gradients, saved.pop())
-        given = {upstream.data_ptr()}
-        for number, parameter in program.parameters:
-            gradient = gradients[number]
-            if gradient is not None:
-                accumulate(parameter, gradient, given)
+        for place in reversed(range(len(program.entries))):
+            program.entries[place].backward(gradients, saved.pop())
+            for number, parameter in program.completed[place]:
+                gradient, gradients[number] = gradients[number], None
+                if gradient is not None:
+                    accumulate(parameter, gradient, given)
+                if completed is not None:
+                    completed(parameter)
 
 
 def accumulate(parameter: nn.Parameter, gradient: Tensor, given: set[int]) -> None:
@@ -170,3 +184,17 @@ def _released(program: Program) -> list[list[int]]:
         if number not in program.kept:
             released[place].append(number)
     return released
+
+
+def _completed(program: Program) -> list[Parameters]:
+    """Return, for each entry, the parameters that it is the first to read."""
+    first = {
+        number: place
+        for place, entry in reversed([*enumerate(program.entries)])
+        for number in entry.reads
+    }
+    completed: list[list[tuple[int, nn.Parameter]]] = [[] for _ in program.entries]
+    for number, parameter in program.parameters:
+        if number in first:
+            completed[first[number]].append((number, parameter))
+    return [tuple(each) for each in completed]

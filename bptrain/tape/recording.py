@@ -12,6 +12,7 @@ from bptrain.tape.batch import Batch, is_autocast, tensors_of, unwritten
 from bptrain.tape.calls import Value
 from bptrain.tape.program import Program, backpropagate
 from bptrain.tape.recorder import OffTapeError, Recorder, new_bytes
+from bptrain.tape.run import Completed, Linear
 from bptrain.tape.state import State, restore, restore_numbers, undone_after_errors
 
 
@@ -29,9 +30,9 @@ class RecordedRun:
         """Return the loss of the outputs."""
         return self.value
 
-    def backward(self, minimized: Callable[[Tensor], Tensor]) -> None:
+    def backward(self, minimized: Linear, completed: Completed | None = None) -> None:
         """Add to the parameters' `.grad`."""
-        backpropagate(self.program, self.saved, minimized(torch.ones_like(self.value)))
+        backpropagate(self.program, self.saved, minimized(torch.ones_like(self.value)), completed)
 
 
 class Recording(NamedTuple):

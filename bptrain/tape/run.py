@@ -1,6 +1,7 @@
 """A step on one batch, whoever runs it; and the one by autograd's engine."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 from torch import Tensor, nn
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 from bptrain.tape.batch import Batch
 
 Linear = Callable[[Tensor], Tensor]  # a linear function of the loss
+Completed = Callable[[nn.Parameter], None]  # is told of a parameter whose `.grad` is complete
 
 
 class Run(Protocol):
@@ -21,8 +23,13 @@ class Run(Protocol):
         """Return the loss of the outputs."""
         ...
 
-    def backward(self, minimized: Linear) -> None:
-        """Add the gradient of `minimized(loss)` by each parameter to its `.grad`."""
+    def backward(self, minimized: Linear, completed: Completed | None = None) -> None:
+        """Add the gradient of `minimized(loss)` by each parameter to its `.grad`.
+
+        completed  is called once for each parameter that has a gradient, as soon as this pass adds
+                   nothing more to it, while gradients of other layers are still to be computed; it
+                   may be called for one that gets none
+        """
         ...
 
 
@@ -53,10 +60,24 @@ class AutogradRun:
         self._loss = self.loss_function(self._outputs, *self.batch.targets)
         return self._loss
 
-    def backward(self, minimized: Linear) -> None:
+    def backward(self, minimized: Linear, completed: Completed | None = None) -> None:
         """Let autograd's engine run the backward passes."""
-        # given a gradient, `backward` would import sympy to check its shape: 0.4 s
-        minimized(self._loss).backward()
+        with told_of_gradients([self.model, self.loss_function], completed):
+            # given a gradient, `backward` would import sympy to check its shape: 0.4 s
+            minimized(self._loss).backward()
+
+
+@contextmanager
+def told_of_gradients(functions: Iterable[Any], completed: Completed | None) -> Iterator[None]:
+    """Tell of each parameter that autograd completes inside the block; no hook stays."""
+    modules = [each for each in functions if isinstance(each, nn.Module) and completed is not None]
+    trained = dict.fromkeys(p for m in modules for p in m.parameters() if p.requires_grad)
+    hooks = [each.register_post_accumulate_grad_hook(completed) for each in trained]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def gradients_of(

@@ -18,7 +18,7 @@ jump with the last batches. timm's ModelEmaV3 does the same; torch's AveragedMod
 buffers unless use_buffers is set. Other buffers, such as a count of batches, are copied.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -40,14 +40,19 @@ class AveragedWeights:
     """The average of a model's parameters and buffers over its steps, on the model's device.
 
     It covers everything in `model.state_dict()`; a tensor with two names is averaged once.
+
+    part  of a tensor that this process holds and averages; all of it where no other process does
     """
 
-    def __init__(self, model: nn.Module, decay: float) -> None:
-        self.model, self.decay, self.updates = model, decay, 0
+    def __init__(
+        self, model: nn.Module, decay: float, part: Callable[[Tensor], Tensor] = lambda each: each
+    ) -> None:
+        self.model, self.decay, self.updates, self._part = model, decay, 0, part
         copies: dict[Tensor, Tensor] = {}
-        for live in _tensors(model).values():
+        lives = self._lives(model)
+        for live in lives.values():
             copies.setdefault(live, live.detach().clone())
-        self._averages = {name: copies[live] for name, live in _tensors(model).items()}
+        self._averages = {name: copies[live] for name, live in lives.items()}
 
     @torch.no_grad()
     def update(self) -> None:
@@ -96,18 +101,17 @@ class AveragedWeights:
 
     def _pairs(self, model: nn.Module) -> list[tuple[Tensor, Tensor]]:
         """Return pairs of an average and the model's own tensor, each once."""
-        lives = _tensors(model)
+        lives = self._lives(model)
         once = {average: lives[name] for name, average in self._averages.items()}
         return list(once.items())
 
-
-def _tensors(model: nn.Module) -> dict[str, Tensor]:
-    """Return a model's parameters and buffers by name, not copied."""
-    return {
-        name: value
-        for name, value in model.state_dict(keep_vars=True).items()
-        if isinstance(value, Tensor)
-    }
+    def _lives(self, model: nn.Module) -> dict[str, Tensor]:
+        """Return a model's parameters and buffers by name, not copied."""
+        return {
+            name: self._part(value)
+            for name, value in model.state_dict(keep_vars=True).items()
+            if isinstance(value, Tensor)
+        }
 
 
 @torch.no_grad()

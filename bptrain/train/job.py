@@ -20,6 +20,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from bptrain.errors import BptrainError, RankError, UsageError, shorten
 from bptrain.train.ranks import ONE, Ranks, SeveralRanks, reason
+from bptrain.train.shards import ShardedRanks
 
 START_S = 600.0  # ranks may read their data at different speeds, and rank 0 a large checkpoint
 ROLL_CALL_S = 3.0  # all ranks find a failed exchange at about the same time
@@ -135,7 +136,8 @@ class Meeting:
         """Return a value that another rank sets; raises RankError if it fails before."""
         limit = time.monotonic() + START_S
         while not self.store.check([key]):
-            if self.store.check([FIRST_FAILED]) or time.monotonic() > limit:
+            has_failed = self.store.check([FIRST_FAILED]) or time.monotonic() > limit
+            if has_failed and not self.store.check([key]):  # nor did it set the key before
                 raise self.lost(f"no word in {START_S:g} s")
             time.sleep(POLL_S)
         return self._text(key)
@@ -157,15 +159,22 @@ class Job:
         if meeting is not None:
             self.ranks = SeveralRanks(place.rank, place.count, meeting.wait_for_first, meeting.lost)
 
+    def share_weights(self) -> None:
+        """Let the processes share one model's weights; a single one holds all of them."""
+        place, meeting = self.place, self._meeting
+        if meeting is not None:
+            self.ranks = ShardedRanks(place.rank, place.count, meeting.wait_for_first, meeting.lost)
+
     def form(self, facts: Mapping[str, str], device: torch.device, timeout_s: float) -> None:
         """Form the group of all ranks once they agree on the facts; RankError if they do not."""
         if self._meeting is None:
             return
         self._meeting.agree(facts)
+        self.ranks.limit = timedelta(seconds=timeout_s)
         try:
             dist.init_process_group(
                 "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
-                timeout=timedelta(seconds=timeout_s),
+                timeout=self.ranks.limit,
                 store=PrefixStore("group", self._meeting.store),
                 rank=self.place.rank,
                 world_size=self.place.count,

@@ -108,12 +108,15 @@ def fit(
                 # 2. loss: how wrong is it?
                 part = run.loss()
 
-            # 3. backward: the gradient of the loss by every weight
-            run.backward(partial(scaled_part, update.precision, share))
             passes.append(pass_of(batch, outputs, part_of_loss(part.detach(), share)))
+            is_last = len(passes) == len(group)
+            completed = update.sums.begin(total_loss(passes)) if is_last else None
+
+            # 3. backward: the gradient of the loss by every weight
+            run.backward(partial(scaled_part, update.precision, share), completed)
 
         # 4. update: move each weight against its gradient, added over the processes of the run
-        loss = update.ranks.add_step(total_loss(passes), update.gradients.parameters)
+        loss = update.sums.finish()
         change = update(position.step - 1, loss)
 
         yield StepReport(position, loss, change, passes)

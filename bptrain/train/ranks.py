@@ -6,13 +6,15 @@ over the ranks, are those of one process on the whole batch:
 
     l = sum_r n_r / n  l_r        dl/dw = sum_r n_r / n  dl_r/dw
 
-They are added once a step, after its last backward pass. All ranks then have the same sums, bit for
-bit, and make the same update. Dropout's masks are drawn by rank: the generators are seeded for each
-step by (seed, step, rank), so that nothing of them has to be saved.
+They are added once a step, in buckets, during its last backward pass (`buckets.py`). All ranks
+then have the same sums, bit for bit, and make the same update. Dropout's masks are drawn by rank:
+the generators are seeded for each step by (seed, step, rank), so that nothing of them has to be
+saved.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from hashlib import sha256
 from typing import TypeVar
 
@@ -21,6 +23,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from bptrain.errors import RankError, shorten
+from bptrain.ops.over_processes import is_synchronized
+from bptrain.train.buckets import BucketSums, StepSums
 
 Value = TypeVar("Value")
 REASON = 120  # characters
@@ -30,6 +34,8 @@ class Ranks:
     """The only process of a run: it has every row, and nothing is added."""
 
     rank, count = 0, 1
+    limit: timedelta | None = None  # of an exchange
+    shares_weights = False  # whether each rank holds a part of them (shards.py)
 
     def rows(self, samples: int) -> slice:
         """Return the rows of a batch that this rank trains on; the first ranks have one more."""
@@ -40,9 +46,9 @@ class Ranks:
     def seed(self, seed: int, step: int) -> None:
         """Seed the generators for a step; those of a single process go on."""
 
-    def add_step(self, loss: Tensor, parameters: Sequence[nn.Parameter]) -> Tensor:
-        """Return the sum of a step's loss over the ranks, and add each gradient over them."""
-        return loss
+    def sums(self, parameters: Sequence[nn.Parameter], bucket_bytes: float) -> StepSums:
+        """Return what adds the loss and the gradients of each step over the ranks."""
+        return StepSums()
 
     def total(self, sums: Tensor) -> Tensor:
         """Return sums over the ranks."""
@@ -61,6 +67,23 @@ class Ranks:
 
     def refuse_drift(self, what: str, tensors: Sequence[Tensor]) -> None:
         """Raise RankError unless the tensors are the same on all ranks, bit for bit."""
+
+    @contextmanager
+    def exchanging(self) -> Iterator[None]:
+        """Run a block inside which other code than this class exchanges tensors."""
+        yield
+
+    def part(self, tensor: Tensor) -> Tensor:
+        """Return what this rank holds of a tensor."""
+        return tensor
+
+    def whole(self, tensor: Tensor) -> Tensor:
+        """Return all of a tensor at rank 0, if every rank asks for it."""
+        return tensor
+
+    def found_anywhere(self, names: list[str]) -> list[str]:
+        """Return the names that some rank has found among what it holds."""
+        return names
 
 
 ONE = Ranks()
@@ -81,26 +104,39 @@ class SeveralRanks(Ranks):
         lost: Callable[[str], RankError],
     ) -> None:
         self.rank, self.count, self._awaited, self._lost = rank, count, awaited, lost
+        self._group: dist.ProcessGroup | None = None  # of the gradients; None: the job's own
 
     def seed(self, seed: int, step: int) -> None:
         """Seed the generators for a step."""
         mixed = sha256(f"{seed} {step} {self.rank}".encode()).digest()
         torch.manual_seed(int.from_bytes(mixed[:8]) >> 1)
 
-    def add_step(self, loss: Tensor, parameters: Sequence[nn.Parameter]) -> Tensor:
-        """Add the loss and all gradients in one exchange.
+    def sums(self, parameters: Sequence[nn.Parameter], bucket_bytes: float) -> StepSums:
+        """Return what adds the loss and the gradients of each step over the ranks."""
+        return BucketSums(parameters, bucket_bytes, self)
 
-        A parameter that the step did not use has no gradient on any rank.
-        """
-        grads = [p.grad for p in parameters if p.grad is not None]
-        flat = torch.cat([loss.detach().float().view(1), *(each.flatten() for each in grads)])
+    def start_sum(self, tensor: Tensor) -> Callable[[], None]:
+        """Start to add a tensor over the ranks, in place; return what waits for it."""
         with self._reaching():
-            dist.all_reduce(flat)
-        total: Tensor
-        total, *sums = flat.split([1, *(each.numel() for each in grads)])
-        if grads:
-            torch._foreach_copy_(grads, [s.view_as(g) for s, g in zip(sums, grads, strict=True)])
-        return total[0]
+            if self._group is None and is_synchronized():
+                # statistics are added in between, in an order that need not be the same
+                group = dist.new_group(timeout=self.limit)
+                assert isinstance(group, dist.ProcessGroup), "every rank is a member"
+                self._group = group
+            work = dist.all_reduce(tensor, group=self._group, async_op=True)
+
+        def wait() -> None:
+            with self._reaching():
+                work.wait()
+
+        return wait
+
+    def of_first(self, numbers: list[int]) -> list[int]:
+        """Return the numbers of rank 0, by the CPU."""
+        order = torch.tensor(numbers)
+        with self._reaching():
+            dist.broadcast(order, 0)
+        return [int(each) for each in order]
 
     def total(self, sums: Tensor) -> Tensor:
         """Return sums over the ranks."""

@@ -10,10 +10,10 @@ from torch import Tensor
 from bptrain.errors import NonFiniteError
 from bptrain.tape.layer_gradients import LayerGradients
 from bptrain.train.averaging import AveragedWeights
+from bptrain.train.buckets import StepSums
 from bptrain.train.clipping import Clipping
 from bptrain.train.penalty import add_l1_gradients
 from bptrain.train.precision import Precision
-from bptrain.train.ranks import ONE, Ranks
 from bptrain.train.withholding import Withholding
 
 
@@ -31,7 +31,7 @@ class Update:
     """Clipping, penalty, optimizer step, learning rate and weight average of a training step.
 
     batches   number of batches whose gradients are accumulated for one step
-    ranks     the processes of the run
+    sums      what adds the loss and the gradients over the processes of the run
     searches  whether the optimizer evaluates the loss several times in a step, as L-BFGS does:
               then call `search` instead of the object
     """
@@ -45,7 +45,7 @@ class Update:
     clipping: Clipping | None = None
     l1: float = 0.0
     average: AveragedWeights | None = None
-    ranks: Ranks = ONE
+    sums: StepSums = field(default_factory=StepSums)
     base_lrs: list[float] = field(init=False)
     withholding: Withholding = field(init=False)
 

@@ -18,6 +18,7 @@ from typing import Any
 from torch.distributed import TCPStore
 
 HOST = "127.0.0.1"
+OF_FULLY_SHARD = ("torch.distributed.fsdp", "torch._dynamo")  # the latter by its hooks
 LONGEST_S = 300.0  # on a busy machine; seconds are usual
 
 
@@ -30,6 +31,8 @@ class Job:
     signal     after which step the last rank sends itself a signal
     concludes  whether the best state is tested at the end
     waits      whether it mostly waits, and can run beside the next ones
+    bad        training samples whose inputs are NaN
+    counts     whether each rank writes how many numbers it holds, into a file of its own
     """
 
     name: str
@@ -39,6 +42,8 @@ class Job:
     signal: tuple[int, int] | None = None
     concludes: bool = False
     waits: bool = False
+    bad: list[int] = field(default_factory=list)
+    counts: bool = False
 
 
 def started(job: Job, rank: int, port: int, attempt: int) -> int:
@@ -67,8 +72,12 @@ def run(job: Job, rank: int) -> int:
 
     if job.signal is not None and rank == job.ranks - 1:
         session.fit = interrupted(session.fit, *job.signal)
+    if job.counts:
+        session.fit = counted(session.fit, Path(f"{job.name}.{rank}.json"))
     if not job.concludes:
         training.conclude = lambda *_: None
+    if job.bad:
+        spoil(job.bad)
     try:
         app(["fit", *job.words, *job.own.get(str(rank), [])])
     except SystemExit as ended:
@@ -83,6 +92,42 @@ def interrupted(fit: Callable[..., Any], step: int, number: int) -> Callable[...
         for report in fit(*arguments):
             if report.position.step == step:
                 os.kill(os.getpid(), number)
+            yield report
+
+    return steps
+
+
+def spoil(samples: list[int]) -> None:
+    """Make the inputs of training samples NaN, in every batch that has one of them."""
+    import torch
+
+    from bptrain.data.batches import Batches
+
+    select, bad = Batches.select, torch.tensor(samples)
+
+    def selected(batches: Any, device_rows: Any, rows: Any) -> Any:
+        batch = select(batches, device_rows, rows)
+        if not isinstance(rows, torch.Tensor):  # of an evaluation
+            return batch
+        (x,) = batch.inputs
+        is_bad = torch.isin(rows, bad).view(-1, *[1] * (x.dim() - 1))
+        return batch._replace(inputs=(x.masked_fill(is_bad, float("nan")),))
+
+    Batches.select = selected
+
+
+def counted(fit: Callable[..., Any], path: Path) -> Callable[..., Any]:
+    """Return the loop, in which the process writes what it holds after the first step."""
+
+    def steps(engine: Any, batches: Any, update: Any, *others: Any) -> Iterator[Any]:
+        for report in fit(engine, batches, update, *others):
+            if report.position.step == 1:
+                trained = update.gradients.parameters
+                kept = [e for of in update.optimizer.state.values() for e in of.values()]
+                held = [part.to_local() for part in engine.model.parameters()]
+                found = {"trained": trained, "optimizer": kept, "model": held}
+                numbers = {k: sum(e.numel() for e in each) for k, each in found.items()}
+                path.write_text(json.dumps(numbers))
             yield report
 
     return steps
@@ -133,12 +178,12 @@ def finish_beside(job: Job, port: int, attempt: int) -> Callable[[], dict[str, A
     return result
 
 
-def import_all() -> None:
-    """Import what a run needs, so that its processes have it."""
+def import_all(*more: str) -> None:
+    """Import what a run needs, and more modules, so that its processes have it."""
     from fingerprints import draw_fingerprints
     from warm_start import import_all as import_commands
 
-    import_commands()
+    import_commands(*more)
 
     def replace(place: str, value: Any) -> None:
         module, _, name = place.rpartition(".")
@@ -150,7 +195,8 @@ def import_all() -> None:
 
 def main(jobs: str, results: str) -> None:
     sys.path.insert(0, str(Path(__file__).parent.parent))
-    import_all()
+    are_sharded = "sharded" in Path(jobs).read_text()
+    import_all(*OF_FULLY_SHARD * are_sharded)
     # as torchrun holds one, over all restarts: each job finds the words of those before it
     store = TCPStore(HOST, 0, is_master=True, wait_for_workers=False)
     listed = [Job(**each) for each in json.loads(Path(jobs).read_text())]

@@ -21,7 +21,7 @@ from bptrain.experiment.several_processes import refuse_what_needs_one_process
 from bptrain.rundir.checkpoint import newest_valid
 from bptrain.train.ranks import SeveralRanks
 
-CONFIGS = {
+CONFIGS = {  # a `bucket_mb` that is small divides the gradients into several buckets
     # 73 to train on: the last batch has one sample, fewer than there are ranks
     "points": """
 data: {kind: spirals, samples: 81, batch_size: 9}
@@ -29,7 +29,7 @@ model: {kind: mlp, hidden: [6]}
 optimizer: {kind: adamw, lr: 0.02, weight_decay: 0.1}
 schedule: {kind: plateau, patience: 0, factor: 0.5}
 train: {epochs: 3, grad_accum_steps: 2, clip_grad_norm: 0.2, ema_decay: 0.9, l1: 0.001,
-        early_stopping: {patience: 2}}
+        early_stopping: {patience: 2}, bucket_mb: 0.00001}
 monitor: {log_every: 3}
 """,
     # sequences of different lengths, a class for each step: ranks have other numbers of predictions
@@ -37,7 +37,7 @@ monitor: {log_every: 3}
 engine: autograd
 data: {kind: sequence, path: s.npz, batch_size: 8, validation_fraction: 0.2}
 model: {kind: rnn, cell: lstm, hidden: 5}
-train: {steps: 8, clip_grad_adaptive: 0.1}
+train: {steps: 8, clip_grad_adaptive: 0.1, bucket_mb: 0.0005}
 monitor: {log_every: 5}
 """,
     "dropout": """
@@ -48,7 +48,7 @@ train: {epochs: 3}
     "normalized": """
 data: {kind: spirals, samples: 81, batch_size: 10}
 model: {kind: mlp, hidden: [6, 5], normalization: batch}
-train: {epochs: 2, sync_batch_norm: true}
+train: {epochs: 2, sync_batch_norm: true, bucket_mb: 0.0001}
 monitor: {level: basic, log_every: 3}
 """,
 }
@@ -75,6 +75,11 @@ JOBS = [
     job("bf16 of two", "points", 2, BF16),
     job("fp16 of one", "points", 1, FP16),
     job("fp16 of two", "points", 2, FP16),
+    *(
+        job(f"{policy} of {ranks}", "points", ranks, f"train.on_non_finite={policy}", bad=[3])
+        for policy in ("skip", "rollback")
+        for ranks in (1, 2)
+    ),
     job("whole", "dropout", 2),
     job("stopped", "dropout", 2, signal=(5, STOP)),
     Job("resumed", 2, ["dropout.yaml", "--run-dir", "stopped", "--resume=auto"]),
@@ -159,6 +164,20 @@ def test_several_processes_train_as_one(jobs: tuple, one: str, several: str, rto
     assert_equal_runs(folder, one, several, rtol)
 
 
+@pytest.mark.parametrize(
+    ("policy", "message"), [("skip", "step skipped: "), ("rollback", "rolled back to ")]
+)
+def test_a_loss_that_is_nan_in_one_process_is_acted_on_by_all(
+    jobs: tuple, policy: str, message: str
+) -> None:
+    folder, results = jobs
+    one, two = (f"{policy} of {ranks}" for ranks in (1, 2))
+    assert results[one]["codes"] + results[two]["codes"] == [0, 0, 0], told(folder, two, 0)
+    said = [told(folder, name, 0).count(message) for name in (one, two)]
+    assert said[0] == said[1] >= 2  # the sample is met in every epoch
+    assert_equal_runs(folder, one, two)
+
+
 def told(folder: Path, name: str, rank: int) -> str:
     return (folder / f"{name}.{rank}.txt").read_text()
 
@@ -232,7 +251,6 @@ POINTS = {"data": {"kind": "spirals", "samples": 40}, "model": {"kind": "mlp", "
         (["backward=sign_symmetry"], "backward: backward=sign_symmetry"),
         (["compile=auto"], "compile: compile=auto"),
         (["monitor.level=full"], "monitor.level: level=full"),
-        (["train.on_non_finite=rollback"], "train.on_non_finite: on_non_finite=rollback"),
         (["loss.kind=cross_entropy", "loss.class_weights=balanced"], "loss.class_weights"),
         (["model.normalization=batch"], "model: the layer norm1"),
         (["train.sync_batch_norm=true"], "train.sync_batch_norm"),

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from bptrain.optim.muon import MuonConfig
 from bptrain.optim.sgd import SGDConfig
 from bptrain.rundir.checkpoint import (
     best_checkpoint,
+    give_parts,
     list_checkpoints,
     newest_valid,
     prune,
@@ -41,6 +43,20 @@ def step_once(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
 
 def small_model() -> nn.Module:
     return nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.LayerNorm(4), nn.Linear(4, 2))
+
+
+def test_parts_are_given_in_the_order_in_which_a_checkpoint_asks_for_the_whole(
+    tmp_path: Path,
+) -> None:
+    state = state_at(3)
+    asked: list[torch.Tensor] = []
+    given: list[torch.Tensor] = []
+    write_checkpoint(tmp_path, state, lambda each: (asked.append(each), each + 1)[1])
+    give_parts(state, lambda each: (given.append(each), each)[1])
+    assert len(asked) >= 2
+    assert all(a is b for a, b in zip(asked, given, strict=True))
+    written = newest_valid(tmp_path)[1].model
+    assert all(written[name].equal(each + 1) for name, each in state.model.items())
 
 
 @pytest.mark.parametrize(
@@ -147,13 +163,13 @@ def test_the_manifest_is_written_after_every_other_file(
     order = []
     from bptrain.rundir import manifest as sealed
 
-    real = sealed.write_new
+    real = sealed.write_parts
 
-    def watch(path: Path, content: bytes) -> None:
+    def watch(path: Path, parts: Iterable[bytes | memoryview]) -> None:
         order.append(path.name)
-        real(path, content)
+        real(path, parts)
 
-    monkeypatch.setattr(sealed, "write_new", watch)
+    monkeypatch.setattr(sealed, "write_parts", watch)
     write_checkpoint(tmp_path, state_at(1))
     assert order[-1] == "manifest.json"
     assert len(order) == 4

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bptrain.rundir.tensors_file import content_of, read
+from bptrain.rundir.tensors_file import content_of, in_file_order, parts_of, read
 
 DTYPES = {
     *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool),
@@ -47,6 +47,23 @@ def test_what_is_read_is_what_was_written_bit_by_bit(tensors: dict[str, Tensor])
         )
         assert bits.equal(expected)
         found[name].fill_(1)  # it is nobody else's memory, and not read-only
+
+
+def test_written_tensor_by_tensor_the_bytes_are_those_of_the_library() -> None:
+    dtypes = [torch.int64, torch.float64, torch.float32, torch.int32, torch.bfloat16]
+    dtypes += [torch.float16, torch.int16, torch.int8, torch.uint8, torch.bool]
+    tensors = {f"{n}/a": torch.ones(3, 2).to(dtype).t() for n, dtype in enumerate(dtypes)}
+    tensors |= {"z": torch.tensor(1.5), "b": torch.randn(2), "é": torch.zeros(0, 3)}
+    asked: list[Tensor] = []
+    parts = parts_of(tensors, lambda each: (asked.append(each), each)[1])
+    assert b"".join(parts) == content_of(tensors)
+    assert len(asked) == len(tensors)
+    assert all(a is tensors[name] for a, name in zip(asked, in_file_order(tensors), strict=True))
+
+
+def test_a_tensor_that_no_file_can_hold_is_refused_before_anything_is_written() -> None:
+    with pytest.raises(ValueError, match=r"w: a file cannot hold torch\.complex128"):
+        next(parts_of({"w": torch.zeros(2, dtype=torch.complex128)}, lambda each: each))
 
 
 def test_memory_that_is_not_there_is_a_memory_error_and_no_panic() -> None:

@@ -15,7 +15,7 @@ from bptrain.tape.observing import ObservedEntry
 from bptrain.tape.printing import Text
 from bptrain.tape.program import Program
 from bptrain.tape.program import Run as ProgramRun
-from bptrain.tape.run import Linear
+from bptrain.tape.run import Completed, Linear
 
 LONGEST_LINE = 160  # of the tape's Python; a constant may be written out in it
 
@@ -88,9 +88,9 @@ class _ExplainedRun:
         self.step, self.run, self.collector, self.inputs = step, run, collector, inputs
         self.forward, self.loss = run.forward, run.loss
 
-    def backward(self, minimized: Linear) -> None:
+    def backward(self, minimized: Linear, completed: Completed | None = None) -> None:
         """Add the gradients to the parameters' `.grad`, and explain the step."""
-        self.run.backward(minimized)
+        self.run.backward(minimized, completed)
         program = self.run.program
         entries = [_unwrapped(each) for each in program.entries]
         tensors = sum(isinstance(each, Tensor) for each in self.inputs)

@@ -18,7 +18,7 @@ Source     Baydin, Pearlmutter, Syme, Wood and Torr 2022, "Gradients without bac
 """
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from math import isfinite, sqrt
 from typing import Any
@@ -32,6 +32,7 @@ from bptrain.tape.calls import Call
 from bptrain.tape.learning_rules.weights import Changed
 from bptrain.tape.program import Program, Run, accumulate
 from bptrain.tape.recorder import OffTapeError
+from bptrain.tape.run import Completed, Linear
 
 # How far the slope may be from the gradient's, as a share of |dL/dw|, by the narrowest dtype.
 # cuDNN rounds float32 convolutions to TF32's 11 bits.
@@ -67,11 +68,13 @@ class ForwardRun(Run):
         loss: Tensor = self.value
         return loss
 
-    def backward(self, minimized: Callable[[Tensor], Tensor]) -> None:
+    def backward(self, minimized: Linear, completed: Completed | None = None) -> None:
         """Add s v to each parameter's `.grad`; s is the slope of `minimized(loss)`."""
         slope = minimized(self.slope)  # a linear function's slope is its value at the slope
         for (_, parameter), v in zip(self.program.parameters, self.directions, strict=True):
             accumulate(parameter, v * slope, set())
+            if completed is not None:
+                completed(parameter)
 
 
 class ForwardProgram(Program):

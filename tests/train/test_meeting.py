@@ -1,0 +1,45 @@
+"""What the processes of a job tell each other over its store."""
+
+from typing import Any
+
+import pytest
+from torch.distributed import HashStore
+
+from bptrain.errors import RankError
+from bptrain.train.job import DONE, FIRST_FAILED, Meeting, Place
+
+KEY = f"{DONE} 1"
+
+
+class Late:
+    """A store in which something happens right after a key was looked for in vain."""
+
+    def __init__(self, happens: dict[str, str]) -> None:
+        self.store, self.happens = HashStore(), happens
+
+    def check(self, keys: list[str]) -> bool:
+        found = self.store.check(keys)
+        if keys == [KEY]:
+            for name, value in self.happens.items():
+                self.store.set(name, value)
+            self.happens = {}
+        return found
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.store, name)
+
+
+def meeting(happens: dict[str, str]) -> Meeting:
+    return Meeting(Late(happens), Place(1, 1, 2))  # type: ignore[arg-type]
+
+
+def test_what_rank_0_did_before_it_ended_is_done() -> None:
+    ends = {KEY: "", "failure of 0": "stopped at step 4", FIRST_FAILED: "0"}
+    meeting(ends).wait_for_first()
+
+
+def test_what_rank_0_did_not_do_is_its_failure() -> None:
+    ends = {"failure of 0": "the disk is full", FIRST_FAILED: "0"}
+    with pytest.raises(RankError, match="rank 0 failed") as error:
+        meeting(ends).wait_for_first()
+    assert error.value.why == "the disk is full"
