@@ -22,7 +22,7 @@ from bptrain.data.images.labelled_images import (
 )
 from bptrain.data.notes import guessed_task, left_out_rows
 from bptrain.data.splits import Dataset, Split
-from bptrain.data.tables.column_encoding import refuse_missing, without_missing
+from bptrain.data.tables.missing_cells import refuse_missing, without_missing
 from bptrain.data.tables.reading_keys import Name, TableReadingConfig
 from bptrain.data.tables.table import Table
 from bptrain.data.tables.table_config import in_unit, mean_and_std
