@@ -6,7 +6,8 @@ from typing import Any
 
 from bptrain.commands.arguments import DATA_KINDS, MODEL_KINDS
 from bptrain.config import config_of, starter
-from bptrain.data.data_file import exists, located, missing
+from bptrain.config.paths import located
+from bptrain.data.data_file import exists, missing
 from bptrain.errors import UsageError
 from bptrain.experiment.config import ExperimentConfig
 from bptrain.models import ModelConfig

@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from bptrain.data.data_file import is_directory, located
+from bptrain.config.paths import located
+from bptrain.data.data_file import is_directory
 from bptrain.data.file_tree import FileKind, tree_of
 from bptrain.data.images.image_formats import IMAGE
 from bptrain.data.images.labelled_images import ImageIndex, file_column
@@ -43,7 +44,7 @@ def expanded(words: Iterable[str], kind: FileKind) -> Iterator[str]:
         elif kind is IMAGE and TABLE.has(word):
             yield from _listed_in(located(word))
         else:
-            yield word
+            yield word if kind is TEXT else _path_of(word)
 
 
 def groups_of(
@@ -111,6 +112,12 @@ def _is_pattern(word: str, kind: FileKind) -> bool:
     if not glob.has_magic(word) or path.exists():
         return False
     return kind is not TEXT or (len(word.split()) == 1 and kind.has(word))
+
+
+def _path_of(word: str) -> str:
+    """Return a word as it is, or the path that it is short for."""
+    path = located(word)
+    return word if path == Path(word) else str(path)
 
 
 def _files_below(word: str, kind: FileKind) -> tuple[str, ...]:

@@ -9,8 +9,8 @@ from typing import Any, Protocol, cast
 import torch
 from torch import Tensor, nn
 
+from bptrain.config.paths import located
 from bptrain.data import Batch
-from bptrain.data.data_file import located
 from bptrain.data.splits import Samples
 from bptrain.data.tables.left_out_rows import LeftOutRows, Part
 from bptrain.errors import DataError, UsageError

@@ -1,17 +1,17 @@
 """The weights that a run begins with, where they are another training's."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
-from bptrain.data.data_file import located
 from bptrain.data.images.images_config import BRIGHTEST
 from bptrain.errors import CheckpointError, DataError, shorten
 from bptrain.experiment.foreign_weights import load_matched, match
 from bptrain.experiment.plan import Plan
 from bptrain.experiment.state_dict_file import read_foreign
-from bptrain.models.pretrained import FineTuned, PretrainedConfig
+from bptrain.models.pretrained import IMAGENET, NO_WEIGHTS, FineTuned, PretrainedConfig
 
 Change = Callable[[nn.Module], None]
 
@@ -27,7 +27,7 @@ def starting_weights(plan: Plan) -> Change | None:
         assert isinstance(model, FineTuned)
         if "mean" in prepared:
             model.expect(_listed(prepared["mean"]), _listed(prepared["std"]), BRIGHTEST)
-        if config.weights != "none":
+        if config.weights != NO_WEIGHTS:
             load(model, config)
 
     return change
@@ -38,10 +38,10 @@ def load(model: FineTuned, config: PretrainedConfig) -> None:
 
     Raises DataError where they cannot be downloaded, CheckpointError for a file that does not fit.
     """
-    if config.weights == "imagenet":
+    if config.weights == IMAGENET:
         given = downloaded(config.preset)
     else:
-        given = read_foreign(located(config.weights))
+        given = read_foreign(Path(config.weights))
     own = model.network.state_dict()
     heads = [name for name in own if name.startswith(f"{model.head}.")]
     fitting = {

@@ -77,6 +77,21 @@ def test_frozen_blocks_stay_those_of_the_file_and_the_run_needs_it_no_more(
     assert said.exit_code == 0, said.stderr
 
 
+def test_a_run_resumes_where_its_weights_have_moved_to(
+    bptrain: Callable, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["model.freeze=all but head", "--run-dir", images / "run"]
+    assert bptrain("fit", "tuned.yaml", *words, "train.epochs=1").exit_code == 0
+    (images / "elsewhere").mkdir()
+    monkeypatch.chdir(images / "elsewhere")  # beside the config the weights are found
+    resumed = bptrain("fit", images / "tuned.yaml", *words, "--resume", "train.epochs=1")
+    assert resumed.exit_code == 0, resumed.stderr
+    assert "model.weights" not in resumed.stdout
+    other = bptrain("fit", images / "tuned.yaml", *words, "--resume", "model.weights=none")
+    assert other.exit_code == 2
+    assert "another model.weights" in other.stderr
+
+
 def test_a_file_of_another_network_is_refused_by_its_names(bptrain: Callable, images: Path) -> None:
     result = bptrain("fit", "tuned.yaml", "model.preset=resnet18", "--run-dir", "run")
     assert result.exit_code == 4, result.stderr

@@ -9,8 +9,8 @@ import numpy as np
 from pydantic import Field
 from torch import Tensor
 
+from bptrain.config.paths import DataPath, located
 from bptrain.data.class_folders import FileList, Listing
-from bptrain.data.data_file import DataPath, located
 from bptrain.data.images.image_files_config import ImageFilesConfig
 from bptrain.data.images.labelled_images import (
     Columns,

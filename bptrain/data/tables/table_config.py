@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from bptrain.config.paths import DataPath, located
 from bptrain.data.contents import SPLITS, checksum, content
-from bptrain.data.data_file import DataPath, located
 from bptrain.data.file_tree import FileKind
 from bptrain.data.given_arrays import Array
 from bptrain.data.notes import count, flattened, guessed_task, left_out_rows, shown_name

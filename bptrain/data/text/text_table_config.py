@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from bptrain.data.data_file import DataPath, located
+from bptrain.config.paths import DataPath, located
 from bptrain.data.given_arrays import place_of
 from bptrain.data.notes import left_out_rows
 from bptrain.data.splits import Dataset, Samples

@@ -19,6 +19,7 @@ from bptrain.data.tables.table_parts import TableFile
 from bptrain.errors import DataError
 
 ROWS = 150
+COLORS = ["red", "blué", "", "two\nlines"]
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +34,12 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 def rows(count: int = ROWS) -> list[list[str]]:
     draw = random.Random(0)
     return [
-        [str(n / 4), draw.choice(["red", "blué", "", "two\nlines"]), f"2024-01-{n % 28 + 1:02}", "a"]
+        [
+            str(n / 4),
+            draw.choice(["red", "blué", "", "two\nlines"]),
+            f"2024-01-{n % 28 + 1:02}",
+            "a",
+        ]
         for n in range(count)
     ]
 
@@ -105,7 +111,9 @@ def trained(tmp_path: Path) -> tuple[TableConfig, dict]:
     return config, dict(config.build(0).prepared)
 
 
-def in_parts(config: TableConfig, path: Path, prepared: dict) -> tuple[np.ndarray, list, LeftOutRows]:
+def in_parts(
+    config: TableConfig, path: Path, prepared: dict
+) -> tuple[np.ndarray, list, LeftOutRows]:
     """Return the inputs of a table that is read in parts, the rows' numbers, and those left out."""
     left_out = LeftOutRows()
     parts = list(config.prepare_parts(path, prepared, 8, left_out))
