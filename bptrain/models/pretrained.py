@@ -21,7 +21,7 @@ from bptrain.problem import Problem
 
 Preset = Literal[
     "resnet18", "resnet34", "resnet50", "mobilenet_v2", "mobilenet_v3_small",
-    "mobilenet_v3_large", "vgg11", "vgg11_bn",
+    "mobilenet_v3_large", "vgg11", "vgg11_bn", "convnext_tiny",
 ]  # fmt: skip
 Block = list[torch.nn.Module]
 
@@ -170,15 +170,19 @@ def blocks_of(network: torch.nn.Module, head: str) -> list[Block]:
     for name, child in network.named_children():
         parts = list(child.children()) if name in ("features", owner) else [child]
         parts = [each for each in parts if each is not output and _has_weights(each)]
-        if name == owner and parts:
+        if name == owner and not all(map(_is_norm, parts)):
             blocks.append(parts)  # the linear layers before the head are one block
             continue
         for part in parts:
-            if blocks and isinstance(part, torch.nn.BatchNorm2d):
+            if blocks and _is_norm(part):
                 blocks[-1].append(part)
             else:
                 blocks.append([part])
     return blocks
+
+
+def _is_norm(module: torch.nn.Module) -> bool:
+    return isinstance(module, torch.nn.BatchNorm2d | torch.nn.LayerNorm)
 
 
 def _has_weights(module: torch.nn.Module) -> bool:
