@@ -35,14 +35,15 @@ class Choice:
     data_reason: str = ""
 
 
-def choose(problem: Problem, samples: int, model: str | None = None) -> Choice:
+def choose(problem: Problem, samples: int, kind: str | None = None) -> Choice:
     """Return a model for a problem, by the form of its inputs and the number of samples.
 
-    model  the kind that is asked for; UsageError where it cannot read such samples
+    kind  that is asked for; UsageError where it cannot read such samples
     """
-    if model is not None:
-        refuse_unless_it_fits(model, problem)
-        return transformer_for(problem) if model == TRANSFORMER else pretrained_for(problem)
+    if kind is not None:
+        refuse_unless_it_fits(kind, problem)
+        return transformer_for(problem) if kind == TRANSFORMER else pretrained_for(problem)
+    model: dict[str, Any]
     if problem.task == "language_model":
         model = {"kind": "rnn", "cell": "lstm", "hidden": 256, "embedding": 64, "dropout": 0.1}
         return Choice(model, "an lstm reads a text of any length", 3e-3, 1_500, clips=True)

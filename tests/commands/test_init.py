@@ -218,6 +218,11 @@ def section(text: str, name: str) -> Any:
     return root.get(name)
 
 
+def comments_of(text: str) -> str:
+    """Return the comments of a config, as if each were on one line."""
+    return " ".join(line.strip(" #") for line in text.splitlines() if line.strip().startswith("#"))
+
+
 @pytest.mark.parametrize(("name", "write", "asked", "keys"), DATA, ids=[row[0] for row in DATA])
 def test_data_goes_from_a_look_to_predictions_without_an_edited_key(
     bptrain: Callable,
@@ -265,7 +270,7 @@ def test_what_was_guessed_stands_in_comments_with_its_evidence(
 ) -> None:
     write_customers(tmp_path / "customers.csv")
     text = bptrain("init", "customers.csv").stdout
-    said = " ".join(line.strip(" #") for line in text.splitlines() if line.strip().startswith("#"))
+    said = comments_of(text)
     for evidence in (
         "120 rows of 10 columns were read",
         "dates, as days and as parts of the year, week and day: joined, last seen",
@@ -501,7 +506,8 @@ def test_a_model_that_is_asked_for_is_proposed_and_can_be_trained(
     keys: dict[str, Any],
 ) -> None:
     write(tmp_path / name)
-    assert f"--model {model}" in bptrain("init", name).stdout.replace(" or ", " --model ")
+    offered = comments_of(bptrain("init", name).stdout).partition("init with --model ")[2]
+    assert model in offered.split(" proposes")[0].split(" or ")
     made = bptrain("init", name, "--model", model)
     assert (made.exit_code, made.stderr) == (0, "")
     found = section(made.stdout, "model")

@@ -286,7 +286,8 @@ def test_what_is_predicted_before_an_error_is_whole_output(
 @pytest.mark.usefixtures("small_blocks")
 def test_a_table_of_texts_among_texts_is_predicted_in_parts(predict: Callable) -> None:
     texts = [f"a {['good', 'bad'][n % 2]} film no {n}" for n in range(30)]
-    Path("new.csv").write_text("\n".join(["text", *texts[:9], '" "', *texts[9:], '""', ""]))
+    rows_of_texts = [*texts[:9], '" "', *texts[9:]]
+    Path("new.csv").write_text("\n".join(["text,n", *(f"{each},1" for each in rows_of_texts)]))
     result = predict("texts", "not bad", "new.csv", "good", "--csv")
     assert result.exit_code == 3
     rows = [f"new.csv:{row}" for row in range(1, 32) if row != 10]
