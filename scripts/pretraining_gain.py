@@ -17,6 +17,7 @@ from typing import NamedTuple
 from drawn_shapes import write_shapes
 
 import bptrain
+from bptrain.api.run import Run
 from bptrain.bench.paired import machine
 from bptrain.bench.workload_table import write_section
 
@@ -70,14 +71,14 @@ def ways(weights: Path) -> list[Way]:
     ]
 
 
-def train(place: Path, *words: str) -> bptrain.Run:
+def train(place: Path, *words: str) -> Run:
     """Train once, in a folder of its own."""
     print(*words, file=sys.stderr, flush=True)
     folder = place / f"run-{len(list(place.glob('run-*')))}"
     return bptrain.fit(CONFIG, [*COMMON, *words], folder)
 
 
-def best(run: bptrain.Run, tag: str) -> float:
+def best(run: Run, tag: str) -> float:
     """Return the largest value of a metric in a run's log."""
     return float(run.metrics()[tag].max())  # type: ignore[arg-type]
 

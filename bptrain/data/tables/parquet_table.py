@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 SUFFIXES = (".parquet", ".pq")
-BATCH_BYTES = 2**26  # of the rows that are unpacked at once
+BATCH_BYTES = 2**24  # of the rows that are unpacked at once
 PAGE_BYTES = 2**20  # of a column that are read from the disk at once, not a whole row group
 MEMORY = 36  # bytes held at most for each cell, besides the texts
 CELL_BYTES = 16  # of a cell in them; a text is a place in its dictionary
