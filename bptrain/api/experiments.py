@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 
@@ -42,15 +42,21 @@ def validate(config: Config, words: Sequence[str] = (), **overrides: Any) -> Exp
         return checked
 
 
-def starter_config(kind_or_path: str, target: str | None = None) -> str:
+def starter_config(
+    kind_or_path: str,
+    target: str | None = None,
+    model: Literal["transformer", "pretrained"] | None = None,
+) -> str:
     """Return a commented config as YAML, as `bptrain init` prints it.
 
     kind_or_path  a kind of model or data, such as mlp, or the path of data to look at
     target        the column or array to predict, of data at a path; None to guess it
+    model         the kind of model for the data; None for one that suits it
 
-    Raises UsageError for an unknown kind, DataError for data that cannot be read.
+    Raises UsageError for an unknown kind and a model that does not fit, DataError for data that
+    cannot be read.
     """
-    return config_text(kind_or_path, target)
+    return config_text(kind_or_path, target, model)
 
 
 def check(config: Config, words: Sequence[str] = (), **overrides: Any) -> Report:

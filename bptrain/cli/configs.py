@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from bptrain.commands.arguments import KindOrPath, Overrides, TargetName
+from bptrain.commands.arguments import KindOrPath, Overrides, ProposedModel, TargetName
 from bptrain.commands.exit_codes import errors_to_exit_codes
 from bptrain.commands.importing import importing
 from bptrain.commands.output import Output
@@ -33,13 +33,14 @@ def validate_command(
 def init_command(
     kind_or_path: KindOrPath,
     target: TargetName = None,
+    model: ProposedModel = None,
 ) -> None:
     """Print a commented config for a KIND or for the data at PATH."""
     with errors_to_exit_codes():
         with importing():
             from bptrain.commands.init import print_config
 
-        print_config(kind_or_path, target)
+        print_config(kind_or_path, target, model and model.value)
 
 
 def doctor_command() -> None:

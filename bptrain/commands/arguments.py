@@ -117,6 +117,19 @@ TargetName = Annotated[
 ]
 
 
+class Proposed(StrEnum):
+    """A kind of model that `init` proposes where it is asked to."""
+
+    transformer = "transformer"
+    pretrained = "pretrained"
+
+
+ProposedModel = Annotated[
+    Proposed | None,
+    typer.Option("--model", help="the kind of model for the data, in place of a small one"),
+]
+
+
 class ConfigCommand(TyperCommand):
     """A command that takes a config and keys to change in it."""
 

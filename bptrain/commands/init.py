@@ -6,7 +6,8 @@ from typing import Any
 
 from bptrain.commands.arguments import DATA_KINDS, MODEL_KINDS
 from bptrain.config import config_of, starter
-from bptrain.data.data_file import exists, located, missing
+from bptrain.config.paths import located
+from bptrain.data.data_file import exists, missing
 from bptrain.errors import UsageError
 from bptrain.experiment.config import ExperimentConfig
 from bptrain.models import ModelConfig
@@ -48,54 +49,78 @@ PLACEHOLDERS: dict[str, dict[str, Any]] = {
     "audio_folder": {"path": "recordings"},
 }
 OF_VECTORS = ("table", "xor", "spirals")
+OF_LARGE_IMAGES = ("cifar10", "cifar100", "image_folder", "image_table")  # 32 pixels or more
 OF_SEQUENCES = ("sequence", "text", "text_table", "text_folder", "adding", "copy", "parity")
+READ_BY = {  # the models that can be asked for
+    "pretrained": OF_LARGE_IMAGES,
+    "transformer": tuple(kind for kind in DATA_KINDS if kind not in OF_VECTORS),
+}
 
 
-def print_config(kind_or_path: str, target: str | None) -> None:
+def print_config(kind_or_path: str, target: str | None, model: str | None = None) -> None:
     """Print a commented config, headed by the comment that gives editors its schema."""
-    print(FOR_EDITORS + config_text(kind_or_path, target), end="")
+    print(FOR_EDITORS + config_text(kind_or_path, target, model), end="")
 
 
-def config_text(kind_or_path: str, target: str | None) -> str:
+def config_text(kind_or_path: str, target: str | None, model: str | None = None) -> str:
     """Return a commented config for a kind of model or data, or for the data at a path.
 
     target  the column or array to predict, of data at a path; None to guess it
+    model   the kind of model for the data, transformer or pretrained; None for what suits it
     """
     if kind_or_path in (*MODEL_KINDS, *DATA_KINDS):
         if target is not None:
             raise UsageError("--target goes with a PATH", f"{kind_or_path} is a kind")
-        return starter(starter_config(kind_or_path))
-    return config_for(_path_of(kind_or_path), target)
+        if model is not None:
+            refuse_model_of_kind(model, kind_or_path)
+        return starter(starter_config(kind_or_path, model))
+    return config_for(_path_of(kind_or_path), target, model)
 
 
-def starter_config(kind: str) -> ExperimentConfig:
-    """Return a small config for a kind of model, or of data: that of a file to be filled in."""
+def refuse_model_of_kind(model: str, kind: str) -> None:
+    """Raise UsageError for a kind of data that a model cannot read, or for a kind of model."""
+    if kind in MODEL_KINDS:
+        raise UsageError("--model goes with data", f"{kind} is a kind of model")
+    if kind not in READ_BY[model]:
+        raise UsageError(
+            f"--model {model} does not fit data.kind {kind}",
+            f"it reads {', '.join(READ_BY[model])}",
+            "leave --model out",
+        )
+
+
+def starter_config(kind: str, model_kind: str | None = None) -> ExperimentConfig:
+    """Return a small config for a kind of model, or of data: that of a file to be filled in.
+
+    model_kind  for a kind of data, in place of what suits it
+    """
+    is_model = kind in MODEL_KINDS
+    data_kind = "image_folder" if kind == "pretrained" else "digits" if is_model else kind
     models: dict[str, ModelConfig] = {
         "mlp": MLPConfig(),
         "cnn": CNNConfig(stages=OWN_STAGES),
         "rnn": RNNConfig(init="orthogonal"),
-        "transformer": TransformerConfig(width=64, depth=2, patch=2),
+        "transformer": TransformerConfig(
+            width=64, depth=2, patch=2 if data_kind == "digits" else None
+        ),
         "pretrained": PretrainedConfig(freeze="all but head"),
         "sequential": SequentialConfig(layers=STARTING_LAYERS),
     }
-    of_files = "image_folder" if kind == "pretrained" else kind
-    data = {"kind": of_files, **PLACEHOLDERS.get(of_files, {})}
-    if kind in models and kind != "pretrained":
-        data = {"kind": "digits"}
-    model = "mlp" if kind in OF_VECTORS else "rnn" if kind in OF_SEQUENCES else "cnn"
-    chosen = models.get(kind, models[model])
+    data = {"kind": data_kind, **PLACEHOLDERS.get(data_kind, {})}
+    suits = "mlp" if kind in OF_VECTORS else "rnn" if kind in OF_SEQUENCES else "cnn"
+    chosen = models[model_kind or (kind if kind in models else suits)]
     name = f"my-{kind}".replace("_", "-")
     tree = {"name": name, "data": data, "model": chosen.model_dump(mode="json")}
     return config_of(ExperimentConfig, tree)
 
 
-def config_for(path: Path, target: str | None) -> str:
+def config_for(path: Path, target: str | None, model: str | None) -> str:
     """Return a commented config for the data at a path."""
     # what reads tables and recordings is imported where there are some
     from bptrain.data.first_look.looking import look_at
     from bptrain.experiment.first_config import first_config
 
-    return first_config(look_at(path, target), path.resolve().stem)
+    return first_config(look_at(path, target), path.resolve().stem, model)
 
 
 def _path_of(word: str) -> Path:

@@ -11,20 +11,22 @@ import glob
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 
-from bptrain.data.data_file import is_directory, located
+from bptrain.config.paths import located
+from bptrain.data.data_file import is_directory
 from bptrain.data.file_tree import FileKind, tree_of
 from bptrain.data.images.image_formats import IMAGE
 from bptrain.data.images.labelled_images import ImageIndex, file_column
+from bptrain.data.tables.parquet_table import SUFFIXES as PARQUET
 from bptrain.data.tables.table_file import TABLE, read_table
 from bptrain.data.text.text_file import TEXT
-from bptrain.errors import DataError
+from bptrain.errors import DataError, StorageError
 
 STDIN = "-"
+PARQUET_MARK = b"PAR1"
 
 
 def expanded(words: Iterable[str], kind: FileKind) -> Iterator[str]:
@@ -42,13 +44,24 @@ def expanded(words: Iterable[str], kind: FileKind) -> Iterator[str]:
         elif kind is IMAGE and TABLE.has(word):
             yield from _listed_in(located(word))
         else:
-            yield word
+            yield word if kind is TEXT else _path_of(word)
 
 
-def groups_of(inputs: Iterable[str], size: int) -> Iterator[Sequence[str]]:
-    """Yield inputs a few at a time, as they come."""
-    inputs = iter(inputs)
-    while group := list(islice(inputs, size)):
+def groups_of(
+    inputs: Iterable[str], size: int, is_large: Callable[[str], bool]
+) -> Iterator[Sequence[str]]:
+    """Yield inputs a few at a time, as they come, a large one by itself."""
+    group: list[str] = []
+    for word in inputs:
+        stands_alone = is_large(word)
+        if stands_alone and group:
+            yield group
+            group = []
+        group.append(word)
+        if stands_alone or len(group) == size:
+            yield group
+            group = []
+    if group:
         yield group
 
 
@@ -67,9 +80,16 @@ def with_file_of_stdin(words: Sequence[str], kind: FileKind) -> Iterator[Sequenc
         yield words
         return
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"stdin{kind.endings[0]}"
-        with path.open("wb") as file:
-            shutil.copyfileobj(sys.stdin.buffer, file)
+        start = sys.stdin.buffer.read(len(PARQUET_MARK))
+        is_parquet = kind is TABLE and start == PARQUET_MARK
+        path = Path(folder) / f"stdin{PARQUET[0] if is_parquet else kind.endings[0]}"
+        try:
+            with path.open("wb") as file:
+                file.write(start)
+                shutil.copyfileobj(sys.stdin.buffer, file)
+        except OSError as error:
+            instead = "name the file in place of -, or set TMPDIR to a folder with space"
+            raise StorageError.refused("a copy of standard input", error, instead) from error
         yield [str(path) if word == STDIN else word for word in words]
 
 
@@ -92,6 +112,12 @@ def _is_pattern(word: str, kind: FileKind) -> bool:
     if not glob.has_magic(word) or path.exists():
         return False
     return kind is not TEXT or (len(word.split()) == 1 and kind.has(word))
+
+
+def _path_of(word: str) -> str:
+    """Return a word as it is, or the path that it is short for."""
+    path = located(word)
+    return word if path == Path(word) else str(path)
 
 
 def _files_below(word: str, kind: FileKind) -> tuple[str, ...]:

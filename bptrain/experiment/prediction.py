@@ -2,14 +2,17 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 
+from bptrain.config.paths import located
 from bptrain.data import Batch
 from bptrain.data.splits import Samples
+from bptrain.data.tables.left_out_rows import LeftOutRows, Part
 from bptrain.errors import DataError, UsageError
 from bptrain.experiment.config import ExperimentConfig
 from bptrain.experiment.decisions import decision_of
@@ -52,13 +55,19 @@ class Predictor:
         words: Sequence[str],
         options: SamplingOptions | None = None,
         shown: Sequence[str] | None = None,
+        left_out: LeftOutRows | None = None,
     ) -> Iterator[list[Prediction]]:
         """Yield the predictions a batch at a time, as `of_words` returns them.
 
-        shown  what the words are called, where not as they are
+        shown     what the words are called, where not as they are
+        left_out  has a single table read in parts; its bad rows are left out, and noted there
         """
-        samples = prepare(self.config, words, self.prepared)
         shown = shown or words
+        if left_out is not None and is_table(self.config, words):
+            refuse_options(options, self.problem)
+            yield from self._parts_of_table(words[0], shown[0], left_out)
+            return
+        samples = prepare(self.config, words, self.prepared)
         if not task_of(self.problem).generates_text:
             refuse_options(options, self.problem)
             names = iter(names_of(self.config, shown, self.prepared, len(samples)))
@@ -69,6 +78,21 @@ class Predictor:
         model = self.model_for(samples.bytes)
         texts = continue_texts(data, model, words, self.prepared, options or SamplingOptions())
         yield [{"input": each, "text": text} for each, text in zip(shown, texts, strict=True)]
+
+    def _parts_of_table(
+        self, word: str, shown: str, left_out: LeftOutRows
+    ) -> Iterator[list[Prediction]]:
+        """Yield the predictions for the rows of a table, which is read as they are taken."""
+        data = cast("ReadInParts", self.config.data)
+        batch_size = self.config.batch_size
+        parts = data.prepare_parts(located(word), self.prepared, batch_size, left_out)
+        first = list(islice(parts, 1))
+        second = list(islice(parts, 1)) if left_out.rows == 1 else []
+        is_single = left_out.rows == 1
+        for samples, numbers in chain(first, second, parts):
+            names = (shown if is_single else f"{shown}:{number}" for number in numbers)
+            for predicted in self.parts_of_samples(samples):
+                yield [{"input": next(names), **each} for each in predicted]
 
     def of_samples(self, samples: Samples) -> list[Prediction]:
         """Return the prediction for each of samples that are prepared as the training samples."""
@@ -81,6 +105,26 @@ class Predictor:
         decision = decision_of(self.config, self.problem, self.checkpoint)
         for batch in samples.to(device).serve(self.config.batch_size).epoch(0):
             yield list(predictions(self.config, self.problem, model, batch, decision))
+
+
+class ReadInParts(Protocol):
+    """The config of data whose inputs may be tables of many rows."""
+
+    def names_table(self, word: str) -> bool:
+        """Tell whether a word to predict is a table."""
+        ...
+
+    def prepare_parts(
+        self, path: Path, prepared: Mapping[str, Any], batch_size: int, left_out: LeftOutRows
+    ) -> Iterator[Part]:
+        """Yield the rows of a table as the model reads them; unfit ones are noted."""
+        ...
+
+
+def is_table(config: ExperimentConfig, words: Sequence[str]) -> bool:
+    """Tell whether words are a single table, which is read in parts."""
+    names_table = getattr(config.data, "names_table", None)
+    return len(words) == 1 and names_table is not None and bool(names_table(words[0]))
 
 
 def refuse_options(options: SamplingOptions | None, problem: Problem) -> None:

@@ -12,7 +12,7 @@ from bptrain.experiment.batch_size import with_batch_size
 from bptrain.experiment.config import ExperimentConfig
 from bptrain.experiment.plan import Plan
 from bptrain.experiment.saved_run import CHECKPOINTS, read_config
-from bptrain.experiment.stored_config import MAY_CHANGE, differences, plain
+from bptrain.experiment.stored_config import differences, is_moved, may_change, plain
 from bptrain.experiment.stored_data import refuse_other_data
 from bptrain.experiment.training import resume_training, run
 from bptrain.rundir.checkpoint import list_checkpoints, newest_valid
@@ -101,9 +101,8 @@ def newest_run(name: str, root: Path = Path("runs")) -> Path:
 
 def refuse_other_experiment(before: ExperimentConfig, now: ExperimentConfig, run_dir: Path) -> None:
     """Raise UsageError if the configs differ in keys that the saved state depends on."""
-    keys = [
-        key for key, _, _ in differences(plain(before), plain(now)) if not MAY_CHANGE.fullmatch(key)
-    ]
+    changed = differences(plain(before), plain(now))
+    keys = [key for key, old, new in changed if not may_change(key, old, new)]
     if keys:
         raise UsageError(
             f"{run_dir}: the run has another {', '.join(keys)}",
@@ -115,7 +114,7 @@ def refuse_other_experiment(before: ExperimentConfig, now: ExperimentConfig, run
 def inexact(before: ExperimentConfig, plan: Plan, run_dir: Path) -> Iterator[str]:
     """Yield the reasons why the results may differ from those of an uninterrupted run."""
     for key, old, new in differences(plain(before), plain(plan.config)):
-        if not SAME_NUMBERS.fullmatch(key):
+        if not SAME_NUMBERS.fullmatch(key) and not is_moved(key, old, new):
             yield f"{key} was {old}, is {new}"
     try:
         then = json.loads(read_regular(run_dir / "environment.json", LARGEST_ENVIRONMENT).decode())

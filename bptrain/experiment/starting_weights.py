@@ -1,18 +1,19 @@
 """The weights that a run begins with, where they are another training's."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
-from bptrain.data.data_file import located
 from bptrain.data.images.images_config import BRIGHTEST
 from bptrain.errors import CheckpointError, DataError, shorten
-from bptrain.experiment.foreign_weights import load_matched, match
+from bptrain.experiment.foreign_weights import load_matched, match, without_prefixes
 from bptrain.experiment.plan import Plan
 from bptrain.experiment.state_dict_file import read_foreign
-from bptrain.models.pretrained import FineTuned, PretrainedConfig
+from bptrain.models.pretrained import IMAGENET, NO_WEIGHTS, FineTuned, PretrainedConfig
 
+INSIDE, SCALES = "network.", ("scale", "shift")  # names in the export of a run
 Change = Callable[[nn.Module], None]
 
 
@@ -27,7 +28,7 @@ def starting_weights(plan: Plan) -> Change | None:
         assert isinstance(model, FineTuned)
         if "mean" in prepared:
             model.expect(_listed(prepared["mean"]), _listed(prepared["std"]), BRIGHTEST)
-        if config.weights != "none":
+        if config.weights != NO_WEIGHTS:
             load(model, config)
 
     return change
@@ -38,11 +39,12 @@ def load(model: FineTuned, config: PretrainedConfig) -> None:
 
     Raises DataError where they cannot be downloaded, CheckpointError for a file that does not fit.
     """
-    if config.weights == "imagenet":
+    if config.weights == IMAGENET:
         given = downloaded(config.preset)
     else:
-        given = read_foreign(located(config.weights))
+        given = read_foreign(Path(config.weights))
     own = model.network.state_dict()
+    given = network_in(without_prefixes(given, own), own)
     heads = [name for name in own if name.startswith(f"{model.head}.")]
     fitting = {
         name: each
@@ -58,6 +60,16 @@ def load(model: FineTuned, config: PretrainedConfig) -> None:
             "model.preset by which the file was trained",
         )
     load_matched(model.network, matched)
+
+
+def network_in(given: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the network's weights of a file, which may be the export of a run of such a model.
+
+    Then two buffers that scale the inputs stand beside them; a run has its own.
+    """
+    inside = {n.removeprefix(INSIDE): each for n, each in given.items() if n.startswith(INSIDE)}
+    is_export = len(inside) == len(given) - len(SCALES) and given.keys() >= set(SCALES)
+    return inside if is_export and not any(n.startswith(INSIDE) for n in own) else given
 
 
 def downloaded(preset: str) -> dict[str, Tensor]:

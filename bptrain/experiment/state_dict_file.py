@@ -53,6 +53,8 @@ def refuse_unreadable(path: Path) -> None:
     """Raise CheckpointError for what is no file, or too large for the free memory."""
     try:
         found = path.stat()
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path}: not found", f"there is no {path.absolute()}") from error
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path}: cannot be read", shorten(str(error))) from error
     if not stat.S_ISREG(found.st_mode):

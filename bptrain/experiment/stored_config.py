@@ -7,19 +7,22 @@ that may change and the other without: this is no edit, and the config of config
 import re
 from collections.abc import Iterator, Mapping
 from hashlib import sha256
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from bptrain.config import to_yaml
 from bptrain.errors import CheckpointError, shorten
 from bptrain.experiment.config import ExperimentConfig
 
-PLACE_OF_DATA = re.compile(r"data\.(root|path|test_path|workers|worker_timeout_s|memory_bytes)")
+PLACE_OF_DATA = re.compile(
+    r"data\.(root|path|test_path|images|workers|worker_timeout_s|memory_bytes)"
+)
 MAY_CHANGE = re.compile(  # without making the saved state invalid
     r"name|device|monitor\..*|checkpoint\..*|schedule\..*|optimizer\.(lr|adamw_lr|weight_decay)"
     r"|train\.(epochs|steps|early_stopping|l1|clip_.*|on_non_finite|process_timeout_s|sync_batch_norm|bucket_mb|sharded)(\..*)?"
     rf"|{PLACE_OF_DATA.pattern}"
 )
+STARTING_WEIGHTS = "model.weights"  # a file, which the checkpoints of a run make needless
 SIGNATURE = "# SHA-256 of the lines above, by which an edit is found: "
 MOST_KEYS = 3  # that a message names
 
@@ -45,7 +48,7 @@ def refuse_edited_config(path: Path, now: ExperimentConfig, stored: Mapping[str,
     if is_signed(path.read_text(encoding="utf-8")):
         # unedited, but it may be another run's; keys of a newer version were not stored
         known = flat(stored)
-        found = [each for each in found if each[0] in known and not MAY_CHANGE.fullmatch(each[0])]
+        found = [each for each in found if each[0] in known and not may_change(*each)]
     if found:
         named = [
             f"{key} was {shorten(str(old), 40)}, is {shorten(str(new), 40)}"
@@ -53,6 +56,16 @@ def refuse_edited_config(path: Path, now: ExperimentConfig, stored: Mapping[str,
         ]
         more = f", and {len(named) - MOST_KEYS} more" * (len(named) > MOST_KEYS)
         raise edited(path, ", ".join(named[:MOST_KEYS]) + more)
+
+
+def may_change(key: str, old: Any, new: Any) -> bool:
+    """Tell whether a run's saved state is valid under another value of a key too."""
+    return MAY_CHANGE.fullmatch(key) is not None or is_moved(key, old, new)
+
+
+def is_moved(key: str, old: Any, new: Any) -> bool:
+    """Tell whether a key names the weights that a run began with, in another folder."""
+    return key == STARTING_WEIGHTS and PurePath(str(old)).name == PurePath(str(new)).name
 
 
 def edited(path: Path, why: str) -> CheckpointError:

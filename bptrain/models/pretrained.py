@@ -9,18 +9,19 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field
+from pydantic import AfterValidator, Field, ValidationInfo
 from torch import Tensor
 
 from bptrain import nn
 from bptrain.config import StrictConfig
+from bptrain.config.paths import located_for_config
 from bptrain.errors import ConfigKeyError, UsageError
 from bptrain.nn.convert import convert
 from bptrain.problem import Problem
 
 Preset = Literal[
     "resnet18", "resnet34", "resnet50", "mobilenet_v2", "mobilenet_v3_small",
-    "mobilenet_v3_large", "vgg11", "vgg11_bn",
+    "mobilenet_v3_large", "vgg11", "vgg11_bn", "convnext_tiny",
 ]  # fmt: skip
 Block = list[torch.nn.Module]
 
@@ -29,6 +30,14 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 CHANNELS = len(IMAGENET_MEAN)
 SMALLEST = 32  # pixels: below, the strides leave nothing
 ALL_BUT_HEAD = "all but head"
+IMAGENET, NO_WEIGHTS = "imagenet", "none"  # in place of a file
+
+
+def _weights(given: str, info: ValidationInfo) -> str:
+    return given if given in (IMAGENET, NO_WEIGHTS) else located_for_config(given, info)
+
+
+Weights = Annotated[str, Field(min_length=1), AfterValidator(_weights)]
 
 
 class FineTuned(torch.nn.Module):
@@ -91,12 +100,12 @@ class PretrainedConfig(StrictConfig):
     preset: Preset = Field(
         default="resnet18", description="torchvision's name of the network; resnet18 is small"
     )
-    weights: str = Field(
+    weights: Weights = Field(
         default="imagenet",
-        min_length=1,
         description="what the network begins with. imagenet: torchvision's weights, downloaded "
         "once. none: random weights. Else a file of its weights, .safetensors or a state_dict of "
-        "torch.save, whose output layer is left out where it has other classes",
+        "torch.save, such as `bptrain export` writes, whose output layer is left out where it has "
+        "other classes. A path is expanded and looked up as those of data are",
     )
     freeze: Literal["all but head", "none"] | Annotated[int, Field(ge=1, le=1000)] = Field(
         default="none",
@@ -161,15 +170,19 @@ def blocks_of(network: torch.nn.Module, head: str) -> list[Block]:
     for name, child in network.named_children():
         parts = list(child.children()) if name in ("features", owner) else [child]
         parts = [each for each in parts if each is not output and _has_weights(each)]
-        if name == owner and parts:
+        if name == owner and not all(map(_is_norm, parts)):
             blocks.append(parts)  # the linear layers before the head are one block
             continue
         for part in parts:
-            if blocks and isinstance(part, torch.nn.BatchNorm2d):
+            if blocks and _is_norm(part):
                 blocks[-1].append(part)
             else:
                 blocks.append([part])
     return blocks
+
+
+def _is_norm(module: torch.nn.Module) -> bool:
+    return isinstance(module, torch.nn.BatchNorm2d | torch.nn.LayerNorm)
 
 
 def _has_weights(module: torch.nn.Module) -> bool:

@@ -218,6 +218,11 @@ def section(text: str, name: str) -> Any:
     return root.get(name)
 
 
+def comments_of(text: str) -> str:
+    """Return the comments of a config, as if each were on one line."""
+    return " ".join(line.strip(" #") for line in text.splitlines() if line.strip().startswith("#"))
+
+
 @pytest.mark.parametrize(("name", "write", "asked", "keys"), DATA, ids=[row[0] for row in DATA])
 def test_data_goes_from_a_look_to_predictions_without_an_edited_key(
     bptrain: Callable,
@@ -265,7 +270,7 @@ def test_what_was_guessed_stands_in_comments_with_its_evidence(
 ) -> None:
     write_customers(tmp_path / "customers.csv")
     text = bptrain("init", "customers.csv").stdout
-    said = " ".join(line.strip(" #") for line in text.splitlines() if line.strip().startswith("#"))
+    said = comments_of(text)
     for evidence in (
         "120 rows of 10 columns were read",
         "dates, as days and as parts of the year, week and day: joined, last seen",
@@ -477,3 +482,76 @@ def test_a_target_goes_with_data_that_has_columns(bptrain: Callable, tmp_path: P
         refused = bptrain("init", *words, "--target", "y")
         assert refused.exit_code == 2
         assert "--target" in refused.stderr
+
+
+ASKED_FOR = [  # data, the kind of model asked for, and keys by which it fits the data
+    ("photos", write_photos, "transformer", {"patch": 4}),
+    ("photos", write_photos, "pretrained", {"preset": "resnet18", "weights": "imagenet"}),
+    ("calls", write_recordings, "transformer", {}),
+    ("verses.txt", write_verses, "transformer", {"tied": True}),
+    ("reviews.tsv", write_reviews, "transformer", {}),
+    ("walks.npz", write_walks, "transformer", {}),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "model", "keys"), ASKED_FOR, ids=[f"{row[0]} {row[2]}" for row in ASKED_FOR]
+)
+def test_a_model_that_is_asked_for_is_proposed_and_can_be_trained(
+    bptrain: Callable,
+    tmp_path: Path,
+    name: str,
+    write: Callable[[Path], None],
+    model: str,
+    keys: dict[str, Any],
+) -> None:
+    write(tmp_path / name)
+    offered = comments_of(bptrain("init", name).stdout).partition("init with --model ")[2]
+    assert model in offered.split(" proposes")[0].split(" or ")
+    made = bptrain("init", name, "--model", model)
+    assert (made.exit_code, made.stderr) == (0, "")
+    found = section(made.stdout, "model")
+    assert {key: found.get(key) for key in ("kind", *keys)} == {"kind": model, **keys}
+    (tmp_path / "my.yaml").write_text(made.stdout, encoding="utf-8")
+    words = ["model.weights=none", "model.preset=mobilenet_v3_small"] * (model == "pretrained")
+    small = ["data.size=32"] * (model == "pretrained")
+    trained = bptrain("fit", "my.yaml", "train.steps=1", *words, *small)
+    assert trained.exit_code == 0, trained.stderr
+
+
+@pytest.mark.parametrize("words", [["customers.csv"], ["table"], ["xor"]])
+@pytest.mark.parametrize("model", ["transformer", "pretrained"])
+def test_a_model_that_cannot_read_the_data_is_refused(
+    bptrain: Callable, tmp_path: Path, words: list[str], model: str
+) -> None:
+    write_customers(tmp_path / "customers.csv")
+    refused = bptrain("init", *words, "--model", model)
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert f"--model {model} does not fit" in refused.stderr
+    assert "--model" not in bptrain("init", "customers.csv").stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["verses.txt", "--model", "pretrained"], "--model transformer, or leave it out"),
+        (["digits", "--model", "pretrained"], "does not fit data.kind digits"),
+        (["mlp", "--model", "transformer"], "mlp is a kind of model"),
+    ],
+)
+def test_what_fits_instead_is_said(
+    bptrain: Callable, tmp_path: Path, words: list[str], said: str
+) -> None:
+    write_verses(tmp_path / "verses.txt")
+    refused = bptrain("init", *words)
+    assert (refused.exit_code, said in refused.stderr) == (2, True), refused.stderr
+
+
+@pytest.mark.parametrize("kind", ["digits", "parity", "copy", "adding"])
+def test_a_transformer_for_a_kind_of_data_trains(
+    bptrain: Callable, tmp_path: Path, kind: str
+) -> None:
+    (tmp_path / "my.yaml").write_text(bptrain("init", kind, "--model", "transformer").stdout)
+    assert bptrain("validate", "my.yaml").exit_code == 0
+    trained = bptrain("fit", "my.yaml", "train.steps=1", "--dry-run")
+    assert trained.exit_code == 0, trained.stderr

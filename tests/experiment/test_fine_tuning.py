@@ -77,6 +77,52 @@ def test_frozen_blocks_stay_those_of_the_file_and_the_run_needs_it_no_more(
     assert said.exit_code == 0, said.stderr
 
 
+def test_a_run_resumes_where_its_weights_have_moved_to(
+    bptrain: Callable, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["model.freeze=all but head", "--run-dir", images / "run"]
+    assert bptrain("fit", "tuned.yaml", *words, "train.epochs=1").exit_code == 0
+    (images / "elsewhere").mkdir()
+    monkeypatch.chdir(images / "elsewhere")  # beside the config the weights are found
+    resumed = bptrain("fit", images / "tuned.yaml", *words, "--resume", "train.epochs=1")
+    assert resumed.exit_code == 0, resumed.stderr
+    assert "model.weights" not in resumed.stdout
+    other = bptrain("fit", images / "tuned.yaml", *words, "--resume", "model.weights=none")
+    assert other.exit_code == 2
+    assert "another model.weights" in other.stderr
+
+
+def test_the_export_of_a_run_begins_another_with_other_classes(
+    bptrain: Callable, images: Path
+) -> None:
+    assert bptrain("fit", "tuned.yaml", "--run-dir", "first", "train.epochs=1").exit_code == 0
+    assert bptrain("export", "first", "first.safetensors").exit_code == 0
+    draw_shapes(images / "more")
+    draw_shapes(images / "third")
+    (images / "third" / "disc").rename(images / "more" / "other")
+    words = ["data.root=more", "model.weights=first.safetensors", "model.freeze=all but head"]
+    second = bptrain("fit", "tuned.yaml", *words, "--run-dir", "second", "train.epochs=1")
+    assert second.exit_code == 0, second.stderr
+    before, after = (load_file(images / "first.safetensors"), weights_of(images / "second"))
+    for name, tensor in before.items():
+        if name.startswith("network.") and not name.startswith("network.classifier.3."):
+            assert after[name].equal(tensor), name
+    assert len(after["network.classifier.3.bias"]) == 3
+
+
+def test_prefixes_that_wrappers_add_and_a_head_of_other_classes_do_not_matter(
+    bptrain: Callable, images: Path
+) -> None:
+    given = load_file(images / "weights.safetensors")
+    given["classifier.3.weight"], given["classifier.3.bias"] = torch.ones(7, 1024), torch.ones(7)
+    save_file({f"module.{name}": each for name, each in given.items()}, images / "w.safetensors")
+    words = ["model.weights=w.safetensors", "train.steps=1", "model.freeze=all but head"]
+    result = bptrain("fit", "tuned.yaml", *words, "--run-dir", "run")
+    assert result.exit_code == 0, result.stderr
+    kept = weights_of(images / "run")["network.features.0.0.weight"]
+    assert kept.equal(given["features.0.0.weight"])
+
+
 def test_a_file_of_another_network_is_refused_by_its_names(bptrain: Callable, images: Path) -> None:
     result = bptrain("fit", "tuned.yaml", "model.preset=resnet18", "--run-dir", "run")
     assert result.exit_code == 4, result.stderr

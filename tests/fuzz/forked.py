@@ -21,7 +21,7 @@ WALL_S = 120  # of a process that waits for ever
 FREE_BYTES = 300 * 2**20  # what a command is told is free: it must refuse what takes more
 OUTPUT = "output.txt"
 MODULES = (
-    *("pyarrow.parquet", "soundfile"),
+    *("pyarrow.parquet", "soundfile", "torchvision.models"),
     *(f"bptrain.commands.{name}" for name in ("check", "diagnose", "explain", "replay")),
 )
 
@@ -97,10 +97,11 @@ def _limit() -> None:
     """Let little memory be free, and no other machine be reached."""
     import bptrain.data.audio.spectrograms as spectrograms
     import bptrain.data.text.text_file as text_file
+    import bptrain.experiment.state_dict_file as state_dict_file
     import bptrain.rundir.manifest as manifest
     import bptrain.train.memory as memory
 
-    for module in (spectrograms, text_file, manifest, memory):
+    for module in (spectrograms, text_file, state_dict_file, manifest, memory):
         module.free_bytes = lambda: FREE_BYTES  # type: ignore[attr-defined]
 
     def refuse(*_: object) -> NoReturn:

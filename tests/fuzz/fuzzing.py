@@ -11,6 +11,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import chdir
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import NamedTuple
@@ -28,7 +29,23 @@ RUN, WATCHED, FAILED = "run", "watched", "failed"
 FIT = ("fit", CONFIG, "train.steps=2", "--run-dir", "new")
 WATCHING = ("monitor.log_every=1", "monitor.max_overhead=null", "monitor.level=full")
 FAILING = "optimizer={kind: sgd, lr: 1.0e+30}"
-TRAINED = ("digits", "image_folder", "table of classes", "text", "sequence of tags", "text_table")
+TRANSFORMER = "{kind: transformer, width: 8, depth: 1, heads: 2}"
+PRETRAINED = "{kind: pretrained, preset: mobilenet_v3_small, weights: none, freeze: all but head}"
+SUBJECTS = {  # every kind of data, some with a model of another kind
+    **KINDS,
+    **{
+        f"{name} by transformer": replace(KINDS[name], model=TRANSFORMER)
+        for name in ("digits", "text", "text_folder", "sequence of tags")
+    },
+    "image_folder by pretrained": replace(
+        KINDS["image_folder"], model=PRETRAINED, data="kind: image_folder, root: data, size: 32"
+    ),
+}
+TRAINED = (
+    *("digits", "image_folder", "table of classes", "text", "sequence of tags", "text_table"),
+    *("image_table of classes", "text_folder", "digits by transformer", "text by transformer"),
+    "image_folder by pretrained",
+)
 COMMANDS = ("fit", "evaluate", "predict", "check", "validate", "init", "doctor")
 OPTIONS = (
     *("--resume", "--run-dir", "--json", "--csv", "--dry-run", "--checkpoint", "--junit"),
@@ -56,7 +73,7 @@ class Case(NamedTuple):
 class Ground:
     """Folders with the data of each kind and runs on some, which each case gets a copy of."""
 
-    def __init__(self, root: Path, kinds: Sequence[str] = tuple(KINDS)) -> None:
+    def __init__(self, root: Path, kinds: Sequence[str] = tuple(SUBJECTS)) -> None:
         self.root, self.kinds = root, list(kinds)
         self.trained = [name for name in TRAINED if name in kinds]
         self.with_files: list[str] = []
@@ -64,7 +81,7 @@ class Ground:
             folder = root / f"kind-{number}"
             folder.mkdir()
             with chdir(folder):
-                KINDS[name].write()
+                SUBJECTS[name].write()
             (folder / CONFIG).write_text(config_text(name))
             if files_of(folder):
                 self.with_files.append(name)
@@ -99,7 +116,7 @@ class Ground:
 
 def config_text(name: str) -> str:
     """Return the config of a kind of data."""
-    kind = KINDS[name]
+    kind = SUBJECTS[name]
     return f"data: {{{kind.data}, batch_size: 16}}\nmodel: {kind.model}\ntrain: {{epochs: 1}}\n"
 
 
@@ -150,7 +167,7 @@ def checkpoints(ground: Ground, random: Random) -> Iterator[Case]:
         sealed = sealed and path.name != "manifest.json" and random.random() < 0.7
         if sealed:
             rewrite_manifest(path.parent)
-        inputs = KINDS[name].inputs
+        inputs = SUBJECTS[name].inputs
         words = random.choice(
             [("fit", CONFIG, "train.steps=4", "--run-dir", RUN, "--resume"), ("evaluate", RUN),
              ("evaluate", RUN, "--checkpoint", "last"), ("predict", RUN, *inputs)]
@@ -280,7 +297,7 @@ def main() -> None:
     given = parser.parse_args()
     prepare()
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as name:
-        ground = Ground(Path(name), given.kinds.split(",") if given.kinds else tuple(KINDS))
+        ground = Ground(Path(name), given.kinds.split(",") if given.kinds else tuple(SUBJECTS))
         counts = {
             area: fuzz(area, ground, number, given.seed, given.first)
             for area in AREAS

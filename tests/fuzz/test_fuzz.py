@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 FUZZING = Path(__file__).with_name("fuzzing.py")
-KINDS = "table of classes,image_folder"
+KINDS = "table of classes,image_folder,digits by transformer"
 CASES = ("--configs", "6", "--data", "4", "--checkpoints", "4", "--words", "4", "--logs", "2")
 
 

@@ -17,6 +17,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from bptrain.config.paths import DataPath
 from bptrain.data import bad_files
 from bptrain.data.audio.file_name_pattern import NamePattern
 from bptrain.data.audio.folder_or_zip import Files, opened, read_file
@@ -39,7 +40,6 @@ from bptrain.data.audio.spectrograms import LONGEST_S, AudioPreprocessing, band_
 from bptrain.data.audio.transcript_files import transcript_files
 from bptrain.data.audio.transcripts import encoded, symbols_of
 from bptrain.data.contents import SPLITS, Contents, as_bytes, checksum, content
-from bptrain.data.data_file import DataPath
 from bptrain.data.file_tree import FileKind
 from bptrain.data.given_arrays import Array, place_of, refuse_what_is_no_number, zeros
 from bptrain.data.notes import ignored_files

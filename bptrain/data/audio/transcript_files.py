@@ -109,7 +109,9 @@ def said_in(files: Files, where: str, columns: Mapping[str, str], names: Names) 
         yield from _beside(files, where, names)
         return
     if where not in files.names:
-        raise DataError(f"{files.place(where)}: no such file", "data.transcripts names it")
+        place = files.place(where)
+        why = f"there is no {Path(place).absolute()}, which data.transcripts names"
+        raise DataError(f"{place}: no such file", why, "a path below data.path")
     if where.lower().endswith(MANIFESTS):
         yield from _manifest(files, where, columns)
         return

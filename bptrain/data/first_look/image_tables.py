@@ -18,7 +18,7 @@ from bptrain.data.images.labelled_images import (
     split_columns,
 )
 from bptrain.data.notes import count, listed
-from bptrain.data.tables.column_encoding import without_missing
+from bptrain.data.tables.missing_cells import without_missing
 from bptrain.data.tables.table import Table, quoted
 from bptrain.data.tables.table_file import TABLES
 from bptrain.data.tables.target_column import labels_of, task_of

@@ -12,8 +12,9 @@ from bptrain.data.first_look.text_tables import look_at_labelled_texts, text_col
 from bptrain.data.notes import count, listed
 from bptrain.data.tables.bad_cells import BadCells
 from bptrain.data.tables.cell_format import moments
-from bptrain.data.tables.column_encoding import Categorical, Column, Dated, Numeric, without_missing
+from bptrain.data.tables.column_encoding import Categorical, Column, Dated, Numeric
 from bptrain.data.tables.column_fitting import MIXED, ColumnKeys, fit_columns
+from bptrain.data.tables.missing_cells import without_missing
 from bptrain.data.tables.table import Table, quoted
 from bptrain.data.tables.target_column import MOST_INTEGER_CLASSES, Target, labels_of, target_of
 from bptrain.errors import DataError

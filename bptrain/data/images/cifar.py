@@ -21,8 +21,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from bptrain.config.paths import DataPath
 from bptrain.data.contents import contents_of
-from bptrain.data.data_file import DataPath, is_directory, mode_of
+from bptrain.data.data_file import is_directory, mode_of
 from bptrain.data.images.cifar_pickle import read_pickled_dict
 from bptrain.data.images.image_file import ImageShape, prepare_images
 from bptrain.data.images.images_config import ImagesConfig

@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from bptrain.config.paths import DataPath
 from bptrain.data.class_folders import list_classes, list_files
-from bptrain.data.data_file import DataPath
 from bptrain.data.images.image_files_config import ImageFilesConfig
 from bptrain.data.images.image_formats import IMAGE
 from bptrain.data.splits import Dataset, Split

@@ -9,8 +9,8 @@ import numpy as np
 from pydantic import Field
 from torch import Tensor
 
+from bptrain.config.paths import DataPath, located
 from bptrain.data.class_folders import FileList, Listing
-from bptrain.data.data_file import DataPath, located
 from bptrain.data.images.image_files_config import ImageFilesConfig
 from bptrain.data.images.labelled_images import (
     Columns,
@@ -22,7 +22,7 @@ from bptrain.data.images.labelled_images import (
 )
 from bptrain.data.notes import guessed_task, left_out_rows
 from bptrain.data.splits import Dataset, Split
-from bptrain.data.tables.column_encoding import refuse_missing, without_missing
+from bptrain.data.tables.missing_cells import refuse_missing, without_missing
 from bptrain.data.tables.reading_keys import Name, TableReadingConfig
 from bptrain.data.tables.table import Table
 from bptrain.data.tables.table_config import in_unit, mean_and_std

@@ -9,8 +9,9 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
+from bptrain.config.paths import DataPath
 from bptrain.data.contents import contents_of
-from bptrain.data.data_file import DataPath, exists
+from bptrain.data.data_file import exists
 from bptrain.data.images.idx_file import read_idx
 from bptrain.data.images.image_file import ImageShape, prepare_images
 from bptrain.data.images.images_config import ImagesConfig

@@ -18,8 +18,8 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from bptrain.config.paths import DataPath, located
 from bptrain.data.contents import contents_of
-from bptrain.data.data_file import DataPath, located
 from bptrain.data.file_tree import FileKind
 from bptrain.data.given_arrays import Array
 from bptrain.data.notes import guessed_task

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 from bptrain.config.yaml_tree import write
-from bptrain.data.tables.cell_format import UNITS
+from bptrain.data.tables.cell_format import UNITS, CellFormat
 from bptrain.data.tables.table import Table, quoted
 from bptrain.errors import DataError, shorten
 
@@ -56,27 +57,44 @@ class BadCells:
     hint: str
 
 
+class Places(Protocol):
+    """A file, and where its rows are: a table."""
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        ...
+
+    def place(self, row: int) -> str:
+        """Return the position in the file of a row."""
+        ...
+
+
 def refuse(table: Table, found: Sequence[BadCells]) -> None:
     """Raise DataError that lists the first bad cells, and how many more there are."""
-    total = sum(len(each.rows) for each in found)
-    if not total:
-        return
-    first = next(each for each in found if len(each.rows))
-    hints = list(dict.fromkeys(each.hint for each in found if each.hint and len(each.rows)))
-    hint = "; ".join(hints)
+    if columns := [each for each in found if len(each.rows)]:
+        raise error_of(table, columns, sum(len(each.rows) for each in columns))
+
+
+def error_of(table: Places, columns: Sequence[BadCells], total: int) -> DataError:
+    """Return the error for the bad cells of some columns, each of which has one.
+
+    total  number of bad cells in the file
+    """
+    first = columns[0]
+    hint = "; ".join(dict.fromkeys(each.hint for each in columns if each.hint))
     if total == 1:
         cell, row = first.cells[0], first.rows[0]
-        raise DataError(
+        return DataError(
             f"{table.path}: {quoted(cell)} in column {quoted(first.column)} {first.what}",
             f"{table.place(row)}; {first.others}",
             hint,
         )
-    columns = [each for each in found if len(each.rows)]
     shown = list(_listed(table, columns))[:MANY]
     more = f", and {total - MANY:,} more" * (total > MANY)
     named = ", ".join(quoted(each.column) for each in columns[:3]) + ", ..." * (len(columns) > 3)
     where = "column" if len(columns) == 1 else "columns"
-    raise DataError(
+    return DataError(
         f"{table.path}: {quoted(first.cells[0])} in column {quoted(first.column)} {first.what}; "
         f"{total:,} such cells in {where} {named}",
         f"{', '.join(shown)}{more}; {first.others}",
@@ -84,7 +102,7 @@ def refuse(table: Table, found: Sequence[BadCells]) -> None:
     )
 
 
-def _listed(table: Table, found: Iterable[BadCells]) -> Iterator[str]:
+def _listed(table: Places, found: Iterable[BadCells]) -> Iterator[str]:
     """Yield cells with their places."""
     for each in found:
         for row, cell in zip(each.rows[:MANY], each.cells[:MANY], strict=True):
@@ -95,11 +113,17 @@ def not_numbers(
     table: Table, name: str, cells: "pl.Series", wrong: "pl.Series", unit: str = ""
 ) -> BadCells:
     """Return the cells of a column of numbers that are none, with the key that may help."""
+    rows = wrong.arg_true()
+    return judged_as_numbers(table.format, name, rows, cells.gather(rows), unit)
+
+
+def judged_as_numbers(
+    form: CellFormat, name: str, rows: "pl.Series", bad: "pl.Series", unit: str = ""
+) -> BadCells:
+    """Return cells that are no numbers, with the key that may help; `rows` are theirs."""
     import polars as pl
 
-    rows = wrong.arg_true()
-    bad = cells.gather(rows)
-    numbers = table.format.as_numbers(bad[:1], unit)
+    numbers = form.as_numbers(bad[:1], unit)
     bad = bad.cast(pl.String)
     if unit and numbers.has_nulls():
         others = f"the other cells are numbers with {unit}"

@@ -10,23 +10,26 @@ category  one-hot: an input for each category of the training rows; a missing ce
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bptrain.data.notes import listed as named
 from bptrain.data.tables import bad_cells
-from bptrain.data.tables.bad_cells import BadCells, not_numbers
+from bptrain.data.tables.bad_cells import BadCells, judged_as_numbers, not_numbers
 from bptrain.data.tables.categories import categories_of
-from bptrain.data.tables.cell_format import DAY_US, moments
+from bptrain.data.tables.cell_format import DAY_US, CellFormat, moments
 from bptrain.data.tables.table import Table, listed
 from bptrain.errors import DataError
 
 if TYPE_CHECKING:
     import polars as pl
 
+Found: TypeAlias = "tuple[pl.Series, pl.Series]"  # rows of a table, counted from 0, and their cells
+
 LARGEST_BYTES = 2**33
+MOST_ROWS, PART_BYTES = 2**13, 2**26  # of a large table that are encoded at a time
 TURN = 2 * np.pi
 MINUTES = 24 * 60  # of a day
 
@@ -57,6 +60,16 @@ class Numeric:
             scaled[missing] = 0
             inputs[:, 1:] = missing[:, np.newaxis]
         inputs[:, 0] = scaled
+
+    def bad_cells(self, table: Table) -> Found:
+        """Return the cells that are no numbers."""
+        cells = table.column(self.name, "the run")
+        rows = table.format.numbers(cells, self.unit)[1].arg_true()
+        return rows, cells.gather(rows)
+
+    def judged(self, form: CellFormat, rows: "pl.Series", cells: "pl.Series") -> BadCells:
+        """Return bad cells with what is wrong with them."""
+        return judged_as_numbers(form, self.name, rows, cells, self.unit)
 
     def decode(self, inputs: Sequence[float]) -> str:
         """Return the cell of a row's inputs [width], "" for a missing one."""
@@ -99,6 +112,15 @@ class Dated:
         inputs[missing] = 0
         if self.indicator:
             inputs[:, -1] = missing
+
+    def bad_cells(self, table: Table) -> Found:
+        """Return the cells that are no dates."""
+        bad = dates_and_bad_cells(table, self.name, self.form)[1]
+        return bad.rows, bad.cells
+
+    def judged(self, _form: CellFormat, rows: "pl.Series", cells: "pl.Series") -> BadCells:
+        """Return bad cells with what is wrong with them."""
+        return judged_as_dates(self.name, self.form, rows, cells)
 
     def decode(self, inputs: Sequence[float]) -> str:
         """Return the cell of a row's inputs [width] as ISO 8601, "" for a missing one."""
@@ -167,10 +189,14 @@ def dates_and_bad_cells(table: Table, name: str, form: str | None) -> "tuple[pl.
     missing = table.format.is_missing(cells)
     found = moments(cells.set(missing, None), form)
     rows = (found.is_null() & ~missing).arg_true()
+    return found, judged_as_dates(name, form, rows, cells.gather(rows))
+
+
+def judged_as_dates(name: str, form: str | None, rows: "pl.Series", cells: "pl.Series") -> BadCells:
+    """Return cells that are no dates, with the key that may help; `rows` are theirs."""
     expected = "ISO 8601, such as 2024-02-29" if form is None else form
     hint = f"correct the cell, or data.dates: {{{name}: FORM}} with its form"
-    bad = cells.gather(rows)
-    return found, BadCells(name, rows, bad, "is no date", f"the form is {expected}", hint)
+    return BadCells(name, rows, cells, "is no date", f"the form is {expected}", hint)
 
 
 def days_of(found: "pl.Series") -> NDArray[np.float64]:
@@ -204,6 +230,13 @@ def encode(columns: Sequence[Column], table: Table) -> NDArray[np.float32]:
     return inputs
 
 
+def rows_of_a_part(columns: Sequence[Column], batch_size: int) -> int:
+    """Return how many rows of a large table are encoded at a time: whole batches of them."""
+    width = max(1, sum(column.width for column in columns))
+    rows = min(MOST_ROWS, PART_BYTES // (4 * width))
+    return max(1, rows // batch_size) * batch_size
+
+
 def decode(columns: Sequence[Column], inputs: Sequence[float]) -> dict[str, str]:
     """Return a row's cells by column from its inputs [I]; float32 has rounded its numbers."""
     cells, start = {}, 0
@@ -215,45 +248,6 @@ def decode(columns: Sequence[Column], inputs: Sequence[float]) -> dict[str, str]
 
 def _widest(columns: Sequence[Column]) -> list[str]:
     return [each.name for each in sorted(columns, key=lambda column: -column.width)][:3]
-
-
-def without_missing(table: Table, names: Sequence[str], key: str = "missing") -> Table:
-    """Return the rows in which none of the columns misses a cell.
-
-    key  of the config by which the others are left out
-    """
-    missing = np.zeros(len(table), bool)
-    for name in names:
-        missing |= table.format.is_missing(table.column(name, "data.columns")).to_numpy()
-    whole = np.flatnonzero(~missing)
-    if not len(whole):
-        raise DataError(
-            f"{table.path}: every row misses a cell",
-            f"in {listed(names)}",
-            "data.missing: mean uses such rows" if key == "missing" else "another data.target",
-        )
-    return table if len(whole) == len(table) else table.select(whole)
-
-
-def refuse_missing(table: Table, names: Sequence[str], hint: str) -> None:
-    """Raise DataError for the missing cells of the columns, the first of them by its place."""
-    missing = {
-        name: table.format.is_missing(table.column(name, "data.columns")).arg_true()
-        for name in names
-    }
-    incomplete = {name: rows for name, rows in missing.items() if len(rows)}
-    if not incomplete:
-        return
-    name, rows = next(iter(incomplete.items()))
-    cell = table.column(name, "data.columns")[rows[0]]
-    others = [f"{len(rows):,} in {each!r}" for each, rows in incomplete.items()]
-    all_cells = sum(map(len, incomplete.values()))
-    more = f"; {all_cells:,} cells are missing: {', '.join(others[:8])}" * (all_cells > 1)
-    raise DataError(
-        f"{table.path}: a missing cell in column {name!r}",
-        f"{table.place(rows[0])} holds {'' if cell is None else cell!r}{more}",
-        hint,
-    )
 
 
 def columns_note(columns: Sequence[Column]) -> str:

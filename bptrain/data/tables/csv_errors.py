@@ -1,7 +1,7 @@
 """What is wrong with a CSV file, named for what it is, with the key that helps."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -154,11 +154,19 @@ class RaggedRows:
 
     def refuse(self) -> None:
         """Raise DataError if there are any."""
-        if not self.count:
-            return
+        if self.count:
+            raise self.error()
+
+    def errors(self) -> Iterator[DataError]:
+        """Yield the error that names them, if there are any."""
+        if self.count:
+            yield self.error()
+
+    def error(self) -> DataError:
+        """Return the error for all of them."""
         named = f"the header names {self.columns:,} columns, separated by {self.separator!r}"
         if self.trailing == self.count:
-            raise DataError(
+            return DataError(
                 f"{self.path}: {self._rows()} end in a separator too many",
                 f"after it stands an empty cell; {named}",
                 f"remove the {self.separator!r} at the end of the rows, or add one to the header "
@@ -167,7 +175,7 @@ class RaggedRows:
         if self.comments == self.count:
             rows = self._rows() if self.count > 1 else f"line {self.first[0][1]:,}"
             verb = "begin" if self.count > 1 else "begins"
-            raise DataError(
+            return DataError(
                 f"{self.path}: {rows} {verb} with a sign that marks comments",
                 named,
                 "remove the comments",
@@ -181,10 +189,10 @@ class RaggedRows:
         if self.count == 1:
             number, line, cells = self.first[0]
             what = f"{self.path}: row {number:,} (line {line:,}) has {cells:,} cells"
-            raise DataError(what, named, hint)
+            return DataError(what, named, hint)
         places = ", ".join(f"line {line:,} has {cells:,}" for _, line, cells in self.first)
         more = f", and {self.count - MANY:,} more" * (self.count > MANY)
-        raise DataError(
+        return DataError(
             f"{self.path}: {self._rows()} have not {self.columns:,} cells",
             f"{places}{more}; {named}",
             hint,

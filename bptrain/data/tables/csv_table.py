@@ -8,19 +8,20 @@ it accepts the first two, and finds the row to name in an error.
 """
 
 import csv
+import os
 from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
-from io import BytesIO
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
-from bptrain.data.encodings import HEAD, is_utf16
-from bptrain.data.file_kinds import refuse_other_formats
+from bptrain.data.tables.blocks import Block
 from bptrain.data.tables.cell_format import CellFormat
 from bptrain.data.tables.collected_columns import CollectedColumns
+from bptrain.data.tables.csv_bytes import opened
 from bptrain.data.tables.csv_dialect import Dialect
 from bptrain.data.tables.csv_errors import (
     RaggedRows,
@@ -29,13 +30,8 @@ from bptrain.data.tables.csv_errors import (
     refuse_swallowed_rows,
     unquotable,
 )
-from bptrain.data.tables.regular_blocks import (
-    LONGEST_LINE,
-    IrregularError,
-    end_of_last_row,
-    frames_of,
-)
-from bptrain.data.tables.table import MOST_CELLS, Table, checked_names, listed
+from bptrain.data.tables.regular_blocks import LONGEST_LINE, IrregularError, frames_of
+from bptrain.data.tables.table import Table, checked_names, listed
 from bptrain.data.text.text_file import refuse_what_does_not_fit
 from bptrain.errors import DataError
 
@@ -59,54 +55,34 @@ def read_csv(
     size = path.stat().st_size
     is_part = most_bytes is not None and size > most_bytes
     refuse_what_does_not_fit(path, min(size, most_bytes or size) * MEMORY)
-    dialect, form = dialect or Dialect(), form or CellFormat()
-    with _opened(path, dialect, most_bytes if is_part else None) as file:
-        reader = _Reader(path, file, dialect)
-        names = reader.names()
-        collected = CollectedColumns(path, names, form, texts)
-        table = _read_regular(reader, collected)
-        if table is None:
-            table = _read_rows(reader, CollectedColumns(path, names, form, texts))
-    return replace(table, is_part=is_part)
+    with open_csv(path, dialect or Dialect(), most_bytes if is_part else None) as reader:
+        collected = CollectedColumns(path, reader.names, form or CellFormat(), texts)
+        for block in reader.blocks():
+            if not reader.ragged.count:
+                collected.add(block.frame, block.lines)
+        reader.ragged.refuse()
+    return replace(collected.table(), is_part=is_part)
 
 
-def _opened(path: Path, dialect: Dialect, most_bytes: int | None) -> BinaryIO:
-    """Return a file's bytes as UTF-8, or raise DataError for one that holds no text.
+@contextmanager
+def open_csv(path: Path, dialect: Dialect, most_bytes: int | None = None) -> "Iterator[CsvReader]":
+    """Open a file whose rows are read a block at a time, or raise DataError for its header.
 
     most_bytes  fewer than the file has, to read only the whole rows in them
     """
-    with path.open("rb") as file:
-        head = file.read(HEAD)
-    refuse_other_formats(path, head)
-    if dialect.encoding == "utf-8":
-        if is_utf16(head):
-            raise not_text(path, head, 0, 1)
-        return path.open("rb") if most_bytes is None else _first_rows(path, dialect, most_bytes)
-    if most_bytes is not None:
-        return _first_rows(path, dialect, most_bytes)
-    content = path.read_bytes()
-    try:
-        return BytesIO(content.decode(dialect.encoding).removeprefix("\ufeff").encode())
-    except (UnicodeDecodeError, UnicodeEncodeError) as error:
-        start = error.start if isinstance(error, UnicodeDecodeError) else 0
-        line = content.count(b"\n", 0, start) + 1
-        raise not_text(path, content, start, line, dialect.encoding) from error
+    with opened(path, dialect, most_bytes) as file:
+        yield CsvReader(path, file, dialect)
 
 
-def _first_rows(path: Path, dialect: Dialect, most_bytes: int) -> BinaryIO:
-    """Return as UTF-8 the whole rows in the first bytes of a file."""
-    with path.open("rb") as file:
-        content = file.read(most_bytes)
-    if dialect.encoding != "utf-8":  # a character that the end cuts in two is dropped with its row
-        content = content.decode(dialect.encoding, "ignore").removeprefix("\ufeff").encode()
-    return BytesIO(content[: end_of_last_row(content, dialect.quote) or len(content)])
+class CsvReader:
+    """A file whose header has been read: its names, its separator, and where its rows begin.
 
-
-class _Reader:
-    """A file whose header has been read: its names, its separator, and where its rows begin."""
+    ragged  the rows that were passed by so far, because they have too few cells or too many
+    """
 
     def __init__(self, path: Path, file: BinaryIO, dialect: Dialect) -> None:
         self.path, self.file, self.dialect = path, file, dialect
+        self.size = file.seek(0, os.SEEK_END)
         first = next(self._all_lines(), "")
         self.skipped = 1 if first.lower().startswith(DIRECTIVE) else 0
         given = first.rstrip("\r\n")[len(DIRECTIVE) :]
@@ -114,8 +90,37 @@ class _Reader:
         header = next(filter(str.strip, self.lines()), "")
         if dialect.delimiter != "auto" or not self.separator:
             self.separator = dialect.separator(header)
+        self.names = self._names()
+        self.ragged = RaggedRows(path, len(self.names), self.separator)
 
-    def names(self) -> list[str]:
+    def blocks(self) -> Iterator[Block]:
+        """Yield the rows below the header, block by block, or raise DataError.
+
+        What polars reads until it may be wrong is what the csv module does, which reads on.
+        """
+        read = 0
+        try:
+            for block in _regular_blocks(self):
+                yield block
+                read += len(block)
+        except IrregularError:
+            pass
+        else:
+            if read:
+                return
+        for block in _row_blocks(self, read):
+            yield block
+            read += len(block)
+        if not read and not self.ragged.count:
+            raise DataError(
+                f"{self.path}: has a header and no rows", f"its columns are {listed(self.names)}"
+            )
+
+    def share(self) -> float:
+        """Return which part of the file has been read, 0 to 1."""
+        return self.file.tell() / self.size
+
+    def _names(self) -> list[str]:
         """Return the names of the columns, or raise DataError."""
         _, first = next(self.rows(), (0, []))
         if not first:
@@ -165,57 +170,45 @@ class _Reader:
             raise unquotable(self.path, line, error, self.dialect.quoting) from error
 
 
-def _read_rows(reader: _Reader, collected: CollectedColumns) -> Table:
-    """Return the table of the rows below the header, read one by one, or raise DataError."""
+def _regular_blocks(reader: CsvReader) -> Iterator[Block]:
+    """Yield the rows as polars reads them; raise IrregularError where that may be something else.
+
+    Yields nothing for a file that is not read in this way.
+    """
+    names, dialect = reader.names, reader.dialect
+    if len(names) == 1:  # an empty cell is a blank line
+        return
+    reader.start()
+    line, number = reader.skipped, 1
+    is_header = dialect.names_first_row
+    for frame, ends in frames_of(reader.file, names, reader.separator, dialect.quote):
+        below = frame.slice(1) if is_header else frame
+        lines = ends[is_header:] + line
+        line, is_header = line + int(ends[-1]), False
+        refuse_swallowed_rows(reader.path, below, lines, reader.separator)
+        numbers = np.arange(number, number + below.height)
+        yield Block(below, lines, numbers, reader.share())
+        number += below.height
+
+
+def _row_blocks(reader: CsvReader, read: int) -> Iterator[Block]:
+    """Yield the rows that the csv module reads one by one, but for the first `read` ones."""
     import polars as pl
 
-    names, rows = collected.names, reader.rows()
-    if reader.dialect.names_first_row:
-        next(rows)
-    ragged = RaggedRows(reader.path, len(names), reader.separator)
-    number = 0
+    names, rows, number = reader.names, reader.rows(), read
+    for _ in islice(rows, read + reader.dialect.names_first_row):
+        pass
     while chunk := list(islice(rows, ROWS)):
         kept = []
         for line, cells in chunk:
             number += 1
             if len(cells) != len(names):
-                ragged.note(number, line, cells)
+                reader.ragged.note(number, line, cells)
             else:
-                kept.append([cell.strip() for cell in cells])
-        if kept and not ragged.count:
-            lines = np.array([line for line, _ in chunk])
-            frame = pl.DataFrame(dict(zip(names, zip(*kept, strict=True), strict=True)))
+                kept.append((number, line, [cell.strip() for cell in cells]))
+        if kept:
+            numbers, lines = (np.array(each) for each in list(zip(*kept, strict=True))[:2])
+            columns = zip(*(cells for _, _, cells in kept), strict=True)
+            frame = pl.DataFrame(dict(zip(names, columns, strict=True)))
             refuse_swallowed_rows(reader.path, frame, lines, reader.separator)
-            collected.add(frame, lines)
-    ragged.refuse()
-    return _whole(reader.path, collected)
-
-
-def _read_regular(reader: _Reader, collected: CollectedColumns) -> Table | None:
-    """Return the table in a file as polars reads it, or None if that may not be what it holds."""
-    names, dialect = collected.names, reader.dialect
-    if len(names) == 1:  # an empty cell is a blank line
-        return None
-    reader.start()
-    line = reader.skipped
-    is_header = dialect.names_first_row
-    try:
-        for frame, ends in frames_of(reader.file, names, reader.separator, dialect.quote):
-            if (collected.rows + frame.height) * len(names) > MOST_CELLS:
-                return None
-            below = frame.slice(1) if is_header else frame
-            lines = ends[is_header:] + line
-            line, is_header = line + int(ends[-1]), False
-            refuse_swallowed_rows(reader.path, below, lines, reader.separator)
-            collected.add(below, lines)
-    except IrregularError:
-        return None
-    return _whole(reader.path, collected) if collected.rows else None
-
-
-def _whole(path: Path, collected: CollectedColumns) -> Table:
-    if not collected.rows:
-        raise DataError(
-            f"{path}: has a header and no rows", f"its columns are {listed(collected.names)}"
-        )
-    return collected.table()
+            yield Block(frame, lines, numbers, reader.share())

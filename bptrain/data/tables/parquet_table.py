@@ -8,11 +8,15 @@ pyarrow and not polars, which CSV files are read by: polars 2.1 ignores the chec
 crashes (SIGSEGV) on a schema nested 5,000 deep, and unpacks 5 kB of one repeated text for minutes.
 """
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from bptrain.data.tables.blocks import Block
 from bptrain.data.tables.cell_format import CellFormat
 from bptrain.data.tables.collected_columns import CollectedColumns
 from bptrain.data.tables.regular_blocks import LONGEST_CELL, SPACE
@@ -24,11 +28,13 @@ if TYPE_CHECKING:
     import polars as pl
 
 SUFFIXES = (".parquet", ".pq")
-BATCH_BYTES = 2**26  # of the rows that are unpacked at once
+BATCH_BYTES = 2**24  # of the rows that are unpacked at once
+PAGE_BYTES = 2**20  # of a column that are read from the disk at once, not a whole row group
 MEMORY = 36  # bytes held at most for each cell, besides the texts
 CELL_BYTES = 16  # of a cell in them; a text is a place in its dictionary
-MOST_TEXT = 2**32  # bytes of texts in all, one that is repeated in a batch counted once
+MOST_TEXT = 2**32  # bytes of texts held at a time, one that is repeated in a batch counted once
 AT_MOST = f"a cell is at most {LONGEST_CELL:,} bytes long"
+NO_LINES = np.zeros(0, np.int64)
 STRINGS = ("string", "large_string", "string_view", "binary", "large_binary", "binary_view")
 
 
@@ -45,6 +51,28 @@ def read_parquet(
 
     Raises DataError for a file that is damaged or no table, UsageError without pyarrow.
     """
+    with open_parquet(path) as reader:
+        rows = reader.rows_in(most_bytes)
+        refuse_if_huge(path, rows, max(1, len(reader.names)))
+        refuse_what_does_not_fit(path, rows * len(reader.names) * MEMORY)
+        collected = CollectedColumns(path, reader.names, spelled(form or CellFormat()), texts)
+        for block in reader.blocks(rows):
+            collected.add(block.frame)
+    return replace(collected.table(), is_part=rows < reader.rows)
+
+
+def spelled(form: CellFormat) -> CellFormat:
+    """Return how the cells of a Parquet file are spelled: with a point in their numbers."""
+    return replace(form, decimal=".", thousands="")
+
+
+@contextmanager
+def open_parquet(path: Path) -> "Iterator[ParquetReader]":
+    """Open a file whose rows are read a batch at a time.
+
+    Raises, also while it is read, DataError for a file that is damaged or no table, and UsageError
+    without pyarrow.
+    """
     try:
         import pyarrow
         from pyarrow import compute, parquet
@@ -55,8 +83,7 @@ def read_parquet(
             "pip install pyarrow, or save the table as CSV",
         ) from error
     try:
-        reader = _Reader(path, pyarrow, parquet, compute)
-        return reader.table(form or CellFormat(), texts, most_bytes)
+        yield ParquetReader(path, pyarrow, parquet, compute)
     except (pyarrow.ArrowException, ValueError, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # the disk's error: pyarrow's own, for broken files, have no number
@@ -64,54 +91,61 @@ def read_parquet(
         raise DataError(f"{path}: no valid Parquet file", shorten(str(error)), hint) from error
 
 
-class _Reader:
+class ParquetReader:
     """A file that is read a batch of rows at a time, by the modules of pyarrow.
 
     Without stubs their types are not known here.
+
+    rows, names  that it declares: their number, and the columns
     """
 
     def __init__(self, path: Path, pyarrow: Any, parquet: Any, compute: Any) -> None:
         self.path, self.pyarrow, self.types = path, pyarrow, pyarrow.types
         self.parquet, self.compute = parquet, compute
         self.text_bytes = 0
+        with self.parquet.ParquetFile(self.path) as file:
+            self.rows, self.schema = file.metadata.num_rows, file.schema_arrow
+        self.names = checked_names(self.path, self.schema.names)
+        for field in self.schema:
+            self._refuse_what_is_no_cell(field.name, field.type)
 
-    def table(
-        self, form: CellFormat, texts: Collection[str] | None, most_bytes: int | None
-    ) -> Table:
-        """Return the table; its cells are spelled as in CSV, with a point in their numbers."""
+    def rows_in(self, most_bytes: int | None) -> int:
+        """Return how many rows of the file have so many bytes of cells; None for all."""
+        if most_bytes is None:
+            return int(self.rows)
+        return min(int(self.rows), self._rows_of(most_bytes))
+
+    def blocks(self, rows: int, are_kept: bool = True) -> Iterator[Block]:
+        """Yield the rows of the batches that hold the first so many, or raise DataError.
+
+        are_kept  whether the texts of all batches are held at a time, and counted together
+        """
         import polars as pl
 
-        with self.parquet.ParquetFile(self.path) as file:
-            rows, schema = file.metadata.num_rows, file.schema_arrow
-        most = rows if most_bytes is None else min(rows, self._rows_in(most_bytes, schema))
-        is_part, rows = most < rows, most
-        refuse_if_huge(self.path, rows, max(1, len(schema)))
-        refuse_what_does_not_fit(self.path, rows * len(schema) * MEMORY)
-        names = checked_names(self.path, schema.names)
-        for field in schema:
-            self._refuse_what_is_no_cell(field.name, field.type)
-        collected = CollectedColumns(
-            self.path, names, replace(form, decimal=".", thousands=""), texts
-        )
         read = 0
-        dictionaries = [field.name for field in schema if self._is_text(field.type)]
+        dictionaries = [field.name for field in self.schema if self._is_text(field.type)]
         with self.parquet.ParquetFile(
-            self.path, read_dictionary=dictionaries, page_checksum_verification=True
+            self.path,
+            read_dictionary=dictionaries,
+            page_checksum_verification=True,
+            buffer_size=PAGE_BYTES,
         ) as file:
-            for batch in file.iter_batches(max(1, min(rows, self._rows_in(BATCH_BYTES, schema)))):
-                if is_part and read >= rows:
+            for batch in file.iter_batches(max(1, min(rows, self._rows_of(BATCH_BYTES)))):
+                if rows < self.rows and read >= rows:
                     break
-                columns = zip(names, batch.columns, strict=True)
+                self.text_bytes *= are_kept
+                columns = zip(self.names, batch.columns, strict=True)
                 cells = pl.DataFrame(
                     {each: self._cells(each, array, read) for each, array in columns}
                 )
-                collected.add(cells.select(pl.all().str.strip_chars(SPACE)))
+                numbers = np.arange(read + 1, read + 1 + batch.num_rows)
                 read += batch.num_rows
-        if read != rows and not is_part:
+                cells = cells.select(pl.all().str.strip_chars(SPACE))
+                yield Block(cells, NO_LINES, numbers, min(1.0, read / max(1, self.rows)))
+        if read != self.rows and rows == self.rows:
             raise ValueError(f"its footer declares {rows:,} rows, it holds {read:,}")
         if not read:
-            raise DataError(f"{self.path}: has no rows", f"its columns are {listed(names)}")
-        return replace(collected.table(), is_part=is_part)
+            raise DataError(f"{self.path}: has no rows", f"its columns are {listed(self.names)}")
 
     def _refuse_what_is_no_cell(self, name: str, type: Any) -> None:
         """Raise DataError for a column whose cells are neither numbers nor texts."""
@@ -131,10 +165,10 @@ class _Reader:
         """Tell whether cells are of any length, which a file may hold as a dictionary."""
         return any(getattr(self.types, f"is_{kind}")(type) for kind in ("dictionary", *STRINGS))
 
-    def _rows_in(self, most_bytes: int, schema: Any) -> int:
+    def _rows_of(self, most_bytes: int) -> int:
         """Return how many rows have so many bytes of cells, at least one."""
         fixed = self.types.is_fixed_size_binary
-        widths = (each.type.byte_width if fixed(each.type) else CELL_BYTES for each in schema)
+        widths = (each.type.byte_width if fixed(each.type) else CELL_BYTES for each in self.schema)
         return max(1, most_bytes // max(1, sum(widths)))
 
     def _cells(self, name: str, array: Any, start: int) -> "pl.Series":

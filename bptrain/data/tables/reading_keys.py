@@ -12,6 +12,7 @@ from bptrain.data.tables.cell_format import USUAL_MISSING, CellFormat
 from bptrain.data.tables.csv_dialect import Delimiter, Dialect, Quoting
 from bptrain.data.tables.table import Table
 from bptrain.data.tables.table_file import read_table
+from bptrain.data.tables.table_parts import TableFile
 
 Name = Annotated[str, Field(min_length=1)]
 Marker = str | int | float
@@ -82,3 +83,7 @@ class TableReadingConfig(CutIntoCellsConfig):
     def read(self, path: Path, texts: Collection[str]) -> Table:
         """Return the table in a file; `texts` are the columns that stay text."""
         return read_table(path, self.dialect, self.cell_format, texts)
+
+    def file(self, path: Path, texts: Collection[str]) -> TableFile:
+        """Return a file to be read in parts; `texts` are the columns that stay text."""
+        return TableFile(path, self.dialect, self.cell_format, texts)

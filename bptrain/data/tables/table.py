@@ -27,10 +27,11 @@ MESSAGE_LENGTH = 40  # characters of a cell or a name in a message
 class Table:
     """Columns by name, each of text without spaces around it, or of numbers.
 
-    frame    all rows of the file; a number that is missing is null
+    frame    the rows that were read; a number that is missing is null
     format   how the cells spell numbers, and which are missing
     chosen   the rows that are used, counted from 0; None for all
-    lines    the line where each row of the file ends; None for Parquet
+    lines    the line where each row of the frame ends; None for Parquet
+    numbers  of the rows of the frame in the file, from 1; None if it holds all of the file's
     indexes  columns of the file that number its rows, and were left out
     is_part  whether these are the first rows of a file that has more
     """
@@ -40,6 +41,7 @@ class Table:
     format: CellFormat = field(default_factory=CellFormat)
     chosen: NDArray[np.int64] | None = None
     lines: NDArray[np.int64] | None = None
+    numbers: NDArray[np.int64] | None = None
     indexes: tuple[str, ...] = ()
     is_part: bool = False
 
@@ -54,13 +56,18 @@ class Table:
 
     def number(self, row: int) -> int:
         """Return the number in the file, from 1, of a row that is counted from 0."""
-        return int(row if self.chosen is None else self.chosen[row]) + 1
+        at = self._place_in_frame(row)
+        return at + 1 if self.numbers is None else int(self.numbers[at])
 
     def place(self, row: int) -> str:
         """Return the position in the file of a row, counted from 0."""
-        number = self.number(row)
-        line = "" if self.lines is None else f" (line {self.lines[number - 1]:,})"
-        return f"row {number:,}{line}"
+        line = ""
+        if self.lines is not None:
+            line = f" (line {self.lines[self._place_in_frame(row)]:,})"
+        return f"row {self.number(row):,}{line}"
+
+    def _place_in_frame(self, row: int) -> int:
+        return int(row if self.chosen is None else self.chosen[row])
 
     def select(self, rows: Sequence[int] | NDArray[np.int64]) -> "Table":
         """Return the table of these rows, counted from 0; the cells are shared."""

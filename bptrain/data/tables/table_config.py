@@ -5,12 +5,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from bptrain.config.paths import DataPath, located
 from bptrain.data.contents import SPLITS, checksum, content
-from bptrain.data.data_file import DataPath, located
 from bptrain.data.file_tree import FileKind
 from bptrain.data.given_arrays import Array
 from bptrain.data.notes import count, flattened, guessed_task, left_out_rows, shown_name
@@ -28,17 +30,19 @@ from bptrain.data.tables.column_encoding import (
     decode,
     encode,
     from_plain,
-    refuse_missing,
+    rows_of_a_part,
     text_columns,
     unseen_categories,
-    without_missing,
 )
 from bptrain.data.tables.column_fitting import ColumnKeys, fit_columns, id_columns
 from bptrain.data.tables.given_rows import stacked_rows, table_of_rows
+from bptrain.data.tables.left_out_rows import LeftOutRows, Part
+from bptrain.data.tables.missing_cells import refuse_missing, without_missing
 from bptrain.data.tables.reading_keys import Name, TableReadingConfig
 from bptrain.data.tables.table import Table, listed
 from bptrain.data.tables.table_file import TABLE
 from bptrain.data.tables.target_column import TableTask, Target, target_of
+from bptrain.data.tables.unfit_rows import UnfitRows
 from bptrain.errors import DataError, UsageError
 from bptrain.problem import Problem, Scale
 
@@ -203,6 +207,27 @@ class TableConfig(TableReadingConfig):
         tables = (self.read(located(word), text_columns(columns)) for word in words)
         return self._encoded(tables, columns)
 
+    def names_table(self, _word: str) -> bool:
+        """Tell whether a word to predict is a table of many rows."""
+        return True
+
+    def prepare_parts(
+        self, path: Path, prepared: Mapping[str, Any], batch_size: int, left_out: LeftOutRows
+    ) -> Iterator[Part]:
+        """Yield the rows of a table as `prepare` does, whole batches of them at a time.
+
+        Rows with a cell that cannot be read are left out, and noted.
+        """
+        columns = from_plain(prepared["columns"])
+        unfit = UnfitRows(path, columns, self._refuses_missing())
+        left_out.note(unfit)
+        rows = rows_of_a_part(columns, batch_size)
+        for table in self.file(path, text_columns(columns)).parts(rows, left_out):
+            fit = unfit.without(table)
+            if len(fit):
+                numbers = [fit.number(row) for row in range(len(fit))]
+                yield Part(unlabelled(encode(columns, fit)), numbers)
+
     def prepare_rows(
         self, rows: Sequence[Mapping[str, Any]], prepared: Mapping[str, Any]
     ) -> Samples:
@@ -224,12 +249,16 @@ class TableConfig(TableReadingConfig):
         """Return the rows of tables as inputs, or raise DataError for a missing cell."""
         inputs = []
         for table in tables:
-            if self.missing != "mean":
-                hint = f"the run was trained without such rows: data.missing is {self.missing}"
+            if hint := self._refuses_missing():
                 refuse_missing(table, [column.name for column in columns], hint)
-            inputs.append(torch.from_numpy(encode(columns, table)))
-        whole = torch.cat(inputs)
-        return Samples(whole, torch.zeros(len(whole), dtype=torch.int64))
+            inputs.append(encode(columns, table))
+        return unlabelled(np.concatenate(inputs))
+
+    def _refuses_missing(self) -> str:
+        """Return why rows to predict may miss no cell; "" if they may."""
+        if self.missing == "mean":
+            return ""
+        return f"the run was trained without such rows: data.missing is {self.missing}"
 
     def described(self, sample: Tensor, prepared: Mapping[str, Any]) -> dict[str, str]:
         """Return the cells of a row by column, from a sample [I]."""
@@ -313,6 +342,11 @@ class TableConfig(TableReadingConfig):
         train, validation = hold_out(train, self.validation_fraction, seed)
         chosen = zip(SPLITS, (train, validation, test), strict=True)
         return {name: table.select(part.inputs.numpy()) for name, part in chosen if part}
+
+
+def unlabelled(inputs: NDArray[np.float32]) -> Samples:
+    """Return rows to predict."""
+    return Samples(torch.from_numpy(inputs), torch.zeros(len(inputs), dtype=torch.int64))
 
 
 def row_number_notes(table: Table, names: Sequence[str]) -> Iterator[str]:

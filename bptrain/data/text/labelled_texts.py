@@ -34,6 +34,7 @@ SYMBOLS = {
 }
 RESERVED = ("<padding>", "<unknown>")  # no word equals them: < is a symbol of its own
 UNKNOWN = 1
+MANY = 10  # empty texts that a message lists
 TEST_SEED = 0  # fixed: the test texts are the same for every seed
 
 
@@ -44,6 +45,11 @@ class LabelledText:
     place: str
     text: str
     label: str = ""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it has no characters but spaces."""
+        return not self.text.strip()
 
 
 class LabelledTextsConfig(InMemoryConfig):
@@ -177,8 +183,36 @@ class LabelledTextsConfig(InMemoryConfig):
 
 def refuse_if_empty(text: LabelledText) -> None:
     """Raise DataError for a text without any characters but spaces."""
-    if not text.text.strip():
-        raise DataError(f"{text.place}: an empty text", hint="leave it out")
+    if text.is_empty:
+        raise empty_text(text.place)
+
+
+def empty_text(place: str, why: str = "") -> DataError:
+    """Return the error for a text without any characters but spaces."""
+    return DataError(f"{place}: an empty text", why, "leave it out")
+
+
+class EmptyTexts:
+    """Rows of a table without a text: how many, and where the first of them are."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.places: list[str] = []
+
+    def notes(self, text: LabelledText) -> bool:
+        """Tell whether a text is empty; one that is, is noted."""
+        if text.is_empty:
+            self.count += 1
+            self.places += [text.place] if len(self.places) < MANY else []
+        return text.is_empty
+
+    def errors(self) -> Iterator[DataError]:
+        """Yield the error that names them, if there are any."""
+        if self.places:
+            first, *others = self.places
+            listed = ", ".join(place.rpartition(": ")[2] for place in others)
+            more = f", and {self.count - MANY:,} more" * (self.count > MANY)
+            yield empty_text(first, f"and in {listed}{more}" if others else "")
 
 
 def split_by_label(

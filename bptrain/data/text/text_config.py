@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from bptrain.config import StrictConfig
+from bptrain.config.paths import DataPath
 from bptrain.data.contents import SPLITS, Contents, checksum, content, tensor_bytes
-from bptrain.data.data_file import DataPath
 from bptrain.data.encodings import Encoding
 from bptrain.data.file_tree import FileKind
 from bptrain.data.notes import count

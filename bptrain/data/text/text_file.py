@@ -11,6 +11,7 @@ from gzip import BadGzipFile, GzipFile
 from pathlib import Path
 from typing import BinaryIO
 
+from bptrain.config.paths import located
 from bptrain.data.data_file import missing
 from bptrain.data.encodings import HEAD, Encoding, is_utf16, likely_encoding
 from bptrain.data.file_kinds import refuse_binary, refuse_utf32
@@ -134,7 +135,7 @@ def given_text(word: str, encoding: Encoding = "utf-8") -> str:
     Raises DataError for a file that cannot be read, and for a name that ends in .txt and is none.
     """
     is_name = is_file(word) or names_file(word, *TEXT.endings)
-    return read_text(Path(word), encoding) if is_name else word
+    return read_text(located(word), encoding) if is_name else word
 
 
 def names_file(word: str, *suffixes: str) -> bool:

@@ -7,10 +7,10 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from bptrain.config.paths import DataPath
 from bptrain.data import bad_files
 from bptrain.data.bad_files import BadFile
 from bptrain.data.class_folders import FileList, list_classes, list_files
-from bptrain.data.data_file import DataPath
 from bptrain.data.encodings import Encoding
 from bptrain.data.splits import Dataset, Samples
 from bptrain.data.text.labelled_texts import (

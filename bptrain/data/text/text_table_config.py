@@ -1,23 +1,27 @@
 """Labelled texts from a table: a column of texts and one of labels."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from bptrain.data.data_file import DataPath, located
+from bptrain.config.paths import DataPath, located
 from bptrain.data.given_arrays import place_of
 from bptrain.data.notes import left_out_rows
 from bptrain.data.splits import Dataset, Samples
 from bptrain.data.tables.categories import by_value
 from bptrain.data.tables.cell_format import CellFormat
-from bptrain.data.tables.csv_dialect import TABULATED
+from bptrain.data.tables.csv_dialect import TABULATED, Dialect
+from bptrain.data.tables.left_out_rows import LeftOutRows, Part
 from bptrain.data.tables.reading_keys import CutIntoCellsConfig, Marker
+from bptrain.data.tables.table import Table
 from bptrain.data.tables.table_file import TABLES, read_table
+from bptrain.data.tables.table_parts import TableFile
 from bptrain.data.text.labelled_texts import (
     TEST_SEED,
+    EmptyTexts,
     LabelledText,
     LabelledTextsConfig,
     refuse_if_empty,
@@ -28,6 +32,7 @@ from bptrain.errors import DataError
 from bptrain.problem import Problem
 
 TEST_FRACTION = 0.1
+BATCHES = 16  # of the texts of a large table that are held at a time
 
 
 class TextTableConfig(LabelledTextsConfig, CutIntoCellsConfig):
@@ -108,10 +113,22 @@ class TextTableConfig(LabelledTextsConfig, CutIntoCellsConfig):
 
     def cells(self, path: Path, columns: Sequence[str]) -> list[LabelledText]:
         """Return the texts of a file, with their labels if `columns` names both; "" if missing."""
+        table = read_table(path, self.dialect_of(path), self.cell_format)
+        return self.texts_of(table, columns)
+
+    @property
+    def cell_format(self) -> CellFormat:
+        """How missing texts and labels are written."""
         markers = ("", *(str(each).strip().lower() for each in self.missing_values))
+        return CellFormat(missing=markers)
+
+    def dialect_of(self, path: Path) -> Dialect:
+        """Return how a file is cut into cells: one of .tsv at tabs, if no key says otherwise."""
         is_tabulated = self.delimiter == "auto" and path.suffix.lower() in TABULATED
-        dialect = replace(self.dialect, delimiter="tab") if is_tabulated else self.dialect
-        table = read_table(path, dialect, CellFormat(missing=markers))
+        return replace(self.dialect, delimiter="tab") if is_tabulated else self.dialect
+
+    def texts_of(self, table: Table, columns: Sequence[str]) -> list[LabelledText]:
+        """Return the texts of a table, with their labels if `columns` names both; "" if missing."""
         found = []
         for name, key in zip(columns, ("text_column", "label_column"), strict=False):
             cells = table.column(name, f"data.{key}")
@@ -120,7 +137,7 @@ class TextTableConfig(LabelledTextsConfig, CutIntoCellsConfig):
                 cells = by_value(cells, table.format)
             found.append(cells.set(missing, "").to_list())
         return [
-            LabelledText(f"{path}: {table.place(row)}", *cells)
+            LabelledText(f"{table.path}: {table.place(row)}", *cells)
             for row, cells in enumerate(zip(*found, strict=True))
         ]
 
@@ -131,11 +148,32 @@ class TextTableConfig(LabelledTextsConfig, CutIntoCellsConfig):
         """
         texts: list[LabelledText] = []
         for number, word in enumerate(words, start=1):
-            if names_file(word, *TABLES):
+            if self.names_table(word):
                 texts += self.cells(located(word), (self.text_column,))
             else:
                 texts.append(LabelledText(f"input {number}", given_text(word, self.encoding)))
         return self.unlabelled(texts, prepared)
+
+    def names_table(self, word: str) -> bool:
+        """Tell whether a word to predict is a table of texts, and no text."""
+        return names_file(word, *TABLES)
+
+    def prepare_parts(
+        self, path: Path, prepared: Mapping[str, Any], batch_size: int, left_out: LeftOutRows
+    ) -> Iterator[Part]:
+        """Yield the texts of a table as `prepare` does, a few batches of them at a time.
+
+        Rows without a text are left out, and noted.
+        """
+        without = EmptyTexts()
+        left_out.note(without)
+        file = TableFile(path, self.dialect_of(path), self.cell_format, [self.text_column])
+        for table in file.parts(BATCHES * batch_size, left_out):
+            texts = self.texts_of(table, (self.text_column,))
+            whole = [row for row, text in enumerate(texts) if not without.notes(text)]
+            if whole:
+                samples = self.unlabelled([texts[row] for row in whole], prepared)
+                yield Part(samples, [table.number(row) for row in whole])
 
     def prepare_rows(
         self, rows: Sequence[Mapping[str, Any]], prepared: Mapping[str, Any]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bptrain.data.tables import csv_table
+from bptrain.data.tables import csv_table, regular_blocks
 from bptrain.data.tables.csv_table import read_csv
 from bptrain.data.tables.table import Table
 from bptrain.errors import DataError
@@ -25,7 +25,7 @@ def outcome(path: Path) -> tuple[object, ...] | str:
 
 def row_by_row(path: Path) -> tuple[object, ...] | str:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(csv_table, "_read_regular", lambda *_: None)
+        patch.setattr(csv_table, "_regular_blocks", lambda *_: iter(()))
         return outcome(path)
 
 
@@ -33,7 +33,7 @@ def is_read_by_polars(path: Path, monkeypatch: pytest.MonkeyPatch) -> bool:
     def unexpected(*_: object) -> Table:
         raise AssertionError
 
-    monkeypatch.setattr(csv_table, "_read_rows", unexpected)
+    monkeypatch.setattr(csv_table, "_row_blocks", unexpected)
     try:
         read_csv(path)
     except AssertionError:
@@ -53,6 +53,23 @@ def test_both_ways_to_read_a_file_agree(tmp_path: Path, seed: int) -> None:
         assert outcome(path) == row_by_row(path), path.read_bytes()
         read += not isinstance(outcome(path), str)
     assert 20 < read < 400
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_what_is_read_does_not_depend_on_the_blocks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    draw, path, read = random.Random(seed), tmp_path / "t.csv", 0
+    for _ in range(150):
+        text = "x,y\n" + "".join(draw.choices(PIECES, k=draw.randrange(1, 30)))
+        path.write_bytes(text.encode())
+        whole = outcome(path)
+        with monkeypatch.context() as patch:
+            patch.setattr(regular_blocks, "BLOCK_BYTES", 7)
+            patch.setattr(csv_table, "ROWS", 2)
+            assert outcome(path) == whole, path.read_bytes()
+        read += not isinstance(whole, str)
+    assert read > 5
 
 
 CELLS = ["1.5", "", " b ", "a, b", 'say "c"', "two\nlines", "\r\n", "é\xa0", "\x1c\u2028", '"']
@@ -102,7 +119,6 @@ def test_an_irregular_file_is_read_row_by_row(
 def test_more_cells_than_are_read_are_refused_however_they_are_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(csv_table, "MOST_CELLS", 10)
     monkeypatch.setattr("bptrain.data.tables.table.MOST_CELLS", 10)
     path = tmp_path / "t.csv"
     path.write_text("x,y\n" + "1,2\n" * 5)
