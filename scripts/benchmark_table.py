@@ -3,6 +3,9 @@
 python scripts/benchmark_table.py                           all of them, in fp32 and bf16
 python scripts/benchmark_table.py --only LSTM --precision fp32 --no-compile
 python scripts/benchmark_table.py --json table.json --within 2400
+python scripts/benchmark_table.py --only classes --precision fp32       the head with 32,000 classes
+python scripts/benchmark_table.py --only MLP conv ResNet --precision fp32 --formulas
+python scripts/benchmark_table.py --only MLP --precision fp32 --peers --mnist DATA   in .venv-peers
 
 Every workload is measured in one process before the first is measured in a second one, and the
 table is written after each, so that a run that is broken off leaves what it has. What a file given
@@ -29,7 +32,13 @@ from bptrain import tags
 from bptrain.bench.paired import machine
 from bptrain.bench.processor import processor_name
 from bptrain.bench.step import measure_step
-from bptrain.bench.workload_table import Row, rows_of, table_of, write_section
+from bptrain.bench.workload_table import (
+    Row,
+    formulas_table,
+    rows_of,
+    table_of,
+    write_section,
+)
 from bptrain.bench.workloads import WORKLOADS
 from bptrain.train.precision import Precision
 
@@ -42,6 +51,11 @@ is faster, or takes less memory. [bench.md](bench.md) says how a step is measure
 columns mean; *its fastest form* is the fastest of torch.nn eager, channels_last and torch.compile.
 *goal* is what is aimed at over torch.nn: the time where oneDNN's float32 product is twice as fast
 as MKL's, the time where both are the same, and the memory."""
+
+FORMULAS_HEAD = """\
+`kernels: formula` compiled, whose kernels are made of the lines of the derivations, over `kernels:
+fused`: the medians of one process, the worst of the processes. Recurrent layers are left out: by
+the formulas they are a loop, too long for one graph."""
 
 PEERS = ("jax", "keras", "lightning")
 PEERS_SCRIPT = Path(__file__).with_name("benchmark_peers.py")
@@ -71,6 +85,9 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=3)
     parser.add_argument("--turns", type=int, help="in place of each workload's own")
     parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out")
+    parser.add_argument(
+        "--formulas", action="store_true", help="compile the formulas too: minutes a workload"
+    )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument(
         "--within", type=float, default=inf, help="seconds, after which nothing more is measured"
@@ -157,7 +174,9 @@ class Table:
 
     def section(self) -> str:
         """Return the section of the docs."""
-        parts = [section_of(self.results, self.failures, self.given), self.peers]
+        formulas = formulas_table([*self.results.values()])
+        parts = [section_of(self.results, self.failures, self.given)]
+        parts += [FORMULAS_HEAD, formulas] * bool(formulas) + [self.peers]
         return "\n\n".join(filter(None, parts))
 
 
@@ -166,7 +185,9 @@ def measured(given: argparse.Namespace) -> str:
     workload = WORKLOADS[given.one]
     precision = Precision.of(given.precision[0], torch.device(given.device))
     turns = given.turns or workload.turns
-    return measure_step(workload.subject(precision), turns, not given.no_compile).as_json()
+    subject = workload.subject(precision)
+    with_formulas = given.formulas and not given.no_compile
+    return measure_step(subject, turns, not given.no_compile, with_formulas=with_formulas).as_json()
 
 
 def process(name: str, precision: str, given: argparse.Namespace, ends_s: float) -> dict[str, Any]:
@@ -178,6 +199,7 @@ def process(name: str, precision: str, given: argparse.Namespace, ends_s: float)
     words += ["--device", given.device]
     words += ["--turns", str(given.turns)] if given.turns else []
     words += ["--no-compile"] if given.no_compile else []
+    words += ["--formulas"] if given.formulas else []
     print(f"{time.strftime('%H:%M:%S')} {name}, {precision}", file=sys.stderr, flush=True)
     left_s = min(ends_s - time.monotonic(), given.each_within)
     results: dict[str, Any] = json.loads(output_of(words, left_s))

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from bptrain.bench.on_tape import Compiled as CompiledTape
-from bptrain.bench.on_tape import OnTape
+from bptrain.bench.on_tape import CompiledFormulas, OnTape
 from bptrain.bench.step_memory import stderr_of_libraries_hidden
 from bptrain.bench.subject import Alternative, Subject, TrainingStep, to_memory_format
 from bptrain.errors import UsageError
@@ -48,7 +48,10 @@ ENGINES: dict[str, Engine] = {
     "autograd": ByAutograd,
     "tape": OnTape,
     "compiled": CompiledTape,
+    "compiled formulas": CompiledFormulas,
 }
+WITH_COMPILER = ("compiled", "compiled formulas")
+ON_REQUEST = ("compiled formulas",)  # minutes more, to answer one question
 
 
 class Compiled:
@@ -112,15 +115,19 @@ def counterparts(subject: Subject, with_compiler: bool) -> dict[str, Callable[[]
 
 
 def alternatives(
-    subject: Subject, with_compiler: bool = True
+    subject: Subject, with_compiler: bool = True, with_formulas: bool = False
 ) -> tuple[list[Alternative], dict[str, str]]:
     """Return what can be compared, the torch.nn counterpart first, and why others are left out.
+
+    with_formulas  whether the compiled formulas are among them
 
     An alternative that fails on its first step is left out too.
     """
     makers: dict[str, Callable[[], Alternative]] = dict(counterparts(subject, with_compiler))
     for name in ENGINES:
-        if name == "compiled" and not with_compiler:
+        if (name in WITH_COMPILER and not with_compiler) or (
+            name in ON_REQUEST and not with_formulas
+        ):
             continue
         makers[f"bptrain, {name}"] = lambda name=name: ours(subject, name)  # type: ignore[misc]
     found, left_out = [], {}

@@ -36,16 +36,21 @@ Progress = Callable[[str], None]
 
 
 def measure_step(
-    subject: Subject, turns: int, with_compiler: bool = True, progress: Progress = lambda _: None
+    subject: Subject,
+    turns: int,
+    with_compiler: bool = True,
+    progress: Progress = lambda _: None,
+    with_formulas: bool = False,
 ) -> StepResults:
     """Return the times and the memory of a step in every alternative.
 
-    progress  is called with what is done next
+    with_formulas  whether the compiled formulas are among them
+    progress       is called with what is done next
 
     Raises GradientError if an alternative computes other gradients than torch.nn.
     """
     progress("compiling" if with_compiler else "preparing")
-    found, left_out = alternatives(subject, with_compiler)
+    found, left_out = alternatives(subject, with_compiler, with_formulas)
     progress("comparing")
     differences = _compared(subject, found)
     engine = next(each for each in found if each.is_ours)

@@ -11,6 +11,12 @@ HEADER = (
     "|---|---|---|---|---|---|---|---|---|---|"
 )
 REFERENCE = "torch.nn"
+FORMULAS = "bptrain, compiled formulas"
+KERNELS = ("bptrain, tape", "bptrain, compiled")
+FORMULAS_HEADER = (
+    "| work | dtype | formulas compiled, ms | / kernels on the tape | / kernels compiled |\n"
+    "|---|---|---|---|---|"
+)
 
 
 class Row(NamedTuple):
@@ -82,6 +88,29 @@ def _over_fastest(process: dict[str, Any], engine: str) -> tuple[float, str]:
 def _over_floor(process: dict[str, Any], engine: str) -> float:
     floor = float(process["floor"]["products_s"]) + float(process["floor"]["optimizer_s"])
     return float(_by_name(process)[engine]["step_s"]["median"]) / floor
+
+
+def formulas_table(results: Sequence[Sequence[dict[str, Any]]]) -> str:
+    """Return the compiled formulas' time over that of the kernels as Markdown; "" without any.
+
+    results  of each workload, the JSON of its processes. A ratio is that of the medians of a
+             process, the worst of the processes is shown
+    """
+    lines = []
+    for processes in results:
+        times = [
+            {name: float(each["step_s"]["median"]) for name, each in _by_name(process).items()}
+            for process in processes
+        ]
+        if not all(FORMULAS in each for each in times):
+            continue
+        cells = [processes[0]["name"], processes[0]["precision"]]
+        cells += [f"{1e3 * max(each[FORMULAS] for each in times):.3g}"]
+        for engine in KERNELS:
+            found = [each[FORMULAS] / each[engine] for each in times if engine in each]
+            cells += [f"{max(found):.2f}" if found else "-"]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([FORMULAS_HEADER, *lines]) if lines else ""
 
 
 def table_of(rows: Sequence[Row], goals: dict[str, str]) -> str:

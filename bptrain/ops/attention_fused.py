@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from bptrain.ops.attention_scores import Masks, Needs, Options
+from bptrain.ops.memory_order import memory_order
 from bptrain.ops.precision import widened_for_sums
 
 aten = torch.ops.aten
@@ -83,7 +84,9 @@ def fused_forward(
     # Symptom: zeros for a query of NaNs, and a NaN that never reaches the monitor. Cause: no score
     # of its row is larger than -inf, which the kernel takes for a row that is wholly masked.
     # One sum a row finds them: it is finite only where all are.
-    y.masked_fill_(~q.sum(-1, keepdim=True, dtype=log_s.dtype).isfinite(), torch.nan)
+    is_lost = ~q.sum(-1, keepdim=True, dtype=log_s.dtype).isfinite()
+    order = memory_order(y)
+    y.permute(order).masked_fill_(is_lost.permute(order), torch.nan)
     return (y, None), FusedSaved(q, k, v, y, log_s, bias, None, None, options)
 
 

@@ -18,7 +18,7 @@ from bptrain.errors import GradientError, NonFiniteError, UsageError
 from bptrain.train.precision import Precision
 
 OURS = "bptrain, autograd"
-SLOW = ("compiled",)  # which take a minute to start
+SLOW = engines.WITH_COMPILER  # which take a minute to start
 ALL_ENGINES = dict(engines.ENGINES)
 
 
@@ -96,6 +96,16 @@ def test_every_row_of_our_engines_is_measured(monkeypatch: pytest.MonkeyPatch) -
     results = measured(subject())
     assert [each.name for each in results.alternatives] == [TORCH, OURS, "bptrain, another"]
     assert len(results.ratios) == 2
+
+
+def test_the_compiled_formulas_are_measured_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "ENGINES", dict.fromkeys(ALL_ENGINES, ByAutograd))
+    monkeypatch.setattr(engines, "WITH_COMPILER", ())
+    for asked in (False, True):
+        results = measure_step(subject(), turns=3, with_compiler=False, with_formulas=asked)
+        names = [each.name for each in results.alternatives]
+        assert ("bptrain, compiled formulas" in names) == asked
+        assert "bptrain, compiled" in names
 
 
 def test_an_engine_that_cannot_run_is_left_out_with_its_reason(

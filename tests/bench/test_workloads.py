@@ -11,7 +11,18 @@ from bptrain.bench import workloads
 from bptrain.bench.agreement import refuse_different
 from bptrain.bench.engines import ours, torchs
 from bptrain.bench.paired import time_in_turns
-from bptrain.bench.workload_table import BEGIN, END, HEADER, rows_of, table_of, write_section
+from bptrain.bench.workload_table import (
+    BEGIN,
+    END,
+    FORMULAS,
+    FORMULAS_HEADER,
+    HEADER,
+    KERNELS,
+    formulas_table,
+    rows_of,
+    table_of,
+    write_section,
+)
 from bptrain.bench.workloads import PLAIN, WORKLOADS, Made, Workload
 from bptrain.optim.adam import AdamConfig
 from bptrain.train.precision import Precision
@@ -84,6 +95,18 @@ def test_the_worst_process_is_shown() -> None:
         f"{HEADER}\n"
         "| a step | float32 | autograd | 3 | 0.90 | 0.90 (torch.nn) | 3.00 | 0.50 | 0.90 | 0.65 |"
     )
+
+
+def test_the_formulas_stand_beside_the_kernels_of_their_own_process() -> None:
+    def of(formulas_s: float, tape_s: float, compiled_s: float) -> dict[str, Any]:
+        made = process(0.8, 0.9)
+        times = zip((FORMULAS, *KERNELS), (formulas_s, tape_s, compiled_s), strict=True)
+        made["alternatives"] = [{"name": name, "step_s": spread(s)} for name, s in times]
+        return made
+
+    table = formulas_table([[of(0.003, 0.002, 0.004), of(0.002, 0.002, 0.001)], [process(1, 1)]])
+    assert table == f"{FORMULAS_HEADER}\n| a step | float32 | 3 | 1.50 | 2.00 |"
+    assert formulas_table([[process(1, 1)]]) == ""
 
 
 def test_a_section_is_replaced_and_the_rest_stays(tmp_path: Path) -> None:

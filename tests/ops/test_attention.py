@@ -6,6 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.func import functionalize
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from bptrain import nn
 from bptrain.ops import scaled_dot_product_attention
@@ -77,6 +79,27 @@ def test_the_formula_runs_where_it_is_chosen_and_where_no_kernel_fits(
         y = scaled_dot_product_attention(*(x.requires_grad_() for x in qkv(sizes=sizes)))
     assert ((N, A, T, 1) in [each.shape for each in saved]) != by_kernel  # m and s
     assert any(operation.has_kernel for operation in operations_behind([y])) == (sizes == E)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (0, 2, 1, 3)], ids=["by head", "by token"])
+def test_a_graph_without_writing_in_place_lays_its_results_out_alike(
+    order: tuple[int, ...],
+) -> None:
+    back = [order.index(axis) for axis in range(4)]
+    given = [each.permute(order).contiguous().permute(back) for each in qkv()]
+    strides: list[list[tuple[int, ...]]] = []
+
+    def run(*tensors: Tensor) -> Tensor:
+        (y, _), saved = fused_forward(*tensors, None, None, Options(0.5, False, 0.0, "none"), ALL)
+        strides.append([each.stride() for each in (y, saved.y, saved.log_s)])
+        return y
+
+    y = run(*given)
+    with FakeTensorMode() as mode:
+        graph = make_fx(functionalize(run))(*[mode.from_tensor(each) for each in given])
+    assert torch.equal(graph(*given), y)
+    assert strides[1:] == strides[:1]
+    assert graph(*given).stride() == y.stride()
 
 
 def test_the_kernel_for_cuda_takes_what_it_is_handed_and_returns_its_shapes() -> None:

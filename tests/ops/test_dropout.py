@@ -3,6 +3,8 @@
 import pytest
 import torch
 from torch import Tensor
+from torch.func import functionalize
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from bptrain.ops import dropout, dropout1d, dropout2d
 from bptrain.ops.dropout import CHUNK, FEW, drawn
@@ -80,21 +82,22 @@ def test_inputs_without_channels_are_refused() -> None:
         dropout2d(torch.zeros(2, 2))
 
 
+LAYOUTS = {
+    "few": torch.ones(FEW - 1),
+    "many": torch.ones(FEW),
+    "chunks": torch.ones(2 * CHUNK + 5),
+    "transposed": torch.ones(300, 200).t(),
+    "few, transposed": torch.ones(3, 2, 5).transpose(0, 2),
+    "channels last": torch.ones(3, 4, 50, 60).to(memory_format=torch.channels_last),
+    "strided": torch.ones(7, 900, 5)[:, ::2],
+    "expanded": torch.ones(70, 1).expand(70, 90),
+}
+
+
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.77])
-@pytest.mark.parametrize(
-    "x",
-    [
-        torch.ones(FEW - 1),
-        torch.ones(FEW),
-        torch.ones(2 * CHUNK + 5),
-        torch.ones(300, 200).t(),
-        torch.ones(3, 4, 50, 60).to(memory_format=torch.channels_last),
-        torch.ones(7, 900, 5)[:, ::2],
-        torch.ones(70, 1).expand(70, 90),
-    ],
-    ids=["few", "many", "chunks", "transposed", "channels last", "strided", "expanded"],
-)
-def test_the_mask_is_the_one_that_bernoulli_draws(x: Tensor, p: float) -> None:
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_mask_is_the_one_that_bernoulli_draws(layout: str, p: float) -> None:
+    x = LAYOUTS[layout]
     torch.manual_seed(3)
     expected = torch.empty_like(x, dtype=torch.bool).bernoulli_(1 - p)
     state = torch.get_rng_state()
@@ -104,3 +107,14 @@ def test_the_mask_is_the_one_that_bernoulli_draws(x: Tensor, p: float) -> None:
     assert torch.equal(mask, expected)
     assert mask.stride() == expected.stride()
     assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_graph_without_writing_in_place_draws_the_same_mask(layout: str) -> None:
+    x = LAYOUTS[layout]
+    graph = make_fx(functionalize(lambda x: drawn(x, 0.3)))(x)
+    masks = []
+    for draw in (graph, lambda x: drawn(x, 0.3)):
+        torch.manual_seed(3)
+        masks.append(draw(x))
+    assert torch.equal(*masks)

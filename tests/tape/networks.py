@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from bptrain import nn
-from bptrain.models import CNNConfig, MLPConfig, RNNConfig, SequentialConfig
+from bptrain.models import CNNConfig, MLPConfig, RNNConfig, SequentialConfig, TransformerConfig
 from bptrain.problem import Problem
 
 
@@ -64,6 +64,22 @@ def of_text(**options: Any) -> Network:
     model = RNNConfig(hidden=5, **options).build(TEXT, "cpu")
     inputs = torch.randint(9, (3, 7)), False
     return Network(model, TaggingLoss(True), inputs, (torch.randint(9, (3, 7)),))
+
+
+def transformer(problem: Problem, dropout: float = 0.0) -> torch.nn.Module:
+    config = TransformerConfig(width=8, depth=1, heads=2, mlp_ratio=2, dropout=dropout)
+    return config.build(problem, "cpu")
+
+
+def of_words_by_attention() -> Network:
+    inputs = torch.randint(1, 9, (4, 7)), LENGTHS
+    return Network(transformer(WORDS), nn.CrossEntropyLoss(), inputs, (torch.randint(4, (4,)),))
+
+
+def of_text_by_attention() -> Network:
+    tokens, following = torch.randint(9, (2, 3, 7))
+    model = transformer(TEXT, dropout=0.2)
+    return Network(model, TaggingLoss(True), (tokens, True), (following,))
 
 
 class Shared(torch.nn.Module):
@@ -154,6 +170,9 @@ NETWORKS: dict[str, Callable[[], Network]] = {
     "rnn, tagger": lambda: of_words(TAGS, cell="rnn", layers=2),
     "lstm, language model": lambda: of_text(cell="lstm", tied=True),
     "gru, language model": lambda: of_text(cell="gru", dropout=0.2),
+    "transformer": lambda: of_images(TransformerConfig(width=8, depth=1, heads=2, dropout=0.2)),
+    "transformer, padded": of_words_by_attention,
+    "transformer, language model": of_text_by_attention,
     "shared weights": lambda: regression(Shared(), 5),
     "attention": lambda: regression(Attentive(), 12),
     "in place": lambda: regression(InPlace(), 5),
