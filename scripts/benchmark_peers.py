@@ -93,7 +93,7 @@ def lightning_epoch() -> Callable[[], object]:
 
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 
-    class Network(lightning.LightningModule):
+    class Network(lightning.LightningModule):  # type: ignore[misc]  # not in this environment
         def __init__(self) -> None:
             super().__init__()
             layers: list[nn.Module] = []

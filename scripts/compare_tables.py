@@ -24,6 +24,7 @@ from sklearn.neural_network import MLPClassifier, MLPRegressor
 from write_tables import write_tables
 
 from bptrain.config import load_config
+from bptrain.data.splits import Samples
 from bptrain.data.tables.table_config import TableConfig
 from bptrain.experiment.config import ExperimentConfig
 
@@ -75,9 +76,10 @@ def bptrain_score(compared: ComparedTable, folder: Path, words: Sequence[str]) -
 def scikit_scores(compared: ComparedTable, config: TableConfig, seed: int) -> list[float]:
     """Train scikit-learn's perceptron with each of its settings and return its scores."""
     data = config.build(seed)
+    parts = [part for part in (data.train, data.test) if isinstance(part, Samples)]
     kind = MLPClassifier if compared.metric == "accuracy" else MLPRegressor
     (inputs, targets), (test_inputs, test_targets) = (
-        (part.inputs.numpy(), part.targets.numpy().ravel()) for part in (data.train, data.test)
+        (part.inputs.numpy(), part.targets.numpy().ravel()) for part in parts
     )
     models = (kind(max_iter=5_000, random_state=seed, **each) for each in compared.settings)
     return [model.fit(inputs, targets).score(test_inputs, test_targets) for model in models]
@@ -93,6 +95,7 @@ def compare(compared: ComparedTable, tables: Path, words: Sequence[str]) -> None
             given = [f"data.path={train}", f"data.test_path={test}", "data.validation_fraction=0.0"]
             given += [f"seed={seed}", *words]
             config = load_config(ExperimentConfig, CONFIGS / f"{compared.table}.yaml", given)
+            assert isinstance(config.data, TableConfig)
             ours = bptrain_score(compared, folder, given)
             scores.append([ours, *scikit_scores(compared, config.data, seed)])
     names = ["bptrain", *(f"scikit-learn {settings or ''}" for settings in compared.settings)]

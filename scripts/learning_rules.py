@@ -70,14 +70,20 @@ def train(folder: Path, network: str, rule: str, rate: float, *words: str) -> Tr
     """Train once; None if the run diverged."""
     with tempfile.TemporaryDirectory() as place:
         run = Path(place, "run")
-        command = [sys.executable, "-m", "bptrain", "fit", CONFIG, f"data.root={folder}"]
+        command = [sys.executable, "-m", "bptrain", "fit", str(CONFIG), f"data.root={folder}"]
         command += [NETWORKS[network], f"backward={rule}", f"optimizer.lr={rate}"]
         command += [
             "optimizer.nesterov=false",
             "optimizer.weight_decay=0",
             "schedule.kind=constant",
         ]
-        command += ["loss.label_smoothing=0", "monitor.log_every=100", *words, "--run-dir", run]
+        command += [
+            "loss.label_smoothing=0",
+            "monitor.log_every=100",
+            *words,
+            "--run-dir",
+            str(run),
+        ]
         print(network, rule, rate, *words, file=sys.stderr, flush=True)
         done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
         if done.returncode == 6:

@@ -47,7 +47,7 @@ def steps_of(changes: list[str]) -> tuple[Iterator[StepReport], int]:
     steps = fit(experiment.engine, experiment.batches, experiment.update, 10**9)
     next(islice(steps, WARM_UP - 1, None))
     config = planned.config
-    return steps, SAMPLES // (config.data.batch_size * config.train.grad_accum_steps)
+    return steps, SAMPLES // (config.batch_size * config.train.grad_accum_steps)
 
 
 def turn(steps: Iterator[StepReport], count: int) -> Callable[[], object]:

@@ -97,7 +97,7 @@ def notebook(cells: list[Cell]) -> dict[str, Any]:
     names: dict[str, Any] = {"__name__": "__main__"}
     made, number = [], 0
     for place, cell in enumerate(cells):
-        common = {"cell_type": cell.kind, "id": f"cell-{place}", "metadata": {}}
+        common: dict[str, Any] = {"cell_type": cell.kind, "id": f"cell-{place}", "metadata": {}}
         common["source"] = lines(cell.text)
         if cell.kind == "code":
             number += 1

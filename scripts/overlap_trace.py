@@ -187,7 +187,7 @@ def hidden(times: Mapping[str, Any]) -> float:
 def united(spans: Sequence[Sequence[float]]) -> float:
     """Return the seconds that lie in at least one span."""
     total, reached = 0.0, float("-inf")
-    for begin, end in sorted(spans):
+    for begin, end in sorted(map(tuple, spans)):
         total += max(0.0, end - max(begin, reached))
         reached = max(reached, end)
     return total

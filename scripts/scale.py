@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import scale_model as model
 from scale_model import FAMILIES, WAYS, Family, Link
@@ -190,7 +191,7 @@ def work(rank: int, processes: int, store: str) -> None:
     distributed.destroy_process_group()
 
 
-def timed(distributed: object, values: object) -> Iterator[float]:
+def timed(distributed: Any, values: object) -> Iterator[float]:
     """Yield the seconds of each all-reduce, the first ones left out."""
     for turn in range(WARMING + TURNS):
         distributed.barrier()

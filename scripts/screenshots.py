@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +38,7 @@ class Screenshot:
     size  of the window in pixels
     """
 
-    runs: dict[str, tuple[str, ...]]
+    runs: Mapping[str, tuple[str, ...]]
     page: str
     size: tuple[int, int]
 

@@ -81,7 +81,8 @@ class Loop:
         self.model, self.steps = model, steps
         self.x, self.y = torch.randn(shape), torch.randint(10, shape[:1])
         self.optimizer = torch.optim.Adam(model.parameters(), fused=True)
-        self.loss_function, self.see = nn.CrossEntropyLoss(), lambda loss: None
+        self.loss_function = nn.CrossEntropyLoss()
+        self.see: Callable[[Tensor], object] = lambda loss: None
 
     def train(self) -> None:
         """Train for some steps."""
