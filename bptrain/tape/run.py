@@ -62,14 +62,14 @@ class AutogradRun:
 
     def backward(self, minimized: Linear, completed: Completed | None = None) -> None:
         """Let autograd's engine run the backward passes."""
-        with told_of_gradients([self.model, self.loss_function], completed):
+        with noting_gradients([self.model, self.loss_function], completed):
             # given a gradient, `backward` would import sympy to check its shape: 0.4 s
             minimized(self._loss).backward()
 
 
 @contextmanager
-def told_of_gradients(functions: Iterable[Any], completed: Completed | None) -> Iterator[None]:
-    """Tell of each parameter that autograd completes inside the block; no hook stays."""
+def noting_gradients(functions: Iterable[Any], completed: Completed | None) -> Iterator[None]:
+    """Note each parameter whose gradient autograd completes inside the block; no hook stays."""
     modules = [each for each in functions if isinstance(each, nn.Module) and completed is not None]
     trained = dict.fromkeys(p for m in modules for p in m.parameters() if p.requires_grad)
     hooks = [each.register_post_accumulate_grad_hook(completed) for each in trained]

@@ -36,7 +36,7 @@ class StepSums:
     def begin(self, loss: Tensor) -> Completed | None:
         """Begin with the loss of a step, before its last backward pass.
 
-        Returns what is to be told of each parameter whose gradient is complete, if anything is.
+        Returns what notes each parameter whose gradient is complete, if anything does.
         """
         self.loss = loss
         return None
