@@ -12,8 +12,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import torch
-
 import bptrain.tape.program
 import bptrain.tape.recording
 
@@ -52,10 +50,10 @@ def kill_in_backward(number: int, depth: int) -> None:
     passed = 0
     original = bptrain.tape.program.backpropagate
 
-    def backpropagate(program: Any, saved: list[Any], upstream: torch.Tensor) -> None:
+    def backpropagate(program: Any, saved: list[Any], *others: Any) -> None:
         nonlocal passed
         passed += 1
-        original(program, Deadly(saved, depth) if passed == number else saved, upstream)
+        original(program, Deadly(saved, depth) if passed == number else saved, *others)
 
     bptrain.tape.program.backpropagate = backpropagate
     bptrain.tape.recording.backpropagate = backpropagate

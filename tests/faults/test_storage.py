@@ -21,6 +21,7 @@ from launcher import Launcher
 from reference_runs import ReferenceRuns, Run, difference, fresh, message_problem, operations_of
 
 from bptrain.errors import CheckpointError
+from bptrain.rundir.baselines_file import BASELINES
 from bptrain.rundir.checkpoint import list_checkpoints, read_checkpoint
 
 Tally = Callable[..., None]
@@ -103,6 +104,8 @@ def problem_when_refused(
     """Make an operation fail, and return what is wrong with the result."""
     ended = run.go("storage_faults:refuse", at, number, lasting)
     if ended[0] == 0 and may_fail:
+        if not (run.run_dir / BASELINES).exists():  # said; a resume of the finished run writes it
+            return run.problem_after_resume(reference)
         return difference(reference, run.run_dir)
     wrong = problem_with_refusal(ended, "run", os.strerror(number))
     if not wrong and not lasting and list(run.checkpoints.glob(".unfinished-*")):
@@ -122,13 +125,13 @@ def try_refusals(whole: Run, reference: Path, tally: Tally, number: int, step: i
     operations = operations_of(whole, resume=resumed)
     names = [f"{name} {path}" for name, path in operations]
     saved = 0 if resumed else names.index("rename run/checkpoints/.unfinished-step-000000") + 1
-    # the report comes last: without it the run is finished all the same
+    # the report comes last: without it or the baselines the run is finished all the same
     report = names.index("open run/.unfinished-report.html")
     found, kind = [], f"{errno.errorcode[number]} at an operation on a file{', resumed' * resumed}"
     for at, lasting in [(at, lasts) for at in range(len(names)) for lasts in (False, True)][::step]:
         run = fresh(whole.launcher, whole.folder.parent, f"{at}-{lasting}", whole.kind, SHORT)
         shutil.copytree(copy, run.folder, dirs_exist_ok=True)
-        may_fail = operations[at][0] in MAY_FAIL or at >= report
+        may_fail = operations[at][0] in MAY_FAIL or at >= report or BASELINES in names[at]
         wrong = problem_when_refused(run, reference, may_fail, at >= saved, at, number, lasting)
         description = f"{names[at]}, number {at}{', and on' * lasting}: {wrong}"
         tally(kind, description * bool(wrong))

@@ -19,7 +19,10 @@ EXTREMES: list[Any] = [
 SMALL = (1, 2, 3, 4, 8)
 INTEGERS = (0, 5, 100, 2**31, 10**12, 2**63)
 NUMBERS = (0.0, 1e-320, 1e-8, 2.0, 1e9, 1e30, 1e39, 1e308)
-NOT_CHANGED = {"workers"}  # each is a process that imports torch
+NOT_CHANGED = {
+    "workers",  # each is a process that imports torch
+    "compile",  # a minute of the compiler at the first start
+}
 NAMES = ("x", "\x1b[2J", "[/b]", "\n", "\udcff", "/" * 3)
 WORDS = (b"\0\0\0\0", b"\xff\xff\xff\xff", b"\xff\xff\xff\x7f", b"\0\0\0\x80", b"\1\0\0\0")
 
@@ -103,7 +106,9 @@ class ConfigMutator:
 
     def _set_known_key(self, tree: dict[str, Any]) -> None:
         """Set a key that a section has to a value that it may have, or to an extreme one."""
-        name = self.random.choice(list(self.schema["properties"]))
+        name = self.random.choice(
+            [key for key in self.schema["properties"] if key not in NOT_CHANGED]
+        )
         section = tree.get(name)
         properties = self._properties(self.schema["properties"][name], section)
         if not properties or self.random.random() < 0.05:
