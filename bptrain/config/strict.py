@@ -11,12 +11,13 @@ from dataclasses import replace
 from functools import cache
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     SerializerFunctionWrapHandler,
+    TypeAdapter,
     ValidationError,
     field_validator,
     model_serializer,
@@ -55,7 +56,12 @@ class StrictConfig(BaseModel):
     """
 
     model_config = ConfigDict(
-        extra="forbid", strict=True, frozen=True, allow_inf_nan=False, validate_default=True
+        extra="forbid",
+        strict=True,
+        frozen=True,
+        allow_inf_nan=False,
+        validate_default=True,
+        defer_build=True,  # of some 90 sections a command uses a few
     )
 
     @model_validator(mode="before")
@@ -194,20 +200,29 @@ def starter(config: StrictConfig) -> str:
 
 def _comments(config: StrictConfig, above: KeyPath = ()) -> dict[KeyPath, str]:
     """Return the comment of each key path: what it is, and what is allowed."""
-    guide = Guide(json_schema(type(config)))
     comments: dict[KeyPath, str] = {}
     for name, field in type(config).model_fields.items():
-        node, value = guide.root["properties"][name], getattr(config, name)
-        meaning, allowed = field.description or "", guide.describe(node)
+        value, meaning = getattr(config, name), field.description or ""
         if isinstance(value, StrictConfig):
             meaning = meaning or (value.__doc__ or "").partition("\n")[0].rstrip(".")
-            kinds = guide.kinds(node)
-            allowed = f"kinds: {', '.join(kinds)}" if kinds else ""
+            kinds = sorted(_kinds_of(field.annotation))
+            allowed = f"kinds: {', '.join(kinds)}" if len(kinds) > 1 else ""
             comments |= _comments(value, (*above, name))
+        else:
+            allowed_here: Any = Annotated[field.annotation, field]
+            guide = Guide(TypeAdapter(allowed_here).json_schema())
+            allowed = guide.describe(guide.root)
         if name != "kind":
             extent = f"({allowed})" if meaning and allowed else allowed
             comments[*above, name] = f"{meaning} {extent}".strip()
     return comments
+
+
+def _kinds_of(annotation: Any) -> list[str]:
+    """Return the kinds of the sections in an annotation, by a look at their fields alone."""
+    if field := getattr(annotation, "model_fields", {}).get("kind"):
+        return [str(each) for each in get_args(field.annotation)]
+    return [kind for each in get_args(annotation) for kind in _kinds_of(each)]
 
 
 @cache
