@@ -18,7 +18,7 @@ def compiled_despite_damage(compile_it: Callable[[], T]) -> T:
     try:
         return compile_it()
     except Exception as error:
-        if not any(isinstance(each, OSError) for each in causes(error)):
+        if not any(isinstance(each, OSError | ImportError) for each in causes(error)):
             raise
     from torch._inductor.utils import fresh_cache  # imported by the compiler already
 

@@ -59,9 +59,12 @@ def hidden(error: Exception) -> Callable[[], str]:
     return compile_it
 
 
-def test_only_what_cannot_be_read_is_compiled_again(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("damage", [OSError("file too short"), ImportError("file too short")])
+def test_only_what_cannot_be_read_is_compiled_again(
+    damage: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "first")
-    first, _, second = compiled_despite_damage(hidden(OSError("file too short"))).partition(" ")
+    first, _, second = compiled_despite_damage(hidden(damage)).partition(" ")
     assert first == "first"
     assert second != "first"
     with pytest.raises(RuntimeError, match="the compiler"):
