@@ -7,7 +7,7 @@ import signal
 STOPPED = b"stopped; nothing was left to save\n"
 POLARS_MEMORY = "dirty_decay_ms:200,muzzy_decay_ms:0"
 """Settings of the allocator that polars carries (jemalloc): freed memory goes back to the system
-after 0.2 s, in place of 10: the most that a table of a million rows takes falls by 0.1 to 0.3 GB."""
+after 0.2 s, not 10: the most that a table of a million rows takes falls by 0.1 to 0.3 GB."""
 
 
 def main() -> None:

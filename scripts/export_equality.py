@@ -26,6 +26,7 @@ from bptrain.problem import Problem
 CONFIGS = Path(__file__).parent.parent / "configs"
 DIGITS = Problem("classification", (1, 8, 8), 10)
 TEXTS = Problem("classification", (40,), 2, vocabulary=50, is_sequence=True, varies=True)
+PHOTOS = Problem("classification", (3, 64, 64), 6)
 PLAY = Problem("language_model", (128,), 65, vocabulary=65, is_sequence=True)
 MODELS = {
     "MLP": ("digits_mlp.yaml", [], DIGITS),
@@ -33,6 +34,10 @@ MODELS = {
     "bidirectional LSTM": ("text_table_lstm.yaml", [], TEXTS),
     "bidirectional GRU": ("text_table_lstm.yaml", ["model.cell=gru"], TEXTS),
     "language model, LSTM": ("shakespeare_lstm.yaml", [], PLAY),
+    "language model, transformer": ("shakespeare_transformer.yaml", [], PLAY),
+    "transformer, images": ("digits_transformer.yaml", [], DIGITS),
+    "transformer, texts": ("text_table_lstm.yaml", ["model={kind: transformer, width: 64}"], TEXTS),
+    "ResNet-18": ("image_folder_pretrained.yaml", ["model.weights=none"], PHOTOS),
 }
 BATCHES, LENGTHS = (1, 4, 17), (5, 11, 40)
 Answers = Callable[..., Tensor]
