@@ -26,6 +26,7 @@ from bptrain.train.precision import Precision
 from bptrain.train.ranks import ONE, Ranks
 from bptrain.train.sharding import average_of, layer_gradients, optimizer_on_parts
 from bptrain.train.shards import ShardedRanks
+from bptrain.train.states import CarriedState, CarriesState
 from bptrain.train.update import Update
 
 
@@ -56,12 +57,19 @@ class Experiment:
         """The batches, of each the rows that this process trains on."""
         return own_part(self.batches, self.ranks)
 
+    @property
+    def carried(self) -> CarriedState | None:
+        """The state that the model carries from batch to batch, if it is such a model."""
+        if not isinstance(self.model, CarriesState):
+            return None
+        return CarriedState(self.model, self.config.batch_size, self.device, self.ranks)
+
 
 def own_part(batches: BatchSource, ranks: Ranks) -> BatchSource:
     """Return the batches, of each the rows of this process."""
     if ranks.count == 1:
         return batches
-    assert isinstance(batches, Divisible), "a plan refuses others"
+    assert isinstance(batches, Divisible), "all training batches are"
     return batches.divided(ranks.rows)
 
 

@@ -83,6 +83,8 @@ class Follower(Session):
             state = self.state(values)
             refuse_state(self.experiment, state)
             give_parts(state, self.ranks.whole)
+        elif self.experiment.carried is not None:
+            self.experiment.carried.state()
 
     def _recall(self) -> None:
         """Give no verdicts."""
@@ -106,7 +108,9 @@ class SilentGuard(StepGuard):
     def explained(self, failure: Failure, given_up: str = "") -> NonFiniteError:
         """Return the error; give rank 0 this rank's part of the weights, which it stores."""
         experiment = self.experiment
-        if any(each.position.step == failure.step - 1 for each in self.starts):
+        start = next((s for s in self.starts if s.position.step == failure.step - 1), None)
+        if start is not None:
+            self.of_all(start)
             give_parts(
                 TrainingState(failure.step, {MODEL: experiment.model.state_dict()}),
                 experiment.ranks.whole,

@@ -36,12 +36,7 @@ from bptrain.train.memory import used_mb
 from bptrain.train.precision import refuse_lost_scale
 from bptrain.train.sharding import optimizer_state
 from bptrain.train.signals import StopNow, StopRequest
-from bptrain.train.states import (
-    CarriedState,
-    CarriesState,
-    Generators,
-    ModelState,
-)
+from bptrain.train.states import Generators, ModelState
 
 MAY_BEGIN_NOW = ("schedule", "early_stopping", "monitor")  # may be missing in the checkpoint
 
@@ -99,19 +94,16 @@ class Session:
     def _states(self) -> dict[str, Stateful]:
         """Return all that a checkpoint holds, by name, in the order in which it is restored."""
         experiment = self.experiment
-        update, model, device = experiment.update, experiment.model, experiment.device
-        carried = None
-        if isinstance(model, CarriesState):
-            carried = CarriedState(model, experiment.config.batch_size, device)
+        update, device = experiment.update, experiment.device
         parts = {
             "progress": self.progress,
-            MODEL: ModelState(model),
+            MODEL: ModelState(experiment.model),
             "optimizer": optimizer_state(update.optimizer, experiment.ranks),
             "precision": update.precision,
             "average": update.average,
             "schedule": update.schedule,
             "early_stopping": self.early_stopping,
-            "carried": carried,
+            "carried": experiment.carried,
             "window": self.window,
             "guard": self.guard,
             "monitor": self.monitor,

@@ -10,10 +10,9 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 from bptrain import __version__
-from bptrain.data.batches import Divisible
 from bptrain.errors import ConfigKeyError
 from bptrain.experiment.config import ExperimentConfig
-from bptrain.experiment.plan import Plan, serve
+from bptrain.experiment.plan import Plan
 from bptrain.experiment.stored_config import plain
 
 DIGITS = 12  # of a hash, in a message
@@ -45,14 +44,14 @@ def as_plain(value: Any) -> Any:
 def refuse_what_needs_one_process(plan: Plan) -> None:
     """Raise ConfigKeyError for what several processes would do differently from one."""
     config = plan.config
-    for key, (is_so, why, hint) in {**unlike_in_steps(config), **unlike_in_data(plan)}.items():
+    for key, (is_so, why, hint) in unlike_one_process(config).items():
         if is_so:
             raise ConfigKeyError(key, f"{value_at(config, key)} trains in one process", why, hint)
     refuse_own_statistics(plan)
 
 
-def unlike_in_steps(config: ExperimentConfig) -> dict[tuple[str, ...], Refusal]:
-    """Return what a step of several processes does not have, by key."""
+def unlike_one_process(config: ExperimentConfig) -> dict[tuple[str, ...], Refusal]:
+    """Return what several processes do not have, by key."""
     return {
         ("optimizer", "kind"): (
             config.optimizer.searches,
@@ -80,28 +79,10 @@ def unlike_in_steps(config: ExperimentConfig) -> dict[tuple[str, ...], Refusal]:
             "each process takes the GPU of its own number",
             "device=cuda",
         ),
-    }
-
-
-def unlike_in_data(plan: Plan) -> dict[tuple[str, ...], Refusal]:
-    """Return what batches of which each process has some rows do not have, by key."""
-    config, kind = plan.config, plan.dataset.problem.output_kind
-    source = serve(config, plan.dataset.train, config.seed)
-    return {
-        ("train", "bptt"): (
-            config.train.bptt is not None,
-            "the state that is carried from piece to piece would have to be saved of each of them",
-            "train.bptt=null",
-        ),
         ("loss", "class_weights"): (
             getattr(config.loss, "class_weights", None) is not None,
             "its mean is over the weights of a batch's classes, which each process has others of",
             "data.sampling=balanced",
-        ),
-        ("data", "kind"): (
-            kind.per == "carried step" or not isinstance(source, Divisible),
-            "a language model carries a state from batch to batch, which is not saved of each",
-            "",
         ),
     }
 

@@ -202,6 +202,7 @@ class StepGuard:
         found = None
         hint = HINT
         if start is not None:
+            start = self.of_all(start)
             self._undo(start)
             failed = self._failed_step(failure, start)
             found = self._saved_and_searched(failed)
@@ -211,6 +212,11 @@ class StepGuard:
         for line in found.lines:
             self.log.console.print_line(line)
         return NonFiniteError(what, found.sentence, hint)
+
+    def of_all(self, start: StepStart) -> StepStart:
+        """Return a step's beginning with the state of all texts, for which every process asks."""
+        carried = self.experiment.carried
+        return start if carried is None else start._replace(carried=carried.of_all(start.carried))
 
     def _failed_step(self, failure: Failure, start: StepStart) -> FailedStep:
         experiment = self.experiment

@@ -54,6 +54,13 @@ class Ranks:
         """Return sums over the ranks."""
         return sums
 
+    def gathered(self, own: Tensor, samples: int, axis: int) -> Tensor:
+        """Return the rows of all ranks along an axis, of which each has those of `rows(samples)`.
+
+        own  this rank's rows; one that has none may hold another row in their place
+        """
+        return own
+
     def largest(self, number: int) -> int:
         """Return the largest of the ranks' numbers."""
         return number
@@ -144,6 +151,14 @@ class SeveralRanks(Ranks):
         with self._reaching():
             dist.all_reduce(added)
         return added
+
+    def gathered(self, own: Tensor, samples: int, axis: int) -> Tensor:
+        """Return the rows of all ranks along an axis: one number and zeros are added."""
+        rows, shape = self.rows(samples), list(own.shape)
+        shape[axis], count = samples, rows.stop - rows.start
+        padded = own.new_zeros(shape)
+        padded.narrow(axis, rows.start, count).copy_(own.narrow(axis, 0, count))
+        return self.total(padded)
 
     def largest(self, number: int) -> int:
         """Return the largest of the ranks' numbers, by the CPU: no GPU is waited for."""

@@ -12,6 +12,9 @@ from torch import Tensor, nn
 
 from bptrain.stateful import Tree, mapping
 from bptrain.train.optimizer_entries import describe, refuse_other_entries
+from bptrain.train.ranks import ONE, Ranks
+
+ROWS = 1  # axis of the texts in a carried state [layers, B, H]
 
 
 @runtime_checkable
@@ -65,21 +68,34 @@ class OptimizerState:
 
 
 class CarriedState:
-    """The state that a model carries from batch to batch, for the `rows` texts of a batch."""
+    """The state that a model carries from batch to batch, for the `rows` texts of a batch.
 
-    def __init__(self, model: CarriesState, rows: int, device: torch.device) -> None:
-        self.model, self.rows, self.device = model, rows, device
+    Each of several processes carries that of its texts.
+    """
+
+    def __init__(
+        self, model: CarriesState, rows: int, device: torch.device, ranks: Ranks = ONE
+    ) -> None:
+        self.model, self.rows, self.device, self.ranks = model, rows, device, ranks
 
     def state(self) -> dict[str, Tensor]:
-        """Return the model's carried state."""
-        return self.model.carried_state()
+        """Return the carried state of all texts, for which every process has to ask."""
+        return self.of_all(self.model.carried_state())
+
+    def of_all(self, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the state of all texts, from that of this process's; every one has to ask."""
+        return {name: self.ranks.gathered(each, self.rows, ROWS) for name, each in own.items()}
 
     def restore(self, state: Tree) -> None:
-        """Start the model from a carried state."""
+        """Start the model from the carried state of all texts, with that of this process's."""
         tensors = {name: tensor(each).to(self.device) for name, each in mapping(state).items()}
         self.model.carry_on(tensors)
-        if any(each.shape[1] != self.rows for each in tensors.values()):  # [layers, B, H]
+        if any(each.shape[ROWS] != self.rows for each in tensors.values()):
             raise ValueError(f"the carried state is not one of {self.rows} texts")
+        if self.ranks.count > 1:
+            rows = self.ranks.rows(self.rows)
+            own = rows if rows.start < rows.stop else slice(1)  # without a text it reads the first
+            self.model.carry_on({name: each[:, own].contiguous() for name, each in tensors.items()})
 
 
 class Generators:

@@ -45,6 +45,21 @@ data: {kind: spirals, samples: 41, batch_size: 10}
 model: {kind: mlp, hidden: [6], dropout: 0.5}
 train: {epochs: 3}
 """,
+    # 5 streams, more for one process than for the other; their states are carried
+    "text": """
+data: {kind: text, path: t.txt, window: 6, batch_size: 5, validation_fraction: 0.2}
+model: {kind: rnn, cell: lstm, hidden: 5, layers: 2, tied: true}
+schedule: {kind: plateau, patience: 0, factor: 0.5}
+train: {epochs: 3, grad_accum_steps: 2, clip_grad_norm: 0.2, ema_decay: 0.9, bptt: 4,
+        early_stopping: {patience: 2}, bucket_mb: 0.0005}
+monitor: {log_every: 3}
+""",
+    "decoder": """
+data: {kind: text, path: t.txt, window: 6, batch_size: 3, validation_fraction: 0.2}
+model: {kind: transformer, width: 8, depth: 1, heads: 2}
+train: {epochs: 1, bucket_mb: 0.0005}
+monitor: {log_every: 3}
+""",
     "normalized": """
 data: {kind: spirals, samples: 81, batch_size: 10}
 model: {kind: mlp, hidden: [6, 5], normalization: batch}
@@ -68,6 +83,12 @@ JOBS = [
     job("three", "points", 3),
     job("sequences of one", "sequences", 1),
     job("sequences of three", "sequences", 3),
+    job("text of one", "text", 1),
+    job("text of two", "text", 2, signal=(5, STOP)),
+    Job("text of three", 3, ["text.yaml", "--run-dir", "text of two", "--resume"]),
+    job("text by autograd", "text", 2, "engine=autograd", concludes=True),
+    job("decoder of one", "decoder", 1),
+    job("decoder of two", "decoder", 2),
     job("normalized of one", "normalized", 1),
     job("normalized of three", "normalized", 3),
     job("normalized by autograd", "normalized", 2, "engine=autograd"),
@@ -100,6 +121,8 @@ def jobs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
     for name, text in CONFIGS.items():
         (folder / f"{name}.yaml").write_text(text)
     write_sequences(folder / "s.npz")
+    words = [hashed % 997 for hashed in range(1, 200_000, 991)]
+    (folder / "t.txt").write_text(" ".join(map(str, words)))
     named = [*JOBS[:-1], Job("folder that is there", 2, JOBS[-1].words)]
     (folder / "jobs.json").write_text(as_json(named))
     program = [sys.executable, str(Path(__file__).with_name("jobs.py"))]
@@ -123,7 +146,9 @@ def write_sequences(path: Path) -> None:
 def tensors_of(run: Path) -> dict[str, Tensor]:
     _, state, _ = newest_valid(run / "checkpoints")
     _, rest = state.rest()
-    return state.model | {k: v for k, v in rest.items() if k.startswith(("optimizer", "average"))}
+    return state.model | {
+        k: v for k, v in rest.items() if k.startswith(("optimizer", "average", "carried"))
+    }
 
 
 def lines_of(run: Path, rtol: float) -> list[dict[str, float]]:
@@ -152,6 +177,8 @@ def assert_equal_runs(folder: Path, one: str, other: str, rtol: float = 1e-4) ->
         ("one", "two", 1e-4),
         ("one", "three", 1e-4),
         ("sequences of one", "sequences of three", 1e-4),
+        ("text of one", "text by autograd", 1e-4),
+        ("decoder of one", "decoder of two", 1e-4),
         ("normalized of one", "normalized of three", 1e-4),
         ("normalized of one", "normalized by autograd", 1e-4),
         ("bf16 of one", "bf16 of two", 3e-2),  # a sum of 16-bit parts

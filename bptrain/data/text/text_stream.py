@@ -6,15 +6,19 @@ Streams    in training the text is cut into B consecutive pieces of L steps, tok
 Windows    batch k holds steps kT to kT + T of each stream, [B, T]: a model that carries its state
            from batch to batch reads each stream as one sequence of L steps
 Targets    the same, one step later: the token that follows each
+Processes  each of several processes trains on some streams, the same ones in every batch, so that
+           the states stay where their streams are. The one stream of an evaluation cannot be
+           divided: all of them read it, and it counts in the process that has its row
 """
 
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from bptrain.data.batches import Batch, BatchSource, generator_of
+from bptrain.data.batches import Batch, BatchSource, Rows, generator_of, len_of, taken
 from bptrain.errors import DataError
 
 
@@ -81,9 +85,13 @@ class EveryWindow:
     The last window may be shorter.
     """
 
-    def __init__(self, tokens: Tensor, window: int) -> None:
-        self.tokens, self.window = tokens, window
+    def __init__(self, tokens: Tensor, window: int, rows: Rows | None = None) -> None:
+        self.tokens, self.window, self.rows = tokens, window, rows
         self.steps = len(tokens) - 1
+
+    def divided(self, rows: Rows) -> "EveryWindow":
+        """Return the same windows, which count in the process that has the stream."""
+        return EveryWindow(self.tokens, self.window, rows)
 
     def __len__(self) -> int:
         """Return the number of windows."""
@@ -91,7 +99,7 @@ class EveryWindow:
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """Yield the windows from number `start` on, the same ones in each epoch."""
-        yield from windows(self.tokens, 1, self.steps, self.window, start)
+        yield from windows(self.tokens, (1, self.steps), self.window, start, self.rows)
 
 
 class ShiftedWindows:
@@ -106,6 +114,13 @@ class ShiftedWindows:
         self.tokens, self.batch_size, self.window, self.seed = tokens, batch_size, window, seed
         # a window less than there are, if there are two, leaves every way to cut possible
         self.count = max(1, (len(tokens) - window) // (batch_size * window))
+        self.rows: Rows | None = None
+
+    def divided(self, rows: Rows) -> "ShiftedWindows":
+        """Return the same windows, of some of the streams."""
+        changed = copy(self)
+        changed.rows = rows
+        return changed
 
     def __len__(self) -> int:
         """Return the number of windows in an epoch."""
@@ -113,24 +128,32 @@ class ShiftedWindows:
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """Yield the windows of an epoch from number `start` on."""
-        steps = self.count * self.window
-        left_over = len(self.tokens) - 1 - self.batch_size * steps
+        streams, steps = self.batch_size, self.count * self.window
+        left_over = len(self.tokens) - 1 - streams * steps
         generator = generator_of(self.seed, epoch)
         first = int(torch.randint(left_over + 1, (), generator=generator))
-        yield from windows(self.tokens[first:], self.batch_size, steps, self.window, start)
+        yield from windows(self.tokens[first:], (streams, steps), self.window, start, self.rows)
 
 
 def windows(
-    tokens: Tensor, streams: int, steps: int, window: int, start: int = 0
+    tokens: Tensor, shape: tuple[int, int], window: int, start: int, rows: Rows | None
 ) -> Iterator[Batch]:
     """Yield the windows, from number `start` on, of consecutive streams.
+
+    shape  streams, steps of each
+    rows   the streams of this process; None for all
 
     The inputs are (tokens, starts): where `starts` is true the streams begin, and a recurrent state
     has to be reset.
     """
-    read = tokens[: streams * steps].view(streams, steps)
-    next_ones = tokens[1 : streams * steps + 1].view(streams, steps)
+    streams, steps = shape
+    own = slice(0, streams) if rows is None else rows(streams)
+    read, next_ones = (
+        tokens[begin : streams * steps + begin].view(shape)[taken(own)] for begin in (0, 1)
+    )
     for first in range(start * window, steps, window):
         cut = slice(first, first + window)
         inputs, targets = read[:, cut].long(), next_ones[:, cut].long()
-        yield Batch((inputs, first == 0), (targets,), targets.numel())
+        predicted = inputs.shape[1]  # of each stream
+        whole = None if rows is None else streams * predicted
+        yield Batch((inputs, first == 0), (targets,), len_of(own) * predicted, whole)
