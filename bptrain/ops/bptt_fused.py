@@ -17,7 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bptrain.ops.bptt_kernels import scan_back_by_kernels, scan_by_kernels
+from bptrain.ops.bptt_kernels import add_product, scan_back_by_kernels, scan_by_kernels
 from bptrain.ops.rows import rows_of
 from bptrain.ops.scan import (
     Cell,
@@ -205,18 +205,8 @@ def _scan_backward(
         grad_m_t = carried_h if W_hr is None else grad_h_t.mm(W_hr)
         cell.backward((grad_m_t, *now[1:]), *slopes_t)
         if W_hh is not None and (done < len(steps.sizes) or needs_h_0):
-            _add_product(carried_h, grad_a_h_t, W_hh, onto=cell.passes_h)
+            add_product(carried_h, grad_a_h_t, W_hh, onto=cell.passes_h)
     return grad_a, grad_h, carried
-
-
-def _add_product(out: Tensor, a: Tensor, b: Tensor, onto: bool) -> None:
-    """Write a b to `out`, or add it `onto` what is there."""
-    if out.dtype == a.dtype:
-        out.addmm_(a, b, beta=int(onto))
-    elif onto:
-        out.add_(a.mm(b))
-    else:
-        out.copy_(a.mm(b))
 
 
 def _summed_product(a: Tensor, b: Tensor) -> Tensor:

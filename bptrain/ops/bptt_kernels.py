@@ -30,7 +30,7 @@ def scan_by_kernels(
     )
     all_a_h, all_h = (each.split(rows) for each in (cell.columns.of_h(a), before[0]))
     for t in _order(steps):
-        all_a_h[t].addmm_(all_h[t], W_t)
+        all_a_h[t].addmm_(all_h[t].to(a.dtype), W_t)
         activate(t)
 
 
@@ -52,8 +52,18 @@ def scan_back_by_kernels(
     for t in order:
         multiply(t)
         if W_hh is not None and (t != order[-1] or needs_h_0):
-            carried[0].addmm_(all_grad_a_h[t], W_hh, beta=int(cell.passes_h))
+            add_product(carried[0], all_grad_a_h[t], W_hh, onto=cell.passes_h)
     return grad_a, carried
+
+
+def add_product(out: Tensor, a: Tensor, b: Tensor, onto: bool) -> None:
+    """Write a b to `out`, or add it `onto` what is there; autocast may keep `out` wide."""
+    if out.dtype == a.dtype:
+        out.addmm_(a, b, beta=int(onto))
+    elif onto:
+        out.add_(a.mm(b))
+    else:
+        out.copy_(a.mm(b))
 
 
 def _order(steps: Steps, backwards: bool = False) -> range:

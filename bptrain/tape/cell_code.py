@@ -85,7 +85,6 @@ CODE = """\
 #include <ATen/cpu/vec/functional.h>
 #include <ATen/cpu/vec/vec.h>
 
-using Number = {stored};
 using Wide = {computed};
 using V = at::vec::Vectorized<Wide>;
 
@@ -134,12 +133,10 @@ static inline V tanh_of(const V& x) {{
 }}
 
 extern "C" void kernel(int64_t step, int64_t rows, int64_t width, int64_t threads,
-                       Number* const* memory, const int64_t* stride, const int64_t* advance) {{
+                       void* const* memory, const int64_t* stride, const int64_t* advance) {{
     #pragma omp parallel for num_threads(threads) if(threads > 1)
     for (int64_t row = 0; row < rows; row++) {{
-        Number* at[{count}];
-        for (int k = 0; k < {count}; k++)
-            at[k] = memory[k] + step * advance[k] + row * stride[k];
+        {rows}
         for (int64_t x = 0; x < width; x += V::size()) {{
             const int64_t n = std::min<int64_t>(V::size(), width - x);
             {lines}
@@ -149,31 +146,37 @@ extern "C" void kernel(int64_t step, int64_t rows, int64_t width, int64_t thread
 """
 
 
-def code_of(equations: Lines, count: int, dtype: torch.dtype) -> str:
-    """Return the C++ of equations between `count` tensors.
+def code_of(equations: Lines, dtypes: Sequence[torch.dtype]) -> str:
+    """Return the C++ of equations between tensors of these dtypes.
 
     equations  given a symbol for each tensor, return what is written to it, None where nothing is
     """
     lines: list[str] = []
-    given = [Symbol(lines, f"get(at[{k}] + x, n)") for k in range(count)]
+    given = [Symbol(lines, f"get(at{k} + x, n)") for k in range(len(dtypes))]
     for k, result in enumerate(equations(given)):
         if result is not None:
-            lines.append(f"put({result.name}, at[{k}] + x, n);")
-    stored, computed = TYPES[dtype]
-    text = "\n            ".join(lines)
-    return CODE.format(stored=stored, computed=computed, count=count, lines=text)
+            lines.append(f"put({result.name}, at{k} + x, n);")
+    (computed,) = {TYPES[each][1] for each in dtypes}
+    rows = [
+        f"auto* at{k} = static_cast<{TYPES[each][0]}*>(memory[{k}]) + step * advance[{k}]"
+        f" + row * stride[{k}];"
+        for k, each in enumerate(dtypes)
+    ]
+    return CODE.format(
+        computed=computed, rows="\n        ".join(rows), lines="\n            ".join(lines)
+    )
 
 
 class CompiledEquations:
     """Equations between tensors as a function in machine code, compiled at once."""
 
-    def __init__(self, equations: Lines, count: int, dtype: torch.dtype) -> None:
+    def __init__(self, equations: Lines, dtypes: Sequence[torch.dtype]) -> None:
         from torch._inductor.codecache import CppCodeCache  # seconds, and most runs do without
 
-        library = CppCodeCache.load(code_of(equations, count, dtype))
+        library = CppCodeCache.load(code_of(equations, dtypes))
         self.function = library.kernel
         self.function.restype = None
-        self.dtype = dtype
+        self.dtypes = dtypes
 
     def over(self, rows: int, tensors: Sequence[Tensor]) -> Callable[[int], None]:
         """Return what runs time step t on its rows of the tensors.
@@ -182,8 +185,8 @@ class CompiledEquations:
                  every step has; or [H], which every row has. They must live as long as it is called
         """
         width = tensors[0].shape[-1]
-        for each in tensors:
-            assert each.dtype == self.dtype, "the code is for another dtype"
+        for each, dtype in zip(tensors, self.dtypes, strict=True):
+            assert each.dtype == dtype, "the code is for another dtype"
             assert each.stride(-1) == 1, "a row lies in one piece"
             assert each.shape[-1] == width, "all tensors have the same columns"
         strides = [each.stride(0) if each.dim() == 2 else 0 for each in tensors]

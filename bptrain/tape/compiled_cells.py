@@ -7,7 +7,7 @@ are a cell's equations, of which cell_code.py makes the kernels: of the lines of
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from torch import Tensor
 from bptrain.ops.bptt import bptt_function
 from bptrain.ops.lstm import LSTM
 from bptrain.ops.scan import Cell, Kernels, State
-from bptrain.tape.calls import Call, Entry, Like
+from bptrain.tape.calls import Call, Entry
 from bptrain.tape.cell_code import TYPES, CompiledEquations, Lines
 from bptrain.tape.compiled import (
     CompiledProgram,
@@ -26,6 +26,20 @@ from bptrain.tape.compiled import (
 )
 from bptrain.tape.compiler_cache import compiled_despite_damage
 from bptrain.tape.program import Program
+
+Kinds = tuple[str, ...]  # for each tensor, which of the Dtypes it has
+
+
+class Dtypes(NamedTuple):
+    """Of a recurrent layer: that of a, biases and weights, and that of y and the states."""
+
+    products: torch.dtype
+    states: Any  # None where h has another one than c
+
+    @property
+    def have_code(self) -> bool:
+        """Whether a kernel computes with both."""
+        return all(map(TYPES.__contains__, self)) and len({TYPES[each][1] for each in self}) == 1
 
 
 def compiled(program: Program, tensors: Sequence[Tensor]) -> Program | CompiledProgram:
@@ -53,13 +67,13 @@ def why_not(program: Program) -> str | None:
     for each in program.entries:
         if isinstance(each, Call) and each.operation is bptt_function:
             *_, w_hr, _, _, scan = each.arguments
-            first = _first(each)
+            dtypes, device = dtypes_of(each), _device(each)
             if each.passes != bptt_function.fused:
                 return "by the formulas a recurrent layer is a loop, too long for one graph"
-            if w_hr is not None or (each.autocast and any(scan.stays_wide)):
-                return "a cell with a projection, or a wider state under autocast, is not compiled"
-            if first.device.type != "cpu" or first.dtype not in TYPES:
-                return f"no cell is compiled for {first.dtype} on {first.device.type}"
+            if w_hr is not None:
+                return "a cell with a projection is not compiled"
+            if device != "cpu" or not dtypes.have_code:
+                return f"no cell is compiled for {dtypes.products} on {device}"
             if not scan.steps.are_equal:
                 return "sequences of several lengths are not compiled"
     return None
@@ -79,32 +93,42 @@ def _with_kernels(entry: Entry, made: dict[Any, Kernels]) -> Entry:
     if not isinstance(entry, Call) or entry.operation is not bptt_function:
         return entry
     *others, scan = entry.arguments
-    key = (scan.cell, _first(entry).dtype)
+    key = (scan.cell, dtypes_of(entry))
     if key not in made:
         made[key] = kernels_of(*key)
     return replace(entry, arguments=(*others, scan._replace(kernels=made[key])))
 
 
-def _first(entry: Call) -> Like:
+def _device(entry: Call) -> str:
     first = entry.read[0]
     assert first is not None, "a recurrent layer reads a tensor"
-    return first
+    return first.device.type
 
 
-def kernels_of(cell: Cell, dtype: torch.dtype) -> Kernels:
+def dtypes_of(entry: Call) -> Dtypes:
+    """Return the dtypes of a recurrent layer; autocast may keep its states wide."""
+    x, *_, h_0, c_0, _ = entry.read
+    assert x is not None, "a recurrent layer reads a tensor"
+    assert h_0 is not None, "and begins with a state"
+    return Dtypes(x.dtype, h_0.dtype if c_0 is None or c_0.dtype == h_0.dtype else None)
+
+
+def kernels_of(cell: Cell, dtypes: Dtypes) -> Kernels:
     """Return a cell's equations as compiled code. Raises NotCompiledError."""
     try:
         forward, backward = (
-            compiled_despite_damage(partial(CompiledEquations, *lines, dtype)).over
-            for lines in lines_of(cell)
+            compiled_despite_damage(
+                partial(CompiledEquations, lines, [getattr(dtypes, each) for each in kinds])
+            ).over
+            for lines, kinds in lines_of(cell)
         )
     except Exception as error:  # whatever the compiler raises
         raise failure(error) from error
     return Kernels(forward, backward)
 
 
-def lines_of(cell: Cell) -> tuple[tuple[Lines, int], tuple[Lines, int]]:
-    """Return a step and a step back as functions of all the tensors of `Kernels`, and their number.
+def lines_of(cell: Cell) -> tuple[tuple[Lines, Kinds], tuple[Lines, Kinds]]:
+    """Return a step and a step back as functions of all the tensors of `Kernels`, and their kinds.
 
     They return what is written to each tensor, None where nothing is.
     """
@@ -125,7 +149,10 @@ def lines_of(cell: Cell) -> tuple[tuple[Lines, int], tuple[Lines, int]]:
         found, before = cell.equations.backward((grads[0] + grad_y, *grads[1:]), activated, s, s_t)
         return (None, *before, *(None,) * gates, None, None, *found)
 
-    return (step, 2 * width + 1 + states), (step_back, 1 + states + gates + 2 + width)
+    of_step = ("products",) * 2 * width + ("states",) * (1 + states)
+    of_step_back = ("states",) * (1 + states) + ("products",) * gates
+    of_step_back += ("states",) * 2 + ("products",) * width
+    return (step, of_step), (step_back, of_step_back)
 
 
 def _cut(given: Sequence[Any], first: int, second: int) -> tuple[State, State, State]:

@@ -21,24 +21,30 @@ from bptrain.ops.scan import Cell, Kernels, Needs, Scan
 from bptrain.ops.time_steps import Steps
 from bptrain.tape import Autograd, Step
 from bptrain.tape.cell_code import CompiledEquations, code_of
-from bptrain.tape.compiled_cells import kernels_of, lines_of
+from bptrain.tape.compiled_cells import Dtypes, Kinds, kernels_of, lines_of
 
 CELLS = {"lstm": LSTM, "gru": GRU, "tanh": TANH, "relu": RELU}
 DOUBLE = torch.float64
 TOLERANCES = {DOUBLE: 1e-12, torch.float32: 1e-4, torch.bfloat16: 0.1}
+UNDER_AUTOCAST = Dtypes(torch.bfloat16, torch.float32)  # of a cell whose state stays wide
 T, N, IN, H = 5, 3, 4, 19  # H: whole vectors and a rest
 
 
-def interpreted(equations: Any, count: int) -> Callable[[int, Sequence[Tensor]], Any]:
+def interpreted(
+    equations: Any, kinds: Kinds, dtypes: Dtypes
+) -> Callable[[int, Sequence[Tensor]], Any]:
     """Return equations as the compiled code runs them, a step at a time, by torch's functions."""
 
     def over(rows: int, tensors: Sequence[Tensor]) -> Callable[[int], None]:
-        assert len(tensors) == count
+        assert [each.dtype for each in tensors] == [getattr(dtypes, each) for each in kinds]
+
+        computed = torch.promote_types(dtypes.states, torch.float32)
 
         def run(step: int) -> None:
             at = slice(step * rows, (step + 1) * rows)
             parts = [each[at] if each.dim() > 1 and len(each) > rows else each for each in tensors]
-            for place, result in zip(parts, equations(parts), strict=True):
+            wide = [each.to(computed) for each in parts]
+            for place, result in zip(parts, equations(wide), strict=True):
                 if result is not None:
                     place.copy_(result)
 
@@ -47,14 +53,14 @@ def interpreted(equations: Any, count: int) -> Callable[[int, Sequence[Tensor]],
     return over
 
 
-def by_torch(cell: Cell) -> Kernels:
-    return Kernels(*(interpreted(*lines) for lines in lines_of(cell)))
+def by_torch(cell: Cell, dtypes: Dtypes) -> Kernels:
+    return Kernels(*(interpreted(*each, dtypes) for each in lines_of(cell)))
 
 
 def compare(
     cell: Cell,
     kernels: Kernels,
-    dtype: torch.dtype,
+    dtypes: Dtypes,
     is_reverse: bool = False,
     has_bias: bool = True,
     steps: int = T,
@@ -65,7 +71,7 @@ def compare(
     G, states = cell.gates * H, 1 + (cell is LSTM)
 
     def normal(*shape: int) -> Tensor:
-        return torch.randn(*shape, dtype=DOUBLE).to(dtype).to(DOUBLE)
+        return torch.randn(*shape, dtype=DOUBLE).to(dtypes.products).to(DOUBLE)
 
     inputs = [normal(steps, N, IN), normal(G, IN), normal(G, H)]
     inputs += [normal(G), normal(G)] if has_bias else [None, None]
@@ -75,19 +81,21 @@ def compare(
     expected, saved = forward(*inputs, scan, needs)
     expected_back = backward(*upstream, None, None, None, None, saved, needs)
 
-    def cast(tensors: Sequence[Tensor | None]) -> list[Tensor | None]:
+    def cast(tensors: Sequence[Tensor | None], dtype: torch.dtype) -> list[Tensor | None]:
         return [None if each is None else each.to(dtype) for each in tensors]
 
-    ours, saved = fused_forward(*cast(inputs), scan._replace(kernels=kernels), needs)
+    given = [*cast(inputs[:6], dtypes.products), *cast(inputs[6:], dtypes.states)]
+    ours, saved = fused_forward(*given, scan._replace(kernels=kernels), needs)
     outputs = [None if each is None else each.clone() for each in ours[:4]]
-    gradients_by_step(*cast(upstream), saved)  # as an observer does: it changes nothing
-    ours_back = fused_backward(*cast(upstream), saved, needs)
+    upstream = cast(upstream, dtypes.states)
+    gradients_by_step(*upstream, saved)  # as an observer does: it changes nothing
+    ours_back = fused_backward(*upstream, saved, needs)
     for one, other in zip([*outputs, *ours_back], [*expected[:4], *expected_back], strict=True):
         if one is None or other is None:
             assert one is other
         else:
-            tolerance = TOLERANCES[dtype]
-            if dtype == torch.bfloat16:  # rounding turns some units of relu on or off
+            tolerance = TOLERANCES[dtypes.products]
+            if dtypes.products == torch.bfloat16:  # rounding turns some units of relu on or off
                 assert (one - other).norm() <= tolerance * other.norm()
                 continue
             torch.testing.assert_close(one.to(DOUBLE), other, rtol=tolerance, atol=tolerance)
@@ -98,7 +106,9 @@ def compare(
     "given", [{}, {"is_reverse": True}, {"has_bias": False}, {"steps": 1}], ids=str
 )
 def test_the_scan_by_kernels_is_the_formula(name: str, given: dict[str, Any]) -> None:
-    compare(CELLS[name], by_torch(CELLS[name]), DOUBLE, **given)
+    has_wide_state = name in ("gru", "lstm")  # an LSTM cell's single step has one too
+    for dtypes in (Dtypes(DOUBLE, DOUBLE), UNDER_AUTOCAST)[: 1 + has_wide_state]:
+        compare(CELLS[name], by_torch(CELLS[name], dtypes), dtypes, **given)
 
 
 WRITES = {
@@ -111,18 +121,22 @@ WRITES = {
 
 @pytest.mark.parametrize("name", CELLS)
 def test_a_cell_has_one_loop_that_writes_each_tensor_once(name: str) -> None:
-    for (lines, count), writes in zip(lines_of(CELLS[name]), WRITES[name], strict=True):
-        code = code_of(lines, count, torch.float32)
+    for (lines, kinds), writes in zip(lines_of(CELLS[name]), WRITES[name], strict=True):
+        code = code_of(lines, [torch.float32] * len(kinds))
         assert code.count("for (int64_t x") == 1
         assert code.count("put(v") == writes
 
 
+EACH = [(name, Dtypes(dtype, dtype)) for name in CELLS for dtype in TOLERANCES]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("dtype", TOLERANCES)
-@pytest.mark.parametrize("name", CELLS)
-def test_the_compiled_cell_is_the_formula(name: str, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize(
+    ("name", "dtypes"), [*EACH, ("gru", UNDER_AUTOCAST), ("lstm", UNDER_AUTOCAST)]
+)
+def test_the_compiled_cell_is_the_formula(name: str, dtypes: Dtypes) -> None:
     for given in ({}, {"is_reverse": True}, {"has_bias": False}, {"steps": 1}):
-        compare(CELLS[name], kernels_of(CELLS[name], dtype), dtype, **given)
+        compare(CELLS[name], kernels_of(CELLS[name], dtypes), dtypes, **given)
 
 
 ODD = [float("nan"), torch.inf, -torch.inf, 0.0, 1e-30, 88.0, -88.0, 200.0, -200.0, 1e30]
@@ -134,7 +148,7 @@ NEAR = [0.6249, 0.6251, -0.625, 1e-4, 3.0, -3.0, 9.0, -9.0]
 def test_nonlinearities_are_exact_to_two_units_and_keep_nan(function: str) -> None:
     x = torch.tensor([*ODD, *NEAR, *torch.linspace(-20, 20, 1001).tolist()]).repeat(2, 1)
     y = torch.empty_like(x)
-    code = CompiledEquations(lambda s: (None, getattr(s[0], function)()), 2, x.dtype)
+    code = CompiledEquations(lambda s: (None, getattr(s[0], function)()), [x.dtype] * 2)
     code.over(2, (x, y))(0)
     expected = getattr(x.to(DOUBLE), function)()
     torch.testing.assert_close(y.to(DOUBLE), expected, rtol=3e-7, atol=1e-37, equal_nan=True)
@@ -170,7 +184,7 @@ class Projected(torch.nn.Module):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["rnn", "lstm, two layers"])
+@pytest.mark.parametrize("name", ["rnn", "lstm, two layers", "gru, bidirectional"])
 def test_cells_are_compiled_under_autocast(name: str) -> None:
     torch.manual_seed(0)
     network = NETWORKS[name]()
@@ -180,15 +194,15 @@ def test_cells_are_compiled_under_autocast(name: str) -> None:
     assert (step.reasons, step.not_compiled) == ([], [])
 
 
-@pytest.mark.parametrize("reason", ["projection", "autocast", "formulas"])
+@pytest.mark.parametrize("reason", ["projection", "float16", "formulas"])
 def test_what_is_not_compiled_runs_and_says_why(reason: str) -> None:
-    network = NETWORKS["gru, bidirectional" if reason == "autocast" else "rnn"]()
+    network = NETWORKS["gru, bidirectional" if reason == "float16" else "rnn"]()
     model, x, y, loss = network.model, network.inputs[0], network.targets[0], network.loss
     if reason == "projection":
         model, x, y, loss = Projected(), torch.randn(4, 2, 3), torch.randn(4, 2, 3), nn.MSELoss()
     step = Step(model, loss, compiles=True)
     kernels = "formula" if reason == "formulas" else "fused"
-    with use_kernels(kernels), torch.autocast("cpu", torch.bfloat16, reason == "autocast"):
+    with use_kernels(kernels), torch.autocast("cpu", torch.float16, reason == "float16"):
         step(x, y)
     assert len(step.not_compiled) == 1
     assert reason in step.not_compiled[0]
@@ -197,4 +211,4 @@ def test_what_is_not_compiled_runs_and_says_why(reason: str) -> None:
 
 def test_an_unknown_function_in_the_equations_is_refused() -> None:
     with pytest.raises(TypeError, match="no line in C"):
-        code_of(lambda given: (torch.erf(given[0]),), 1, torch.float32)
+        code_of(lambda given: (torch.erf(given[0]),), [torch.float32])
