@@ -26,7 +26,6 @@ from bptrain.ops.rows import rows_of
 class Options(NamedTuple):
     """The constants of the backward pass, in the order in which torch's kernel takes them."""
 
-    rows: int  # V
     padding: int  # -1 for none
     by_frequency: bool
 
@@ -41,12 +40,14 @@ class Saved(NamedTuple):
     """What the backward pass reads."""
 
     t: Tensor
+    rows: int  # V
     options: Options
 
 
 def forward(t: Tensor, W: Tensor, options: Options, needs: Needs) -> tuple[Tensor, Saved]:
     """Return y [..., E]."""
-    return W.index_select(0, t.reshape(-1)).view(*t.shape, W.shape[1]), Saved(t, options)
+    y = W.index_select(0, t.reshape(-1)).view(*t.shape, W.shape[1])
+    return y, Saved(t, W.shape[0], options)
 
 
 def backward(grad_y: Tensor, saved: Saved, needs: Needs) -> tuple[Tensor]:
@@ -54,9 +55,9 @@ def backward(grad_y: Tensor, saved: Saved, needs: Needs) -> tuple[Tensor]:
     t, options = saved.t.flatten(), saved.options
     dtype, grad_y = grad_y.dtype, widened_for_sums(grad_y)
     E = grad_y.shape[-1]
-    grad_W = grad_y.new_zeros(options.rows, E).index_add(0, t, rows_of(grad_y))
+    grad_W = grad_y.new_zeros(saved.rows, E).index_add(0, t, rows_of(grad_y))
     if options.by_frequency:
-        times_read = t.bincount(minlength=options.rows).clamp(min=1)  # a row never read has W' = 0
+        times_read = t.bincount(minlength=saved.rows).clamp(min=1)  # a row never read has W' = 0
         grad_W = grad_W / times_read.unsqueeze(1)
     if options.padding >= 0:
         grad_W[options.padding] = 0
@@ -68,7 +69,9 @@ def fused_backward(grad_y: Tensor, saved: Saved, needs: Needs) -> tuple[Tensor]:
     # On a CPU this kernel adds up 8192 rows of 64 ten times faster than index_add_; on CUDA it
     # sorts the indices first, so that the sum is the same in every run.
     wide = widened_for_sums(grad_y)
-    grad_W: Tensor = torch.ops.aten.embedding_dense_backward(wide, saved.t, *saved.options)
+    grad_W: Tensor = torch.ops.aten.embedding_dense_backward(
+        wide, saved.t, saved.rows, *saved.options
+    )
     return (grad_W.to(grad_y.dtype),)
 
 
@@ -105,8 +108,7 @@ def embedding(
     if max_norm is not None:
         with torch.no_grad():
             torch.embedding_renorm_(weight, input.contiguous(), max_norm, norm_type)
-    options = Options(rows, padding, scale_grad_by_freq)
-    return embedding_function(input, weight, options)
+    return embedding_function(input, weight, Options(padding, scale_grad_by_freq))
 
 
 def check_dense(sparse: bool) -> None:

@@ -32,6 +32,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from bptrain.ops.packed_rows import sizes_of
 from bptrain.ops.recurrent import Layers, one_step, recurrent
 from bptrain.ops.scan import Cell, Equations, InPlace, State, Weights
 
@@ -168,7 +169,8 @@ def lstm(
     projected = bool(params) and params[1].shape[0] != 4 * params[1].shape[1]
     # What torch's fused CPU kernel takes lies in autocast's dtype throughout; its step by step
     # path, for all else, computes c_t from f and a c_t-1 that is as wide as it came.
-    is_rectangular = batch_sizes is None or bool(batch_sizes[0] == batch_sizes[-1])
+    sizes = (0,) if batch_sizes is None else sizes_of(batch_sizes)
+    is_rectangular = sizes[:1] == sizes[-1:]
     fused = is_rectangular and input.numel() > 0
     stays_wide = (False, True) if projected else (not fused, not fused)
     y, (h, c) = recurrent(LSTM, input, hx, params, layers, stays_wide)

@@ -5,12 +5,23 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Protocol
 
+import torch
+from torch import Tensor
+
 
 class Recorder(Protocol):
     """Carries out the calls of operations, and records them."""
 
     def call(self, operation: Any, inputs: tuple[Any, ...], in_place: bool = False) -> Any:
         """Return the operation's outputs; with `in_place` also written into the first input."""
+        ...
+
+    def pack(self, lengths: Tensor, steps: int, device: torch.device) -> Any:
+        """Return the PackedRows of sequences of these lengths."""
+        ...
+
+    def sizes(self, batch_sizes: Tensor) -> tuple[int, ...]:
+        """Return how many sequences each time step of packed rows has."""
         ...
 
 

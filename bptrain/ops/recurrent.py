@@ -10,6 +10,7 @@ from bptrain.ops.bptt import bptt_function
 from bptrain.ops.cat import cat
 from bptrain.ops.dropout import dropout
 from bptrain.ops.kernels import use_kernels
+from bptrain.ops.packed_rows import sizes_of
 from bptrain.ops.scan import Cell, Scan, State, Weights
 from bptrain.ops.time_steps import Steps
 
@@ -122,7 +123,7 @@ def _sizes(input: Tensor, layers: Layers) -> tuple[int, ...]:
         T, N = (input.shape[1], input.shape[0]) if layers.batch_first else input.shape[:2]
         sizes = (N,) * T
     else:
-        sizes = tuple(layers.batch_sizes.tolist())
+        sizes = sizes_of(layers.batch_sizes)
         if input.dim() != 2 or sum(sizes) != input.shape[0]:
             raise ValueError(
                 f"input has shape {list(input.shape)}, expected [{sum(sizes)}, I]: one row for "

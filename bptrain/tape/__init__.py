@@ -2,9 +2,10 @@
 
 from bptrain.tape.notices import Notices
 from bptrain.tape.observing import Observer, observed_run
+from bptrain.tape.own_loop import record
 from bptrain.tape.recorder import OffTapeError
 from bptrain.tape.run import Autograd, Engine, Run
-from bptrain.tape.step import Step, record
+from bptrain.tape.step import Step
 
 __all__ = [
     "Autograd",

@@ -45,7 +45,19 @@ def key_of(batch: Batch, places: dict[int, int]) -> tuple[Any, ...]:
     if torch._C._is_any_autocast_enabled():
         kinds = {each.device.type for each in tensors_of(batch)}
         parts += [(k, torch.is_autocast_enabled(k), torch.get_autocast_dtype(k)) for k in kinds]
+    # an LSTM over sequences of one length is another one under autocast
+    parts += [_are_equal(each) for each in batch.inputs if _may_be_lengths(each)]
     return tuple(parts)
+
+
+def _may_be_lengths(argument: Any) -> bool:
+    if not isinstance(argument, Tensor) or argument.dim() != 1 or argument.device.type != "cpu":
+        return False
+    return not (argument.is_floating_point() or argument.is_complex())
+
+
+def _are_equal(numbers: Tensor) -> bool:
+    return bool((numbers == numbers[:1]).all())
 
 
 @contextmanager

@@ -173,9 +173,11 @@ def is_norm_in_16_bits(entry: Entry) -> TypeGuard[Call]:
 
 
 def refuse_what_is_not_compiled(program: Program) -> None:
-    """Raise NotCompiledError for a program with segments, or without a compiler."""
+    """Raise NotCompiledError for segments, for several lengths, or without a compiler."""
     if not any(map(shutil.which, COMPILERS)):
         raise NotCompiledError("no C++ compiler was found: install g++ or clang")
+    if program.packings:
+        raise NotCompiledError("sequences of several lengths are not compiled")
     for entry in program.entries:
         if isinstance(entry, Segment):
             raise NotCompiledError("checkpointing draws the same random numbers twice")

@@ -66,7 +66,7 @@ def why_not(program: Program) -> str | None:
     """Return why the cells of a program cannot be compiled, None if they can."""
     for each in program.entries:
         if isinstance(each, Call) and each.operation is bptt_function:
-            *_, w_hr, _, _, scan = each.arguments
+            *_, w_hr, _, _, _ = each.arguments
             dtypes, device = dtypes_of(each), _device(each)
             if each.passes != bptt_function.fused:
                 return "by the formulas a recurrent layer is a loop, too long for one graph"
@@ -74,8 +74,6 @@ def why_not(program: Program) -> str | None:
                 return "a cell with a projection is not compiled"
             if device != "cpu" or not dtypes.have_code:
                 return f"no cell is compiled for {dtypes.products} on {device}"
-            if not scan.steps.are_equal:
-                return "sequences of several lengths are not compiled"
     return None
 
 

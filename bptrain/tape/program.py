@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from bptrain.tape.calls import Entry, Value, numbers_in
+from bptrain.tape.packings import Packing
 from bptrain.tape.run import Completed, Linear
 from bptrain.tape.slots import Carried
 
@@ -35,6 +36,8 @@ class Program:
     loss        the number of the loss
     values      how many values there are
     carried     attributes of modules that are read before the forward pass and assigned after it
+    packings    what was made of the lengths of sequences, which another batch has others of
+    shapes_read the values whose shape was read by code that is not bptrain's
     """
 
     entries: list[Entry]
@@ -46,6 +49,8 @@ class Program:
     loss: int
     values: int
     carried: Sequence[Carried] = ()
+    packings: Sequence[Packing] = ()
+    shapes_read: frozenset[int] = frozenset()
 
     @cached_property
     def released(self) -> list[list[int]]:

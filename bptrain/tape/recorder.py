@@ -5,6 +5,7 @@ unknown origin, a function on the way of the gradient that has no rule. A number
 a tensor may decide what the model does next: such a record holds for one batch only.
 """
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -20,9 +21,11 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from bptrain.ops.in_place import written_into
 from bptrain.ops.kernels import chosen_kernels
 from bptrain.ops.operation import Operation
+from bptrain.ops.packed_rows import PackedRows, rows_of_lengths
 from bptrain.ops.recording import recorded_by
 from bptrain.tape.calls import Call, Entry, Function, Like, Value, flat
 from bptrain.tape.layers import Layers
+from bptrain.tape.packings import Packing
 from bptrain.tape.rules import READS_NUMBERS, WITHOUT_GRADIENT, rule_of
 from bptrain.tape.torch_functions import operation_of
 
@@ -33,6 +36,15 @@ READING_METHODS = {  # of which no function of tensors is seen
     Tensor.data_ptr,
     Tensor.untyped_storage,
 }
+READS_SHAPE = {
+    Tensor.shape.__get__,  # type: ignore[attr-defined]
+    Tensor.size,
+    Tensor.__len__,
+    Tensor.numel,
+    Tensor.nelement,
+    torch.numel,
+}
+OWN = f"{__name__.partition('.')[0]}."
 IN_ANY_LAYOUT = dict.fromkeys(  # a fused operation may lay out its output otherwise than its parts
     (torch.ops.aten.view.default, torch.ops.aten._unsafe_view.default),
     torch.ops.aten.reshape.default,
@@ -51,6 +63,8 @@ class Recorder(TorchDispatchMode):
     likes            of each value, by number
     needed           whether the gradient by each value is needed
     reads_numbers    whether a number was read out of a tensor
+    packings         what was made of the lengths of sequences
+    shapes_read      the numbers of tensors whose shape was read by code that is not bptrain's
     counted          the memory that does not count as kept by a later entry
     """
 
@@ -67,6 +81,8 @@ class Recorder(TorchDispatchMode):
         self.needed: list[bool] = []
         self.constants: dict[int, Tensor] = {}
         self.reads_numbers = False
+        self.packings: list[Packing] = []
+        self.shapes_read: set[Any] = set()
         self._numbers = WeakTensorKeyDictionary()
 
     @classmethod
@@ -149,6 +165,34 @@ class Recorder(TorchDispatchMode):
                 self._numbers[outputs] = numbers[0]  # x from now on is the value that y was
             self.saved.append(saved if any(needed) and self.keeps_saved else None)
             return outputs
+
+    def pack(self, lengths: Tensor, steps: int, device: torch.device) -> PackedRows:
+        """Return the places of packed rows: constants that another batch's lengths make others."""
+        number = self._numbers.get(lengths)
+        with _disable_current_modes(), torch._C.DisableTorchFunction():
+            found = rows_of_lengths(lengths, steps, device)
+            sizes = tuple(found.batch_sizes.tolist())
+        self.constants |= {self.know(each): each for each in found}
+        if number is None or lengths.device.type != "cpu":
+            self.reads_numbers = True
+        else:
+            numbers = tuple(map(self.know, found))
+            self.packings.append(Packing(int(number), steps, device, numbers, sizes))
+        return found
+
+    def sizes(self, batch_sizes: Tensor) -> tuple[int, ...]:
+        """Return how many sequences each time step has: of a packing its own tuple."""
+        number = self._numbers.get(batch_sizes)
+        for each in self.packings:
+            if each.numbers[0] == number:
+                return each.sizes
+        self.reads_numbers = True
+        with _disable_current_modes(), torch._C.DisableTorchFunction():
+            return tuple(batch_sizes.tolist())
+
+    def note_shape(self, tensor: Tensor) -> None:
+        """Note that the model's own code, not an operation, read a tensor's shape."""
+        self.shapes_read.add(self._numbers.get(tensor))
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -265,6 +309,8 @@ class _Functions(TorchFunctionMode):
         options = kwargs or {}
         if func in READING_METHODS:
             self.recorder.reads_numbers = True
+        if func in READS_SHAPE and not sys._getframe(1).f_globals["__name__"].startswith(OWN):
+            self.recorder.note_shape(args[0])
         operation = operation_of(func, args, options)
         if operation is None or not self.recorder.has_gradient((args, options)):
             return func(*args, **options)

@@ -90,7 +90,9 @@ def recorded(
         if not _has_gradient(value, recorder):
             raise OffTapeError("the loss is no number with a gradient by a parameter")
         carried, changing, moves = attributes.after(model, changing, computed)
-        varies = recorder.reads_numbers or moves
+        of_batch = all(each.lengths in inputs for each in recorder.packings)
+        varies = recorder.reads_numbers or moves or not of_batch
+        varies |= bool(recorder.packings) and not keeps_saved  # their segments are made anew
         fixed = own | attributes.besides([] if varies else carried)
         if any(number in fixed for number in inputs):
             raise OffTapeError("a module holds a tensor of the batch")
@@ -104,6 +106,8 @@ def recorded(
         recorder.number_of(value),
         len(recorder.likes),
         [] if varies else carried,
+        [] if varies else recorder.packings,
+        frozenset(recorder.shapes_read),
     )
     run = RecordedRun(program, outputs, value, recorder.saved)
     names = numbers_of(model, loss, recorder)

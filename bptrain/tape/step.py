@@ -25,6 +25,7 @@ from bptrain.tape.layout import channels_last, is_laid_out
 from bptrain.tape.layout_proof import entries_agree, steps_agree
 from bptrain.tape.notices import Notices
 from bptrain.tape.observing import BesideRun, Observer, observed
+from bptrain.tape.other_lengths import are_those_of, decided, for_batch
 from bptrain.tape.patterns import fused
 from bptrain.tape.printing import text_of
 from bptrain.tape.program import Program
@@ -81,6 +82,7 @@ class Step:
         self.recorded: dict[Any, Program] = {}  # what they were made of
         self._by_autograd: set[Any] = set()  # kinds of batches
         self._trusted: set[Any] = set()  # structures of programs
+        self._any_lengths: set[Any] = set()  # kinds whose programs hold for all lengths
         self._modules: list[nn.Module] = []
         self._watched: Watched | None = None
         self._changing = NONE_CHANGES
@@ -130,11 +132,20 @@ class Step:
         if self._varies and not self.records_again:
             return None
         key = self._key(batch)
-        if key not in self._programs and key not in self._by_autograd:
+        if key not in self._by_autograd and self._is_new(key, batch):
             key = self._learn(key, batch)
             if self._varies and not self.records_again:
                 raise OffTapeError(RECORDED_AGAIN)
         return None if key in self._by_autograd else key
+
+    def _is_new(self, key: Any, batch: Batch) -> bool:
+        """Return whether a batch is to be compared: one of its kind was not, or not its lengths."""
+        if key not in self._programs:
+            return True
+        program = self._programs[key]
+        if not isinstance(program, Program) or not program.packings or key in self._any_lengths:
+            return False
+        return not are_those_of(program, tensors_of(batch))
 
     def text(
         self, inputs: tuple[Any, ...], targets: tuple[Any, ...], as_recorded: bool = False
@@ -181,8 +192,9 @@ class Step:
         changing = self._changing.carried | self._changing.others
         self._watched = Watched(self._modules, changing)
         self._places = places_of(self._modules, changing) if self._changing.carried else {}
-        for known in (self._programs, self.recorded, self._by_autograd, self._trusted):
-            known.clear()
+        known = (self._programs, self.recorded, self._by_autograd, self._trusted)
+        for each in (*known, self._any_lengths):
+            each.clear()
 
     def _report(self, reason: str) -> None:
         if reason not in self.reasons:
@@ -193,9 +205,11 @@ class Step:
         """Return a run of a known kind of batch."""
         program = self._programs[key]
         if program is not None:
+            tensors = tensors_of(batch)
+            program = for_batch(program, tensors)
             if observer is None:
-                return program.run(tensors_of(batch))
-            recorded = self.recorded[key] if apart else None
+                return program.run(tensors)
+            recorded = for_batch(self.recorded[key], tensors) if apart else None
             return self._shown(program, recorded, batch, observer)
         before = state_of(self._modules)
         recording = self._record(batch)
@@ -254,11 +268,17 @@ class Step:
 
     def _learn(self, key: Any, batch: Batch) -> Any:
         """Record and prove a new kind of batch; leave the modules as they were. Return its key."""
+        known = self.recorded.get(key)
         try:
             program, recorded = self._prove(batch)
         except OffTapeError:
             self._by_autograd.add(key)
             raise
+        holds = decided(known, recorded, tensors_of(batch))
+        if holds:
+            self._any_lengths.add(key)
+        elif holds is False:
+            program = None
         key = self._key(batch)  # attributes that change may have been found
         self._programs[key], self.recorded[key] = program, recorded
         self._varies = program is None
@@ -376,23 +396,3 @@ class Step:
         """Run a step; return what it leaves behind, without leaving it."""
         loss, gradients = gradients_of(run, self._modules)
         return Outcome(loss, list(gradients.values()), state_of(self._modules))
-
-
-def record(
-    model: nn.Module,
-    loss: Callable[..., Tensor],
-    checkpointing: Checkpointing = "none",
-    compiles: bool = False,
-) -> Step:
-    """Return the training step of a model and a loss, to be called as `step(inputs, *targets)`.
-
-    model  any module; it runs on the tape if its forward pass consists of bptrain's operations
-    loss   (outputs, *targets) -> scalar
-    checkpointing  none, blocks or sqrt: what the backward pass computes again (segments.py)
-    compiles  whether torch.compile compiles the step; `step.not_compiled` says what it did not
-
-    A call returns the loss and fills `.grad` as `loss(model(x), y).backward()` does. The first call
-    for each kind of batch records the step and compares it with autograd's. What cannot be recorded
-    runs by autograd; `step.reasons` says why. Source: docs/tape.md.
-    """
-    return Step(model, loss, checkpointing=checkpointing, compiles=compiles)

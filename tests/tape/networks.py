@@ -113,6 +113,18 @@ class Attentive(torch.nn.Module):
         return output
 
 
+class Signed(torch.nn.Module):
+    """A number in the batch decides what runs, so that each step is recorded anew."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = nn.Linear(5, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        output: Tensor = self.last(x if x.sum() > 0 else -x)
+        return output
+
+
 class InPlace(torch.nn.Module):
     """Activations that overwrite their input."""
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from networks import NETWORKS
+from networks import NETWORKS, Signed, regression
 from small_files import CONFIGS
 from test_equal_gradients import trained
 from torch import Tensor
@@ -65,7 +65,7 @@ def test_a_norm_is_compiled_under_autocast(norm: str) -> None:
 
 
 def test_a_step_that_is_recorded_anew_is_not_compiled_and_a_reason_is_given() -> None:
-    network, said = NETWORKS["lstm, packed"](), []
+    network, said = regression(Signed(), 5), []
     notices = Notices(not_compiled=said.append)
     step = Step(network.model, network.loss, notices, compiles=True)
     for _ in range(2):

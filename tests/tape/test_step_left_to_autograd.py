@@ -3,7 +3,7 @@
 from copy import deepcopy
 
 import torch
-from networks import NETWORKS
+from networks import NETWORKS, Signed, regression
 from test_equal_gradients import trained
 
 from bptrain.tape import Autograd, Notices, Step
@@ -11,7 +11,7 @@ from bptrain.tape import Autograd, Notices, Step
 
 def test_a_step_that_is_recorded_for_each_batch_runs_by_autograd() -> None:
     torch.manual_seed(0)
-    network, said = NETWORKS["lstm, packed"](), []
+    network, said = regression(Signed(), 5), []
     autograd = Autograd(deepcopy(network.model), deepcopy(network.loss))
     step = Step(network.model, network.loss, Notices(said.append), records_again=False)
     ours, reference = trained(step, network), trained(autograd, network)

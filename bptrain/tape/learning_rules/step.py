@@ -106,7 +106,7 @@ class StepByRule(Step):
 
     def _record(self, batch: Batch) -> Recording:
         recording = super()._record(batch)
-        if recording.varies:
+        if recording.varies or recording.program.packings:
             raise OffTapeError("its step is another one for each batch")
         return recording
 
