@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from bptrain.monitor.layer_watch import LayerWatch
@@ -11,6 +12,7 @@ from bptrain.monitor.sample_gradients import SampleGradients
 from bptrain.ops.bptt import bptt_function
 from bptrain.ops.kernels import chosen_kernels
 from bptrain.ops.operation import Operation, saved_by
+from bptrain.ops.packed_rows import PackedRows, rows_of_lengths
 from bptrain.ops.recording import recorded_by
 from bptrain.tape.layers import Layers
 
@@ -46,6 +48,14 @@ class LayerHooks:
         if output.requires_grad:
             hook = output.register_hook(lambda grad: self.watch.gradient(layer, grad, batch))
             self._hooks.callback(hook.remove)
+
+    def pack(self, lengths: Tensor, steps: int, device: torch.device) -> PackedRows:
+        """Return the PackedRows of sequences of these lengths."""
+        return rows_of_lengths(lengths, steps, device)
+
+    def sizes(self, batch_sizes: Tensor) -> tuple[int, ...]:
+        """Return how many sequences each time step of packed rows has."""
+        return tuple(batch_sizes.tolist())
 
     def call(
         self, operation: Operation[Any], inputs: tuple[Any, ...], in_place: bool = False

@@ -10,7 +10,7 @@ lengths where code of the model's own reads the shape of something packed, or th
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,19 +19,21 @@ from torch.utils._pytree import tree_leaves
 from bptrain.ops.bptt import bptt_function
 from bptrain.ops.packed_rows import rows_of_lengths
 from bptrain.tape.calls import Call, Entry, Function, Like, Value, numbers_in
+from bptrain.tape.compiled import CompiledProgram
 from bptrain.tape.packings import Packing
 from bptrain.tape.program import Program
 
-Runnable = TypeVar("Runnable")  # a program, or a compiled one
 
-
-def for_batch(program: Runnable, tensors: Sequence[Tensor]) -> Runnable:
+def for_batch(
+    program: Program | CompiledProgram, tensors: Sequence[Tensor]
+) -> Program | CompiledProgram:
     """Return a program for the lengths of a batch, itself where it depends on none.
 
     Raises ValueError for lengths that no sequences have.
     """
-    packs = isinstance(program, Program) and program.packings
-    return with_lengths_of(program, tensors) if packs else program
+    if isinstance(program, CompiledProgram) or not program.packings:
+        return program
+    return with_lengths_of(program, tensors)
 
 
 def with_lengths_of(program: Program, tensors: Sequence[Tensor]) -> Program:
@@ -122,12 +124,12 @@ def _shape(program: Program) -> tuple[Any, ...]:
 def _meaning(entry: Entry) -> tuple[Any, ...]:
     """Return all that an entry computes with, but for the values that it reads."""
     if isinstance(entry, Call):
-        read = [each and each.dtype for each in entry.read]
-        called = (entry.operation, entry.passes, entry.arguments, entry.needed, entry.autocast)
-        return (*called, entry.outputs, entry.is_tuple, read)
+        read = tuple([each and each.dtype for each in entry.read])
+        passes = (entry.operation, entry.passes, entry.needed, entry.autocast)
+        return (*passes, entry.arguments, read, entry.outputs, entry.is_tuple)
     assert isinstance(entry, Function), "a record has no other entries"
-    called = (entry.function, entry.arguments, entry.options, entry.rule)
-    return (*called, entry.outputs, entry.is_tuple)
+    function = (entry.function, entry.rule)
+    return (*function, entry.arguments, entry.options, entry.outputs, entry.is_tuple)
 
 
 def _are_equal(one: Tensor, other: Tensor) -> bool:

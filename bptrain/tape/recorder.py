@@ -190,6 +190,12 @@ class Recorder(TorchDispatchMode):
         with _disable_current_modes(), torch._C.DisableTorchFunction():
             return tuple(batch_sizes.tolist())
 
+    def holds_once(self, inputs: list[int]) -> bool:
+        """Return whether the record is one of this batch alone, given its tensors' numbers."""
+        is_computed = any(each.lengths not in inputs for each in self.packings)
+        in_segments = bool(self.packings) and not self.keeps_saved  # which are made of a record
+        return self.reads_numbers or is_computed or in_segments
+
     def note_shape(self, tensor: Tensor) -> None:
         """Note that the model's own code, not an operation, read a tensor's shape."""
         self.shapes_read.add(self._numbers.get(tensor))

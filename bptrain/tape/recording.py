@@ -74,9 +74,8 @@ def recorded(
     keeps_saved  whether the run that is recorded can be completed by its backward pass
     """
     recorder = Recorder(is_autocast(batch), names_of(model, loss), keeps_saved)
-    parameters = {
-        p: recorder.know(p, p.requires_grad) for m in modules for p in m.parameters(False)
-    }
+    owned = (p for m in modules for p in m.parameters(False))
+    parameters = {p: recorder.know(p, p.requires_grad) for p in owned}
     own: dict[int, Tensor] = {number: p for p, number in parameters.items()}
     own |= {recorder.know(b): b for m in modules for b in m.buffers(False)}
     attributes = Attributes(recorder, modules)
@@ -90,10 +89,9 @@ def recorded(
         if not _has_gradient(value, recorder):
             raise OffTapeError("the loss is no number with a gradient by a parameter")
         carried, changing, moves = attributes.after(model, changing, computed)
-        of_batch = all(each.lengths in inputs for each in recorder.packings)
-        varies = recorder.reads_numbers or moves or not of_batch
-        varies |= bool(recorder.packings) and not keeps_saved  # their segments are made anew
-        fixed = own | attributes.besides([] if varies else carried)
+        varies = recorder.holds_once(inputs) or moves
+        of_others: Any = ([], []) if varies else (carried, recorder.packings)
+        fixed = own | attributes.besides(of_others[0])
         if any(number in fixed for number in inputs):
             raise OffTapeError("a module holds a tensor of the batch")
     program = Program(
@@ -105,14 +103,12 @@ def recorded(
         tree_map_only(Tensor, lambda each: Value(recorder.number_of(each)), outputs),
         recorder.number_of(value),
         len(recorder.likes),
-        [] if varies else carried,
-        [] if varies else recorder.packings,
+        *of_others,
         frozenset(recorder.shapes_read),
     )
     run = RecordedRun(program, outputs, value, recorder.saved)
-    names = numbers_of(model, loss, recorder)
-    names |= attributes.names(program.carried, recorder.layers.names)
-    return Recording(program, run, varies, changing, names)
+    state = attributes.names(program.carried, recorder.layers.names)
+    return Recording(program, run, varies, changing, numbers_of(model, loss, recorder) | state)
 
 
 def _has_gradient(value: Any, recorder: Recorder) -> bool:

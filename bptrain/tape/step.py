@@ -25,7 +25,7 @@ from bptrain.tape.layout import channels_last, is_laid_out
 from bptrain.tape.layout_proof import entries_agree, steps_agree
 from bptrain.tape.notices import Notices
 from bptrain.tape.observing import BesideRun, Observer, observed
-from bptrain.tape.other_lengths import are_those_of, decided, for_batch
+from bptrain.tape.other_lengths import are_those_of, decided, for_batch, with_lengths_of
 from bptrain.tape.patterns import fused
 from bptrain.tape.printing import text_of
 from bptrain.tape.program import Program
@@ -209,7 +209,7 @@ class Step:
             program = for_batch(program, tensors)
             if observer is None:
                 return program.run(tensors)
-            recorded = for_batch(self.recorded[key], tensors) if apart else None
+            recorded = with_lengths_of(self.recorded[key], tensors) if apart else None
             return self._shown(program, recorded, batch, observer)
         before = state_of(self._modules)
         recording = self._record(batch)
