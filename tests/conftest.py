@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from case_groups import Asked
 from fingerprints import draw_fingerprints
 from quick_tests import is_in_quick_file, is_quick_function, mark_quick
 from small_files import idx_bytes
@@ -30,6 +31,16 @@ def pytest_xdist_auto_num_workers() -> int:
     """Return the number of processes for `-n auto`: each imports torch, about 0.5 GB."""
     usable = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))
     return min(max(2, len(usable(0))), 8)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option that runs single cases of the table of cases."""
+    parser.addoption("--case", default="", metavar="TEXT", help="cases whose label holds TEXT")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Tell the tests of cases, before they are collected, which ones were asked for."""
+    Asked.text = config.option.case
 
 
 def is_asked_for_quick(config: pytest.Config) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from case_groups import every_case
 from cases import MODULES, REFUSED
 from cases.case import ModuleCase, Refusal
 from torch import Tensor
@@ -47,9 +48,7 @@ def assert_same_gradients(model: torch.nn.Module, reference: torch.nn.Module, *x
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    "case", [c for c in MODULES if c.reference is None], ids=lambda case: case.label
-)
+@every_case([c for c in MODULES if c.reference is None])
 def test_each_layer_becomes_ours_and_torchs_again(case: ModuleCase) -> None:
     layer = case.build(case.torch_class)
     written, held = repr(layer), dict(vars(layer))

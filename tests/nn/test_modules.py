@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from case_groups import every_case
 from cases import MODULES, REFUSED
 from cases.case import ModuleCase, Refusal
 from torch._dynamo import config as dynamo
@@ -17,7 +18,7 @@ from bptrain import nn
 from bptrain.verify.named_tensors import PARAMETER, Tensors, named
 from bptrain.verify.parity import GRADIENT, differentiable, upstream
 
-every_case = pytest.mark.parametrize("case", MODULES, ids=lambda case: case.label)
+EVERY = every_case(MODULES)
 
 
 def pair(case: ModuleCase) -> tuple[torch.nn.Module, torch.nn.Module]:
@@ -35,7 +36,7 @@ def outputs_of(case: ModuleCase, module: torch.nn.Module, inputs: Tensors) -> Te
     return named("output", case.call(module, inputs))
 
 
-@every_case
+@EVERY
 def test_initialization_repr_and_state_dict_are_torchs(case: ModuleCase) -> None:
     ours, reference = pair(case)
     assert repr(ours) == repr(reference)
@@ -46,7 +47,7 @@ def test_initialization_repr_and_state_dict_are_torchs(case: ModuleCase) -> None
         assert mine.equal(theirs)
 
 
-@every_case
+@EVERY
 def test_state_dicts_load_both_ways(case: ModuleCase) -> None:
     ours, reference = pair(case)
     with torch.no_grad():
@@ -58,7 +59,7 @@ def test_state_dicts_load_both_ways(case: ModuleCase) -> None:
         assert mine.equal(theirs)
 
 
-@every_case
+@EVERY
 def test_a_module_used_twice_in_a_graph_accumulates_both_gradients(case: ModuleCase) -> None:
     first = inputs_of(case)
     second = {k: v * 0.5 if v.is_floating_point() else v for k, v in first.items()}
@@ -74,7 +75,7 @@ def test_a_module_used_twice_in_a_graph_accumulates_both_gradients(case: ModuleC
         torch.testing.assert_close(mine, theirs, rtol=1e-9, atol=1e-12)
 
 
-@every_case
+@EVERY
 def test_a_deep_copy_is_complete_and_independent(case: ModuleCase) -> None:
     module, _ = pair(case)
     before = {name: each.clone() for name, each in module.state_dict().items()}
@@ -94,11 +95,7 @@ def differentiated_inputs(case: ModuleCase) -> list[str]:
     return [k for k, v in drawn.items() if v.is_floating_point() and k not in case.constants]
 
 
-@pytest.mark.parametrize(
-    "case",
-    [c for c in MODULES if differentiated_inputs(c) and not c.is_packed],
-    ids=lambda case: case.label,
-)
+@every_case([c for c in MODULES if differentiated_inputs(c) and not c.is_packed])
 def test_hooks_see_the_pass_forward_and_backward(case: ModuleCase) -> None:
     module, _ = pair(case)
     seen = []
@@ -111,9 +108,7 @@ def test_hooks_see_the_pass_forward_and_backward(case: ModuleCase) -> None:
     assert seen == ["forward", "backward"]
 
 
-@pytest.mark.parametrize(
-    "case", [c for c in MODULES if torch.float16 in c.dtypes], ids=lambda case: case.label
-)
+@every_case([c for c in MODULES if torch.float16 in c.dtypes])
 def test_half_converts_the_whole_module(case: ModuleCase) -> None:
     ours, reference = (module.half() for module in pair(case))
     inputs = inputs_of(case, torch.float16)

@@ -4,12 +4,13 @@ A module computes what its operation does: by default, the slower tests run over
 operation and the first case of each module. `scripts/sweep` runs them over all.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from functools import wraps
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import pytest
 import torch
+from case_groups import every_case
 from cases import CASES
 from cases.case import Case, ModuleCase, differentiated
 
@@ -27,24 +28,25 @@ DEVICES = [
 every_device = pytest.mark.parametrize("device", DEVICES)
 
 
-def every_case(cases: list[Case]) -> pytest.MarkDecorator:
-    """Return the decorator that runs a test over the cases."""
-    return pytest.mark.parametrize("case", cases, ids=lambda case: case.label)
+def is_later(cases: list[Case]) -> Callable[[Case], bool]:
+    """Return whether a case follows another of its operation or module."""
+    first = {case.label.partition(":")[0]: case.label for case in reversed(cases)}
+    labels = set(first.values())
+    return lambda case: case.label not in labels
 
 
-def sparing_modules(cases: Iterable[Any]) -> Iterator[Any]:
-    """Yield cases as parameters: of a module's cases all but the first are slow."""
-    seen: set[str] = set()
-    for case in cases:
-        is_slow = isinstance(case, ModuleCase) and case.module in seen
-        if isinstance(case, ModuleCase):
-            seen.add(case.module)
-        yield pytest.param(case, id=case.label, marks=pytest.mark.slow if is_slow else ())
+def sparing_modules(
+    cases: list[Case], first_apart: bool = False
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Return the decorator that runs a test over cases: a module's are slow but for the first."""
+    later = is_later(cases)
+    return every_case(cases, lambda c: isinstance(c, ModuleCase) and later(c), first_apart)
 
 
-ALL = every_case(CASES)
-MOST = pytest.mark.parametrize("case", list(sparing_modules(CASES)))
-SMOOTH = pytest.mark.parametrize("case", list(sparing_modules(c for c in CASES if c.smooth)))
+# the first case of each operation apart, as a test that `-m quick` may select
+ALL = every_case(CASES, first_apart=True)
+MOST = sparing_modules(CASES)
+SMOOTH = sparing_modules([case for case in CASES if case.smooth], first_apart=True)
 
 
 def once_per_case(function: Callable[..., Result]) -> Callable[..., Result]:

@@ -1,13 +1,14 @@
 """torch.func and torch.autograd.gradcheck: upstream gradients that are batched, or not there."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
+from case_groups import every_case
 from cases import CASES, OPS
 from cases.case import Case, ModuleCase, OpCase
-from every_case import drawn, kernels_of
+from every_case import drawn, is_later, kernels_of
 from torch import Tensor
 
 from bptrain import nn, ops
@@ -25,13 +26,9 @@ def name_of(case: Case) -> str:
     return case.module if isinstance(case, ModuleCase) else case.op
 
 
-def sparing(cases: Iterable[Case]) -> Iterator[Any]:
-    """Yield cases as parameters: of an operation's or module's cases all but the first are slow."""
-    seen: set[str] = set()
-    for case in cases:
-        is_slow = name_of(case) in seen
-        seen.add(name_of(case))
-        yield pytest.param(case, id=case.label, marks=pytest.mark.slow if is_slow else ())
+def sparing(cases: list[Case]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Return the decorator that runs a test over cases: all but the first of an operation, slow."""
+    return every_case(cases, is_later(cases))
 
 
 def is_transformed(case: OpCase) -> bool:
@@ -48,7 +45,7 @@ DEFINED = [
 ]
 
 
-@pytest.mark.parametrize("case", list(sparing(DEFINED)))
+@sparing(DEFINED)
 def test_outputs_without_an_upstream_gradient_count_as_zero(case: Case) -> None:
     tensors, names = drawn(case)
     if any(each.dtype != torch.float64 for each in differentiable(case.ours(tensors)).values()):
@@ -63,7 +60,7 @@ def test_outputs_without_an_upstream_gradient_count_as_zero(case: Case) -> None:
             assert torch.autograd.gradcheck(run, leaves, fast_mode=True)
 
 
-@pytest.mark.parametrize("case", list(sparing(filter(is_transformed, OPS))))
+@sparing([case for case in OPS if is_transformed(case)])
 def test_jacobians_of_torch_func_are_those_of_autograd(case: OpCase) -> None:
     tensors, names = drawn(case)
     leaves = {name: tensors[name].clone().requires_grad_() for name in names}

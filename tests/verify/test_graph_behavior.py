@@ -4,9 +4,10 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from case_groups import every_case
 from cases import CASES
 from cases.case import Case, differentiated
-from every_case import MOST, SMOOTH, drawn, every_case, every_device, sparing_modules, whole
+from every_case import MOST, SMOOTH, drawn, every_device, sparing_modules, whole
 from graphs import foreign_nodes, nodes_behind
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -51,9 +52,7 @@ def test_any_subset_of_gradients_equals_the_whole(case: Case) -> None:
             same(run(case, tensors, [name])[gradient], whole(case)[gradient])
 
 
-@pytest.mark.parametrize(
-    "case", list(sparing_modules(case for case in CASES if len(drawn(case)[1]) > 1))
-)
+@sparing_modules([case for case in CASES if len(drawn(case)[1]) > 1])
 def test_a_gradient_that_is_not_needed_is_not_computed(case: Case) -> None:
     tensors, names = drawn(case)
     together = elements_made_backward(case, tensors, names)

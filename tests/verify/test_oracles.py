@@ -15,7 +15,7 @@ from bptrain.verify.finite_differences import TOLERANCE, Sampling, differences, 
 from bptrain.verify.named_tensors import Tensors
 from bptrain.verify.parity import GRADIENT, NOISE, SAME, outcomes, parity, same
 
-NARROW = list(sparing_modules(case for case in CASES if case.dtypes))
+NARROW = sparing_modules([case for case in CASES if case.dtypes])
 # The element of the largest gradient is moved alone, and all of them along a random direction,
 # which shows an error in any element; `scripts/sweep` moves each alone.
 A_FEW = Sampling(elements=1, directions=1)
@@ -71,7 +71,7 @@ def test_float64_agrees_with_torch(case: Case, device: str) -> None:
 
 
 @every_device
-@pytest.mark.parametrize("case", NARROW)
+@NARROW
 def test_narrow_dtypes_err_no_more_than_torch(case: Case, device: str) -> None:
     for dtype in case.dtypes:
         if case.random:  # dtypes draw other masks; float64 and autocast show the arithmetic
@@ -97,9 +97,7 @@ def check_narrow(case: Case, dtype: torch.dtype, device: str) -> None:
 
 
 @every_device
-@pytest.mark.parametrize(
-    "case", list(sparing_modules(case for case in CASES if torch.bfloat16 in case.dtypes))
-)
+@sparing_modules([case for case in CASES if torch.bfloat16 in case.dtypes])
 def test_autocast_gives_torchs_dtypes_and_errs_no_more(case: Case, device: str) -> None:
     if case.random and device != "cpu":
         pytest.skip("torch's CUDA kernels draw their masks in another order")

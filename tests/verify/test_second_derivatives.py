@@ -4,10 +4,11 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from case_groups import every_case
 from cases import CASES, recurrent
 from cases.case import Case, ModuleCase, differentiated
 from cases.twice import second_derivatives_are_right
-from every_case import every_case, kernels_of
+from every_case import kernels_of
 from torch import Tensor
 
 from bptrain import nn, ops
