@@ -90,7 +90,7 @@ def recorded(
             raise OffTapeError("the loss is no number with a gradient by a parameter")
         carried, changing, moves = attributes.after(model, changing, computed)
         varies = recorder.holds_once(inputs) or moves
-        of_others: Any = ([], []) if varies else (carried, recorder.packings)
+        of_others = (carried, recorder.packings) if not varies else ([], [])
         fixed = own | attributes.besides(of_others[0])
         if any(number in fixed for number in inputs):
             raise OffTapeError("a module holds a tensor of the batch")
