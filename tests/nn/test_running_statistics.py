@@ -1,5 +1,6 @@
 """Modules that normalize by batch or instance, beyond the table: statistics over several calls."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -47,7 +48,13 @@ def test_after_each_of_three_batches_they_are_torchs(
     assert_same_buffers(ours, reference)
 
 
-@every_kind
+def compiled_kinds() -> Iterator[Any]:
+    """Yield the kinds as parameters: more axes, which the compiler meets alike, are slow."""
+    for kind in KINDS:
+        yield pytest.param(*kind, marks=() if kind[0].endswith("1d") else pytest.mark.slow)
+
+
+@pytest.mark.parametrize(("name", "options", "shape"), list(compiled_kinds()))
 def test_compiled_they_are_the_same(
     name: str, options: dict[str, Any], shape: tuple[int, ...]
 ) -> None:
