@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from uuid import uuid4
 
 import torch
 import torch.distributed as dist
@@ -143,8 +144,45 @@ class Meeting:
         return self._text(key)
 
     def _text(self, key: str) -> str:
-        text: str = self.store.get(key).decode()
-        return text
+        return text_of(self.store, key)
+
+
+def round_of(store: Store, place: Place) -> str:
+    """Return a name that all processes of this start of a job share, and no earlier ones had.
+
+    The store answers with the words of the processes before, and torchrun counts the restarts of
+    each machine alone: one that joins later counts others. So each process leaves a word of its
+    own. Rank 0 publishes all words, again when one turns out to be new, until each process has
+    found its own among them and has said so. Raises RankError if one does not come.
+    """
+    own, published, limit = uuid4().hex, "", time.monotonic() + START_S
+    store.set(f"word of {place.rank}", own)
+    places = range(place.count)
+    while time.monotonic() < limit:
+        if place.rank == 0:
+            words = [text_of(store, f"word of {rank}") for rank in places]
+            if all(words) and ",".join(words) != published:
+                published = ",".join(words)
+                store.set("words", published)
+            if published and all(
+                text_of(store, f"{rank} read") == published for rank in places[1:]
+            ):
+                store.set("begun", published)
+                return published
+        else:
+            found = text_of(store, "words")
+            if found.split(",")[place.rank :][:1] == [own]:
+                store.set(f"{place.rank} read", found)
+                if text_of(store, "begun") == found:
+                    return found
+        time.sleep(POLL_S)
+    raise RankError("the processes of a job did not meet", f"not all came in {START_S:g} s", HINT)
+
+
+def text_of(store: Store, key: str) -> str:
+    """Return the text of a key, "" if there is none."""
+    text: str = store.get(key).decode() if store.check([key]) else ""
+    return text
 
 
 class Job:
@@ -191,9 +229,9 @@ def joined() -> Iterator[Job]:
         yield Job(place)
         return
     store, _, _ = next(rendezvous("env://", timeout=timedelta(seconds=START_S)))
-    # the store outlives a restart, and would answer with the words of the processes before
-    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    meeting = Meeting(PrefixStore(f"bptrain {attempt} {place.count}", store), place)
+    # the store may serve several jobs, and outlives a restart: see `round_of`
+    own = PrefixStore(f"bptrain {os.environ.get('TORCHELASTIC_RUN_ID', '')} {place.count}", store)
+    meeting = Meeting(PrefixStore(round_of(own, place), own), place)
     try:
         yield Job(place, meeting)
     except RankError:  # who failed has left a word, or cannot

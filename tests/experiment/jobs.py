@@ -46,7 +46,7 @@ class Job:
     counts: bool = False
 
 
-def started(job: Job, rank: int, port: int, attempt: int) -> int:
+def started(job: Job, rank: int, port: int) -> int:
     """Fork a process of a job; return its id."""
     child = os.fork()
     if child:
@@ -59,7 +59,8 @@ def started(job: Job, rank: int, port: int, attempt: int) -> int:
         names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": job.ranks, "MASTER_PORT": port}
         os.environ.update({name: str(value) for name, value in names.items()})
         os.environ |= {"MASTER_ADDR": HOST, "TORCHELASTIC_USE_AGENT_STORE": "True"}
-        os.environ["TORCHELASTIC_RESTART_COUNT"] = str(attempt)
+        # jobs that follow each other are to those who meet as restarts of one
+        os.environ["TORCHELASTIC_RUN_ID"] = job.name if job.waits else "all others"
         code = run(job, rank)
     finally:
         sys.stdout.flush()
@@ -133,10 +134,10 @@ def counted(fit: Callable[..., Any], path: Path) -> Callable[..., Any]:
     return steps
 
 
-def finish(job: Job, port: int, attempt: int) -> dict[str, Any]:
+def finish(job: Job, port: int) -> dict[str, Any]:
     """Run a job to its end; return the exit code of each rank, and the seconds that it took."""
     began = time.monotonic()
-    left = {started(job, rank, port, attempt): rank for rank in range(job.ranks)}
+    left = {started(job, rank, port): rank for rank in range(job.ranks)}
     codes: dict[int, int] = {}
     while left:
         ended = [each for each in map(ended_child, left) if each is not None]
@@ -160,12 +161,12 @@ def ended_child(child: int) -> tuple[int, int] | None:
     return (found, os.waitstatus_to_exitcode(status)) if found else None
 
 
-def finish_beside(job: Job, port: int, attempt: int) -> Callable[[], dict[str, Any]]:
+def finish_beside(job: Job, port: int) -> Callable[[], dict[str, Any]]:
     """Run a job in a process of its own; return a function that waits for what `finish` returns."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
-        os.write(writing, json.dumps(finish(job, port, attempt)).encode())
+        os.write(writing, json.dumps(finish(job, port)).encode())
         os._exit(0)
     os.close(writing)
 
@@ -201,11 +202,11 @@ def main(jobs: str, results: str) -> None:
     store = TCPStore(HOST, 0, is_master=True, wait_for_workers=False)
     listed = [Job(**each) for each in json.loads(Path(jobs).read_text())]
     found, beside = {}, {}
-    for number, job in enumerate(listed):
+    for job in listed:
         if job.waits:
-            beside[job.name] = finish_beside(job, store.port, number)
+            beside[job.name] = finish_beside(job, store.port)
         else:
-            found[job.name] = finish(job, store.port, number)
+            found[job.name] = finish(job, store.port)
     found |= {name: result() for name, result in beside.items()}
     Path(results).write_text(json.dumps(found))
 

@@ -1,12 +1,13 @@
 """What the processes of a job tell each other over its store."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from torch.distributed import HashStore
 
 from bptrain.errors import RankError
-from bptrain.train.job import DONE, FIRST_FAILED, Meeting, Place
+from bptrain.train.job import DONE, FIRST_FAILED, Meeting, Place, round_of
 
 KEY = f"{DONE} 1"
 
@@ -43,3 +44,13 @@ def test_what_rank_0_did_not_do_is_its_failure() -> None:
     with pytest.raises(RankError, match="rank 0 failed") as error:
         meeting(ends).wait_for_first()
     assert error.value.why == "the disk is full"
+
+
+def test_processes_that_start_again_meet_apart_from_those_before() -> None:
+    store, rounds = HashStore(), []
+    for _ in range(3):
+        with ThreadPoolExecutor(3) as pool:  # rank 0 comes first, and finds the words of before
+            found = {*pool.map(lambda rank: round_of(store, Place(rank, rank, 3)), range(3))}
+        assert len(found) == 1
+        rounds += found
+    assert len({*rounds}) == 3
