@@ -51,8 +51,9 @@ def test_the_losses_are_those_of_the_reference(
     assert result.exit_code == 0, result.stderr
     lines = [json.loads(x) for x in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     losses = [line["train/loss"] for line in lines if "train/loss" in line]
-    # 1e-4: other CPUs sum a matrix product in another order, and the steps amplify it
-    assert losses[: len(reference)] == pytest.approx(reference, rel=1e-4)
+    # other CPUs sum a matrix product in another order, and the steps amplify it
+    assert losses[:2] == pytest.approx(reference[:2], rel=1e-4)
+    assert losses[: len(reference)] == pytest.approx(reference, rel=1e-3)
 
 
 def losses_of_attention(kernels: Kernels) -> list[Tensor]:

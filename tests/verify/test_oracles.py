@@ -113,13 +113,30 @@ def test_autocast_gives_torchs_dtypes_and_errs_no_more(case: Case, device: str) 
     def both(seed: int) -> tuple[Tensors, Tensors, Tensors]:
         tensors = case.draw(torch.float32, device, seed)
         return outcomes_of_all(
-            case, tensors, under_autocast(case.ours), under_autocast(case.expected)
+            case, tensors, under_autocast(case.ours), under_autocast(skipped_without(case.expected))
         )
 
     ours, reference, _ = both(0)
     assert {k: v.dtype for k, v in ours.items()} == {k: v.dtype for k, v in reference.items()}
     if not case.random:
         assert_no_worse(both, torch.bfloat16)
+
+
+def skipped_without(function: Callable[[Tensors], Tensors]) -> Callable[[Tensors], Tensors]:
+    """Return torch's function, which skips the case where oneDNN has no kernel for this CPU.
+
+    A torch.nn.LSTM in bfloat16 raises on CPUs without AVX-512, in place of using torch's own code.
+    """
+
+    def run(given: Tensors) -> Tensors:
+        try:
+            return function(given)
+        except RuntimeError as error:
+            if "could not create a primitive descriptor" not in str(error):
+                raise
+            pytest.skip("torch.nn has no kernel for this case on this CPU")
+
+    return run
 
 
 def assert_gradients_match_their_tensors(ours: Tensors, tensors: Tensors, names: list[str]) -> None:
