@@ -122,6 +122,8 @@ def alternatives(
     with_formulas  whether the compiled formulas are among them
 
     An alternative that fails on its first step is left out too.
+
+    Raises UsageError where torch.nn cannot run the step: there is nothing to compare with.
     """
     makers: dict[str, Callable[[], Alternative]] = dict(counterparts(subject, with_compiler))
     for name in ENGINES:
@@ -136,13 +138,31 @@ def alternatives(
             made = make()
             if name == COMPILED:
                 _first_step(made)
+            elif name == TORCH:
+                _refuse_without_kernel(made)
             elif isinstance(made.step, OnTape):
                 made.backpropagate()
         except UsageError as error:
+            if name == TORCH:
+                raise
             left_out[name] = "; ".join(filter(None, (error.what, error.why)))
         else:
             found.append(made)
     return found, left_out
+
+
+def _refuse_without_kernel(made: Alternative) -> None:
+    """Raise UsageError if oneDNN has no kernel for a layer on this processor."""
+    try:
+        made.backpropagate()
+    except RuntimeError as error:
+        if "could not create a primitive descriptor" not in str(error):
+            raise
+        raise UsageError(
+            "torch.nn cannot run this step on this processor",
+            str(error).partition(". ")[0],
+            "precision: fp32, or another processor",
+        ) from error
 
 
 def _first_step(made: Alternative) -> None:

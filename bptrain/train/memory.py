@@ -13,11 +13,10 @@ from bptrain.errors import MemoryExhaustedError, UsageError
 from bptrain.free_memory import format_bytes, free_bytes
 
 ASKED_FOR = re.compile(r"tried to allocate (\d+) bytes")
-REFUSED = (  # texts of a RuntimeError on the CPU; the last two are oneDNN's
-    "can't allocate memory",
-    "bad_alloc",
-    "could not create a primitive",
-    "could not create a memory",
+REFUSED = re.compile(  # texts of a RuntimeError on the CPU
+    "can't allocate memory|bad_alloc"
+    # oneDNN's; it has no kernel for a processor where it could not create a primitive descriptor
+    "|could not create a primitive(?! descriptor)|could not create a memory"
 )
 
 
@@ -79,8 +78,8 @@ def _is_out_of_memory(error: Exception) -> bool:
     """Return whether an allocation failed; torch has an exception class only for the GPU."""
     if isinstance(error, OSError):
         return error.errno == ENOMEM
-    has_known_text = any(text in str(error) for text in REFUSED)
-    return has_known_text or isinstance(error, (MemoryError, torch.OutOfMemoryError))
+    has_known_text = REFUSED.search(str(error))
+    return bool(has_known_text) or isinstance(error, (MemoryError, torch.OutOfMemoryError))
 
 
 def used_mb(device: torch.device) -> float:

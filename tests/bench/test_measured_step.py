@@ -258,3 +258,15 @@ def test_a_step_that_saves_by_itself_says_so() -> None:
 def test_nothing_is_written_to_stderr(capfd: pytest.CaptureFixture[str]) -> None:
     measured(subject())
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_step_without_a_kernel_for_the_processor_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refused(*_: Tensor) -> Tensor:
+        raise RuntimeError("could not create a primitive descriptor for the LSTM. See the docs.")
+
+    monkeypatch.setattr(torch.nn.functional, "linear", refused)
+    with pytest.raises(UsageError, match="on this processor") as caught:
+        measured(subject())
+    assert caught.value.why == "could not create a primitive descriptor for the LSTM"

@@ -129,6 +129,7 @@ CPU = "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't 
 REFUSALS = {
     "torch on the CPU": (RuntimeError(f"{CPU}you tried to allocate 4000000 bytes."), "4.0 MB"),
     "C++": (RuntimeError("std::bad_alloc"), "bad_alloc"),
+    "oneDNN": (RuntimeError("could not create a primitive"), "could not create"),
     "Python": (MemoryError(), "no free memory"),
     "numpy": (MemoryError("Unable to allocate 6.68 MiB for an array"), "6.68 MiB"),
     "CUDA": (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB."), "CUDA"),
@@ -148,5 +149,7 @@ def test_every_refusal_of_memory_is_the_same_error(
 def test_other_errors_are_not_taken_for_a_lack_of_memory(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="shapes"), allocating():
         raise RuntimeError("the shapes do not fit")
+    with pytest.raises(RuntimeError, match="descriptor"), allocating():
+        raise RuntimeError("could not create a primitive descriptor for the LSTM")
     with pytest.raises(StorageError, match="full"), allocating(), storing(tmp_path):
         raise OSError(errno.ENOSPC, "full")
