@@ -36,6 +36,7 @@ from bptrain.ops.convolution import (
     check_channels,
     per_axis,
     weight_gradient,
+    with_channels_first,
 )
 from bptrain.ops.operation import Operation, operation
 from bptrain.ops.pad import pad
@@ -88,13 +89,25 @@ def fused_backward(grad_y: Tensor, saved: Saved, needs: Needs) -> Gradients:
         # This kernel reads only the size of W: one element stands for all of them. It sums b' too.
         like_W = grad_y.new_empty(1).expand(saved.sizes.W)
         stride, padding, dilation, output_padding, groups = saved.geometry
+        read, written = saved.x, grad_y
+        if _is_read_beyond_its_end(read, saved):
+            read, written = with_channels_first(read), with_channels_first(written)
         _, grad_W, grad_b = torch.ops.aten.convolution_backward.default(
-            grad_y, saved.x, like_W, grad_y.shape[1:2], stride, padding, dilation, False,
+            written, read, like_W, grad_y.shape[1:2], stride, padding, dilation, False,
             output_padding, groups, (False, True, needs.b),
         )  # fmt: skip
     elif needs.b:
         grad_b = bias_gradient(grad_y)
     return grad_x, grad_W, grad_b
+
+
+def _is_read_beyond_its_end(x: Tensor, saved: Saved) -> bool:
+    """Return whether oneDNN's kernel of W' cannot be given x with its channels last."""
+    # Symptom: W' of a kernel of one number that skips every second one is wrong by its own size, or
+    # the process aborts, on CPUs without AVX-512 where 1 to 7 channels come last. Cause: oneDNN
+    # copies what is read 8 channels at a time. Remedy: channels first.
+    skips = any(u > 1 for u in saved.geometry.stride) and all(R == 1 for R in saved.sizes.W[2:])
+    return skips and x.device.type == "cpu" and x.shape[1] % 8 != 0
 
 
 def fused_input_gradient(grad_y: Tensor, saved: Saved) -> Tensor:

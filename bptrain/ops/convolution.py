@@ -54,6 +54,15 @@ class Saved(NamedTuple):
         return cls(x if needs.W else None, W if needs.x else None, geometry, sizes)
 
 
+def with_channels_first(images: Tensor) -> Tensor:
+    """Return the images with their channels first; a copy if they come last.
+
+    One channel has the strides of either layout, so that `contiguous` would keep them.
+    """
+    come_last = images.stride(1) == 1
+    return images.clone(memory_format=torch.contiguous_format) if come_last else images
+
+
 def bias_gradient(grad_y: Tensor) -> Tensor:
     """Return sum_{n,j} y'_noj [O]."""
     return grad_y.sum((0, *range(2, grad_y.dim())))

@@ -154,3 +154,15 @@ def test_the_formula_of_a_bfloat16_weight_gradient_is_right_for_8_planes_of_8_x_
         y.backward(upstream.bfloat16().to(dtype))
         gradients.append(given.grad.double())
     torch.testing.assert_close(*gradients, rtol=0.01, atol=0.5)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 7])
+def test_a_weight_that_skips_pixels_is_right_with_few_channels_last(channels: int) -> None:
+    # oneDNN's kernel of this gradient writes beyond its memory on CPUs without AVX-512
+    x = torch.randn(6, channels, 8, 8).to(memory_format=torch.channels_last)
+    gradients = []
+    for dtype in (torch.float32, torch.float64):
+        weight = torch.ones(8, channels, 1, 1, dtype=dtype, requires_grad=True)
+        conv2d(x.to(dtype), weight, stride=2).square().sum().backward()
+        gradients.append(weight.grad.double())
+    torch.testing.assert_close(*gradients, rtol=1e-5, atol=1e-5)
