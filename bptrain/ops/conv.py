@@ -34,8 +34,10 @@ from bptrain.ops.convolution import (
     bias_gradient,
     check_axes,
     check_channels,
+    in_dtype_of,
     per_axis,
     weight_gradient,
+    widened_without_kernel,
     with_channels_first,
 )
 from bptrain.ops.operation import Operation, operation
@@ -87,16 +89,17 @@ def fused_backward(grad_y: Tensor, saved: Saved, needs: Needs) -> Gradients:
         grad_x = fused_input_gradient(grad_y, saved)
     if needs.W and saved.x is not None:
         # This kernel reads only the size of W: one element stands for all of them. It sums b' too.
-        like_W = grad_y.new_empty(1).expand(saved.sizes.W)
+        read, written = widened_without_kernel(saved.x), widened_without_kernel(grad_y)
+        like_W = written.new_empty(1).expand(saved.sizes.W)
         stride, padding, dilation, output_padding, groups = saved.geometry
-        read, written = saved.x, grad_y
         if _is_read_beyond_its_end(read, saved):
             read, written = with_channels_first(read), with_channels_first(written)
         _, grad_W, grad_b = torch.ops.aten.convolution_backward.default(
             written, read, like_W, grad_y.shape[1:2], stride, padding, dilation, False,
             output_padding, groups, (False, True, needs.b),
         )  # fmt: skip
-    elif needs.b:
+        return grad_x, in_dtype_of(grad_y, grad_W), in_dtype_of(grad_y, grad_b)
+    if needs.b:
         grad_b = bias_gradient(grad_y)
     return grad_x, grad_W, grad_b
 

@@ -33,8 +33,10 @@ from bptrain.ops.convolution import (
     check_axes,
     check_channels,
     cut_off,
+    in_dtype_of,
     per_axis,
     weight_gradient,
+    widened_without_kernel,
 )
 from bptrain.ops.operation import operation
 from bptrain.ops.precision import MATMUL
@@ -79,13 +81,15 @@ def fused_backward(grad_y: Tensor, saved: Saved, needs: Needs) -> Gradients:
         grad_x = fused_input_gradient(grad_y, saved)
     if needs.W and saved.x is not None:
         # This kernel reads only the size of W: one element stands for all of them. It sums b' too.
-        like_W = grad_y.new_empty(1).expand(saved.sizes.W)
+        read, written = widened_without_kernel(saved.x), widened_without_kernel(grad_y)
+        like_W = written.new_empty(1).expand(saved.sizes.W)
         stride, padding, dilation, output_padding, groups = saved.geometry
         _, grad_W, grad_b = torch.ops.aten.convolution_backward.default(
-            grad_y, saved.x, like_W, grad_y.shape[1:2], stride, padding, dilation, True,
+            written, read, like_W, grad_y.shape[1:2], stride, padding, dilation, True,
             output_padding, groups, (False, True, needs.b),
         )  # fmt: skip
-    elif needs.b:
+        return grad_x, in_dtype_of(grad_y, grad_W), in_dtype_of(grad_y, grad_b)
+    if needs.b:
         grad_b = bias_gradient(grad_y)
     return grad_x, grad_W, grad_b
 

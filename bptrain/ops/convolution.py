@@ -54,6 +54,34 @@ class Saved(NamedTuple):
         return cls(x if needs.W else None, W if needs.x else None, geometry, sizes)
 
 
+def _without_kernel() -> set[torch.dtype]:
+    """Return the dtypes of 16 bits in which oneDNN has no convolutions for this CPU."""
+    asked = {
+        torch.bfloat16: "_is_mkldnn_bf16_supported",
+        torch.float16: "_is_mkldnn_fp16_supported",
+    }
+    if not torch.backends.mkldnn.is_available():
+        return set(asked)
+    return {dtype for dtype, name in asked.items() if not getattr(torch.ops.mkldnn, name)()}
+
+
+WITHOUT_KERNEL = _without_kernel()
+
+
+def widened_without_kernel(x: Tensor) -> Tensor:
+    """Return x in float32 where torch's own code would hold the sum of W' in 16 bits.
+
+    It does on CPUs for which oneDNN has no kernel: see `widened_for_sums`.
+    """
+    is_held_so = x.device.type == "cpu" and x.dtype in WITHOUT_KERNEL
+    return widened_for_sums(x) if is_held_so else x
+
+
+def in_dtype_of(grad_y: Tensor, gradient: Tensor | None) -> Tensor | None:
+    """Return a gradient rounded to the dtype of y'; None if it is not needed."""
+    return None if gradient is None else gradient.to(grad_y.dtype)
+
+
 def with_channels_first(images: Tensor) -> Tensor:
     """Return the images with their channels first; a copy if they come last.
 

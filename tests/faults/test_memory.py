@@ -42,7 +42,12 @@ PLACES: dict[str, tuple[object, ...]] = {
 SPARE_KB = (0, 50, 200, 500, 1000, 2000, 3000, 4000, 6000, 8000, 10_000, 13_000, 16_000)
 SPARE_KB += (20_000, 25_000, 32_000, 40_000, 50_000)
 # what is needed there may lie in memory that the process has already: `fit` keeps what a step frees
-MAY_HAVE_ENOUGH = ("when it begins", "after its second step", "when it evaluates its best state")
+MAY_HAVE_ENOUGH = (
+    "when it begins",
+    "when its model is built",
+    "after its second step",
+    "when it evaluates its best state",
+)
 BY_DEFAULT = {  # kB
     "when it begins": (0,),
     "when its model is built": (0, 8000),
