@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from case_groups import Asked
 from fingerprints import draw_fingerprints
+from hypothesis import HealthCheck, settings
 from quick_tests import is_in_quick_file, is_quick_function, mark_quick
 from small_files import idx_bytes
 from typer.testing import CliRunner, Result
@@ -20,6 +21,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # several processes that each use every core would wait for one another
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+
+# how long an example takes says something of the machine, and nothing of bptrain
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 MEMORY, ROOM = Path("/dev/shm"), 4 * 2**30
 if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM:
