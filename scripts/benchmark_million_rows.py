@@ -3,6 +3,7 @@
 python scripts/benchmark_million_rows.py      310 MB on the disk while it runs
 """
 
+import os
 import resource
 import sys
 import tempfile
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from bptrain.__main__ import POLARS_MEMORY
 from bptrain.data.tables.table_config import TableConfig
 
 ROWS, NUMBERS = 1_000_000, 47
@@ -54,4 +56,5 @@ if __name__ == "__main__":
             code = f"import benchmark_million_rows as b; b.write_table(b.Path({str(table)!r}))"
             here = Path(__file__).parent
             subprocess.run([sys.executable, "-c", code], check=True, cwd=here)  # noqa: S603  our own words
-            subprocess.run([sys.executable, __file__, str(table)], check=True)  # noqa: S603
+            as_bptrain = os.environ | {"_RJEM_MALLOC_CONF": POLARS_MEMORY}
+            subprocess.run([sys.executable, __file__, str(table)], check=True, env=as_bptrain)  # noqa: S603

@@ -44,15 +44,18 @@ def is_read_by_polars(path: Path, monkeypatch: pytest.MonkeyPatch) -> bool:
 PIECES = [*'ab1,,,;"\n\n\r\t ', "\r\n", '"x"', '","', '""', "é", "\xa0", "\x1c", "\u2028", "\ufeff"]
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, 8))]
+)
 def test_both_ways_to_read_a_file_agree(tmp_path: Path, seed: int) -> None:
     draw, path, read = random.Random(seed), tmp_path / "t.csv", 0
-    for _ in range(500):
+    for _ in range(250):
         text = "x,y\n" + "".join(draw.choices(PIECES, k=draw.randrange(1, 14)))
         path.write_bytes(text.encode() + draw.choices([b"", b"\xff", b"\0"], [98, 1, 1])[0])
-        assert outcome(path) == row_by_row(path), path.read_bytes()
-        read += not isinstance(outcome(path), str)
-    assert 20 < read < 400
+        found = outcome(path)
+        assert found == row_by_row(path), path.read_bytes()
+        read += not isinstance(found, str)
+    assert 10 < read < 200
 
 
 @pytest.mark.parametrize("seed", range(2))
