@@ -14,7 +14,6 @@ from functools import wraps
 from typing import Any, Generic, Protocol, TypeVar
 
 import pytest
-import torch
 
 LARGEST = 16  # cases: one process would still run a larger group when the others have nothing left
 
@@ -103,6 +102,8 @@ def run_each(cases: Iterable[C], function: Callable[[C], None]) -> None:
 
     Random numbers start anew for each case, so that it fails alone as it does among others.
     """
+    import torch  # not above: conftest imports this, and torch counts its threads when it is imported
+
     failed: list[BaseException] = []
     lines, skipped, count = [], [], 0
     for case in cases:

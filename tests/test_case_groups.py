@@ -1,5 +1,6 @@
 """Cases that run in groups fail by name, and none hides another."""
 
+import os
 from dataclasses import dataclass
 
 import pytest
@@ -92,3 +93,9 @@ def test_a_function_is_called_for_each_case_with_its_other_parameters(
     assert (case.label, device) not in RUN
     RUN.append((case.label, device))
     assert case in ROWS
+
+
+@pytest.mark.skipif("PYTEST_XDIST_WORKER" not in os.environ, reason="one process may use all cores")
+def test_a_process_of_several_has_the_threads_that_were_set_for_it() -> None:
+    # they are counted when torch is imported, so nothing may import it before conftest sets them
+    assert torch.get_num_threads() == int(os.environ["OMP_NUM_THREADS"])
