@@ -102,7 +102,7 @@ def run_each(cases: Iterable[C], function: Callable[[C], None]) -> None:
 
     Random numbers start anew for each case, so that it fails alone as it does among others.
     """
-    import torch  # not above: conftest imports this, and torch counts its threads when it is imported
+    import torch  # not above: conftest imports this, and torch counts its threads as it is imported
 
     failed: list[BaseException] = []
     lines, skipped, count = [], [], 0
