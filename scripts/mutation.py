@@ -3,283 +3,134 @@
     scripts/mutate                             every file
     scripts/mutate bptrain/ops/linear.py ...   these files
 
-Each mutant drops an additive term, flips a sign, replaces a factor by one, removes or adds a
-transpose, or passes zeros for a tensor that the forward pass saved. A mutant is killed when some
-case of the table no longer agrees with its torch.nn counterpart in float64, as
-tests/verify/test_oracles.py demands, or else its second derivative with finite differences, as
-tests/verify/test_second_derivatives.py does. The formulas are mutated, and our own code in the fast
-kernels; calls of a library's kernel have no formula to change. Survivors are listed; mutants that
-compute the very same gradient cannot be killed, and scripts/equivalent_mutants.json gives the
-reason for each.
+A mutant (mutants.py) is killed when some case of the table no longer agrees with its torch.nn
+counterpart in float64, as tests/verify/test_oracles.py demands, or else its second derivative with
+finite differences, as tests/verify/test_second_derivatives.py does. Each mutant is held to the
+cases that run its function, by a process on every core. Survivors are listed; mutants that compute
+the very same gradient cannot be killed, and scripts/equivalent_mutants.json gives the reason for
+each.
 """
 
 import argparse
-import ast
 import gc
 import json
+import multiprocessing
+import os
 import sys
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
-from copy import deepcopy
-from dataclasses import dataclass
-from functools import cache, partial
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
-from types import CodeType, FunctionType
+from types import FunctionType
+from typing import Any, TypeVar
 
 import torch
 from cases import CASES
 from cases.case import Case, differentiated
 from cases.twice import second_derivatives_are_right
+from mutants import FILES, OPS, Mutant, mutants_of
 
-from bptrain import ops
 from bptrain.ops.kernels import Kernels, use_kernels
 from bptrain.verify.named_tensors import Tensors
 from bptrain.verify.parity import NOISE, outcomes, parity, same
 
-OPS = Path(ops.__file__).parent
-WITHOUT_FORMULAS = {OPS / "operation.py", OPS / "function_transforms.py"}
-FILES = sorted(set(OPS.glob("*.py")) - WITHOUT_FORMULAS)
 EQUIVALENT = Path(__file__).parent / "equivalent_mutants.json"
 GOAL = 0.99
 KERNELS: tuple[Kernels, ...] = ("formula", "fused")
 
-DROPPED = {"add", "add_", "sub", "sub_", "mul", "mul_", "div", "div_", "neg", "neg_"}
-DROPPED |= {"addcmul", "addcmul_", "addcdiv", "addcdiv_", "t", "transpose", "permute"}
-RENAMED = {"add": "sub", "add_": "sub_", "sub": "add", "sub_": "add_"}
-FORM = {"shape", "dtype", "device", "numel", "dim", "size", "stride", "new_empty", "new_zeros"}
-TENSORS = {"Tensor", "Tensor | None"}
-PRODUCTS = {"mm", "matmul", "bmm"}
+Answer = TypeVar("Answer")
+Name = tuple[str, str]  # a function's file and its name there
 
 
-@dataclass(frozen=True)
-class Mutant:
-    """One changed function."""
+@dataclass
+class Table:
+    """The cases by the functions that they run, and what torch gives for each of them."""
 
-    path: Path
-    function: str  # qualified name
-    line: int
-    change: str
-    code: CodeType
+    references: dict[str, Tensors]
+    once: dict[Name, list[Case]] = field(default_factory=lambda: defaultdict(list))
+    twice: dict[Name, list[Case]] = field(default_factory=lambda: defaultdict(list))
 
-    @property
-    def key(self) -> str:
-        """Name it as equivalent_mutants.json does: without the line, which moves."""
-        return f"{self.path.name} {self.function}: {self.change}"
+    def verdict(self, mutant: Mutant) -> str:
+        """Return how the cases detect a mutant that is in place."""
+        name = str(mutant.path), mutant.function
+        for case in self.once[name]:
+            if found := self.difference(case):
+                return found
+        if any(not is_right_twice(case) for case in self.twice[name]):
+            return "by second derivative"
+        return "survives"
 
-
-def mutants_of(path: Path) -> Iterator[Mutant]:
-    """Yield the mutants of every function whose name says that it is a backward pass."""
-    tree = ast.parse(path.read_text())
-    seen: set[str] = set()
-    for name, function in functions(tree):
-        if not is_backward(name, function):
-            continue
-        unread = set(read_for_form_alone(function)) | set(plain_values(tree, function))
-        for number, node in enumerate(ast.walk(function)):
-            for change, replacement in changes(node, plain_fields(tree)):
-                mutated = deepcopy(tree)
-                copy = dict(functions(mutated))[name]
-                target = list(ast.walk(copy))[number]
-                put(copy, target, replacement)
-                ast.fix_missing_locations(mutated)
-                key = f"{name} {ast.unparse(copy)}"
-                is_same = ast.unparse(copy) == ast.unparse(function)
-                if key in seen or is_same or id(node) in unread:
-                    continue
-                seen.add(key)
-                code = find(compile(mutated, str(path), "exec"), name)
-                line = getattr(node, "lineno", function.lineno)
-                before = "" if node is function else f" in {ast.unparse(node).splitlines()[0]}"
-                yield Mutant(path, name, line, change + before, code)
+    def difference(self, case: Case) -> str:
+        """Return how a case detects the current code: 'by value', 'by error' or not: ''."""
+        reference = self.references[case.label]
+        tensors = case.draw(torch.float64, "cpu")
+        for kernels in KERNELS:
+            try:
+                with use_kernels(kernels):
+                    ours = outcomes(case.ours, tensors, differentiated(case, tensors), 1)
+                found = parity(ours, reference, NOISE)
+            except Exception:  # any exception makes a test fail
+                return "by error"
+            if any(each.relative_error > same(reference) for each in found):
+                return "by value"
+        return ""
 
 
-def read_for_form_alone(function: ast.FunctionDef) -> Iterator[int]:
-    """Yield the nodes that read no element of a tensor: `x.shape`, `x is not None`."""
-    for node in ast.walk(function):
-        if isinstance(node, ast.Attribute) and node.attr in FORM:
-            yield id(node.value)
-        if isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.Is | ast.IsNot):
-            yield id(node.left)
+def is_right_twice(case: Case) -> bool:
+    """Return whether the second derivatives of a case agree with finite differences."""
+    tensors = case.draw(torch.float64, "cpu")
+    try:
+        for kernels in KERNELS:
+            with use_kernels(kernels):
+                second_derivatives_are_right(case, tensors)
+    except Exception:
+        return False
+    return True
 
 
-def plain_values(tree: ast.Module, function: ast.FunctionDef) -> Iterator[int]:
-    """Yield the nodes that read a field of Saved that is not a tensor."""
-    plain = plain_fields(tree)
-    for node in ast.walk(function):
-        if isinstance(node, ast.Attribute) and node.attr in plain:
-            yield id(node)
+@contextmanager
+def functions_called() -> Iterator[set[Name]]:
+    """Fill the set with the functions of `ops/` that are called inside the block."""
+    found: set[Name] = set()
+    folder = str(OPS)
+
+    def note(frame: object, *_: object) -> None:
+        code = frame.f_code  # type: ignore[attr-defined]
+        if code.co_filename.startswith(folder):
+            found.add((code.co_filename, code.co_qualname))
+
+    sys.setprofile(note)
+    try:
+        yield found
+    finally:
+        sys.setprofile(None)
 
 
-def plain_fields(tree: ast.Module) -> set[str]:
-    """Return the fields of NamedTuples that never hold a tensor: the module's, then the others'."""
-    own = dict(fields(tree))
-    return {name for name, is_tensor in {**every_field(), **own}.items() if not is_tensor}
+def tried(case: Case, table: Table) -> tuple[str, set[Name], set[Name]]:
+    """Return how a case fails without a mutant, and the functions that it runs once and twice.
+
+    The functions of its second derivatives are none where those are wrong without a mutant, or do
+    not exist.
+    """
+    with functions_called() as once:
+        failure = table.difference(case)
+    if not case.smooth or case.random:
+        return failure, once, set()
+    with functions_called() as twice:
+        is_right = is_right_twice(case)
+    return failure, once, twice if is_right else set()
 
 
-@cache
-def every_field() -> dict[str, bool]:
-    """Return the fields of all classes of `ops/`, and whether any of that name holds a tensor."""
-    found: dict[str, bool] = {}
-    for path in FILES:
-        for name, is_tensor in fields(ast.parse(path.read_text())):
-            found[name] = is_tensor or found.get(name, False)
-    return found
+def reference_of(case: Case) -> Tensors:
+    """Return what torch gives for a case."""
+    tensors = case.draw(torch.float64, "cpu")
+    return outcomes(case.expected, tensors, differentiated(case, tensors), 1)
 
 
-def fields(tree: ast.Module) -> Iterator[tuple[str, bool]]:
-    """Yield the fields and methods of the module's classes, and whether they may hold a tensor."""
-    for node in tree.body:
-        for each in node.body if isinstance(node, ast.ClassDef) else ():
-            if isinstance(each, ast.AnnAssign):
-                yield ast.unparse(each.target), "Tensor" in ast.unparse(each.annotation)
-            elif isinstance(each, ast.FunctionDef):
-                yield each.name, False
-
-
-def functions(tree: ast.AST, prefix: str = "") -> Iterator[tuple[str, ast.FunctionDef]]:
-    """Yield each function of a module or of its classes with its qualified name."""
-    for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.ClassDef):
-            yield from functions(node, f"{prefix}{node.name}.")
-        elif isinstance(node, ast.FunctionDef):
-            yield prefix + node.name, node
-
-
-def is_backward(name: str, function: ast.FunctionDef) -> bool:
-    """Return whether a function is a written-out backward pass, by name and without a kernel."""
-    last = name.rpartition(".")[2]
-    calls_kernel = last.startswith("fused") and "aten" in ast.unparse(function)
-    return not calls_kernel and ("backward" in last or "gradient" in last or last[:5] == "grad_")
-
-
-def changes(node: ast.AST, plain: set[str]) -> Iterator[tuple[str, ast.AST]]:
-    """Yield the replacements of a node, with the name of the change."""
-    if isinstance(node, ast.FunctionDef):
-        yield from zeros_for_arguments(node, plain)
-    elif isinstance(node, ast.BinOp):
-        yield from changed_arithmetic(node)
-    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-        yield "sign flipped", node.operand
-    elif isinstance(node, ast.AugAssign):
-        yield from changed_update(node)
-    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-        yield from changed_call(node, node.func)
-    elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
-        if isinstance(node.value, ast.Name) and node.value.id in ("saved", "kept"):
-            yield f"zeros for {ast.unparse(node)}", zeros_of(node)
-        elif node.attr in ("mT", "T"):
-            yield "transpose taken away", node.value
-
-
-def changed_arithmetic(node: ast.BinOp) -> Iterator[tuple[str, ast.AST]]:
-    """Yield the mutants of a sum or a product."""
-    left, right = node.left, node.right
-    match node.op:
-        case ast.Add():
-            yield "right term dropped", left
-            yield "left term dropped", right
-            yield "sign flipped", ast.BinOp(left, ast.Sub(), right)
-        case ast.Sub():
-            yield "right term dropped", left
-            yield "left term dropped", ast.UnaryOp(ast.USub(), right)
-            yield "sign flipped", ast.BinOp(left, ast.Add(), right)
-        case ast.Mult():
-            yield "right factor one", left
-            yield "left factor one", right
-        case ast.Div():
-            yield "divisor one", left
-            yield "dividend one", ast.BinOp(ast.Constant(1.0), ast.Div(), right)
-
-
-def changed_update(node: ast.AugAssign) -> Iterator[tuple[str, ast.AST]]:
-    """Yield the mutants of `a += b`."""
-    yield "update dropped", ast.Pass()
-    other = {ast.Add: ast.Sub, ast.Sub: ast.Add}.get(type(node.op))
-    if other:
-        yield "sign flipped", ast.AugAssign(node.target, other(), node.value)
-
-
-def changed_call(node: ast.Call, method: ast.Attribute) -> Iterator[tuple[str, ast.AST]]:
-    """Yield the mutants of a call of a tensor's method."""
-    receiver = method.value
-    if isinstance(receiver, ast.Name) and receiver.id in ("torch", "math", "F"):
-        return
-    if method.attr in DROPPED:
-        yield f".{method.attr} dropped", receiver
-    if method.attr in RENAMED:
-        renamed = ast.Attribute(receiver, RENAMED[method.attr], ast.Load())
-        yield "sign flipped", ast.Call(renamed, node.args, node.keywords)
-    if method.attr in PRODUCTS:
-        turned = ast.Attribute(ast.Attribute(receiver, "mT", ast.Load()), method.attr, ast.Load())
-        yield "transpose put in", ast.Call(turned, node.args, node.keywords)
-
-
-def zeros_for_arguments(node: ast.FunctionDef, plain: set[str]) -> Iterator[tuple[str, ast.AST]]:
-    """Yield the function with zeros for one tensor argument, or one unpacked from `saved`."""
-    names = [
-        each.arg
-        for each in node.args.args
-        if each.annotation and ast.unparse(each.annotation) in TENSORS
-    ]
-    start = 1 if ast.get_docstring(node) else 0
-    for name in names:
-        changed = deepcopy(node)
-        changed.body.insert(start, zeros_statement(name))
-        yield f"zeros for {name}", changed
-    for number, statement in enumerate(node.body):
-        if not (isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Tuple)):
-            continue
-        if ast.unparse(statement.value) != "saved":
-            continue
-        for element in statement.targets[0].elts:
-            # a nested tuple holds options, and `_` is not read
-            if not isinstance(element, ast.Name) or element.id in {"_", *plain}:
-                continue
-            changed = deepcopy(node)
-            changed.body.insert(number + 1, zeros_statement(ast.unparse(element)))
-            yield f"zeros for {ast.unparse(element)}", changed
-
-
-def zeros_statement(name: str) -> ast.stmt:
-    """Return `name = zeros of its shape`, where it is a tensor."""
-    return ast.Assign([ast.Name(name, ast.Store())], zeros_of(ast.Name(name, ast.Load())))
-
-
-def zeros_of(node: ast.expr) -> ast.expr:
-    """Return an expression: zeros like `node` where that is a tensor, itself otherwise."""
-    text = f"({ast.unparse(node)}.new_zeros({ast.unparse(node)}.shape) "
-    text += f"if hasattr({ast.unparse(node)}, 'new_zeros') else {ast.unparse(node)})"
-    return ast.parse(text, mode="eval").body
-
-
-def put(root: ast.AST, target: ast.AST, replacement: ast.AST) -> None:
-    """Replace `target`, a node below `root` or `root` itself, in place."""
-    if target is root:
-        root.body = replacement.body  # type: ignore[attr-defined]
-        return
-    for parent in ast.walk(root):
-        for field, value in ast.iter_fields(parent):
-            if value is target:
-                setattr(parent, field, replacement)
-                return
-            if isinstance(value, list) and any(each is target for each in value):
-                value[next(i for i, each in enumerate(value) if each is target)] = replacement
-                return
-
-
-def find(code: CodeType, name: str) -> CodeType:
-    """Return the code of the function of a qualified name within a module's code."""
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            if constant.co_qualname == name:
-                return constant
-            if name.startswith(f"{constant.co_qualname}."):
-                return find(constant, name)
-    raise LookupError(name)
-
-
-def live_functions() -> dict[tuple[str, str], FunctionType]:
+def live_functions() -> dict[Name, FunctionType]:
     """Return the function objects of `ops/` by file and name: a mutant's code is put into them."""
     return {
         (each.__code__.co_filename, each.__code__.co_qualname): each
@@ -288,69 +139,45 @@ def live_functions() -> dict[tuple[str, str], FunctionType]:
     }
 
 
-def cases_by_file(references: dict[str, Tensors]) -> dict[str, list[Case]]:
-    """Return the cases that run through each file; what torch gives goes into `references`."""
-    found: dict[str, list[Case]] = defaultdict(list)
-    for case in CASES:
-        tensors = case.draw(torch.float64, "cpu")
-        names = differentiated(case, tensors)
-        references[case.label] = outcomes(case.expected, tensors, names, 1)
-        files: set[str] = set()
-        for kernels in KERNELS:
-            sys.setprofile(lambda frame, *_, files=files: files.add(frame.f_code.co_filename))
-            try:
-                with use_kernels(kernels):
-                    outcomes(case.ours, tensors, names, 1)
-            finally:
-                sys.setprofile(None)
-        for file in files:
-            found[file].append(case)
-    return found
-
-
-def verdict(cases: list[Case], references: dict[str, Tensors]) -> str:
-    """Return how the cases detect the current code: 'by value', 'by error' or 'survives'."""
-    for case in cases:
-        tensors = case.draw(torch.float64, "cpu")
-        for kernels in KERNELS:
-            try:
-                with use_kernels(kernels):
-                    ours = outcomes(case.ours, tensors, differentiated(case, tensors), 1)
-                found = parity(ours, references[case.label], NOISE)
-            except Exception:  # any exception makes a test fail
-                return "by error"
-            if any(each.relative_error > same(references[case.label]) for each in found):
-                return "by value"
-    return "survives"
-
-
-def second_verdict(cases: list[Case]) -> str:
-    """Return whether the second derivatives of the cases detect the current code."""
-    for case in cases:
-        tensors = case.draw(torch.float64, "cpu")
-        for kernels in KERNELS:
-            try:
-                with use_kernels(kernels):
-                    second_derivatives_are_right(case, tensors)
-            except Exception:
-                return "by second derivative"
-    return "survives"
-
-
-def checked_twice(cases: list[Case]) -> list[Case]:
-    """Return the cases whose second derivatives are right without a mutant."""
-    smooth = [case for case in cases if case.smooth and not case.random]
-    return [case for case in smooth if second_verdict([case]) == "survives"]
-
-
-def try_out(mutant: Mutant, function: FunctionType, evaluate: Callable[[], str]) -> str:
+def try_out(mutant: Mutant, function: FunctionType, table: Table) -> str:
     """Return the verdict on a mutant, and restore the function's own code."""
     own = function.__code__
     function.__code__ = mutant.code
     try:
-        return evaluate()
+        return table.verdict(mutant)
     finally:
         function.__code__ = own
+
+
+def in_processes(function: Callable[[int], Answer], count: int) -> Iterator[Answer]:
+    """Yield what a function gives for 0 to `count` - 1, from a forked process for each core."""
+    global _asked
+    _asked = function
+    with multiprocessing.get_context("fork").Pool(len(os.sched_getaffinity(0))) as pool:
+        yield from pool.imap(_answer, range(count))
+
+
+_asked: Callable[[int], Any] = int  # what forked processes are asked: it cannot be sent to them
+
+
+def _answer(number: int) -> Any:
+    return _asked(number)
+
+
+def table_of_cases() -> tuple[Table, int]:
+    """Return the table, and how many cases fail without a mutant; these are printed."""
+    table, invalid = Table({case.label: reference_of(case) for case in CASES}), 0
+    answers = in_processes(lambda number: tried(CASES[number], table), len(CASES))
+    for case, (failure, once, twice) in zip(CASES, answers, strict=True):
+        if failure:
+            invalid += 1
+            print(f"{case.label} fails without a mutant, so that it would kill whatever it meets")
+            continue
+        for name in once:
+            table.once[name].append(case)
+        for name in twice:
+            table.twice[name].append(case)
+    return table, invalid
 
 
 def main() -> int:
@@ -360,37 +187,35 @@ def main() -> int:
     files = [each.resolve() for each in parser.parse_args().files] or FILES
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    references: dict[str, Tensors] = {}
-    cases, live = cases_by_file(references), live_functions()
-    reasons: dict[str, str] = json.loads(EQUIVALENT.read_text()) if EQUIVALENT.exists() else {}
+    table, invalid = table_of_cases()
+    live = live_functions()
+    mutants = [each for path in files for each in mutants_of(path)]
+
+    def verdict(number: int) -> str:
+        mutant = mutants[number]
+        return try_out(mutant, live[str(mutant.path), mutant.function], table)
+
     total: Counter[str] = Counter()
-    survivors, invalid = [], 0
-    for path in files:
+    survivors = []
+    verdicts = zip(mutants, in_processes(verdict, len(mutants)), strict=True)
+    for path, judged in groupby(verdicts, key=lambda pair: pair[0].path):
         counts: Counter[str] = Counter()
-        twice: list[Case] | None = None
-        given = cases[str(path)]
-        valid = [case for case in given if verdict([case], references) == "survives"]
-        for case in (each for each in given if each not in valid):
-            invalid += 1
-            print(f"{case.label} fails without a mutant, so that it would kill whatever it meets")
-        for mutant in mutants_of(path):
-            function = live[str(path), mutant.function]
-            evaluate = partial(verdict, valid, references)
-            outcome = try_out(mutant, function, evaluate)
-            if outcome == "survives":
-                twice = checked_twice(valid) if twice is None else twice
-                outcome = try_out(mutant, function, partial(second_verdict, twice))
+        for mutant, outcome in judged:
             counts[outcome] += 1
             if outcome == "survives":
                 survivors.append(mutant)
-        if counts:
-            total += counts
-            print(f"{path.name:32}{counts.total():5} mutants  {dict(counts)}", flush=True)
+        total += counts
+        print(f"{path.name:32}{counts.total():5} mutants  {dict(counts)}", flush=True)
+    return reported(total, survivors, invalid)
+
+
+def reported(total: Counter[str], survivors: list[Mutant], invalid: int) -> int:
+    """Print the survivors and the score; return the exit code."""
+    reasons: dict[str, str] = json.loads(EQUIVALENT.read_text()) if EQUIVALENT.exists() else {}
     for mutant in survivors:
         where = f"{mutant.path.name}:{mutant.line} {mutant.function}"
-        print(
-            f"survives  {where}\n    {mutant.change}\n    {reasons.get(mutant.key, 'UNEXPLAINED')}"
-        )
+        reason = reasons.get(mutant.key, "UNEXPLAINED")
+        print(f"survives  {where}\n    {mutant.change}\n    {reason}")
     killed = total.total() - total["survives"]
     unexplained = sum(mutant.key not in reasons for mutant in survivors)
     share = killed / max(total.total(), 1)

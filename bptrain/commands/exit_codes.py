@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import tempfile
+import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -23,6 +24,7 @@ from bptrain.errors import (
 from bptrain.train.signals import StopNow
 
 SIGPIPE = getattr(signal, "SIGPIPE", 13)  # which Windows does not have
+_INTERRUPTED = threading.Event()  # by Ctrl-C, since the command began
 _RESERVE = [bytearray(2**20)]  # given back for the message when memory is used up
 
 
@@ -30,8 +32,10 @@ _RESERVE = [bytearray(2**20)]  # given back for the message when memory is used 
 def errors_to_exit_codes() -> Iterator[None]:
     """Print an error in at most six lines and end with its documented exit code.
 
-    A requested stop is no error, and has an exit code too.
+    A requested stop is no error, and has an exit code too, even where a library has made its own
+    error of the KeyboardInterrupt that passed it.
     """
+    _INTERRUPTED.clear()
     try:
         yield
     except BptrainError as error:
@@ -40,14 +44,15 @@ def errors_to_exit_codes() -> Iterator[None]:
         raise typer.Exit(exit_code_of(error)) from error
     except KeyboardInterrupt as error:
         number = error.signal_number if isinstance(error, StopNow) else signal.SIGINT
-        _say("stopped; nothing was left to save")
-        raise typer.Exit(128 + number) from error
+        raise _stopped(number) from error
     except typer.Exit:
         raise
     except BrokenPipeError as error:  # the reader, such as `head`, has seen enough
         _drop_output()
         raise typer.Exit(128 + SIGPIPE) from error
     except Exception as error:
+        if _INTERRUPTED.is_set():
+            raise _stopped(signal.SIGINT) from error
         shown = (
             _output_refused(error)
             or _memory_refused(error)
@@ -56,6 +61,12 @@ def errors_to_exit_codes() -> Iterator[None]:
         )
         _say(str(shown))
         raise typer.Exit(shown.exit_code) from error
+
+
+def _stopped(number: int) -> typer.Exit:
+    """Say that a signal ended the command, and return its exit."""
+    _say("stopped; nothing was left to save")
+    return typer.Exit(128 + number)
 
 
 def _say(message: str) -> None:
@@ -171,6 +182,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     """End at once if an exception is being handled, such as an earlier Ctrl-C; else interrupt."""
     if sys.exc_info()[0] is not None:
         _end_at_once(number, frame)
+    _INTERRUPTED.set()
     raise KeyboardInterrupt
 
 

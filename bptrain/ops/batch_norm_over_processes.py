@@ -15,7 +15,7 @@ Backward   writing x' for dL/dx, given y' of a process's own values
                             because m and v are of all values: one value moves the outputs of every
                             process through them, and the two means that batch_norm.py derives are
                             over all values
-Saves      x, m, r, M (if x' or w' is needed), w (only if x' is needed); not h or y
+Saves      x, m, r (if x' or w' is needed), w, M (only if x' is needed); not h or y
 Cost       as batch_norm, and three exchanges: 1 + C and C numbers forward, 2C backward
 Source     derived here
 """
@@ -80,8 +80,8 @@ def forward(
     y = y.to(x.dtype).contiguous(memory_format=layout_of(x))
     saved = Saved(None, None, None, None, None)
     if needs.x or needs.w:
-        kept_w = as_parameters(x, w, b, m.shape)[0] if needs.x else None
-        saved = Saved(x, kept_w, m, r, M.clone())
+        of_x = (as_parameters(x, w, b, m.shape)[0], M.clone()) if needs.x else (None, None)
+        saved = Saved(x, of_x[0], m, r, of_x[1])
     if running_m is None or running_v is None:
         return (y, None, None), saved
     after_m = (1 - share) * running_m + share * m
@@ -94,11 +94,11 @@ def backward(grad_y: Tensor, saved: Saved, needs: Needs) -> Gradients:
     x, w, m, r, M = saved
     grad_x = grad_w = None
     grad_b = sum_by_channel(grad_y) if needs.b else None
-    if x is not None and m is not None and r is not None and M is not None:
+    if x is not None and m is not None and r is not None:
         r = along_channels(r, x)
         h = r * (x - along_channels(m, x))
         grad_w = sum_by_channel(grad_y * h) if needs.w else None
-        if needs.x:
+        if needs.x and M is not None:
             grad_h = grad_y if w is None else along_channels(w, x) * grad_y
             sums = torch.cat([sum_by_channel(grad_h), sum_by_channel(grad_h * h)])
             mean_h, mean_hh = (sum_over_processes(sums) / M).chunk(2)

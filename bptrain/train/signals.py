@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import TypeVar
 
-from bptrain.errors import STOP_SIGNALS
+from bptrain.errors import STOP_SIGNALS, BptrainError
 
 STOPPING = tuple(getattr(signal, name) for name in STOP_SIGNALS if hasattr(signal, name))
 KEPT_IGNORED = tuple(getattr(signal, name) for name in ("SIGHUP",) if hasattr(signal, name))
@@ -33,7 +33,8 @@ class StopRequest:
     """Handles the stop signals while entered.
 
     Inside `noted`, the first signal is only recorded, so that the block can finish its work;
-    anywhere else it raises StopNow immediately.
+    anywhere else it raises StopNow immediately. A library may turn the StopNow that passes it into
+    an error of its own (pydantic does, where it builds a model): that leaves as StopNow again.
 
     hears_once  whether further signals are ignored: a launcher passes on to its processes what they
                 may have received themselves, and ends those that do not stop
@@ -44,6 +45,7 @@ class StopRequest:
 
     def __init__(self) -> None:
         self._is_noted = False
+        self._was_raised = False
 
     def __enter__(self) -> "StopRequest":
         # `nohup` ignores SIGHUP, so that a command outlives its terminal
@@ -65,6 +67,7 @@ class StopRequest:
             os._exit(128 + number)
         self.signal_number = number
         if not self._is_noted:
+            self._was_raised = True
             raise StopNow(number)
 
     @contextmanager
@@ -113,3 +116,9 @@ class StopRequest:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         sys.unraisablehook = self._hook_before
+        if (
+            self._was_raised
+            and isinstance(error, Exception)
+            and not isinstance(error, BptrainError)
+        ):
+            self._obey(error)

@@ -1,11 +1,13 @@
 """Cases of the normalizations over a batch and over an instance, with running statistics."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from inspect import signature
 from typing import Any
 
 import torch
 
+from bptrain.ops.over_processes import synchronize
 from bptrain.verify.named_tensors import Tensors
 from cases.case import Inputs, ModuleCase, OpCase
 
@@ -50,6 +52,15 @@ def with_running(function: Callable[..., Any], tensors: Tensors) -> Any:
     return function(**(tensors | running)), running
 
 
+def with_sums_of_one_process(function: Callable[..., Any], tensors: Tensors) -> Any:
+    """Call as in a run of several processes, of which there is one: its sums are those of all."""
+    synchronize(lambda values: values)
+    try:
+        return with_running(function, tensors)
+    finally:
+        synchronize(None)
+
+
 def _case(
     op: str,
     name: str,
@@ -66,6 +77,13 @@ def _batch(name: str, why: str, arguments: Callable[[Inputs], Tensors], **option
     return _case("batch_norm", name, why, arguments, training=True, **options)
 
 
+def _over_processes(
+    name: str, why: str, arguments: Callable[[Inputs], Tensors], **options: Any
+) -> OpCase:
+    case = _batch(f"over processes, {name}", why, arguments, **options)
+    return replace(case, call=with_sums_of_one_process)
+
+
 def _fixed(name: str, why: str, arguments: Callable[[Inputs], Tensors], **options: Any) -> OpCase:
     return _case("batch_norm", f"evaluation, {name}", why, arguments, training=False, **options)
 
@@ -75,6 +93,19 @@ def _instance(
 ) -> OpCase:
     return _case("instance_norm", name, why, arguments, **options)
 
+
+OVER_PROCESSES = [
+    _over_processes("image", "the sums of a channel over all of them", _tracked(2, 3, 2, 3)),
+    _over_processes("no parameters", "h' is y'", _input(4, 3)),
+    _over_processes("no bias", "b' is skipped", _affine(4, 3, names=("weight",))),
+    _over_processes("b' alone", "a sum is enough",
+                    _affine(4, 3, 2), constants=("input", "weight")),
+    _over_processes("w' and b'", "a first layer: nothing is exchanged for its x'",
+                    _affine(4, 3, 2), constants=("input",)),
+    _over_processes("momentum 0.7", "v over M - 1, of all M", _tracked(4, 3), momentum=0.7),
+    _over_processes("large mean", "v as mean(x^2) - m^2 would lose every digit",
+                    _tracked(6, 3, shift=300), eps=0.5),
+]  # fmt: skip
 
 OPS = [
     _batch("matrix", "the usual shape of a perceptron", _tracked(6, 3)),
@@ -106,6 +137,7 @@ OPS = [
     _batch("large values", "squares that overflow fp16", _tracked(5, 3, scale=1e3)),
     _batch("empty", "no batch, no statistics: zero gradients, nothing moves", _tracked(0, 3, 2)),
     _batch("empty, untracked", "statistics are neither there nor computed", _affine(2, 3, 0)),
+    *OVER_PROCESSES,
     _fixed("matrix", "m and v are constants: x acts on y directly alone", _tracked(5, 3)),
     _fixed("image", "w r along axis 1", _tracked(2, 3, 2, 3)),
     _fixed("no parameters", "x' = r y'", _affine(4, 3, names=RUNNING)),

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from bptrain.verify.named_tensors import Tensors
 from cases import batch_norms, convolution, linear, pooling
+from cases.batch_norms import OVER_PROCESSES
 from cases.case import Inputs, OpCase
 
 functional = torch.nn.functional
@@ -113,7 +114,11 @@ POOLED = [
 ]
 # An expanded input is the same in the whole batch: what is normalized is 0, the rectifier's kink
 # unless a bias moves it.
-TRAINED = [c for c in batch_norms.OPS if c.op == "batch_norm" and c.options.get("training")]
+TRAINED = [
+    case
+    for case in batch_norms.OPS
+    if case.op == "batch_norm" and case.options.get("training") and case not in OVER_PROCESSES
+]
 NORMALIZED = [
     *(
         _normalized(case, smooth=False)
