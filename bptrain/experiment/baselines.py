@@ -77,7 +77,7 @@ class BaselineResult(NamedTuple):
         return tags.of_baseline(self.name, self.metrics)
 
     @property
-    def in_words(self) -> str:
+    def title(self) -> str:
         """The name as a person reads it."""
         return self.name.replace("_", " ")
 
@@ -85,7 +85,7 @@ class BaselineResult(NamedTuple):
     def summary(self) -> str:
         """The metrics on one line."""
         text = format_values(tags.of_split("test", self.metrics))
-        return f"baseline {self.in_words}: {text}{f'  ({self.note})' if self.note else ''}"
+        return f"baseline {self.title}: {text}{f'  ({self.note})' if self.note else ''}"
 
 
 @dataclass
@@ -151,7 +151,7 @@ def not_beaten(
         return format_values({tags.split_tag("test", name): value})
 
     return [
-        f"the run does not beat the baseline {each.in_words}: {formatted(ours)} of the "
+        f"the run does not beat the baseline {each.title}: {formatted(ours)} of the "
         f"{SPLITS[split]} samples, the baseline's {formatted(theirs)}"
         for each in results
         if ours is not None

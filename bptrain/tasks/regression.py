@@ -165,10 +165,10 @@ def describe(
     names = class_names(problem)
     rows = (in_own_unit(each, problem) for each in (targets[0], outputs))
     for true, predicted in zip(*rows, strict=True):
-        yield Described(*(_in_words(names, values) for values in (true, predicted)))
+        yield Described(*(_named_values(names, values) for values in (true, predicted)))
 
 
-def _in_words(names: Sequence[str], values: Sequence[float]) -> str:
+def _named_values(names: Sequence[str], values: Sequence[float]) -> str:
     if len(names) == 1:
         return f"{values[0]:.6g}"
     shown = zip(names[:MOST_COLUMNS], values, strict=False)

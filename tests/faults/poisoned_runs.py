@@ -1,4 +1,4 @@
-"""Small runs of every kind that get a NaN or an infinity, and all places where they can."""
+"""Small runs of every kind that get a NaN or an infinity, and everywhere that they can."""
 
 import csv
 from collections.abc import Iterator

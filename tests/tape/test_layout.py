@@ -228,7 +228,7 @@ def test_an_entry_that_is_another_in_that_layout_keeps_the_recorded_one(
 ) -> None:
     def faulty(*given: object) -> object:
         """Return the opposite where an image has its channels last."""
-        result = getattr(sound, part)(*given)
+        result = getattr(correct, part)(*given)
         given_image = given[0]
         assert isinstance(given_image, Tensor)
         is_last = given_image.dim() == 4 and not given_image.is_contiguous()
@@ -236,10 +236,10 @@ def test_an_entry_that_is_another_in_that_layout_keeps_the_recorded_one(
             return result
         return -result if part == "backward" else (-result[0], result[1])
 
-    sound = tanh_function.fused
+    correct = tanh_function.fused
     model, loss, x, t = layers(CONV, "Tanh")()
     plain = deepcopy(model)
-    monkeypatch.setattr(tanh_function, "fused", sound._replace(**{part: faulty}))
+    monkeypatch.setattr(tanh_function, "fused", correct._replace(**{part: faulty}))
     step = record(model, loss)
     step(x, t)
     assert images_read(step) == []

@@ -20,7 +20,7 @@ PARAMETERS, LAYERS, ALL = 1.0, 96.0, 1e9  # what a bucket then holds of `three_l
 BUCKETS = {PARAMETERS: 6, LAYERS: 3, ALL: 1}
 
 
-class Twin:
+class OtherRanks:
     """The exchange with a process that has the same gradients; it notes what happens.
 
     order   of the buckets, that rank 0 says; its own where it is None
@@ -79,7 +79,9 @@ def three_layers() -> torch.nn.Module:
 ENGINES = {"tape": record, "autograd": Autograd}
 
 
-def trained(engine: Engine, twin: Twin | None, size: float, batches: int = 1) -> list[StepReport]:
+def trained(
+    engine: Engine, others: OtherRanks | None, size: float, batches: int = 1
+) -> list[StepReport]:
     optimizer = torch.optim.SGD(engine.model.parameters(), lr=0.1)
     gradients = LayerGradients(engine.model)
     update = Update(
@@ -89,9 +91,9 @@ def trained(engine: Engine, twin: Twin | None, size: float, batches: int = 1) ->
         Precision.of("fp32", torch.device("cpu")),
         batches=batches,
     )
-    if twin is not None:
-        update.sums = BucketSums(gradients.parameters, size, twin)
-        twin.model = engine.model
+    if others is not None:
+        update.sums = BucketSums(gradients.parameters, size, others)
+        others.model = engine.model
     return list(fit(engine, FourBatches(), update, 4))
 
 
@@ -101,8 +103,8 @@ def trained(engine: Engine, twin: Twin | None, size: float, batches: int = 1) ->
 def test_buckets_give_the_step_of_one_sum(kind: str, batches: int, size: float) -> None:
     """Two processes with the same gradients: a step of twice the learning rate, bit for bit."""
     ours, theirs = (ENGINES[kind](three_layers(), nn.MSELoss()) for _ in range(2))
-    twin = Twin()
-    reports = trained(ours, twin, size, batches)
+    others = OtherRanks()
+    reports = trained(ours, others, size, batches)
     optimizer = torch.optim.SGD(theirs.model.parameters(), lr=0.2)
     plain = Update(
         optimizer,
@@ -117,15 +119,15 @@ def test_buckets_give_the_step_of_one_sum(kind: str, batches: int, size: float) 
         assert torch.equal(one, other)
     for one, other in zip(reports, expected, strict=True):
         assert torch.equal(one.loss, 2 * other.loss)
-    assert len(twin.sizes) == 4 * BUCKETS[size]  # with accumulation, too: of the last batch alone
-    assert twin.events.count("order") == 1
+    assert len(others.sizes) == 4 * BUCKETS[size]  # with accumulation, too: of the last batch alone
+    assert others.events.count("order") == 1
 
 
 @pytest.mark.parametrize("kind", ENGINES)
 def test_a_sum_starts_while_the_layers_below_have_no_gradient(kind: str) -> None:
-    twin = Twin()
-    trained(ENGINES[kind](three_layers(), nn.MSELoss()), twin, LAYERS)
-    first, second = twin.events[:7], twin.events[7:13]
+    others = OtherRanks()
+    trained(ENGINES[kind](three_layers(), nn.MSELoss()), others, LAYERS)
+    first, second = others.events[:7], others.events[7:13]
     # the first step's buckets are known only after its backward pass
     sizes = [20 + 5 + 2 + 1, 20 + 4 + 2, 20 + 5 + 2]  # W, b, their flags; the loss in the first one
     assert first[:4] == ["order", *((size, [True] * 6) for size in sizes)]
@@ -138,11 +140,11 @@ def test_a_sum_starts_while_the_layers_below_have_no_gradient(kind: str) -> None
 
 
 def test_sums_start_in_one_order_whatever_a_process_completes_first() -> None:
-    twin = Twin(order=[0, 1, 2, 3, 4, 5])  # rank 0 completes the first layer first
-    trained(record(three_layers(), nn.MSELoss()), twin, LAYERS)
-    assert twin.sizes == [20 + 5 + 2 + 1, 20 + 4 + 2, 20 + 5 + 2] * 4
+    others = OtherRanks(order=[0, 1, 2, 3, 4, 5])  # rank 0 completes the first layer first
+    trained(record(three_layers(), nn.MSELoss()), others, LAYERS)
+    assert others.sizes == [20 + 5 + 2 + 1, 20 + 4 + 2, 20 + 5 + 2] * 4
     # not before the first layer is complete, which here is the last one
-    assert all(there == [True] * 6 for _, there in twin.sums)
+    assert all(there == [True] * 6 for _, there in others.sums)
 
 
 def test_each_parameter_is_in_one_bucket_and_in_its_order() -> None:
@@ -160,8 +162,8 @@ def test_each_parameter_is_in_one_bucket_and_in_its_order() -> None:
     assert [len(each) for each in divided(half, 14.0)] == [1, 1, 2, 1, 1]
 
 
-def sums_of(parameters: list[torch.nn.Parameter], twin: Twin) -> Tensor:
-    sums = BucketSums(parameters, 1e9, twin)
+def sums_of(parameters: list[torch.nn.Parameter], others: OtherRanks) -> Tensor:
+    sums = BucketSums(parameters, 1e9, others)
     loss = torch.tensor(0.5)
     sums.begin(loss)
     return sums.finish()
@@ -172,9 +174,9 @@ def test_a_gradient_that_one_process_lacks_is_that_of_the_other() -> None:
     parameters[0].grad = torch.tensor([1.0, 2.0])
     # the gradients, whether each is there, the loss
     other = torch.tensor([3.0, 0.0, 4.0, 5.0, 6.0, 0.0, 1.0, 1.0, 0.0, 0.25])
-    twin = Twin(others=[other])
-    loss = sums_of(parameters, twin)
-    assert twin.sizes == [len(other)]
+    others = OtherRanks(others=[other])
+    loss = sums_of(parameters, others)
+    assert others.sizes == [len(other)]
     assert parameters[0].grad.tolist() == [4.0, 2.0]
     assert parameters[1].grad.tolist() == [4.0, 5.0, 6.0]  # the other process alone has it
     assert parameters[2].grad is None  # nobody has it: the optimizer leaves it alone
@@ -183,7 +185,7 @@ def test_a_gradient_that_one_process_lacks_is_that_of_the_other() -> None:
 
 def test_a_gradient_that_is_zero_is_there() -> None:
     (parameter,) = parameters = [torch.nn.Parameter(torch.zeros(2))]
-    sums_of(parameters, Twin(others=[torch.tensor([0.0, 0.0, 1.0, 0.5])]))
+    sums_of(parameters, OtherRanks(others=[torch.tensor([0.0, 0.0, 1.0, 0.5])]))
     assert parameter.grad.tolist() == [0.0, 0.0]
 
 
@@ -191,7 +193,7 @@ def test_the_loss_does_not_keep_a_bucket_in_memory() -> None:
     """The log holds the losses of all steps since its last line."""
     parameters = [torch.nn.Parameter(torch.zeros(1000))]
     parameters[0].grad = torch.ones(1000)
-    assert sums_of(parameters, Twin()).untyped_storage().nbytes() == 4
+    assert sums_of(parameters, OtherRanks()).untyped_storage().nbytes() == 4
 
 
 def test_layouts_and_dtypes_are_kept() -> None:
@@ -200,7 +202,7 @@ def test_layouts_and_dtypes_are_kept() -> None:
     for each in parameters:
         each.grad = torch.randn_like(each)
     expected = [2 * each.grad for each in parameters]
-    sums_of(parameters, Twin())
+    sums_of(parameters, OtherRanks())
     for each, gradient in zip(parameters, expected, strict=True):
         assert torch.equal(each.grad, gradient)
         assert each.grad.stride() == each.stride()
@@ -208,7 +210,7 @@ def test_layouts_and_dtypes_are_kept() -> None:
 
 def test_a_gradient_that_changes_after_it_is_complete_is_noticed() -> None:
     parameters = [torch.nn.Parameter(torch.zeros(2))]
-    completed = BucketSums(parameters, 1e9, Twin()).begin(torch.tensor(0.5))
+    completed = BucketSums(parameters, 1e9, OtherRanks()).begin(torch.tensor(0.5))
     completed(torch.nn.Parameter(torch.zeros(1)))  # of a loss: nobody trains it
     completed(parameters[0])
     with pytest.raises(AssertionError, match="once it is complete"):

@@ -51,7 +51,7 @@ def page(runs: Sequence[RunView], title: str) -> str:
         "config_differences": config_differences(runs),
         "result_differences": result_differences(runs),
         "number": lambda value: "" if value is None else number(value),
-        "text": in_words,
+        "text": value_text,
         "shortened": shorten,
         "color_at": color_at,
         "sections": sections,
@@ -127,7 +127,7 @@ def config_differences(runs: Sequence[RunView]) -> list[Difference]:
 
 
 def _value(values: Mapping[str, Any], key: str) -> str:
-    return in_words(values[key]) if key in values else ""
+    return value_text(values[key]) if key in values else ""
 
 
 def result_differences(runs: Sequence[RunView]) -> list[Difference]:
@@ -163,7 +163,7 @@ def sections(values: Mapping[str, Any]) -> list[list[tuple[str, Any]]]:
     return list(found.values())
 
 
-def in_words(value: Any) -> str:
+def value_text(value: Any) -> str:
     """Return a plain value as text."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return shorten(text, LONGEST_VALUE)

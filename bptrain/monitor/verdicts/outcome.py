@@ -1,4 +1,4 @@
-"""What came of a run: nothing, one class for everything, or the training data by heart."""
+"""What came of a run: nothing, one class for everything, or the training data memorized."""
 
 from bptrain import tags
 from bptrain.monitor.verdicts.history import History

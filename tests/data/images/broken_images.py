@@ -1,4 +1,4 @@
-"""Broken images and CIFAR files: what is done to a sound set, and words that the error must hold.
+"""Broken images and CIFAR files: what is done to a valid set, and words that the error must hold.
 
 Each entry changes a folder that would train; most name the file they spoil, all the words.
 """

@@ -136,7 +136,7 @@ def test_missing_and_damaged_files_are_said_at_once_or_left_out(
     assert bptrain("evaluate", "run", "labels.csv").exit_code == 3
 
 
-REFUSED = {  # rows besides sound ones, and what is said of them
+REFUSED = {  # rows besides valid ones, and what is said of them
     "the same image of two classes": (
         ["img/000.png,dog"],
         r"21 \(line 22\) both name[\s\S]*one says 'cat', the other 'dog'",
