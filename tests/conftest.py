@@ -4,10 +4,13 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
+import typer.main
+import typer.testing
 from case_groups import Asked
 from fingerprints import draw_fingerprints
 from hypothesis import HealthCheck, settings
@@ -21,6 +24,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # several processes that each use every core would wait for one another
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+
+# the commands are built from their functions in 30 ms, and a test calls several
+typer.testing._get_command = cache(typer.main.get_command)
 
 # how long an example takes says something of the machine, and nothing of bptrain
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -9,7 +9,9 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
+from functools import lru_cache
 from os import PathLike
 from pathlib import Path
 from textwrap import wrap
@@ -100,6 +102,11 @@ def read_text(path: str | PathLike[str]) -> str:
 
 def read_tree(text: str) -> Tree:
     """Read one YAML document; an empty one reads as None."""
+    return deepcopy(_read(text))
+
+
+@lru_cache(maxsize=32)  # a run reads the text of its config three times
+def _read(text: str) -> Tree:
     reader = _Reader(text)
     try:
         root = reader.document()

@@ -5,6 +5,7 @@ import platform
 import sys
 import traceback
 from contextlib import suppress
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -141,6 +142,11 @@ def forget_error_log(run_dir: Path) -> None:
 
 def package_versions() -> dict[str, str]:
     """Return the versions of the packages that a run's results depend on."""
+    return dict(_package_versions())
+
+
+@cache  # each is read from a file, and in one process none changes
+def _package_versions() -> dict[str, str]:
     return {package: version(package) for package in PACKAGES}
 
 
