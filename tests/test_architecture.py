@@ -4,6 +4,7 @@ A new row, or a package on another layer, is a decision about the design: it nee
 """
 
 import ast
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
@@ -46,18 +47,54 @@ def package_of(module: str) -> str:
 
 
 @cache
-def parsed(path: Path) -> ast.Module:
-    return ast.parse(path.read_text())
+def text_of(path: Path) -> str:
+    return path.read_text()
+
+
+@dataclass
+class Contents:
+    """What the tests look at in a file, without its tree: the trees of all would fill memory."""
+
+    imports: list[ast.Import | ast.ImportFrom] = field(default_factory=list)
+    functions: dict[str, int] = field(default_factory=dict)  # the most lines by each name
+    loaded: set[str] = field(default_factory=set)  # names and attributes, as they are written
+    keywords: set[str] = field(default_factory=set)
+
+
+@cache
+def contents_of(source: str) -> Contents:
+    """Return what is in a file."""
+    found = Contents()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            found.imports.append(node)
+        elif isinstance(node, ast.FunctionDef):
+            lines = (node.end_lineno or 0) - node.lineno
+            found.functions[node.name] = max(lines, found.functions.get(node.name, 0))
+        elif isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Load):
+            found.loaded.add(dotted(node))
+        elif isinstance(node, ast.keyword) and node.arg:
+            found.keywords.add(node.arg)
+    return found
+
+
+def dotted(node: ast.AST) -> str:
+    """Return a node as it is written: ast.unparse, which is slow, in the many plain cases."""
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name | ast.Attribute):
+        return f"{dotted(node.value)}.{node.attr}"
+    return ast.unparse(node)
 
 
 @cache
 def imports_of(path: Path) -> set[str]:
     """Return the bptrain modules a file imports, `from package import module` resolved."""
     found = set()
-    for node in ast.walk(parsed(path)):
+    for node in contents_of(text_of(path)).imports:
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
+        else:
             assert node.level == 0, f"{path}: relative import"
             for alias in node.names:
                 submodule = f"{node.module}.{alias.name}"
@@ -170,12 +207,12 @@ def test_only_what_builds_or_checks_modules_knows_nn() -> None:
 
 
 def test_files_and_functions_stay_short_enough_to_read() -> None:
-    assert [path for path in FILES if path.read_text().count("\n") > 400] == []
+    assert [path for path in FILES if text_of(path).count("\n") > 400] == []
     long = [
-        f"{module_of(path)}: {node.name}"
+        f"{module_of(path)}: {name}"
         for path in FILES
-        for node in ast.walk(parsed(path))
-        if isinstance(node, ast.FunctionDef) and (node.end_lineno or 0) - node.lineno > 50
+        for name, lines in contents_of(text_of(path)).functions.items()
+        if lines > 50
     ]
     assert long == []
 
@@ -218,27 +255,22 @@ RESTRICTED_LOAD = "torch.load(path, map_location='cpu', weights_only=True)"
 KEYWORDS_THAT_RUN = {"allow_pickle", "weights_only"}
 
 
-def names_used(tree: ast.Module) -> set[str]:
+def names_used(contents: Contents) -> set[str]:
     """Return the full names of everything that a file refers to, however it was imported."""
     full: dict[str, str] = {}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            for alias in node.names:
+    imported: set[str] = set()
+    for node in contents.imports:
+        for alias in node.names:
+            if isinstance(node, ast.ImportFrom):
+                full[alias.asname or alias.name] = f"{node.module}.{alias.name}"
+            else:
                 root = alias.name.split(".")[0]
                 full[alias.asname or root] = alias.name if alias.asname else root
-        elif isinstance(node, ast.ImportFrom):
-            for alias in node.names:
-                full[alias.asname or alias.name] = f"{node.module}.{alias.name}"
-    used = set(full.values()) | {
-        alias.name
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Import)
-        for alias in node.names
-    }
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Load):
-            root, dot, rest = ast.unparse(node).partition(".")
-            used.add(full.get(root, root) + dot + rest)
+                imported.add(alias.name)
+    used = set(full.values()) | imported
+    for written in contents.loaded:
+        root, dot, rest = written.partition(".")
+        used.add(full.get(root, root) + dot + rest)
     return used
 
 
@@ -255,20 +287,16 @@ class WithoutSafeLoads(ast.NodeTransformer):
 
 def what_could_run(source: str) -> set[str]:
     """Return the names and keywords of a file that can run code from data."""
-    tree = ast.parse(source)
     if "np.load" in source:  # parsed again, as what replaced a call has no place in the file
-        tree = ast.parse(ast.unparse(WithoutSafeLoads().visit(tree)))
+        source = ast.unparse(WithoutSafeLoads().visit(ast.parse(source)))
+    contents = contents_of(source)
     found = {
         name
-        for name in names_used(tree)
+        for name in names_used(contents)
         for forbidden in RUNS_WHAT_IT_READS
         if name == forbidden or name.startswith(forbidden + ".")
     }
-    return found | {
-        node.arg
-        for node in ast.walk(tree)
-        if isinstance(node, ast.keyword) and node.arg in KEYWORDS_THAT_RUN
-    }
+    return found | (contents.keywords & KEYWORDS_THAT_RUN)
 
 
 def test_state_dicts_are_read_by_the_restricted_reader_alone() -> None:
@@ -280,7 +308,7 @@ def test_state_dicts_are_read_by_the_restricted_reader_alone() -> None:
 
 
 def test_nothing_that_can_run_code_from_a_file_is_used() -> None:
-    found = {(module_of(path), name) for path in FILES for name in what_could_run(path.read_text())}
+    found = {(module_of(path), name) for path in FILES for name in what_could_run(text_of(path))}
     assert [
         (module, name)
         for module, name in found

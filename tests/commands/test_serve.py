@@ -188,11 +188,3 @@ def test_a_question_without_an_answer_has_its_status(error: BptrainError, status
     response = client.post("/predict", json={"inputs": ["a"]})
     check_refusal(response, status)
     assert "secret" not in response.text
-
-
-def test_the_process_that_talks_http_has_no_torch() -> None:
-    code = (
-        "import sys, bptrain.commands.serve, bptrain.commands.serving.app; "
-        "sys.exit('torch' in sys.modules or 'PIL' in sys.modules)"
-    )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -2,8 +2,6 @@
 
 import csv
 import random
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -145,8 +143,3 @@ def test_a_header_without_a_name_is_refused(tmp_path: Path, content: str) -> Non
     path.write_text(content)
     with pytest.raises(DataError):
         read_csv(path)
-
-
-def test_polars_is_imported_only_where_a_table_is_read() -> None:
-    code = "import sys, bptrain.data; sys.exit('polars' in sys.modules or 'pyarrow' in sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True)
