@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from launcher import Launcher
 from reference_runs import ReferenceRuns
-from reliability_table import Tally, markdown
+from reliability_table import Tally, read, this_run, write
 
 TALLY = pytest.StashKey[Tally]()
 STARTED_S = pytest.StashKey[float]()
@@ -25,6 +25,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=Path,
         metavar="PATH",
         help="write the faults that were tried, and the failures, as Markdown",
+    )
+    parser.addoption(
+        "--keep-other-rows",
+        action="store_true",
+        help="keep the table's rows of kinds that are not tried",
     )
 
 
@@ -43,8 +48,11 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     # absent where pytest loads this file after it has parsed the command line
     path = session.config.getoption("--reliability-table", default=None)
     if path is not None:
-        minutes = (time.monotonic() - stash[STARTED_S]) / 60
-        path.write_text(markdown(stash[TALLY], minutes), encoding="utf-8")
+        tally = stash[TALLY]
+        tally.end(this_run(), (time.monotonic() - stash[STARTED_S]) / 60)
+        if session.config.getoption("--keep-other-rows"):
+            tally = tally.joined(read(path.with_suffix(".json")))
+        write(tally, path)
 
 
 @pytest.hookimpl(optionalhook=True)
