@@ -26,6 +26,7 @@ from bptrain.train.shards import ShardedRanks
 START_S = 600.0  # ranks may read their data at different speeds, and rank 0 a large checkpoint
 ROLL_CALL_S = 3.0  # all ranks find a failed exchange at about the same time
 POLL_S = 0.05
+FIRST_POLL_S = 0.002  # rank 0 has often just come there; each further wait is twice as long
 FIRST_FAILED, DONE = "failed first", "first is done"
 HINT = "--resume continues from the last checkpoint; torchrun --max-restarts does so by itself"
 
@@ -135,12 +136,13 @@ class Meeting:
 
     def _value(self, key: str) -> str:
         """Return a value that another rank sets; raises RankError if it fails before."""
-        limit = time.monotonic() + START_S
+        limit, pause = time.monotonic() + START_S, FIRST_POLL_S
         while not self.store.check([key]):
             has_failed = self.store.check([FIRST_FAILED]) or time.monotonic() > limit
             if has_failed and not self.store.check([key]):  # nor did it set the key before
                 raise self.lost(f"no word in {START_S:g} s")
-            time.sleep(POLL_S)
+            time.sleep(pause)
+            pause = min(2 * pause, POLL_S)
         return self._text(key)
 
     def _text(self, key: str) -> str:

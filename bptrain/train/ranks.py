@@ -114,9 +114,15 @@ class SeveralRanks(Ranks):
         self._group: dist.ProcessGroup | None = None  # of the gradients; None: the job's own
 
     def seed(self, seed: int, step: int) -> None:
-        """Seed the generators for a step."""
+        """Seed the generators for a step.
+
+        Not torch.manual_seed: without a GPU in use it notes the stack for four kinds of device.
+        """
         mixed = sha256(f"{seed} {step} {self.rank}".encode()).digest()
-        torch.manual_seed(int.from_bytes(mixed[:8]) >> 1)
+        number = int.from_bytes(mixed[:8]) >> 1
+        torch.default_generator.manual_seed(number)
+        if torch.cuda.is_initialized():
+            torch.cuda.manual_seed_all(number)
 
     def sums(self, parameters: Sequence[nn.Parameter], bucket_bytes: float) -> StepSums:
         """Return what adds the loss and the gradients of each step over the ranks."""

@@ -62,6 +62,7 @@ def _in_an_empty_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    gc.unfreeze()  # or what is frozen would be fewer with each object that ends
     if "real_pictures" not in request.fixturenames:
         draw_fingerprints(monkeypatch.setattr)
 

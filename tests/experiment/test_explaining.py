@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from copy import deepcopy
+from functools import cache
 
 import pytest
 import torch
@@ -38,9 +39,14 @@ def built(name: str, overrides: Sequence[str] = ()) -> tuple[Plan, Experiment]:
     return made, build(made)
 
 
-def explained(name: str, overrides: Sequence[str] = (), sample: int = 0) -> Explanation:
+def explained(name: str, overrides: Sequence[str] = ()) -> Explanation:
+    return explained_once(name, tuple(overrides))
+
+
+@cache  # several tests read one explanation
+def explained_once(name: str, overrides: tuple[str, ...]) -> Explanation:
     made, experiment = built(name, overrides)
-    return explain(made, experiment, sample_of(experiment, sample), 0)
+    return explain(made, experiment, sample_of(experiment, 0), 0)
 
 
 def by_layer(explanation: Explanation) -> dict[str, Link]:

@@ -1,5 +1,6 @@
 """Fine-tuning: weights of one training begin another, frozen below, and no run needs their file."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -43,13 +44,21 @@ def draw_shapes(root: Path, images: int = 12) -> None:
             image.save(root / name / f"{number}.png")
 
 
-@pytest.fixture
-def images(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Draw the images, write a pretrained network's weights and the config; return the folder."""
-    draw_shapes(tmp_path / "images")
+    folder = tmp_path_factory.mktemp("written")
+    draw_shapes(folder / "images")
     torch.manual_seed(1)
-    save_file(torchvisions(PRESET, "cpu").state_dict(), tmp_path / "weights.safetensors")
-    (tmp_path / "tuned.yaml").write_text(CONFIG)
+    save_file(torchvisions(PRESET, "cpu").state_dict(), folder / "weights.safetensors")
+    (folder / "tuned.yaml").write_text(CONFIG)
+    return folder
+
+
+@pytest.fixture
+def images(written: Path, tmp_path: Path) -> Path:
+    """Return a copy of the folder that holds the images, the weights and the config."""
+    shutil.copytree(written, tmp_path, dirs_exist_ok=True)
     return tmp_path
 
 

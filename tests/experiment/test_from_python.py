@@ -9,6 +9,7 @@ import numpy as np
 import polars.selectors as cs
 import pytest
 import torch
+from fingerprints import draw_fingerprints
 from safetensors.torch import load_file
 from stops import Stop
 
@@ -31,6 +32,7 @@ TINY: dict[str, Any] = {
 @pytest.fixture(autouse=True)
 def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    draw_fingerprints(monkeypatch.setattr)
 
 
 def weights_of(run: Run, checkpoint: Choice = "last") -> dict[str, torch.Tensor]:

@@ -1,13 +1,16 @@
 """Runs of a language model: trained by windows, its sample, and how it continues a prompt."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from fingerprints import SYMBOLS
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from typer.testing import CliRunner
 
+from bptrain.cli import app
 from bptrain.config import load_config
 from bptrain.experiment.build import build
 from bptrain.experiment.config import ExperimentConfig
@@ -37,8 +40,7 @@ def trained(bptrain: Callable, tmp_path: Path) -> Callable[..., Path]:
     """Train on the verse, with keys changed, and return the run's folder."""
 
     def train(folder: str, *words: str) -> Path:
-        (tmp_path / "verse.txt").write_text(VERSE)
-        (tmp_path / "text.yaml").write_text(CONFIG)
+        write_text_and_config(tmp_path)
         result = bptrain("fit", "text.yaml", *words, "--run-dir", folder)
         assert result.exit_code == 0, result.stderr
         return tmp_path / folder
@@ -46,16 +48,36 @@ def trained(bptrain: Callable, tmp_path: Path) -> Callable[..., Path]:
     return train
 
 
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Train to the end, with a whole sample, and return the folder of text, config and run."""
+    folder = tmp_path_factory.mktemp("learned")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        write_text_and_config(folder)
+        result = CliRunner().invoke(app, ["fit", "text.yaml", "--run-dir", "run"])
+    assert result.exit_code == 0, result.stderr
+    return folder
+
+
+@pytest.fixture
+def run(learned: Path, tmp_path: Path) -> Path:
+    """Return a copy of the trained run, in the test's folder."""
+    shutil.copytree(learned, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "run"
+
+
+def write_text_and_config(folder: Path) -> None:
+    (folder / "verse.txt").write_text(VERSE)
+    (folder / "text.yaml").write_text(CONFIG)
+
+
 def values_of(run: Path, tag: str) -> list[float]:
     lines = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
     return [line[tag] for line in lines if tag in line]
 
 
-@pytest.mark.usefixtures("real_pictures")  # and with it the whole sample
-def test_a_run_learns_the_verse_and_ends_with_a_sample_in_tensorboard(
-    trained: Callable[..., Path],
-) -> None:
-    run = trained("run")
+def test_a_run_learns_the_verse_and_ends_with_a_sample_in_tensorboard(run: Path) -> None:
     losses = values_of(run, "val/loss")
     assert losses[-1] < losses[0] / 2
     sample = (run / "sample.txt").read_text()
@@ -75,11 +97,7 @@ def test_without_a_validation_split_the_sample_is_from_the_last_state(
     assert len((trained("run", *words) / "sample.txt").read_text()) == SYMBOLS
 
 
-def test_predict_continues_a_prompt_by_its_options(
-    bptrain: Callable, trained: Callable[..., Path]
-) -> None:
-    run = trained("run")
-
+def test_predict_continues_a_prompt_by_its_options(bptrain: Callable, run: Path) -> None:
     def said(*words: object) -> list[dict[str, str]]:
         result = bptrain("predict", run, "round and", "the", *words, "--json")
         assert result.exit_code == 0, result.stderr
@@ -123,14 +141,14 @@ def test_a_transformer_learns_the_verse_and_writes_beyond_its_window(
     ],
 )
 def test_invalid_sampling_options_are_exit_2(
-    bptrain: Callable, trained: Callable[..., Path], words: list[str], said: str
+    bptrain: Callable, run: Path, words: list[str], said: str
 ) -> None:
-    result = bptrain("predict", trained("run", "train.steps=1"), "a", *words)
+    result = bptrain("predict", run, "a", *words)
     assert (result.exit_code, said in result.stderr) == (2, True), result.stderr
 
 
-def test_an_empty_prompt_is_exit_3(bptrain: Callable, trained: Callable[..., Path]) -> None:
-    result = bptrain("predict", trained("run", "train.steps=1"), "")
+def test_an_empty_prompt_is_exit_3(bptrain: Callable, run: Path) -> None:
+    result = bptrain("predict", run, "")
     assert (result.exit_code, "an empty text" in result.stderr) == (3, True)
 
 
@@ -151,9 +169,9 @@ def test_the_text_is_cut_as_bptt_says_and_evaluated_alike_for_every_bptt(
 
 
 def test_perplexity_does_not_depend_on_the_batch_size_it_is_evaluated_with(
-    trained: Callable[..., Path],
+    run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = trained("run", "train.epochs=2")
+    monkeypatch.chdir(run.parent)
     found = []
     for rows in (1, 4, 5, 64):
         words = [f"data.batch_size={rows}", "data.window=2"]

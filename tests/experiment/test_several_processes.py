@@ -121,7 +121,7 @@ def jobs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
     for name, text in CONFIGS.items():
         (folder / f"{name}.yaml").write_text(text)
     write_sequences(folder / "s.npz")
-    words = [hashed % 997 for hashed in range(1, 200_000, 991)]
+    words = [hashed % 997 for hashed in range(1, 200_000, 2003)]
     (folder / "t.txt").write_text(" ".join(map(str, words)))
     named = [*JOBS[:-1], Job("folder that is there", 2, JOBS[-1].words)]
     (folder / "jobs.json").write_text(as_json(named))
