@@ -3,6 +3,7 @@
 import math
 import sys
 from enum import Enum
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -72,9 +73,20 @@ def _name_of(value: Any) -> tuple[str, str] | None:
     """Return the module of an operation that has this value as a constant, and its name."""
     if not hasattr(value, "_fields"):
         return None
+    found = _constants(len(sys.modules)).get(id(value))
+    return found if found and getattr(sys.modules[found[0]], found[1], None) is value else None
+
+
+@lru_cache(maxsize=1)
+def _constants(_loaded: int) -> dict[int, tuple[str, str]]:
+    """Return the operations' constants by id: each of a text's many values is looked up.
+
+    _loaded  how many modules there are, as an operation's may be loaded later
+    """
+    found: dict[int, tuple[str, str]] = {}
     for module_name, module in list(sys.modules.items()):
         if module_name.startswith(OPERATIONS):
             for name, each in vars(module).items():
-                if each is value:
-                    return module_name, name
-    return None
+                if hasattr(each, "_fields"):
+                    found.setdefault(id(each), (module_name, name))
+    return found
