@@ -16,6 +16,7 @@ unexplained, wherever that kink is, and by 4/3 of what curvature does.
 """
 
 from collections.abc import Callable
+from functools import cache
 from math import inf, isfinite
 from typing import NamedTuple
 
@@ -49,7 +50,7 @@ class Slope(NamedTuple):
 
 def numeric_slope(along: Callable[[float], float], ours: float, scale: Scale) -> Slope:
     """Return the derivative of the loss `along` a line, at distance 0, to compare `ours` with."""
-    middle = along(0.0)
+    middle = cache(lambda: along(0.0))  # not computed where the first step agrees, as most do
     slope = 0.0
     for factor in STEPS:
         h = factor * STEP * scale.step
@@ -61,11 +62,11 @@ def numeric_slope(along: Callable[[float], float], ours: float, scale: Scale) ->
             return Slope(slope)
         if error <= TOLERANCE * scale.gradient + rounding:
             return Slope(ours)  # nothing can be told apart from the rounding of the loss
-        bend = (above - 2 * middle + below) / h
-        unexplained = _unexplained(along, h, middle, slope, bend)
+        bend = (above - 2 * middle() + below) / h
+        unexplained = _unexplained(along, h, middle(), slope, bend)
         if error > CERTAIN * unexplained + COARSE * rounding and isfinite(slope):
             return Slope(slope)
-    return _at_a_kink(along, middle, ours, scale)
+    return _at_a_kink(along, middle(), ours, scale)
 
 
 def _unexplained(
