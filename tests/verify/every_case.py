@@ -1,7 +1,8 @@
 """What the tests of every case share: the table as parameters, the devices there are.
 
-A module computes what its operation does: by default, the slower tests run over every case of an
-operation and the first case of each module. `scripts/sweep` runs them over all.
+A module computes what its operation does, and the scans over time are the same lines around every
+cell: by default, the slower tests run over every case of an operation but for the scans of all cells
+after the LSTM's, and over the first case of each module. `scripts/sweep` runs them over all.
 """
 
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import pytest
 import torch
 from case_groups import every_case
 from cases import CASES
-from cases.case import Case, ModuleCase, differentiated
+from cases.case import Case, ModuleCase, OpCase, differentiated
 
 from bptrain.ops.kernels import Kernels
 from bptrain.verify.kernels_used import kernels_used
@@ -28,6 +29,16 @@ DEVICES = [
 every_device = pytest.mark.parametrize("device", DEVICES)
 
 
+OTHER_SCANS = ("rnn_tanh", "rnn_relu", "gru")
+# what a cell has a part in: its biases, and the states that drop out of a step and come in
+OF_EACH_CELL = ("states given", "no bias", "packed", "packed, both directions", "NaN")
+
+
+def repeats_a_scan(case: Case) -> bool:
+    """Return whether a case arranges scans of a cell as another case does those of an LSTM."""
+    return isinstance(case, OpCase) and case.op in OTHER_SCANS and case.name not in OF_EACH_CELL
+
+
 def is_later(cases: list[Case]) -> Callable[[Case], bool]:
     """Return whether a case follows another of its operation or module."""
     first = {case.label.partition(":")[0]: case.label for case in reversed(cases)}
@@ -38,9 +49,16 @@ def is_later(cases: list[Case]) -> Callable[[Case], bool]:
 def sparing_modules(
     cases: list[Case], first_apart: bool = False
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Return the decorator that runs a test over cases: a module's are slow but for the first."""
+    """Return the decorator that runs a test over cases.
+
+    Slow are those of a module but for the first, and those that repeat a scan.
+    """
     later = is_later(cases)
-    return every_case(cases, lambda c: isinstance(c, ModuleCase) and later(c), first_apart)
+
+    def is_slow(case: Case) -> bool:
+        return repeats_a_scan(case) or (isinstance(case, ModuleCase) and later(case))
+
+    return every_case(cases, is_slow, first_apart)
 
 
 # the first case of each operation apart, as a test that `-m quick` may select
