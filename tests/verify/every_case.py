@@ -1,8 +1,8 @@
 """What the tests of every case share: the table as parameters, the devices there are.
 
 A module computes what its operation does, and the scans over time are the same lines around every
-cell: by default, the slower tests run over every case of an operation but for the scans of all cells
-after the LSTM's, and over the first case of each module. `scripts/sweep` runs them over all.
+cell: by default, the slower tests run over every case of an operation, of the cells after the LSTM
+over few, and over the first case of each module. `scripts/sweep` runs them over all.
 """
 
 from collections.abc import Callable

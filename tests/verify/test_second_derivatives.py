@@ -43,8 +43,8 @@ SLOW = [each for each in CHECKED if isinstance(each, ModuleCase) or each.op in S
 FIRST_OF_SLOW = list({name_of(each): each for each in reversed(SLOW)}.values())
 SLOW_LABELS = {each.label for each in SLOW}
 QUICK = [each for each in CHECKED if each.label not in SLOW_LABELS]
-# Kernel or formula, a second derivative differentiates the lines of the formula's backward pass, and
-# only what was saved for them differs: with a kernel, the formula's first case is enough here.
+# Kernel or formula, a second derivative differentiates the lines of the formula's backward pass,
+# and only what was saved for them differs: with a kernel, the formula's first case is enough here.
 LATER = is_later(QUICK)
 
 
