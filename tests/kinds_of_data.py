@@ -7,6 +7,7 @@ from typing import Any
 
 import image_sets
 import numpy as np
+import pytest
 import sounds
 from small_files import idx_bytes, write_mnist
 from torchvision import datasets
@@ -265,3 +266,18 @@ KINDS: dict[str, Kind] = {
     "parity": Kind("kind: parity, samples: 40", RNN, "classification"),
     "parity of each step": Kind("kind: parity, samples: 40, task: tagging", RNN, "tagging"),
 }
+
+
+LIKE_OTHERS = {  # whose batches look like those of others
+    *("mnist", "fashion_mnist", "kmnist", "emnist", "cifar10", "cifar100"),
+    *("image_folder", "image_table of classes", "text_folder", "audio_folder of classes"),
+}
+
+
+def kinds_with_few_alike() -> list[Any]:
+    """Return the names of all kinds, those that are like others marked slow.
+
+    For what does not depend on where the data comes from; test_every_kind_of_data.py trains all.
+    """
+    marks = {True: pytest.mark.slow, False: ()}
+    return [pytest.param(name, marks=marks[name in LIKE_OTHERS]) for name in KINDS]

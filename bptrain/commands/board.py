@@ -15,8 +15,7 @@ from tempfile import TemporaryDirectory
 from rich.console import Console
 
 from bptrain.errors import StorageError, UsageError
-from bptrain.monitor.run_log import BOARD
-from bptrain.rundir.event_file import event_files
+from bptrain.rundir.event_file import BOARD, event_files
 
 FOLLOWED_EVERY_S = 5.0
 

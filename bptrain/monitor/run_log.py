@@ -13,11 +13,12 @@ from bptrain import tags
 from bptrain.monitor.console import TrainingConsole
 from bptrain.monitor.tensorboard import NO_SERIES, Board
 from bptrain.monitor.verdicts import Verdict
+from bptrain.rundir.event_file import BOARD
 from bptrain.rundir.file_digests import FileDigests
 from bptrain.rundir.metrics_file import MetricsFile
 from bptrain.stateful import PlainState, Tree
 
-METRICS, BOARD = "metrics.jsonl", "tensorboard"
+METRICS = "metrics.jsonl"
 
 
 class LogPosition(PlainState):

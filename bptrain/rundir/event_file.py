@@ -21,6 +21,7 @@ from bptrain.errors import CheckpointError
 from bptrain.rundir.appended_file import AppendedFile, truncate
 from bptrain.rundir.durable_files import make_own_directory, storing
 
+BOARD = "tensorboard"  # the folder of a run that holds them
 PREFIX = "events.out.tfevents."
 NAME = re.compile(re.escape(PREFIX) + r"(\d{1,18})\.[^/\0]*")  # the second that it was opened in
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from jsonschema import validate
-from kinds_of_data import KINDS
+from kinds_of_data import KINDS, kinds_with_few_alike
 from small_files import CONFIGS
 
 from bptrain.bench import engines, gradient_methods, products, step
@@ -126,7 +126,7 @@ def test_a_wrong_gradient_has_the_exit_code_of_check(
     assert "differ in the gradient of" in result.stderr
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", kinds_with_few_alike())
 def test_every_kind_of_data_is_measured(bptrain: Callable, tmp_path: Path, name: str) -> None:
     config, kind = tmp_path / "c.yaml", KINDS[name]
     kind.write()

@@ -46,15 +46,28 @@ optimizer.zero_grad()
 optimizer.load_state_dict(optimizer.state_dict())
 """
 CONFIG = "import bptrain.config"
+BOARD = "import bptrain.commands.board, tensorboard.program"
 HTTP = "import bptrain.commands.serve, bptrain.commands.serving.app"
 DATA = "import bptrain.data"
 CODES = (CONFIG, HTTP, DATA, *SETS_WITHOUT_FILES, OPTIMIZER)
-RUN = """
+RUN = '''
 import json, os, sys
+
+def apart(act, what):
+    """Act in a process of its own: what it imports, others must not."""
+    if child := os.fork():
+        assert os.waitpid(child, 0)[1] == 0
+    else:
+        act(what)
+        sys.exit()
 
 def show(what):
     found = [name for name in {heavy} if name in sys.modules]
     print("IMPORTED" + json.dumps([what, found]), flush=True)
+
+def execute(code):
+    exec(code, {{}})
+    show(code)
 
 def run(commands):
     from bptrain.cli import main
@@ -66,14 +79,13 @@ def run(commands):
             assert not ended.code, words
         show(" ".join(words))
 
+apart(execute, {board})
 for code in {codes}:
-    exec(code)
-    show(code)
+    execute(code)
 run({without_data})
-child = os.fork()  # to predict imports a package that to train must not, and the other way around
-run({training} if child else {predicting})
-assert not child or os.waitpid(child, 0)[1] == 0
-"""
+apart(run, {predicting})
+run({training})
+'''
 WITHOUT_DATA = [
     *(["init", kind] for kind in ("mlp", "table", "audio_folder")),
     ["check", "--help"],
@@ -100,6 +112,7 @@ def imported(served_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> dic
     (folder / "two.csv").write_text("x,c\n1,a\n3,b\n", encoding="utf-8")
     code = RUN.format(
         heavy=("torch", *HEAVY),
+        board=repr(BOARD),
         codes=CODES,
         without_data=WITHOUT_DATA,
         training=TRAINING,
@@ -127,6 +140,10 @@ def test_data_sets_without_files_need_none_of_the_packages_that_read_them(
     imported: dict, code: str
 ) -> None:
     assert imported[code] == {"torch"}
+
+
+def test_showing_runs_imports_no_torch(imported: dict) -> None:
+    assert imported[BOARD] == {"tensorboard"}
 
 
 def test_a_step_of_an_optimizer_does_not_import_the_compiler(imported: dict) -> None:

@@ -78,7 +78,10 @@ def test_the_binary_version_is_read_where_both_are_there(tmp_path: Path) -> None
     assert len(CIFAR10Config(root=str(tmp_path)).build(0).test) == 20
 
 
-@pytest.mark.parametrize("version", ["binary", "python"])
+@pytest.mark.parametrize(
+    "version",
+    [pytest.param("binary", marks=pytest.mark.slow), "python"],  # they hold the same, see above
+)
 def test_a_set_in_cifars_layout_is_learned_by_an_mlp(
     bptrain: Callable, tmp_path: Path, version: str
 ) -> None:
@@ -187,10 +190,12 @@ def every_batch(config: ImageFolderConfig) -> list[tuple[Tensor, Tensor]]:
     ]
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(
+    ("channels", "workers"),
+    [(1, 0), (3, 2), *(pytest.param(*each, marks=pytest.mark.slow) for each in ((1, 2), (3, 0)))],
+)
 def test_memory_and_workers_serve_the_same_batches(
-    tmp_path: Path, workers: int, channels: int
+    tmp_path: Path, channels: int, workers: int
 ) -> None:
     root = write_folder(tmp_path, images=15)
     held = every_batch(folder_config(root, channels=channels))
