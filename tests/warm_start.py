@@ -4,6 +4,7 @@ It computes nothing with torch: a process that forks must have no threads to los
 """
 
 import gc
+import weakref
 from importlib import import_module
 
 MODULES = (
@@ -22,11 +23,15 @@ def import_all(*more: str) -> None:
 
     from bptrain.tasks.plots import confusion_plot
 
+    from bptrain.experiment.config import ExperimentConfig
+
+    ExperimentConfig.model_rebuild()  # pydantic builds it when it is first used: a third of a run
     compile_templates()
     build_commands_and_schema()
     confusion_plot(np.eye(2, dtype=np.int64), ["a", "b"])  # imports matplotlib and reads its font
     Image.preinit()
     gc.freeze()  # or the first collection in a child would copy every page
+    leave_to_the_system()
 
 
 def build_commands_and_schema() -> None:
@@ -48,3 +53,9 @@ def compile_templates() -> None:
     templates = environment("bptrain.monitor.report")
     for name in templates.list_templates():
         templates.get_template(name)
+
+
+def leave_to_the_system() -> None:
+    """Have no child take down at its exit what was imported here: it would copy 7000 pages."""
+    for each in list(weakref.finalize._registry):  # of torch's operators, most of them
+        each.atexit = False
