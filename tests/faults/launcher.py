@@ -13,6 +13,7 @@ that hangs is ended by SIGALRM after TIMEOUT_S.
 """
 
 import atexit
+import ctypes
 import json
 import os
 import signal
@@ -21,6 +22,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from copy import copy
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -76,13 +78,15 @@ class Process:
 
 
 class Launcher:
-    """The server, while entered; it serves one run at a time.
+    """The server, while entered; it serves one run at a time."""
 
-    within  a command that starts the server, such as `unshare`, which gives it its own mounts
-    """
+    mounts_of = 0  # the process whose mounts its runs have, instead of the server's own
 
-    def __init__(self, within: Sequence[str] = ()) -> None:
-        self.within = within
+    def with_mounts_of(self, pid: int) -> "Launcher":
+        """Return a launcher of runs that have another process's mounts, by the same server."""
+        other = copy(self)
+        other.mounts_of = pid
+        return other
 
     def __enter__(self) -> "Launcher":
         here = Path(__file__)
@@ -91,7 +95,7 @@ class Launcher:
             [*map(str, (here.parents[2], here.parents[1], here.parent)), *sys.path]
         )
         self._server = subprocess.Popen(
-            [*self.within, sys.executable, str(here)],
+            [sys.executable, str(here)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -109,10 +113,9 @@ class Launcher:
     ) -> Process:
         """Start `bptrain WORDS` in `cwd`; draw pictures, or their fingerprints."""
         job = {"words": [str(word) for word in words], "cwd": str(cwd), "draws": draws}
+        job |= {"fault": fault, "arguments": list(arguments), "mounts_of": self.mounts_of}
         assert self._server.stdin is not None
-        self._server.stdin.write(
-            json.dumps({**job, "fault": fault, "arguments": list(arguments)}) + "\n"
-        )
+        self._server.stdin.write(json.dumps(job) + "\n")
         self._server.stdin.flush()
         return Process(self, self.reply()["pid"], cwd)
 
@@ -130,7 +133,7 @@ class Launcher:
 
     def seen(self, path: Path) -> Path:
         """Return the path at which this process sees a path of the runs."""
-        return Path(f"/proc/{self._server.pid}/root{path}") if self.within else path
+        return Path(f"/proc/{self.mounts_of}/root{path}") if self.mounts_of else path
 
     def reply(self) -> dict[str, int]:
         """Return the server's next reply."""
@@ -171,6 +174,8 @@ def run_job(job: dict[str, Any]) -> NoReturn:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback of this file before it begins
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which `nohup` has ignored
     os.setsid()  # a signal to its group reaches only it and its workers
+    if job["mounts_of"]:
+        enter_mounts_of(job["mounts_of"])
     os.chdir(job["cwd"])
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
@@ -191,6 +196,14 @@ def run_job(job: dict[str, Any]) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code if isinstance(code, int) else 0 if code is None else 1)
+
+
+def enter_mounts_of(pid: int) -> None:
+    """Give this process, which may have one thread only, the mounts of another."""
+    for namespace in ("user", "mnt"):  # in its users' first: there it may enter the mounts
+        descriptor = os.open(f"/proc/{pid}/ns/{namespace}", os.O_RDONLY)
+        assert ctypes.CDLL(None).setns(descriptor, 0) == 0
+        os.close(descriptor)
 
 
 def replace(name: str, function: Callable[..., Any]) -> None:

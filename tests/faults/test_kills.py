@@ -23,9 +23,8 @@ from reference_runs import CONFIGS, ReferenceRun, ReferenceRuns, Run, fresh, ope
 EVERY = pytest.mark.faults  # not by default
 KINDS = tuple(CONFIGS)
 MOMENTS = 100
-LONG = "train.epochs=12"  # long enough for ten kills
-KILLS = 10
-SPREAD = 6  # operations that are tried by default, and half as many of a resumed run
+SHORT = "train.steps=8"  # by default: checkpoints within an epoch, at its end, and one removed
+SPREAD = 4  # operations that are tried by default, and half as many of a resumed run
 
 
 def killed_by_the_clock(run: Run, random: Random, reference: ReferenceRun) -> str:
@@ -97,12 +96,13 @@ def test_a_run_killed_before_any_operation_on_a_file_ends_as_the_reference_run(
     tally: Callable[..., None],
     in_full: bool,
 ) -> None:
-    reference = reference_runs.of("mlp")
-    operations = operations_of(Run(launcher, work_dir / "counted", "mlp"))
+    kind = ("mlp",) if in_full else ("mlp", SHORT)
+    reference = reference_runs.of(*kind)
+    operations = operations_of(Run(launcher, work_dir / "counted", kind[0], kind[1:]))
     first = next(number for number, (name, _) in enumerate(operations) if name == "rename")
     failures = []
     for number in numbers_of(operations, in_full):
-        run = fresh(launcher, work_dir, number)
+        run = fresh(launcher, work_dir, number, *kind)
         code, _ = run.go("disk_faults:kill_before", number)
         wrong = "" if code == -SIGKILL else f"ended with {code}"
         if run.has_checkpoint != (number > first):
@@ -164,14 +164,16 @@ def test_a_resumed_run_killed_before_any_operation_ends_as_the_reference_run(
     tally: Callable[..., None],
     in_full: bool,
 ) -> None:
-    reference = reference_runs.of("mlp")
-    killed = Run(launcher, work_dir / "once", "mlp")
-    assert killed.go("kill_faults:kill_after_step", 15)[0] == -SIGKILL
+    kind, last = (("mlp",), 15) if in_full else (("mlp", SHORT), 5)
+    reference = reference_runs.of(*kind)
+    killed = Run(launcher, work_dir / "once", kind[0], kind[1:])
+    assert killed.go("kill_faults:kill_after_step", last)[0] == -SIGKILL
     shutil.copytree(killed.folder, work_dir / "counted")
-    operations = operations_of(Run(launcher, work_dir / "counted", "mlp"), resume=True)
+    counted = Run(launcher, work_dir / "counted", kind[0], kind[1:])
+    operations = operations_of(counted, resume=True)
     failures = []
     for number in numbers_of(operations, in_full, SPREAD // 2):
-        run = fresh(launcher, work_dir, number)
+        run = fresh(launcher, work_dir, number, *kind)
         shutil.copytree(killed.folder, run.folder, dirs_exist_ok=True)
         code, _ = run.go("disk_faults:kill_before", number)
         wrong = "" if code == -SIGKILL else f"ended with {code}"
@@ -182,24 +184,26 @@ def test_a_resumed_run_killed_before_any_operation_ends_as_the_reference_run(
 
 
 def chains() -> list[object]:
-    """Return kinds and seeds; the perceptron's first chain is tried by default."""
-    pairs = [(kind, seed) for kind in KINDS for seed in range(3)]
-    return [pytest.param(*pair, marks=[] if pair == ("mlp", 0) else EVERY) for pair in pairs]
+    """Return kinds, seeds and how often it is killed; a short chain is tried by default."""
+    whole = [(kind, seed, 10) for kind in KINDS for seed in range(3)]
+    return [("mlp", 0, 4), *(pytest.param(*chain, marks=EVERY) for chain in whole)]
 
 
-@pytest.mark.parametrize(("kind", "seed"), chains())
-def test_a_run_killed_ten_times_ends_as_the_reference_run(
+@pytest.mark.parametrize(("kind", "seed", "kills"), chains())
+def test_a_run_killed_many_times_ends_as_the_reference_run(
     launcher: Launcher,
     reference_runs: ReferenceRuns,
     work_dir: Path,
     tally: Callable[..., None],
     kind: str,
     seed: int,
+    kills: int,
 ) -> None:
-    reference, random = reference_runs.of(kind, LONG), Random(seed)
-    run, wrong = Run(launcher, work_dir / "killed", kind, (LONG,)), ""
-    for _ in range(KILLS):
+    long_enough = f"train.epochs={kills + kills // 4}"
+    reference, random = reference_runs.of(kind, long_enough), Random(seed)
+    run, wrong = Run(launcher, work_dir / "killed", kind, (long_enough,)), ""
+    for _ in range(kills):
         wrong = wrong or killed_inside(run, random, most=7)
     wrong = wrong or run.problem_after_resume(reference.run_dir)
-    tally(f"{kind}: killed {KILLS} times in one run", wrong)
+    tally(f"{kind}: killed {kills} times in one run", wrong)
     assert not wrong

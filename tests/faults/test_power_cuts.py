@@ -22,7 +22,8 @@ from bptrain.errors import CheckpointError
 from bptrain.rundir.checkpoint import list_checkpoints, newest_valid
 
 EVERY = pytest.mark.faults  # not by default
-SPREAD = 8  # operations that are tried by default
+SHORT = "train.steps=8"  # by default: checkpoints within an epoch, at its end, and one removed
+SPREAD = 5  # operations that are tried by default
 NAMED = re.compile(r"run/checkpoints/\.unfinished-step-(\d+)")
 
 
@@ -68,11 +69,12 @@ def test_after_a_power_cut_before_any_operation_a_run_ends_as_the_reference_run(
     tally: Callable[..., None],
     in_full: bool,
 ) -> None:
-    reference = reference_runs.of("mlp")
-    operations = operations_of(Run(launcher, work_dir / "counted", "mlp"))
+    kind = ("mlp",) if in_full else ("mlp", SHORT)
+    reference = reference_runs.of(*kind)
+    operations = operations_of(Run(launcher, work_dir / "counted", kind[0], kind[1:]))
     total, failures = len(operations), []
     for number in range(total) if in_full else [total * n // SPREAD for n in range(1, SPREAD)]:
-        run, step = fresh(launcher, work_dir, number), durable_step(operations[:number])
+        run, step = fresh(launcher, work_dir, number, *kind), durable_step(operations[:number])
         wrong = cut(run, number, seed=number)
         wrong = wrong or lost_checkpoint(run, step) or run.problem_after_resume(reference.run_dir)
         what = "no checkpoint yet: refused, or resumed" if step < 0 else "resumed"

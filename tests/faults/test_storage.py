@@ -44,21 +44,23 @@ def each(values: Sequence[Any], by_default: int) -> list[Any]:
 
 
 @pytest.fixture(scope="module")
-def mounting() -> Iterator[Launcher]:
-    """Return a server of runs with its own mounts."""
-    try:
-        tried = subprocess.run([*OWN_MOUNTS, "mount", "-t", "tmpfs", "none", "/mnt"], check=False)
-    except FileNotFoundError:
+def mounting(launcher: Launcher) -> Iterator[Launcher]:
+    """Return a launcher of runs with mounts of their own."""
+    if shutil.which(OWN_MOUNTS[0]) is None:
         pytest.skip("there is no unshare")
-    if tried.returncode:
-        pytest.skip("file systems cannot be mounted here")
-    with Launcher(OWN_MOUNTS) as started:
-        yield started
+    script = "mount -t tmpfs none /mnt && echo ready && exec cat"  # `cat` waits for the end of stdin
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([*OWN_MOUNTS, "sh", "-c", script], text=True, **pipes) as holder:
+        assert holder.stdout
+        if holder.stdout.readline() != "ready\n":
+            pytest.skip("file systems cannot be mounted here")
+        yield launcher.with_mounts_of(holder.pid)
+        holder.communicate()
 
 
 @dataclass
 class MountedRun(Run):
-    """A run whose folder is mounted in its server alone."""
+    """A run whose folder is mounted for it alone."""
 
     @property
     def run_dir(self) -> Path:
@@ -155,7 +157,7 @@ def test_a_run_that_is_refused_an_operation_can_be_resumed(
         Run(launcher, work_dir / "whole", "mlp", (SHORT,)),
         reference_runs.of("mlp", SHORT),
     )
-    assert try_refusals(whole, reference.run_dir, tally, errno.ENOSPC, 37) == []
+    assert try_refusals(whole, reference.run_dir, tally, errno.ENOSPC, 53) == []
 
 
 def test_a_resumed_run_that_is_refused_an_operation_can_be_resumed(
