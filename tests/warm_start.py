@@ -21,9 +21,8 @@ def import_all(*more: str) -> None:
     import numpy as np
     from PIL import Image
 
-    from bptrain.tasks.plots import confusion_plot
-
     from bptrain.experiment.config import ExperimentConfig
+    from bptrain.tasks.plots import confusion_plot
 
     ExperimentConfig.model_rebuild()  # pydantic builds it when it is first used: a third of a run
     compile_templates()

@@ -90,7 +90,8 @@ class Launcher:
 
     def __enter__(self) -> "Launcher":
         here = Path(__file__)
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        # each further arena of glibc's malloc has 64 MB in reserve, which no limit of memory reaches
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
         environment["PYTHONPATH"] = os.pathsep.join(
             [*map(str, (here.parents[2], here.parents[1], here.parent)), *sys.path]
         )

@@ -48,7 +48,8 @@ def mounting(launcher: Launcher) -> Iterator[Launcher]:
     """Return a launcher of runs with mounts of their own."""
     if shutil.which(OWN_MOUNTS[0]) is None:
         pytest.skip("there is no unshare")
-    script = "mount -t tmpfs none /mnt && echo ready && exec cat"  # `cat` waits for the end of stdin
+    # `cat` waits for the end of its input
+    script = "mount -t tmpfs none /mnt && echo ready && exec cat"
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen([*OWN_MOUNTS, "sh", "-c", script], text=True, **pipes) as holder:
         assert holder.stdout
@@ -267,7 +268,7 @@ def test_a_read_only_folder_is_reported_when_a_run_begins_or_resumes(
     assert run.go("kill_faults:kill_after_step", 5)[0] == -9
     run.mount("-o", "remount,ro", work_dir / "run")
     wrong = wrong or problem_with_refusal(run.go(), "run", "Read-only file system")
-    ended = mounting.run(["evaluate", "run"], work_dir)
+    ended = mounting.run(["evaluate", "run"], work_dir, draws=False)
     printed = (
         f"no pictures: run/pictures/step-000004: cannot be written: {os.strerror(errno.EROFS)}"
     )
@@ -383,9 +384,8 @@ def test_a_command_whose_output_a_full_disk_refuses_says_so(
     words: list[str],
 ) -> None:
     shutil.copytree(reference_runs.of("mlp", SHORT).run_dir.parent, work_dir, dirs_exist_ok=True)
-    wrong = problem_with_refusal(
-        launcher.run(words, work_dir, "storage_faults:fill_output"), "output"
-    )
+    ended = launcher.run(words, work_dir, "storage_faults:fill_output", draws=False)
+    wrong = problem_with_refusal(ended, "output")
     tally("standard output on a full disk", wrong)
     assert not wrong
     assert not (work_dir / "runs").exists()
