@@ -62,9 +62,16 @@ def _in_an_empty_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    gc.unfreeze()  # or what is frozen would be fewer with each object that ends
     if "real_pictures" not in request.fixturenames:
         draw_fingerprints(monkeypatch.setattr)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _nothing_frozen() -> Iterator[None]:
+    """Unfreeze objects, or fewer would be frozen with each that ends."""
+    gc.unfreeze()
+    yield
+    gc.freeze()
 
 
 def process_state() -> dict[str, object]:

@@ -39,7 +39,7 @@ RUNS = {
     "cnn": [CONFIGS / "digits_cnn.yaml", "data.batch_size=50"],
     "fp16": [CONFIGS / "digits_mlp.yaml", "precision=fp16", "train.clip_grad_adaptive=0.1"],
     "lbfgs": [CONFIGS / "digits_lbfgs.yaml"],
-    "lstm": [CONFIGS / "adding_lstm.yaml", "model.hidden=8", "data.length=10"],
+    "lstm": [CONFIGS / "adding_lstm.yaml", "model.hidden=8", "data.length=10", "data.samples=1300"],
 }
 SHORT = ["data.batch_size=100", "monitor.log_every=1"]
 OBSERVED = (

@@ -139,15 +139,28 @@ CASES: dict[str, Callable[[], Path]] = {
 # within a window of the log, within and at the end of an epoch, between two checkpoints and at one,
 # one right after the other, and at the last step
 STOPS = [(3, ask), (5, kill), (8, ask), (9, ask), (10, kill), (14, ask)]
-
+FEW_STOPS = [(5, kill), (8, ask)]  # after which all of the state has been read again
 
 WEEKLY = ("mlp", "sequences of varying lengths")  # others hold all of their state, and more
+# where in an epoch, a window or a text the run stops matters; others have more state only
+AT_ALL_STOPS = ("language model", "accumulated batches", "accumulated batches without the last one")
 
 
 @pytest.mark.parametrize(
     "name", [pytest.param(each, marks=[pytest.mark.slow] * (each in WEEKLY)) for each in CASES]
 )
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(
+    bptrain: Bptrain, interrupted: Interrupted, name: str
+) -> None:
+    config = CASES[name]()
+    train_whole(bptrain, config, [])
+    interrupted(config, STOPS if name in (*AT_ALL_STOPS, *WEEKLY) else FEW_STOPS)
+    assert_same()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [each for each in CASES if each not in (*AT_ALL_STOPS, *WEEKLY)])
+def test_it_does_so_stopped_wherever_it_can_be(
     bptrain: Bptrain, interrupted: Interrupted, name: str
 ) -> None:
     config = CASES[name]()

@@ -50,6 +50,8 @@ def test_every_shipped_config_trains(
         write_tables(tmp_path / "data")  # as the header of the config says
     if kind == "audio_folder":
         words.append(f"data.path={sounds.write_folder(tmp_path / 'digits', sounds.digits())}")
+    if kind in ("adding", "copy"):
+        words.append("data.samples=300")
     if kind in writers:
         words += [f"data.root={writers[kind]()}", "data.batch_size=8"]
     if kind in TEXTS:
