@@ -56,12 +56,6 @@ def pytest_configure(config: pytest.Config) -> None:
     gc.disable()  # while modules and tests are made, which all stay
 
 
-def pytest_collection_finish(session: pytest.Session) -> None:
-    """Keep the garbage collector from what was collected: a pass over all of it takes 0.7 s."""
-    gc.freeze()
-    gc.enable()
-
-
 def is_asked_for_quick(config: pytest.Config) -> bool:
     """Return whether only quick tests run: collecting the others would take most of the time."""
     return bool(config.option.markexpr == "quick")
@@ -94,6 +88,7 @@ def pytest_collection_finish() -> None:
     """Leave modules and tests out of the collection of garbage, which takes a second with them."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def pytest_make_parametrize_id(val: object) -> None:
