@@ -3,8 +3,9 @@
 import gc
 import os
 import shutil
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import typer.testing
 from case_groups import Asked
 from fingerprints import draw_fingerprints
 from hypothesis import HealthCheck, settings
+from launcher import Launcher, folder_in_memory
 from quick_tests import is_in_quick_file, is_quick_function, mark_quick
 from small_files import idx_bytes
 from typer.testing import CliRunner, Result
@@ -115,6 +117,31 @@ def bptrain(
 @pytest.fixture
 def real_pictures() -> None:
     """Have the runs of `bptrain` draw real pictures and write whole samples, which takes longer."""
+
+
+@pytest.fixture(scope="session")
+def launcher() -> Iterator[Launcher]:
+    """Return a server of runs."""
+    with Launcher() as started, folder_in_memory() as folder:
+        assert started.run(["--version"], folder)[0] == 0  # the imports are done now
+        yield started
+
+
+@pytest.fixture(scope="session")
+def mounting(launcher: Launcher) -> Iterator[Launcher]:
+    """Return a launcher of runs that may mount file systems, which only they see."""
+    if shutil.which("unshare") is None:
+        pytest.skip("there is no unshare")
+    # `cat` waits for the end of its input
+    words = ["sh", "-c", "mount -t tmpfs none /mnt && echo ready && exec cat"]
+    words = ["unshare", "--mount", "--map-root-user", *words]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(words, text=True, **pipes) as holder:
+        assert holder.stdout
+        if holder.stdout.readline() != "ready\n":
+            pytest.skip("file systems cannot be mounted here")
+        yield launcher.with_mounts_of(holder.pid)
+        holder.communicate()
 
 
 @pytest.fixture

@@ -1,16 +1,12 @@
-"""Fixtures of the fault tests: a server of runs, a folder in memory, and a tally."""
+"""Fixtures of the fault tests: runs without faults, a folder in memory, and a tally."""
 
-import os
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from launcher import Launcher
+from launcher import Launcher, folder_in_memory
 from reference_runs import ReferenceRuns
 from reliability_table import Tally, read, this_run, write
 
@@ -79,14 +75,6 @@ def tally(request: pytest.FixtureRequest) -> Callable[..., None]:
 
 
 @pytest.fixture(scope="session")
-def launcher() -> Iterator[Launcher]:
-    """Return a server of runs."""
-    with Launcher() as started, folder_in_memory() as folder:
-        assert started.run(["--version"], folder)[0] == 0  # the imports are done now
-        yield started
-
-
-@pytest.fixture(scope="session")
 def reference_runs(launcher: Launcher) -> Iterator[ReferenceRuns]:
     """Return the runs without faults."""
     with folder_in_memory() as folder:
@@ -98,15 +86,3 @@ def work_dir() -> Iterator[Path]:
     """Return an empty folder in memory, so that no test waits for a disk."""
     with folder_in_memory() as folder:
         yield folder
-
-
-@contextmanager
-def folder_in_memory() -> Iterator[Path]:
-    """Create a folder for the block, on /dev/shm if it exists."""
-    memory = "/dev/shm"
-    usable = os.access(memory, os.W_OK)
-    folder = Path(tempfile.mkdtemp(prefix="bptrain-", dir=memory if usable else None))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder)

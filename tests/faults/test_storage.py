@@ -10,8 +10,7 @@ and name the path; nothing incomplete may have a checkpoint's name.
 import errno
 import os
 import shutil
-import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,6 @@ Tally = Callable[..., None]
 EVERY = pytest.mark.faults  # not by default
 SHORT = "train.steps=8"
 MAY_FAIL = ("unlink", "rmdir", "mkdir")  # of a file that is not needed, or of an existing folder
-OWN_MOUNTS = ("unshare", "--mount", "--map-root-user")
 LIMITS = (0, 100, 480, 700, 1_500, 4_000, 6_000, 13_000, 24_000, 30_000, 36_000)  # bytes of a file
 SIZES = tuple(f"size={pages * 4}k" for pages in (1, 2, 4, 8, 12, 16, 20, 24, 28, 34))
 DISK_LIMITS = (*SIZES, *(f"nr_inodes={number}" for number in (2, 4, 6, 9, 12, 16, 20)))
@@ -41,22 +39,6 @@ def each(values: Sequence[Any], by_default: int) -> list[Any]:
         pytest.param(value, marks=EVERY if number % by_default else (), id=f"{value}")
         for number, value in enumerate(values)
     ]
-
-
-@pytest.fixture(scope="module")
-def mounting(launcher: Launcher) -> Iterator[Launcher]:
-    """Return a launcher of runs with mounts of their own."""
-    if shutil.which(OWN_MOUNTS[0]) is None:
-        pytest.skip("there is no unshare")
-    # `cat` waits for the end of its input
-    script = "mount -t tmpfs none /mnt && echo ready && exec cat"
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen([*OWN_MOUNTS, "sh", "-c", script], text=True, **pipes) as holder:
-        assert holder.stdout
-        if holder.stdout.readline() != "ready\n":
-            pytest.skip("file systems cannot be mounted here")
-        yield launcher.with_mounts_of(holder.pid)
-        holder.communicate()
 
 
 @dataclass

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
+from fingerprints import draw_fingerprints
+from launcher import replace
 from warm_start import import_all
 
 DOCUMENTED = {0, 2, 3, 4, 5, 6, 7, 8, 9, 11}
@@ -57,18 +59,18 @@ def prepare() -> None:
     import_all(*MODULES)
 
 
-def run(words: Sequence[str], folder: Path) -> Ended:
-    """Run `bptrain WORDS` in a folder to its end."""
+def run(words: Sequence[str], folder: Path, draws: bool = True) -> Ended:
+    """Run `bptrain WORDS` in a folder to its end; draw pictures, or their fingerprints."""
     pid = os.fork()
     if pid == 0:
-        _run_here(words, folder)
+        _run_here(words, folder, draws)
     _, status, used = os.wait4(pid, 0)
     output = (folder / OUTPUT).read_bytes().decode("utf-8", "replace")
     code = os.waitstatus_to_exitcode(status)
     return Ended(code, output, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024)
 
 
-def _run_here(words: Sequence[str], folder: Path) -> NoReturn:
+def _run_here(words: Sequence[str], folder: Path, draws: bool) -> NoReturn:
     code: object = 70
     try:
         os.chdir(folder)
@@ -80,6 +82,8 @@ def _run_here(words: Sequence[str], folder: Path) -> NoReturn:
         signal.alarm(WALL_S)
         resource.setrlimit(resource.RLIMIT_CPU, (4 * MOST_CPU_S, 4 * MOST_CPU_S))
         _limit()
+        if not draws:
+            draw_fingerprints(replace)
         sys.argv = ["bptrain", *words]
         from bptrain.cli import main
 

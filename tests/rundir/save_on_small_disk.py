@@ -1,11 +1,10 @@
 """Mount a small file system on the folder given, fill it with checkpoints, make it read-only.
 
-Run as a program, in a mount namespace of its own.
+Called in a process with mounts of its own.
 """
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -28,8 +27,9 @@ def state_of(step: int) -> TrainingState:
     return TrainingState(step, {"model": {"w": torch.full((10_000,), float(step))}})
 
 
-def main(folder: Path) -> None:
+def main(name: str) -> None:
     """Save until the disk is full; what was saved stays, and the room of the failed one is back."""
+    folder = Path(name)
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k", "none", folder], check=True)
     step = 1
     while (room := free_bytes(folder)) > 50_000:
@@ -49,6 +49,3 @@ def main(folder: Path) -> None:
     with pytest.raises(StorageError, match="Read-only"), locked(folder):
         pass
     assert newest_valid(folder)[0] == path
-
-
-main(Path(sys.argv[1]))

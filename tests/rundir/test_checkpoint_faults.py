@@ -1,10 +1,7 @@
 """Whatever happens to the disk or the process, at any operation, a valid checkpoint is there."""
 
-import os
 import random
 import resource
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +9,7 @@ from pathlib import Path
 import pytest
 from checkpoints import is_valid, state_at
 from faulty_disk import CHANGES, Fault, FaultyDisk, faulty_disk
+from launcher import Launcher
 
 from bptrain.errors import CheckpointError, StorageError
 from bptrain.rundir.checkpoint import (
@@ -176,21 +174,9 @@ def test_a_file_size_limit_is_a_storage_error_and_no_signal(tmp_path: Path, size
     assert newest_valid(tmp_path)[1].step == 1
 
 
-def test_a_full_or_read_only_file_system_is_a_storage_error(tmp_path: Path) -> None:
-    mount = ["unshare", "--mount", "--map-root-user"]
-    try:
-        possible = subprocess.run([*mount, "mount", "-t", "tmpfs", "none", tmp_path], check=False)
-    except FileNotFoundError:
-        pytest.skip("there is no unshare")
-    if possible.returncode:
-        pytest.skip("file systems cannot be mounted here")
-    script = Path(__file__).parent / "save_on_small_disk.py"
-    ran = subprocess.run(
-        [*mount, sys.executable, script, tmp_path],
-        env={**os.environ, "PYTHONPATH": str(script.parents[2])},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-    assert ran.returncode == 0, ran.stderr
+def test_a_full_or_read_only_file_system_is_a_storage_error(
+    mounting: Launcher, tmp_path: Path
+) -> None:
+    (tmp_path / "disk").mkdir()
+    disk = str(tmp_path / "disk")
+    assert mounting.run(["--version"], tmp_path, "save_on_small_disk:main", [disk]) == (0, "")

@@ -8,20 +8,21 @@ seconds of importing. It computes nothing before it forks, so that it has no thr
         process.send(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
 
-`fault` names a function that the child calls first, with its arguments: "module:function". A run
-that hangs is ended by SIGALRM after TIMEOUT_S.
+`fault` names a function that the child calls first, with its arguments: "module:function"; where it
+exits, no run begins. A run that hangs is ended by SIGALRM after TIMEOUT_S.
 """
 
 import atexit
 import ctypes
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from copy import copy
 from dataclasses import dataclass
 from importlib import import_module
@@ -90,10 +91,10 @@ class Launcher:
 
     def __enter__(self) -> "Launcher":
         here = Path(__file__)
-        # each further arena of glibc's malloc has 64 MB in reserve, which no limit of memory reaches
+        # each further arena of glibc's malloc has 64 MB in reserve, beyond any limit of memory
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
         environment["PYTHONPATH"] = os.pathsep.join(
-            [*map(str, (here.parents[2], here.parents[1], here.parent)), *sys.path]
+            [*map(str, (here.parents[1], here.parent, here.parent / "faults")), *sys.path]
         )
         self._server = subprocess.Popen(
             [sys.executable, str(here)],
@@ -151,6 +152,18 @@ class Launcher:
         self._server.communicate()  # closes its input, at which it exits
 
 
+@contextmanager
+def folder_in_memory() -> Iterator[Path]:
+    """Create a folder for the block, on /dev/shm if it exists."""
+    memory = "/dev/shm"
+    usable = os.access(memory, os.W_OK)
+    folder = Path(tempfile.mkdtemp(prefix="bptrain-", dir=memory if usable else None))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
 def serve() -> None:
     """Fork a child for each line of standard input."""
     import_all()
@@ -185,11 +198,11 @@ def run_job(job: dict[str, Any]) -> NoReturn:
     sys.argv = ["bptrain", *job["words"]]
     if not job["draws"]:
         draw_fingerprints(replace)
-    if job["fault"]:
-        module, _, function = job["fault"].partition(":")
-        getattr(import_module(module), function)(*job["arguments"])
     code: object = 0
     try:
+        if job["fault"]:
+            module, _, function = job["fault"].partition(":")
+            getattr(import_module(module), function)(*job["arguments"])
         main()
     except SystemExit as ended:
         code = ended.code
