@@ -57,14 +57,43 @@ Commands:
 
 
 COMPLETE = """
-import sys
-sys.argv[0] = "bptrain"  # the name that a shell completes
+import contextlib, io, json, os, sys
 from bptrain.cli import app
-try:
-    app()
-finally:
-    assert "torch" not in sys.modules, "completion must answer while somebody types"
+sys.argv[0] = "bptrain"  # the name that a shell completes
+answers = {}
+for words, asked in json.load(sys.stdin).items():
+    os.environ.update(asked)
+    with contextlib.redirect_stdout(io.StringIO()) as shown, contextlib.suppress(SystemExit):
+        app()
+    answers[words] = shown.getvalue()
+assert "torch" not in sys.modules, "completion must answer while somebody types"
+print(json.dumps(answers))
 """
+COMPLETED = {
+    "bptrain va": ["validate"],
+    "bptrain fit --dr": ["--dry-run"],
+    "bptrain init s": ["sequential", "sequence", "spirals"],
+    "bptrain init exp": [],  # a path
+    "bptrain evaluate --checkpoint l": ["last"],
+    "bptrain fit exp": [],  # the shell completes file names itself
+}
+
+
+@pytest.fixture(scope="module")
+def answers() -> dict[str, str]:
+    """Return what is printed to a shell that asks for its script, or to complete words."""
+    asked = {
+        words: {"_BPTRAIN_COMPLETE": "complete_bash", "COMP_WORDS": words}
+        | {"COMP_CWORD": str(len(words.split()) - 1)}
+        for words in COMPLETED
+    }
+    asked["script"] = {"_BPTRAIN_COMPLETE": "source_bash"}
+    shown = subprocess.run(
+        [sys.executable, "-c", COMPLETE], input=json.dumps(asked), capture_output=True, text=True
+    )
+    assert (shown.returncode, shown.stderr) == (0, "")
+    found: dict[str, str] = json.loads(shown.stdout)
+    return found
 
 
 def test_help_reads_as_documented(bptrain: Callable) -> None:
@@ -78,33 +107,15 @@ def test_importing_the_commands_leaves_torch_out() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@pytest.mark.parametrize(
-    ("words", "completed"),
-    [
-        ("bptrain va", ["validate"]),
-        ("bptrain fit --dr", ["--dry-run"]),
-        ("bptrain init s", ["sequential", "sequence", "spirals"]),
-        ("bptrain init exp", []),  # a path
-        ("bptrain evaluate --checkpoint l", ["last"]),
-        ("bptrain fit exp", []),  # the shell completes file names itself
-    ],
-)
-def test_the_shell_completes_commands_options_and_choices(words: str, completed: list) -> None:
-    asked = {"_BPTRAIN_COMPLETE": "complete_bash", "COMP_WORDS": words}
-    asked["COMP_CWORD"] = str(len(words.split()) - 1)
-    shown = subprocess.run(
-        [sys.executable, "-c", COMPLETE], env=os.environ | asked, capture_output=True, text=True
-    )
-    assert (shown.returncode, shown.stderr) == (0, "")
-    assert shown.stdout.split() == completed
+@pytest.mark.parametrize(("words", "completed"), COMPLETED.items())
+def test_the_shell_completes_commands_options_and_choices(
+    answers: dict[str, str], words: str, completed: list[str]
+) -> None:
+    assert answers[words].split() == completed
 
 
-def test_the_completion_script_names_bptrain() -> None:
-    asked = os.environ | {"_BPTRAIN_COMPLETE": "source_bash"}
-    shown = subprocess.run(
-        [sys.executable, "-c", COMPLETE], env=asked, capture_output=True, text=True, check=True
-    )
-    assert "complete -o default -F _bptrain_completion bptrain" in shown.stdout
+def test_the_completion_script_names_bptrain(answers: dict[str, str]) -> None:
+    assert "complete -o default -F _bptrain_completion bptrain" in answers["script"]
 
 
 def test_fit_leaves_the_documented_run_directory(bptrain: Callable, tmp_path: Path) -> None:
@@ -336,11 +347,15 @@ def test_validate_without_a_config_says_what_it_needs(bptrain: Callable) -> None
 @pytest.mark.parametrize(
     "words",
     [
-        ["fit", DIGITS, "train.epochs=3", "monitor.log_every=1"],
+        ["-h"],
+        pytest.param(
+            ["fit", DIGITS, "train.epochs=3", "monitor.log_every=1"], marks=pytest.mark.slow
+        ),
         pytest.param(["doctor"], marks=pytest.mark.slow),
     ],
 )
 def test_a_reader_that_closes_the_pipe_is_no_bug(tmp_path: Path, words: list[object]) -> None:
+    """Runs, whose processes take seconds to start, are in tests/faults/test_streams.py."""
     reading, writing = os.pipe()
     os.close(reading)
     command = [sys.executable, "-m", "bptrain", *map(str, words)]

@@ -28,6 +28,14 @@ def fill(number: int) -> None:
     os.dup2(os.open("/dev/full", os.O_WRONLY), number)
 
 
+def close_reader(number: int) -> None:
+    """Redirect a stream to a pipe whose reader has gone, as of `| head`, and keep nothing back."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    os.dup2(writing, number)
+    sys.stdout.reconfigure(write_through=True)
+
+
 def only_ascii() -> None:
     """Print to a terminal that has no letter but ASCII's."""
     sys.stdout = TextIOWrapper(FileIO(1, "w", closefd=False), encoding="ascii")

@@ -123,6 +123,12 @@ def test_a_terminal_may_lack_letters_or_be_closed(
         assert r"k\xe4se" in ended.stdout
 
 
+@pytest.mark.parametrize("words", [FIT, RESUME, EVALUATE, PREDICT], ids=" ".join)
+def test_a_reader_that_closes_the_pipe_is_no_bug(commands: Commands, words: list[str]) -> None:
+    ended = commands.run(words, "close_reader", 1)
+    assert (ended.code, ended.stderr) == (141, "")
+
+
 @pytest.mark.parametrize("fault", [("fill", 2), ("close", 2), ("close", 0, 1, 2)])
 def test_where_errors_cannot_be_printed_the_exit_code_tells(
     commands: Commands, fault: tuple
