@@ -347,7 +347,7 @@ def test_validate_without_a_config_says_what_it_needs(bptrain: Callable) -> None
 @pytest.mark.parametrize(
     "words",
     [
-        ["-h"],
+        ["init", "mlp"],
         pytest.param(
             ["fit", DIGITS, "train.epochs=3", "monitor.log_every=1"], marks=pytest.mark.slow
         ),
