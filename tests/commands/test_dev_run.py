@@ -110,8 +110,9 @@ def test_a_batch_that_is_not_overfitted_gets_advice(bptrain: Callable) -> None:
 
 def test_the_schedule_of_a_batch_by_overfitting_spans_its_steps(bptrain: Callable) -> None:
     # of the 2 steps that the run itself would have, the second has a rate of 0
-    words = ["data.batch_size=2000", "train.epochs=2", "schedule.warmup_steps=1"]
-    result = bptrain("fit", DIGITS, *words, "--overfit-one-batch")
+    words = ["data.samples=40", "data.batch_size=40", "train.epochs=2"]
+    words.append("schedule={kind: cosine, warmup_steps: 1}")
+    result = bptrain("fit", CONFIGS / "xor_mlp.yaml", *words, "--overfit-one-batch")
     assert "in 200 steps. Overfitted." in result.stdout
 
 

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -147,7 +148,12 @@ def test_code_and_weights_give_the_outputs_without_bptrain(tmp_path: Path) -> No
         torch.testing.assert_close(found, outputs, rtol=1e-5, atol=1e-6, msg=name)
 
 
-@pytest.mark.parametrize("name", GRAPHS)
+def graphs_without(name: str) -> list[Any]:
+    """Return the cases whose graphs are made, and one slow: its network has no other operations."""
+    return [pytest.param(each, marks=pytest.mark.slow) if each == name else each for each in GRAPHS]
+
+
+@pytest.mark.parametrize("name", graphs_without("cnn"))
 def test_a_graph_of_torch_export_takes_other_batches_and_lengths(name: str, tmp_path: Path) -> None:
     model, problem = model_of(name)
     path, inputs = tmp_path / "model.pt2", other_inputs(problem)
@@ -156,7 +162,7 @@ def test_a_graph_of_torch_export_takes_other_batches_and_lengths(name: str, tmp_
     torch.testing.assert_close(found, model(*inputs), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", GRAPHS)
+@pytest.mark.parametrize("name", graphs_without("mlp"))
 def test_onnxruntime_gives_the_outputs_of_other_batches_and_lengths(name: str) -> None:
     runtime = pytest.importorskip("onnxruntime")
     model, problem = model_of(name)

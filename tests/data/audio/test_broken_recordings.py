@@ -48,6 +48,7 @@ def fit(bptrain: Callable, tmp_path: Path) -> Callable:
 
 SOUND = tone(440)
 GOOD = wav(SOUND)
+VALID = {name: sound for name, sound in digits(4).items() if name[0] in "359"}
 DATA = chunk(b"data", encoded(SOUND))
 
 
@@ -147,7 +148,7 @@ FILES: dict[str, tuple[bytes, str]] = {
 @pytest.mark.parametrize("where", ["folder", "zip"])
 def test_a_broken_file_is_refused(fit: Callable, tmp_path: Path, name: str, where: str) -> None:
     content, expected = FILES[name]
-    files = {**digits(4), BROKEN: content}
+    files = {**VALID, BROKEN: content}
     if where == "folder":
         path = write_folder(tmp_path / "root", files)
     else:
@@ -238,7 +239,7 @@ def as_nothing(root: Path) -> str:
     ],
 )
 def test_a_broken_folder_is_refused(fit: Callable, tmp_path: Path, harm: Callable) -> None:
-    root = write_folder(tmp_path / "root", digits(4))
+    root = write_folder(tmp_path / "root", VALID)
     expected = harm(root)
     assert expected in fit(root)
 
@@ -292,7 +293,7 @@ ZIPS: dict[str, tuple[Callable[[bytes], bytes], str]] = {
 def test_a_broken_zip_file_is_refused(fit: Callable, tmp_path: Path, name: str) -> None:
     harm, expected = ZIPS[name]
     path = tmp_path / "root.zip"
-    path.write_bytes(harm(zipped(digits(4))))
+    path.write_bytes(harm(zipped(VALID)))
     assert expected in fit(path)
 
 
@@ -301,14 +302,14 @@ def test_a_name_that_leads_out_of_the_zip_file_is_refused(
     fit: Callable, tmp_path: Path, name: str
 ) -> None:
     path = tmp_path / "root.zip"
-    path.write_bytes(zipped({**digits(4), name: GOOD}))
+    path.write_bytes(zipped({**VALID, name: GOOD}))
     assert "leads out of the zip file" in fit(path)
 
 
 @pytest.mark.parametrize("method", [ZIP_BZIP2, ZIP_LZMA])
 def test_methods_without_a_limit_are_refused(fit: Callable, tmp_path: Path, method: int) -> None:
     path = tmp_path / "root.zip"
-    path.write_bytes(zipped(digits(4), method))
+    path.write_bytes(zipped(VALID, method))
     assert f"compressed by method {method}" in fit(path)
 
 
@@ -318,13 +319,13 @@ def test_a_compression_bomb_is_decoded_no_further_than_the_limit(
     monkeypatch.setattr("bptrain.data.audio.sound_file.MOST_SAMPLES", 2**22)
     bomb = compressed("FLAC", "PCM_16", np.zeros(2**23))
     assert len(bomb) < 100_000
-    root = write_folder(tmp_path / "root", {**digits(4), BROKEN: bomb})
+    root = write_folder(tmp_path / "root", {**VALID, BROKEN: bomb})
     assert f"{BROKEN}: too large: more than 4,194,304 samples" in fit(root)
 
 
 def test_a_zip_bomb_is_never_unpacked(fit: Callable, tmp_path: Path) -> None:
     path = tmp_path / "root.zip"
-    path.write_bytes(zipped({**digits(4), BROKEN: GOOD + bytes(140_000_000)}))
+    path.write_bytes(zipped({**VALID, BROKEN: GOOD + bytes(140_000_000)}))
     assert path.stat().st_size < 1_000_000
     assert f"{BROKEN}: too large: 140.0 MB" in fit(path)
 
@@ -338,7 +339,7 @@ def test_a_folder_entry_named_as_a_recording_is_refused(fit: Callable, tmp_path:
 def test_a_name_that_comes_twice_is_refused(fit: Callable, tmp_path: Path) -> None:
     path = tmp_path / "root.zip"
     other = BROKEN.replace("3", "1")  # as long: the name is changed in place
-    content = zipped(digits(4)).replace(other.encode(), BROKEN.encode())
+    content = zipped(VALID).replace(other.encode(), BROKEN.encode())
     path.write_bytes(content)
     assert f"{BROKEN}: the zip file holds this name twice" in fit(path)
 
