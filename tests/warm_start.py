@@ -5,6 +5,7 @@ It computes nothing with torch: a process that forks must have no threads to los
 
 import gc
 import weakref
+from functools import cache
 from importlib import import_module
 
 MODULES = (
@@ -26,23 +27,21 @@ def import_all(*more: str) -> None:
 
     ExperimentConfig.model_rebuild()  # pydantic builds it when it is first used: a third of a run
     compile_templates()
-    build_commands_and_schema()
+    build_commands()
     confusion_plot(np.eye(2, dtype=np.int64), ["a", "b"])  # imports matplotlib and reads its font
     Image.preinit()
     gc.freeze()  # or the first collection in a child would copy every page
     leave_to_the_system()
 
 
-def build_commands_and_schema() -> None:
-    """Build the commands from their functions, and what checks a config: 0.3 s a process."""
+def build_commands() -> None:
+    """Build the commands from their functions once, which takes 30 ms."""
     import typer.main
 
+    typer.main.get_command = cache(typer.main.get_command)
     from bptrain.cli import app
-    from bptrain.experiment.config import ExperimentConfig
 
-    command = typer.main.get_command(app)
-    typer.main.get_command = lambda _: command
-    ExperimentConfig.model_rebuild()
+    typer.main.get_command(app)
 
 
 def compile_templates() -> None:
@@ -56,5 +55,6 @@ def compile_templates() -> None:
 
 def leave_to_the_system() -> None:
     """Have no child take down at its exit what was imported here: it would copy 7000 pages."""
-    for each in list(weakref.finalize._registry):  # of torch's operators, most of them
+    registry = weakref.finalize._registry  # type: ignore[attr-defined]
+    for each in list(registry):  # of torch's operators, most of them
         each.atexit = False

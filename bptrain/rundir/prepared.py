@@ -12,6 +12,7 @@ Written before the first step. A resumed run replaces the config, some keys of w
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from types import MappingProxyType
@@ -58,6 +59,11 @@ def write_prepared(
         replace_file(run_dir / PREPARED, text.encode())
 
 
+@cache
+def _problems() -> TypeAdapter[Problem]:
+    return TypeAdapter(Problem)
+
+
 def read_prepared(run_dir: Path) -> tuple[Problem, dict[str, Any]]:
     """Return problem and fitted values of a run, or raise CheckpointError for a damaged file."""
     stored = read_stored(run_dir)
@@ -77,7 +83,7 @@ def read_stored(run_dir: Path) -> Stored:
         if signature != checksum(content):
             raise refusal(path, "its content does not match its checksum")
         # json mode: a list of sizes becomes the tuple it was
-        problem = TypeAdapter(Problem).validate_json(json.dumps(content["problem"]), strict=True)
+        problem = _problems().validate_json(json.dumps(content["problem"]), strict=True)
         rest = [dict(content[key]) for key in ("prepared", "contents", "config")]
     except ValidationError as error:
         raise refusal(path, error.errors()[0]["msg"]) from error

@@ -7,6 +7,7 @@ bin are tied.
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -93,7 +94,8 @@ class ClassRanking:
 
     def counts(self, sums: list[float]) -> Tensor:
         """Return the samples in each bin, of each scored class others and its own [C, 2, bins]."""
-        return torch.tensor(sums, dtype=torch.float64).view(-1, 2, self.bins.count)
+        # by NumPy: torch.tensor takes five times as long for a list
+        return torch.from_numpy(np.array(sums, np.float64)).view(-1, 2, self.bins.count)
 
 
 def roc_auc(others: Tensor, own: Tensor) -> float | None:

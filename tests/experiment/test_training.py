@@ -43,6 +43,7 @@ def test_every_shipped_config_trains(
     }
     config = load_config(ExperimentConfig, path, [])
     kind = config.data.kind
+    words += ["data.samples=300"] * (kind in ("adding", "copy"))
     if config.model.kind == "pretrained":
         words += ["model.weights=none", "data.size=32"]  # nothing is downloaded in tests
     if kind in ("table", "sequence"):
@@ -50,8 +51,6 @@ def test_every_shipped_config_trains(
         write_tables(tmp_path / "data")  # as the header of the config says
     if kind == "audio_folder":
         words.append(f"data.path={sounds.write_folder(tmp_path / 'digits', sounds.digits())}")
-    if kind in ("adding", "copy"):
-        words.append("data.samples=300")
     if kind in writers:
         words += [f"data.root={writers[kind]()}", "data.batch_size=8"]
     if kind in TEXTS:
