@@ -86,7 +86,7 @@ def test_a_set_in_cifars_layout_is_learned_by_an_mlp(
     bptrain: Callable, tmp_path: Path, version: str
 ) -> None:
     root = write_cifar10(tmp_path / "root", version, images=100)
-    words = [f"data.root={root}", "train.epochs=12", "schedule.warmup_steps=5"]
+    words = [f"data.root={root}", "train.epochs=8", "schedule.warmup_steps=5"]
     words += ["model.hidden=[64]", "data.batch_size=32"]
     result = bptrain("fit", CONFIGS / "cifar10_mlp.yaml", *words)
     assert result.exit_code == 0, result.output
@@ -326,6 +326,7 @@ def test_a_folder_of_images_is_learned_by_an_mlp(
 ) -> None:
     root = write_folder(tmp_path / "root", images=30)
     words = [f"data.root={root}", f"data.memory_bytes={memory_bytes}", "schedule.warmup_steps=1"]
+    words += ["train.epochs=10", "model.hidden=[32]"]
     result = bptrain("fit", CONFIGS / "image_folder_mlp.yaml", *words)
     assert result.exit_code == 0, result.output
     assert "test accuracy 100.00%" in result.stdout
