@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
+from fingerprints import draw_fingerprints
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor, nn
 from torch.optim.optimizer import _global_optimizer_post_hooks
@@ -22,6 +23,14 @@ from bptrain.experiment.config import ExperimentConfig
 from bptrain.experiment.diagnosis import verdicts_of
 from bptrain.experiment.plan import plan
 from bptrain.monitor import Watcher, watch
+
+
+@pytest.fixture(autouse=True)
+def small_pictures(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """Have runs draw fingerprints: matplotlib takes most of the time of so short a training."""
+    if "real_pictures" not in request.fixturenames:
+        draw_fingerprints(monkeypatch.setattr)
+
 
 STEPS, EVERY = 8, 4
 TRAINING: dict[str, Any] = {
@@ -446,6 +455,7 @@ def test_a_model_for_several_processes_is_watched_by_its_own_names() -> None:
         assert found[1][key] == pytest.approx(value, rel=1e-5), key
 
 
+@pytest.mark.usefixtures("real_pictures")
 def test_the_board_has_pictures_of_the_gradient_flow() -> None:
     folder = train_as(DIGITS, lambda model: model)
     board = EventAccumulator(str(folder / "tensorboard"))

@@ -152,7 +152,7 @@ COMPILED = [case for case in MODULES if not case.is_packed]
 # by default the first case of each of these: modules share how they meet the compiler
 COMPILED_BY_DEFAULT = {
     *("Linear", "Conv2d", "MaxPool2d", "BatchNorm2d", "LayerNorm", "ReLU", "Dropout", "Embedding"),
-    *("LSTM", "GRUCell", "MultiheadAttention", "CrossEntropyLoss", "CTCLoss"),
+    *("RNN", "GRUCell", "MultiheadAttention", "CrossEntropyLoss", "CTCLoss"),
 }
 every_compiled_case = pytest.mark.parametrize("case", COMPILED, ids=lambda case: case.label)
 

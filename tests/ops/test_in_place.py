@@ -1,6 +1,7 @@
 """In-place operations: `inplace=True`, and writes into an output, as torch.nn allows them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -68,8 +69,16 @@ def change(output: Tensor) -> Tensor:
     return output.mul_(2)
 
 
-@pytest.mark.parametrize("write", [change, torch.relu_], ids=["mul_", "relu_"])
-@pytest.mark.parametrize("layer", LAYERS, ids=lambda each: f"{each.name}({each.arguments})")
+def layers_written_into() -> Iterator[Any]:
+    """Yield layers and writes: by default each layer has one of them, by turns."""
+    for number, layer in enumerate(LAYERS):
+        for turn, write in enumerate((change, torch.relu_)):
+            name = f"{layer.name}({layer.arguments})-{'relu_' if turn else 'mul_'}"
+            marks = pytest.mark.slow if (number + turn) % 2 else ()
+            yield pytest.param(layer, write, id=name, marks=marks)
+
+
+@pytest.mark.parametrize(("layer", "write"), list(layers_written_into()))
 def test_an_output_may_be_written_into_where_torchs_may(
     layer: Layer, write: Callable[[Tensor], Tensor]
 ) -> None:

@@ -3,6 +3,7 @@
 from copy import deepcopy
 from typing import Any
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -75,9 +76,23 @@ NODES = st.lists(
 )
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
-@given(NODES, st.lists(st.integers(0, 20), min_size=1, max_size=3), st.integers(0, 99))
+networks = given(NODES, st.lists(st.integers(0, 20), min_size=1, max_size=3), st.integers(0, 99))
+
+
+@settings(max_examples=80, deadline=None, derandomize=True)
+@networks
 def test_tape_and_autograd_are_equal(nodes: list[Node], outputs: list[int], seed: int) -> None:
+    check_equal(nodes, outputs, seed)
+
+
+@pytest.mark.slow
+@settings(max_examples=400, deadline=None, derandomize=True)
+@networks
+def test_they_are_equal_for_many_more(nodes: list[Node], outputs: list[int], seed: int) -> None:
+    check_equal(nodes, outputs, seed)
+
+
+def check_equal(nodes: list[Node], outputs: list[int], seed: int) -> None:
     torch.manual_seed(seed)
     model = Drawn([("shared", 0, 0), *nodes], [1, *outputs])
     plain, loss = deepcopy(model), Losses()
