@@ -13,6 +13,7 @@ from bptrain import nn
 from bptrain.monitor.layer_watch import LayerWatch, Observed
 from bptrain.monitor.time_profile import Part, norms_by_step, profile
 from bptrain.monitor.watched_engine import WatchedEngine
+from bptrain.ops.cat import cat
 from bptrain.ops.kernels import use_kernels
 from bptrain.ops.time_steps import Steps
 from bptrain.tape import Autograd, Engine, Run, Step
@@ -247,3 +248,35 @@ def test_norms_of_a_run_that_diverges_are_finite_while_the_gradients_are() -> No
     watch.gradient("0", gradient)
     (norm,) = (v for k, v in watch.observed(None).numbers.items() if k.startswith("grad/"))
     assert float(norm) == pytest.approx(3e25 * 24**0.5)
+
+
+@pytest.mark.parametrize("kernels", ["fused", "formula"])
+def test_the_gradient_over_time_includes_what_comes_through_the_last_cell_state(
+    kernels: Any,
+) -> None:
+    torch.manual_seed(0)
+    cell, ours = torch.nn.LSTMCell(3, 4), nn.LSTM(3, 4)
+    for to, source in zip(ours.parameters(), cell.parameters(), strict=True):
+        to.data.copy_(source.data)
+
+    class LastStates(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.rnn = ours
+
+        def forward(self, x: Tensor) -> Tensor:
+            _, (h, c) = self.rnn(x)
+            return cat((h[0], c[0]), 1)
+
+    x, y = torch.randn(6, 5, 3), torch.randn(5, 8)
+    with use_kernels(kernels):
+        shown, _ = both(Network(LastStates(), nn.MSELoss(), (x,), (y,)))
+
+    states, state = [], None
+    for x_t in x:
+        state = cell(x_t, state)
+        state[0].retain_grad()
+        states.append(state[0])
+    torch.nn.functional.mse_loss(torch.cat(state, 1), y).backward()
+    expected = torch.stack([each.grad.norm() for each in states])
+    torch.testing.assert_close(shown.series["grad/time/rnn"], expected)
