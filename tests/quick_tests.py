@@ -26,7 +26,6 @@ TOO_SLOW = (  # what takes seconds in PLACES: files and functions
     "test_malicious_checkpoints.py",
     "test_every_optimizer_lowers_the_loss_of_a_small_model",
     "test_one_graph_is_compiled",
-    "test_the_compiler_is_not_imported",
 )
 ONE_CASE_OF_EACH = (  # functions of tests/verify, and these alone
     "test_gradients_agree_with_finite_differences",
