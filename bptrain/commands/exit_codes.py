@@ -149,6 +149,11 @@ def run_command_line(app: Callable[[], None]) -> None:
         finally:
             signal.signal(signal.SIGINT, _end_at_once)
             sys.stdout.flush()
+    except SystemExit as ended:  # typer makes an exit with 1 of help that nobody reads
+        if not isinstance(ended.__context__, BrokenPipeError):
+            raise
+        _drop_output()
+        sys.exit(128 + SIGPIPE)
     except (OSError, MemoryError) as error:  # outside of a command, such as while words are parsed
         shown = _output_refused(error) or _memory_refused(error)
         if shown is not None:

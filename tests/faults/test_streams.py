@@ -123,7 +123,9 @@ def test_a_terminal_may_lack_letters_or_be_closed(
         assert r"k\xe4se" in ended.stdout
 
 
-@pytest.mark.parametrize("words", [FIT, RESUME, EVALUATE, PREDICT], ids=" ".join)
+@pytest.mark.parametrize(
+    "words", [FIT, RESUME, EVALUATE, PREDICT, ["--help"], ["fit", "--help"]], ids=" ".join
+)
 def test_a_reader_that_closes_the_pipe_is_no_bug(commands: Commands, words: list[str]) -> None:
     ended = commands.run(words, "close_reader", 1)
     assert (ended.code, ended.stderr) == (141, "")
