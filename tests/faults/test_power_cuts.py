@@ -93,9 +93,12 @@ def test_after_three_power_cuts_a_run_ends_as_the_reference_run(
     tally: Callable[..., None],
     seed: int,
 ) -> None:
-    reference, random = reference_runs.of("mlp", "train.epochs=6"), Random(seed)
-    run, wrong = Run(launcher, work_dir / "cut", "mlp", ("train.epochs=6",)), ""
-    for least in (50, 0, 0):  # the first one when there is a checkpoint to resume from
+    kind, random = ("mlp", "train.epochs=6"), Random(seed)
+    reference = reference_runs.of(*kind)
+    operations = operations_of(Run(launcher, work_dir / "counted", kind[0], kind[1:]))
+    first = next(n for n in range(len(operations)) if durable_step(operations[:n]) >= 0)
+    run, wrong = Run(launcher, work_dir / "cut", kind[0], kind[1:]), ""
+    for least in (first, 0, 0):  # the first one when there is a checkpoint to resume from
         wrong = wrong or cut(run, random.randint(least, 120), random.randint(0, 10**6))
         wrong = wrong or lost_checkpoint(run, 0)
     wrong = wrong or run.problem_after_resume(reference.run_dir)
