@@ -70,7 +70,9 @@ def backward(grad_y: Tensor, saved: Saved) -> Tensor:
     planes = wide.new_zeros(*leading, H * W)  # the last axis is what k counts
     winners, shares = (each.reshape(*leading, k.shape[-2:].numel()) for each in (k, wide))
     grad_x = planes.scatter_add(-1, winners, shares).view(shape).to(grad_y.dtype)
-    return grad_x.contiguous(memory_format=torch.channels_last) if is_channels_last else grad_x
+    # torch.vmap cannot be asked for another layout
+    is_laid_out = not is_channels_last or torch._C._are_functorch_transforms_active()
+    return grad_x if is_laid_out else grad_x.contiguous(memory_format=torch.channels_last)
 
 
 def fused_backward(grad_y: Tensor, saved: Saved) -> Tensor:

@@ -45,8 +45,8 @@ def wide_dtype(x: Tensor) -> torch.dtype:
 
 
 def layout_of(x: Tensor) -> torch.memory_format:
-    """Return the memory format of x: channels last or contiguous."""
-    if not x.is_contiguous():
+    """Return the memory format of x: channels last or, as all that torch.func has, contiguous."""
+    if not (x.is_contiguous() or torch._C._are_functorch_transforms_active()):
         for axes, layout in ((4, torch.channels_last), (5, torch.channels_last_3d)):
             if x.dim() == axes and x.is_contiguous(memory_format=layout):
                 return layout
