@@ -15,8 +15,7 @@ from bptrain.ops.kernels import Kernels
 from bptrain.optim import OptimizerConfig, ScheduleConfig
 from bptrain.optim.schedules import ConstantConfig
 from bptrain.optim.sgd import SGDConfig
-from bptrain.tape.learning_rules.rule import RuleName
-from bptrain.tape.segments import Checkpointing
+from bptrain.tape.choices import Checkpointing, RuleName
 from bptrain.tasks.decision import Maximized
 from bptrain.train.clipping import Clipping
 from bptrain.train.early_stopping import EarlyStoppingConfig

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from bptrain.tape.segments import Checkpointing
+from bptrain.tape.choices import Checkpointing
 from bptrain.tape.step import Step
 
 

@@ -12,16 +12,15 @@ Source: Chen et al. 2016, "Training deep nets with sublinear memory cost".
 from dataclasses import dataclass, field
 from itertools import groupby, pairwise
 from math import isqrt
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from bptrain.tape.calls import Entry, Gradients, Like, numbers_in
+from bptrain.tape.choices import Checkpointing
 from bptrain.tape.program import Program, last_readers
 from bptrain.tape.recorder import random_state
-
-Checkpointing = Literal["none", "blocks", "sqrt"]
 
 
 @dataclass(slots=True)

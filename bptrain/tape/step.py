@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from bptrain.ops.over_processes import with_local_sums
 from bptrain.tape.attributes import NONE_CHANGES, Changing
 from bptrain.tape.batch import Batch, key_of, tensors_of
+from bptrain.tape.choices import Checkpointing
 from bptrain.tape.comparison import Outcome, difference
 from bptrain.tape.compiled import CompiledProgram, NotCompiledError
 from bptrain.tape.compiled_cells import compiled
@@ -33,7 +34,7 @@ from bptrain.tape.recorder import OffTapeError
 from bptrain.tape.recording import Recording, names_of, recorded, rewind
 from bptrain.tape.rounding import difference_compiled, rounds_otherwise, tolerance_of
 from bptrain.tape.run import AutogradRun, Run, gradients_of
-from bptrain.tape.segments import Checkpointing, segmented
+from bptrain.tape.segments import segmented
 from bptrain.tape.slots import layout
 from bptrain.tape.state import (
     State,

@@ -15,7 +15,9 @@ from small_files import CONFIGS
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="a process is forked")
 
+TAPE = "bptrain.tape.step"
 HEAVY = (
+    TAPE,
     "matplotlib",
     "pandas",
     "PIL",
@@ -157,7 +159,7 @@ def test_a_command_without_data_imports_nothing_heavy(imported: dict, words: lis
 
 @pytest.mark.parametrize("words", TRAINING, ids=" ".join)
 def test_training_imports_but_what_draws_and_logs(imported: dict, words: list[str]) -> None:
-    assert imported[" ".join(words)] <= {"torch", "tensorboard", "matplotlib", "PIL"}
+    assert imported[" ".join(words)] <= {"torch", "tensorboard", "matplotlib", "PIL", TAPE}
 
 
 def test_predicting_rows_of_a_table_imports_no_plots_logs_or_compiler(imported: dict) -> None:

@@ -1,17 +1,14 @@
 """The learning rules by name."""
 
-from typing import Literal, Protocol
+from typing import Protocol
 
+from bptrain.tape.choices import RuleName
 from bptrain.tape.learning_rules.direct_feedback_alignment import DirectFeedbackAlignment
 from bptrain.tape.learning_rules.feedback_alignment import FeedbackAlignment
 from bptrain.tape.learning_rules.forward_gradient import ForwardGradient
 from bptrain.tape.learning_rules.sign_symmetry import SignSymmetry
 from bptrain.tape.learning_rules.weights import Changed
 from bptrain.tape.program import Program
-
-RuleName = Literal[
-    "feedback_alignment", "direct_feedback_alignment", "sign_symmetry", "forward_gradient"
-]
 
 
 class LearningRule(Protocol):

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from bptrain.errors import UsageError
 from bptrain.tape.batch import Batch, tensors_of
+from bptrain.tape.choices import Checkpointing
 from bptrain.tape.learning_rules.forward_gradient import (
     ForwardGradient,
     ForwardRun,
@@ -20,7 +21,7 @@ from bptrain.tape.program import Run as ProgramRun
 from bptrain.tape.recorder import OffTapeError
 from bptrain.tape.recording import Recording
 from bptrain.tape.run import Linear, Run, gradients_of
-from bptrain.tape.segments import Checkpointing, segmented
+from bptrain.tape.segments import segmented
 from bptrain.tape.state import restore, state_of
 from bptrain.tape.step import MOST_PROGRAMS, Step
 
