@@ -19,6 +19,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from bptrain.ops.channels_last import laid_out
 from bptrain.ops.operation import operation
 from bptrain.ops.precision import widened_for_sums
 from bptrain.ops.shape_and_layout import ShapeAndLayout, shape_and_layout
@@ -40,9 +41,7 @@ def forward(x: Tensor, size: tuple[int, ...]) -> tuple[Tensor, Saved]:
     rows, columns = map(_windows, x.shape[-2:], size)
     means = [x[..., h, w].mean((-2, -1)) for h in rows for w in columns]
     y = torch.stack(means, -1).unflatten(-1, size)
-    if saved.x.is_channels_last:
-        y = y.contiguous(memory_format=torch.channels_last)
-    return y, saved
+    return laid_out(y, saved.x.channels_last), saved
 
 
 def backward(grad_y: Tensor, saved: Saved) -> Tensor:

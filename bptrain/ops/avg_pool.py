@@ -20,6 +20,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from bptrain.ops.channels_last import laid_out
 from bptrain.ops.operation import operation
 from bptrain.ops.precision import widened_for_sums
 from bptrain.ops.shape_and_layout import ShapeAndLayout, shape_and_layout
@@ -73,9 +74,7 @@ def forward(x: Tensor, averaging: Averaging) -> tuple[Tensor, Saved]:
     ]
     y = torch.stack(means, -1).unflatten(-1, lengths).to(x.dtype)
     layout = shape_and_layout(x)
-    if layout.is_channels_last:
-        y = y.contiguous(memory_format=torch.channels_last)
-    return y, Saved(averaging, layout)
+    return laid_out(y, layout.channels_last), Saved(averaging, layout)
 
 
 def backward(grad_y: Tensor, saved: Saved) -> Tensor:

@@ -41,6 +41,7 @@ from torch import Tensor
 
 from bptrain.ops.batch_norm_by_running import batch_norm_by_running_function
 from bptrain.ops.batch_norm_over_processes import batch_norm_over_processes_function
+from bptrain.ops.channels_last import laid_out_as
 from bptrain.ops.operation import operation
 from bptrain.ops.over_processes import is_synchronized
 from bptrain.ops.statistics import (
@@ -51,7 +52,6 @@ from bptrain.ops.statistics import (
     as_parameters,
     checked_by_channel,
     fused_parameter_gradients,
-    layout_of,
     sum_by_channel,
     wide_dtype,
 )
@@ -105,7 +105,7 @@ def forward(
     h = along_channels(r, x) * (wide - along_channels(m, x))
     y = h if w is None else along_channels(w, x) * h
     y = y if b is None else y + along_channels(b, x)
-    y = y.to(x.dtype).contiguous(memory_format=layout_of(x))
+    y = laid_out_as(y.to(x.dtype), x)
     saved = Saved.of(x, as_parameters(x, w, b, m.shape)[0], (m, r), e, needs)
     if running_m is None or running_v is None:
         return (y, None, None), saved
@@ -138,7 +138,7 @@ def backward(grad_y: Tensor, saved: Saved, needs: Needs) -> Gradients:
             grad_h = grad_y if w is None else along_channels(w, x) * grad_y
             mean_h, mean_hh = (along_channels(_mean(each), x) for each in (grad_h, grad_h * h))
             grad_x = r * (grad_h - mean_h - h * mean_hh)
-            grad_x = grad_x.to(x.dtype).contiguous(memory_format=layout_of(x))
+            grad_x = laid_out_as(grad_x.to(x.dtype), x)
     return grad_x, grad_w, grad_b
 
 

@@ -23,6 +23,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from bptrain.ops.channels_last import is_channels_last, laid_out, laid_out_as
 from bptrain.ops.operation import operation
 from bptrain.ops.statistics import (
     Gradients,
@@ -30,7 +31,6 @@ from bptrain.ops.statistics import (
     along_channels,
     as_parameter,
     fused_parameter_gradients,
-    layout_of,
     sum_by_channel,
     wide_dtype,
 )
@@ -46,15 +46,15 @@ class Saved(NamedTuple):
     m: Tensor | None  # [C]
     r: Tensor | None  # [C]
     k: Tensor | None  # w r [C]
-    layout: torch.memory_format  # of x
+    channels_last: bool  # x
 
     @classmethod
     def of(cls, x: Tensor, w: Tensor | None, m: Tensor, r: Tensor, needs: Needs) -> "Saved":
         """Return what the needed gradients read."""
         k = (r if w is None else w * r) if needs.x else None
         if not needs.w:
-            return cls(None, None, None, k, layout_of(x))
-        return cls(x, m.to(r.dtype), r, k, layout_of(x))
+            return cls(None, None, None, k, is_channels_last(x))
+        return cls(x, m.to(r.dtype), r, k, is_channels_last(x))
 
 
 def forward(
@@ -67,18 +67,18 @@ def forward(
     h = along_channels(r, x) * (x.to(r.dtype) - along_channels(m, x))
     y = h if w is None else along_channels(w, x) * h
     y = y if b is None else y + along_channels(b, x)
-    y = y.to(x.dtype).contiguous(memory_format=layout_of(x))
+    y = laid_out_as(y.to(x.dtype), x)
     saved = Saved.of(x, w, m, r, needs)
     return (y, saved.k), saved
 
 
 def backward(grad_y: Tensor, grad_k: Tensor | None, saved: Saved, needs: Needs) -> Gradients:
     """Return x' [N, C, ...], w' and b' [C], each None if it is not needed."""
-    x, m, r, k, layout = saved
+    x, m, r, k, channels_last = saved
     grad_x = grad_w = None
     if k is not None:
         grad_x = (along_channels(k, grad_y) * grad_y).to(grad_y.dtype)
-        grad_x = grad_x.contiguous(memory_format=layout)
+        grad_x = laid_out(grad_x, channels_last)
     if x is not None and m is not None and r is not None:
         h = along_channels(r, x) * (x - along_channels(m, x))
         grad_w = _with_k(sum_by_channel(grad_y * h), grad_k, r)
@@ -106,8 +106,8 @@ def fused_forward(
 
 def fused_backward(grad_y: Tensor, grad_k: Tensor | None, saved: Saved, needs: Needs) -> Gradients:
     """Return x' from one kernel, w' and b' from another."""
-    x, m, r, k, layout = saved
-    grad_y = grad_y.contiguous(memory_format=layout)
+    x, m, r, k, channels_last = saved
+    grad_y = laid_out(grad_y, channels_last)
     grad_x = None if k is None else _times(grad_y, k)
     if x is None or m is None or r is None:
         return grad_x, None, sum_by_channel(grad_y) if needs.b else None

@@ -25,6 +25,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from bptrain.ops.channels_last import laid_out_as
 from bptrain.ops.operation import operation
 from bptrain.ops.over_processes import sum_over_processes
 from bptrain.ops.statistics import (
@@ -32,7 +33,6 @@ from bptrain.ops.statistics import (
     Needs,
     along_channels,
     as_parameters,
-    layout_of,
     sum_by_channel,
     wide_dtype,
 )
@@ -77,7 +77,7 @@ def forward(
     h = along_channels(r, x) * (wide - along_channels(m, x))
     y = h if w is None else along_channels(w, x) * h
     y = y if b is None else y + along_channels(b, x)
-    y = y.to(x.dtype).contiguous(memory_format=layout_of(x))
+    y = laid_out_as(y.to(x.dtype), x)
     saved = Saved(None, None, None, None, None)
     if needs.x or needs.w:
         of_x = (as_parameters(x, w, b, m.shape)[0], M.clone()) if needs.x else (None, None)
@@ -103,7 +103,7 @@ def backward(grad_y: Tensor, saved: Saved, needs: Needs) -> Gradients:
             sums = torch.cat([sum_by_channel(grad_h), sum_by_channel(grad_h * h)])
             mean_h, mean_hh = (sum_over_processes(sums) / M).chunk(2)
             grad_x = r * (grad_h - along_channels(mean_h, x) - h * along_channels(mean_hh, x))
-            grad_x = grad_x.to(x.dtype).contiguous(memory_format=layout_of(x))
+            grad_x = laid_out_as(grad_x.to(x.dtype), x)
     return grad_x, grad_w, grad_b
 
 

@@ -17,7 +17,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bptrain.ops.bptt_kernels import add_product, scan_back_by_kernels, scan_by_kernels
+from bptrain.ops.bptt_kernels import (
+    add_product,
+    scan_back_by_kernels,
+    scan_by_kernels,
+    write_product,
+)
 from bptrain.ops.rows import rows_of
 from bptrain.ops.scan import (
     Cell,
@@ -96,7 +101,7 @@ def _from_input(x: Tensor, W_ih: Tensor, cell: Cell, H: int) -> Tensor:
     columns = cell.in_place.columns
     a = x.new_empty(x.shape[0], cell.in_place.width * H)
     from_x = columns.of_x(a)
-    from_x.addmm_(x, columns.arranged(W_ih).t(), beta=0)
+    write_product(from_x, x, columns.arranged(W_ih).t())
     a[:, from_x.shape[1] :].zero_()
     return a
 

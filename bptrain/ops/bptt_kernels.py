@@ -9,6 +9,7 @@ step runs its backward pass once: a' is written over the gates, whose memory nob
 import torch
 from torch import Tensor
 
+from bptrain.ops.peeking import is_traced
 from bptrain.ops.scan import Kernels, Saved, Scan, State
 from bptrain.ops.time_steps import Steps
 
@@ -58,12 +59,21 @@ def scan_back_by_kernels(
 
 def add_product(out: Tensor, a: Tensor, b: Tensor, onto: bool) -> None:
     """Write a b to `out`, or add it `onto` what is there; autocast may keep `out` wide."""
-    if out.dtype == a.dtype:
-        out.addmm_(a, b, beta=int(onto))
-    elif onto:
-        out.add_(a.mm(b))
-    else:
+    is_wide = out.dtype != a.dtype
+    if onto:
+        out.add_(a.mm(b)) if is_wide else out.addmm_(a, b)
+    elif is_wide:
         out.copy_(a.mm(b))
+    else:
+        write_product(out, a, b)
+
+
+def write_product(out: Tensor, a: Tensor, b: Tensor) -> None:
+    """Write a b to `out`, whatever is there."""
+    if is_traced():  # compiled code for one row multiplies what is there by beta: 0 NaN is NaN
+        out.copy_(a.mm(b))
+    else:
+        out.addmm_(a, b, beta=0)
 
 
 def _order(steps: Steps, backwards: bool = False) -> range:

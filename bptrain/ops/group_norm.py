@@ -33,6 +33,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from bptrain.ops.channels_last import is_channels_last, laid_out
 from bptrain.ops.operation import operation
 from bptrain.ops.precision import float32_on
 from bptrain.ops.statistics import (
@@ -41,7 +42,6 @@ from bptrain.ops.statistics import (
     along_channels,
     as_parameters,
     checked_by_channel,
-    layout_of,
     placeholder,
     sum_by_channel,
     wide_dtype,
@@ -83,7 +83,7 @@ def forward(
     h = (r.unsqueeze(2) * (grouped - m.unsqueeze(2))).view(x.shape)
     y = h if w is None else along_channels(w, x) * h
     y = y if b is None else y + along_channels(b, x)
-    y = y.to(x.dtype).contiguous(memory_format=_layout(x))
+    y = laid_out(y.to(x.dtype), _channels_last(x))
     w = as_parameters(x, w, b, (x.shape[1],))[0]
     return y, Saved.of(x, w, (m, r), (groups, eps), needs)
 
@@ -118,7 +118,7 @@ def backward(grad_y: Tensor, saved: Saved, needs: Needs) -> Gradients:
             grad_h = (grad_y if w is None else along_channels(w, x) * grad_y).reshape(by_group)
             mean_h, mean_hh = (each.mean(2, keepdim=True) for each in (grad_h, grad_h * h))
             grad_x = (r * (grad_h - mean_h - h * mean_hh)).view(x.shape).to(x.dtype)
-            grad_x = grad_x.contiguous(memory_format=_layout(x))
+            grad_x = laid_out(grad_x, _channels_last(x))
     return grad_x, grad_w, grad_b
 
 
@@ -138,7 +138,7 @@ def fused_backward(grad_y: Tensor, saved: Saved, needs: Needs) -> Gradients:
         return None, None, sum_by_channel(grad_y) if needs.b else None
     if not needs.x:  # the kernel gives w' the shape and dtype of the w that it is given
         w = placeholder(x, (x.shape[1],))
-    grad_y = grad_y.contiguous(memory_format=_layout(x))
+    grad_y = laid_out(grad_y, _channels_last(x))
     grads: Gradients = aten.native_group_norm_backward(
         grad_y, x, m, r, w, *_sizes(x), groups, list(needs)
     )
@@ -156,9 +156,9 @@ def _by_group(x: Tensor, groups: int) -> tuple[int, int, int]:
     return N, groups, C // groups * positions
 
 
-def _layout(x: Tensor) -> torch.memory_format:
-    """Return the layout to compute in: CUDA's kernel has only the contiguous one."""
-    return layout_of(x) if x.device.type == "cpu" else torch.contiguous_format
+def _channels_last(x: Tensor) -> bool:
+    """Return whether to compute with the channels last: CUDA's kernel cannot."""
+    return x.device.type == "cpu" and is_channels_last(x)
 
 
 group_norm_function = operation(
@@ -193,5 +193,5 @@ def group_norm(
             f"input has shape {list(input.shape)}: expected more than 1 value in each of the "
             f"{num_groups} groups"
         )
-    input = input.contiguous(memory_format=_layout(input))
+    input = laid_out(input, _channels_last(input))
     return group_norm_function(input, num_groups, weight, bias, eps)

@@ -23,6 +23,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from bptrain.ops.channels_last import laid_out
 from bptrain.ops.operation import operation
 from bptrain.ops.precision import widened_for_sums
 from bptrain.ops.shape_and_layout import ShapeAndLayout, shape_and_layout
@@ -64,15 +65,13 @@ def forward(x: Tensor, window: Window | Adaptive) -> tuple[tuple[Tensor, Tensor]
 
 def backward(grad_y: Tensor, saved: Saved) -> Tensor:
     """Return x' [N, C, H, W]; once k is known the windows no longer matter."""
-    k, _, (shape, is_channels_last) = saved
+    k, _, (shape, channels_last) = saved
     wide = widened_for_sums(grad_y)
     *leading, H, W = shape
     planes = wide.new_zeros(*leading, H * W)  # the last axis is what k counts
     winners, shares = (each.reshape(*leading, k.shape[-2:].numel()) for each in (k, wide))
     grad_x = planes.scatter_add(-1, winners, shares).view(shape).to(grad_y.dtype)
-    # torch.vmap cannot be asked for another layout
-    is_laid_out = not is_channels_last or torch._C._are_functorch_transforms_active()
-    return grad_x if is_laid_out else grad_x.contiguous(memory_format=torch.channels_last)
+    return laid_out(grad_x, channels_last)
 
 
 def fused_backward(grad_y: Tensor, saved: Saved) -> Tensor:

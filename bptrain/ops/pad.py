@@ -26,6 +26,7 @@ from typing import Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 
+from bptrain.ops.channels_last import empty, is_channels_last
 from bptrain.ops.operation import operation
 from bptrain.ops.precision import widened_for_sums
 
@@ -37,12 +38,12 @@ class Saved(NamedTuple):
 
     pad: Sequence[int]
     mode: Mode
-    layout: torch.memory_format  # of x
+    channels_last: bool  # x
 
 
 def forward(x: Tensor, pad: Sequence[int], mode: Mode, value: float) -> tuple[Tensor, Saved]:
     """Return y; `pad` has p and q of the last axis, then of the one before it, and so on."""
-    saved = Saved(pad, mode, _layout(x))
+    saved = Saved(pad, mode, is_channels_last(x))
     if mode == "constant":
         return torch.constant_pad_nd(x, pad, value), saved
     y = x.clone()
@@ -76,7 +77,7 @@ def fused_forward(x: Tensor, pad: Sequence[int], mode: Mode, value: float) -> tu
     if mode == "constant":
         return forward(x, pad, mode, value)
     y: Tensor = circular(x, pad) if mode == "circular" else torch.ops.aten.pad(x, pad, mode)
-    return y, Saved(pad, mode, _layout(x))
+    return y, Saved(pad, mode, is_channels_last(x))
 
 
 def fused_backward(grad_y: Tensor, saved: Saved) -> Tensor:
@@ -85,7 +86,7 @@ def fused_backward(grad_y: Tensor, saved: Saved) -> Tensor:
         return backward(grad_y, saved)
     wide = widened_for_sums(grad_y)
     axes = list(_padded_axes(saved.pad))
-    return folded(wide, axes, saved.mode, saved.layout).to(grad_y.dtype)
+    return folded(wide, axes, saved.mode, saved.channels_last).to(grad_y.dtype)
 
 
 def circular(x: Tensor, pad: Sequence[int]) -> Tensor:
@@ -93,7 +94,7 @@ def circular(x: Tensor, pad: Sequence[int]) -> Tensor:
     shape = list(x.shape)
     for axis, p, q in _padded_axes(pad):
         shape[axis] += p + q
-    y = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=_layout(x))
+    y = empty(shape, x, is_channels_last(x))
     middle = y
     for axis, p, _ in _padded_axes(pad):
         middle = middle.narrow(axis, p, x.shape[axis])
@@ -106,7 +107,7 @@ def circular(x: Tensor, pad: Sequence[int]) -> Tensor:
 
 
 def folded(
-    grad_y: Tensor, axes: list[tuple[int, int, int]], mode: Mode, layout: torch.memory_format
+    grad_y: Tensor, axes: list[tuple[int, int, int]], mode: Mode, channels_last: bool
 ) -> Tensor:
     """Return the middle of y' with its frame added to it, folded along one axis after the other.
 
@@ -114,12 +115,13 @@ def folded(
     once: a copy for each axis took twice as long.
     """
     if not axes:
-        return grad_y.clone(memory_format=layout)  # y' itself is not ours to add to
+        grad_x = empty(grad_y.shape, grad_y, channels_last)
+        return grad_x.copy_(grad_y)  # y' itself is not ours to add to
     (axis, p, q), rest = axes[0], axes[1:]
     H = grad_y.shape[axis] - p - q
-    front = folded(grad_y.narrow(axis, 0, p), rest, mode, layout)
-    grad_x = folded(grad_y.narrow(axis, p, H), rest, mode, layout)
-    behind = folded(grad_y.narrow(axis, p + H, q), rest, mode, layout)
+    front = folded(grad_y.narrow(axis, 0, p), rest, mode, channels_last)
+    grad_x = folded(grad_y.narrow(axis, p, H), rest, mode, channels_last)
+    behind = folded(grad_y.narrow(axis, p + H, q), rest, mode, channels_last)
     if mode == "reflect":
         grad_x.narrow(axis, 1, p).add_(front.flip(axis))
         grad_x.narrow(axis, -1 - q, q).add_(behind.flip(axis))
@@ -130,17 +132,6 @@ def folded(
         grad_x.narrow(axis, -p, p).add_(front)
         grad_x.narrow(axis, 0, q).add_(behind)
     return grad_x
-
-
-def _layout(x: Tensor) -> torch.memory_format:
-    """Return the memory format that a gradient of x should have."""
-    if torch._C._are_functorch_transforms_active():
-        return torch.contiguous_format  # torch.vmap cannot be asked for another
-    if x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last):
-        return torch.channels_last
-    if x.dim() == 5 and x.is_contiguous(memory_format=torch.channels_last_3d):
-        return torch.channels_last_3d
-    return torch.contiguous_format
 
 
 def _padded_axes(pad: Sequence[int]) -> Iterator[tuple[int, int, int]]:

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from bptrain.ops import max_pool
+from bptrain.ops.channels_last import laid_out
 from bptrain.ops.operation import operation
 from bptrain.ops.shape_and_layout import ShapeAndLayout, shape_and_layout
 from bptrain.ops.window import Lengths, Window, check_pooled, checked_window
@@ -58,10 +59,10 @@ def fused_forward(x: Tensor, window: Window) -> tuple[Tensor, Saved]:
     # torch's kernel compares the channels of one position at once, and only where they lie side by
     # side: [128, 32, 26, 26] takes 17 ms on a CPU, with the channels last 3 ms and 6 for copies
     copied = x.dim() == 4 and x.shape[1] >= MANY_CHANNELS and x.device.type == "cpu"
-    read = x.contiguous(memory_format=torch.channels_last) if copied else x
+    read = laid_out(x, channels_last=True) if copied else x
     y, k = torch.ops.aten.max_pool2d_with_indices(read, *window)
     y, k = y.clamp_min_(0), _narrowed(k, window, layout)
-    if copied and not layout.is_channels_last:
+    if copied and not layout.channels_last:
         y, k = y.contiguous(), k.contiguous()
     return y, Saved(k, y, window, layout)
 

@@ -29,9 +29,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from bptrain.ops.channels_last import is_channels_last, laid_out
 from bptrain.ops.operation import operation
 from bptrain.ops.precision import float32_on
-from bptrain.ops.statistics import checked_normalized_shape, layout_of, wide_dtype
+from bptrain.ops.statistics import checked_normalized_shape, wide_dtype
 
 
 class Needs(NamedTuple):
@@ -48,7 +49,7 @@ class Saved(NamedTuple):
     w: Tensor | None  # [*shape]
     r: Tensor  # [N, 1], in float32 for 16-bit x
     shape: tuple[int, ...]  # of w
-    layout: torch.memory_format  # of x
+    channels_last: bool  # x
     eps: float
 
 
@@ -64,9 +65,9 @@ def forward(
     y = rows * r
     if w is not None:
         y *= w.reshape(E)
-    layout = layout_of(x)
-    saved = Saved(x, w if needs.x else None, r, shape, layout, eps)
-    return y.to(x.dtype).view(x.shape).contiguous(memory_format=layout), saved
+    channels_last = is_channels_last(x)
+    saved = Saved(x, w if needs.x else None, r, shape, channels_last, eps)
+    return laid_out(y.to(x.dtype).view(x.shape), channels_last), saved
 
 
 def _rows(x: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -84,7 +85,7 @@ def reconnect(saved: Saved) -> Saved:
 
 def backward(grad_y: Tensor, saved: Saved, needs: Needs) -> tuple[Tensor | None, Tensor | None]:
     """Return x' in the shape of y' and w' [*shape], each None if it is not needed."""
-    x, w, r, shape, layout, _ = saved
+    x, w, r, shape, channels_last, _ = saved
     rows = _rows(x, shape)
     grad_rows = grad_y.reshape(rows.shape)
     h = r * rows
@@ -94,7 +95,7 @@ def backward(grad_y: Tensor, saved: Saved, needs: Needs) -> tuple[Tensor | None,
     if needs.x:
         grad_h = grad_rows if w is None else w.flatten() * grad_rows
         grad_x = r * (grad_h - h * (grad_h * h).mean(1, keepdim=True))
-        grad_x = grad_x.to(x.dtype).view(grad_y.shape).contiguous(memory_format=layout)
+        grad_x = laid_out(grad_x.to(x.dtype).view(grad_y.shape), channels_last)
     return grad_x, grad_w
 
 
@@ -116,8 +117,7 @@ def fused_backward(
     )
     mean_h = grad_rows.mean(1) if w is None else grad_rows.mv(w / max(E, 1))
     grad_x.addcmul_(r, mean_h.unsqueeze(1))  # + r mean(h')
-    grad_x = grad_x.to(saved.x.dtype).view(grad_y.shape)
-    grad_x = grad_x.contiguous(memory_format=saved.layout)
+    grad_x = laid_out(grad_x.to(saved.x.dtype).view(grad_y.shape), saved.channels_last)
     return grad_x, None if grad_w is None else grad_w.view(saved.shape)
 
 

@@ -2,15 +2,16 @@
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
+
+from bptrain.ops.channels_last import empty, is_channels_last, laid_out
 
 
 class ShapeAndLayout(NamedTuple):
     """The shape of a tensor, and whether it lies in memory with its channels last."""
 
     shape: tuple[int, ...]
-    is_channels_last: bool
+    channels_last: bool
 
     def empty(self, grad: Tensor) -> Tensor:
         """Return uninitialized memory of this shape, with the dtype and device of `grad`.
@@ -18,29 +19,22 @@ class ShapeAndLayout(NamedTuple):
         torch's backward kernels take the input but read only its shape and layout. The memory that
         the gradient is written to has both: passed as input and output, nothing else is needed.
         """
-        layout = torch.channels_last if self.is_channels_last else torch.contiguous_format
-        return torch.empty(self.shape, dtype=grad.dtype, device=grad.device, memory_format=layout)
+        return empty(self.shape, grad, self.channels_last)
 
     def zeros(self, grad: Tensor) -> Tensor:
         """Return zeros of this shape, of the batch of `grad` where torch.func adds one."""
-        zeros = grad.new_zeros(self.shape)
-        return zeros.to(memory_format=torch.channels_last) if self.is_channels_last else zeros
+        return laid_out(grad.new_zeros(self.shape), self.channels_last)
 
     def placeholder(self, grad: Tensor) -> Tensor:
         """Return a tensor of this shape, of one number where strides allow it.
 
         For kernels that do not take the memory to write to.
         """
-        if self.is_channels_last:
+        if self.channels_last:
             return self.empty(grad)
         return grad.new_empty(()).expand(self.shape)
 
 
 def shape_and_layout(x: Tensor) -> ShapeAndLayout:
     """Return those of x; a tensor that lies in both layouts counts as contiguous."""
-    is_channels_last = (
-        x.dim() == 4
-        and not x.is_contiguous()
-        and x.is_contiguous(memory_format=torch.channels_last)
-    )
-    return ShapeAndLayout(tuple(x.shape), is_channels_last)
+    return ShapeAndLayout(tuple(x.shape), is_channels_last(x))

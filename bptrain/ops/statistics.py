@@ -44,15 +44,6 @@ def wide_dtype(x: Tensor) -> torch.dtype:
     return torch.promote_types(x.dtype, torch.float32)
 
 
-def layout_of(x: Tensor) -> torch.memory_format:
-    """Return the memory format of x: channels last or, as all that torch.func has, contiguous."""
-    if not (x.is_contiguous() or torch._C._are_functorch_transforms_active()):
-        for axes, layout in ((4, torch.channels_last), (5, torch.channels_last_3d)):
-            if x.dim() == axes and x.is_contiguous(memory_format=layout):
-                return layout
-    return torch.contiguous_format
-
-
 def along_channels(values: Tensor, x: Tensor) -> Tensor:
     """Return values [C] with an axis for each further axis of x [N, C, ...]."""
     return values.view(-1, *[1] * (x.dim() - 2))

@@ -11,14 +11,14 @@ import torch
 
 from bptrain.ops.gru import GRU
 from bptrain.tape.cell_code import CompiledEquations
-from bptrain.tape.compiled_cells import kernels_of, lines_of
+from bptrain.tape.compiled_cells import Dtypes, kernels_of, lines_of
 from bptrain.tape.compiler_cache import compiled_despite_damage
 
 BY_ANOTHER_PROCESS = """
 import torch
 from bptrain.ops.gru import GRU
-from bptrain.tape.compiled_cells import kernels_of
-kernels_of(GRU, torch.float32)
+from bptrain.tape.compiled_cells import Dtypes, kernels_of
+kernels_of(GRU, Dtypes(torch.float32, torch.float32))
 """
 
 
@@ -36,10 +36,10 @@ def test_a_library_that_was_cut_short_is_compiled_again(
         each.chmod(0o600)
         os.truncate(each, 64)
     clear_caches()
-    (lines, tensors), _ = lines_of(GRU)
+    (lines, kinds), _ = lines_of(GRU)
     with pytest.raises(OSError, match=r"\.so: "):
-        CompiledEquations(lines, tensors, torch.float32)
-    assert kernels_of(GRU, torch.float32)
+        CompiledEquations(lines, [torch.float32] * len(kinds))
+    assert kernels_of(GRU, Dtypes(torch.float32, torch.float32))
     assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path)
 
 
