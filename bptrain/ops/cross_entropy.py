@@ -40,6 +40,7 @@ from bptrain.ops.cross_entropy_of_rows import (
     gradient_of_rows,
     loss_of_rows,
 )
+from bptrain.ops.memory_order import memory_order
 from bptrain.ops.operation import operation
 from bptrain.ops.precision import float32_loss
 from bptrain.ops.reduction import (
@@ -131,7 +132,9 @@ def _gradient(softmax: Callable[[Tensor], Tensor], grad_loss: Tensor, saved: Sav
     p = softmax(x)
     grad_x = weighted(p, C) if is_transformed() else p.mul_(C).masked_fill_(C == 0, 0)
     if index is not None:
-        grad_x.scatter_add_(1, index, -c_true)
+        order = memory_order(grad_x)
+        index, c_true = index.permute(order), c_true.permute(order)
+        grad_x.permute(order).scatter_add_(order.index(1), index, -c_true)
     if e:
         grad_x -= by_class(c_each, w)
     return grad_x

@@ -203,5 +203,6 @@ def _compiled(function: Callable[..., Any], given: Sequence[Tensor]) -> Graph:
 
 def failure(error: Exception) -> NotCompiledError:
     """Return what is said of an error of the compiler."""
-    first_line = str(error).strip().partition("\n")[0]
-    return NotCompiledError(f"torch.compile fails: {first_line or type(error).__name__}")
+    lines = [each for each in str(error).splitlines() if each and not each.endswith("raised:")]
+    what = lines[0] if lines else type(error).__name__
+    return NotCompiledError(f"torch.compile fails: {what}")

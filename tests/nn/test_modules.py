@@ -117,7 +117,7 @@ def test_half_converts_the_whole_module(case: ModuleCase) -> None:
 
 
 @dynamo.patch(allow_rnn=True)  # as torch's own recurrent modules need it
-def compiled_equals_eager(case: ModuleCase, backend: str) -> None:
+def compiled_equals_eager(case: ModuleCase, backend: str, rtol: float = 1e-9) -> None:
     """Compile the module's pass as one graph, forward and backward, and compare the numbers."""
     torch._dynamo.reset()
     module, _ = pair(case)
@@ -129,7 +129,7 @@ def compiled_equals_eager(case: ModuleCase, backend: str) -> None:
     eager, graph = found
     assert eager.keys() == graph.keys()
     for name, tensor in eager.items():
-        torch.testing.assert_close(graph[name], tensor, rtol=1e-9, atol=1e-12, equal_nan=True)
+        torch.testing.assert_close(graph[name], tensor, rtol=rtol, atol=1e-12, equal_nan=True)
     assert any(name.startswith(GRADIENT) for name in graph)
 
 
@@ -177,7 +177,8 @@ def test_the_whole_pass_is_one_graph_to_the_compiler(case: ModuleCase) -> None:
 def test_compiled_code_gives_the_same_gradients(case: ModuleCase) -> None:
     # by default the compiler draws its random numbers from a stream of its own
     with inductor.patch(fallback_random=True):
-        compiled_equals_eager(case, "inductor")
+        # its code for the kernel of hardsigmoid has 1/6 in float32, torch.nn's too
+        compiled_equals_eager(case, "inductor", 1e-7 if case.module == "Hardsigmoid" else 1e-9)
 
 
 @pytest.mark.parametrize("name", nn.__all__)

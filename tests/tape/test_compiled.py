@@ -16,7 +16,7 @@ import bptrain.tape.compiled
 from bptrain import nn
 from bptrain.ops.kernels import Kernels, use_kernels
 from bptrain.tape import Autograd, Notices, Step
-from bptrain.tape.compiled import CompiledProgram
+from bptrain.tape.compiled import CompiledProgram, failure
 
 Bptrain = Callable[..., Result]
 LOOPS = [n for n in NETWORKS if any(each in n for each in ("rnn", "lstm", "gru"))]
@@ -122,3 +122,9 @@ def test_compiled_code_that_is_wrong_is_not_used(
     (program,) = step._programs.values()
     assert isinstance(program, CompiledProgram) is is_used
     assert len(step.not_compiled) == (not is_used)
+
+
+def test_the_cause_of_the_compilers_failure_is_named() -> None:
+    error = RuntimeError("backend='inductor' raised:\nValueError: no view\n\nWhile executing ...")
+    assert str(failure(error)) == "torch.compile fails: ValueError: no view"
+    assert str(failure(RuntimeError())) == "torch.compile fails: RuntimeError"

@@ -1,6 +1,7 @@
 """torch.func and torch.autograd.gradcheck: upstream gradients that are batched, or not there."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from every_case import drawn, is_later, kernels_of
 from torch import Tensor
 
 from bptrain import nn, ops
-from bptrain.ops.kernels import use_kernels
+from bptrain.ops.kernels import Kernels, use_kernels
 from bptrain.verify.named_tensors import Tensors
 from bptrain.verify.parity import differentiable
 
@@ -99,6 +100,57 @@ def test_gradients_of_each_sample() -> None:
         alone = torch.autograd.grad(loss(parameters, x[n], t[n]), list(parameters.values()))
         for name, gradient in zip(parameters, alone, strict=True):
             torch.testing.assert_close(each[name][n], gradient)
+
+
+OF_IMAGES = [
+    nn.BatchNorm2d(4, track_running_stats=False),
+    nn.BatchNorm2d(4).eval(),
+    nn.GroupNorm(2, 4),
+    nn.InstanceNorm2d(4, affine=True),
+    nn.LayerNorm((4, 6, 6)),
+    nn.RMSNorm((4, 6, 6)),
+    nn.MaxPool2d(2),
+    nn.AvgPool2d(2),
+    nn.AdaptiveAvgPool2d(2),
+    nn.AdaptiveMaxPool2d(2),
+    nn.ZeroPad2d(1),
+    *(nn.Conv2d(4, 4, 3, padding=1, padding_mode=each) for each in ("zeros", "circular")),
+    nn.ConvTranspose2d(4, 3, 2),
+]
+
+
+@pytest.mark.parametrize("kernels", ["fused", "formula"])
+@pytest.mark.parametrize("layer", OF_IMAGES, ids=str)
+def test_gradients_of_each_batch_of_images_whose_channels_come_last(
+    layer: torch.nn.Module, kernels: Kernels
+) -> None:
+    torch.manual_seed(0)
+    layer = layer.double()
+    x = torch.randn(3, 2, 6, 6, 4, dtype=torch.float64).movedim(-1, 2)
+    parameters = dict(layer.named_parameters())
+
+    def run(parameters: Tensors, x: Tensor) -> Tensor:
+        return torch.func.functional_call(layer, parameters, (x,))
+
+    t = torch.randn(3, *run(parameters, x[0]).shape, dtype=torch.float64)
+
+    def loss(parameters: Tensors, x: Tensor, t: Tensor) -> Tensor:
+        return (run(parameters, x) * t).sum()
+
+    gradients = torch.func.grad(loss, argnums=(0, 1))
+    with use_kernels(kernels):
+        of_parameters, of_x = torch.func.vmap(gradients, in_dims=(None, 0, 0))(parameters, x, t)
+        for n in range(3):
+            expected, of_images = gradients(parameters, x[n], t[n])
+            torch.testing.assert_close(of_x[n], of_images)
+            torch.testing.assert_close({k: v[n] for k, v in of_parameters.items()}, expected)
+        jacobian = torch.func.jacrev(partial(run, parameters))(x[0])
+        x_0 = x[0].clone().requires_grad_()
+        rows = [
+            torch.autograd.grad(y, x_0, retain_graph=True)[0]
+            for y in run(parameters, x_0).flatten()[:3]
+        ]
+    torch.testing.assert_close(jacobian.flatten(0, -5)[:3], torch.stack(rows))
 
 
 def test_a_hessian_is_a_jacobian_of_a_jacobian() -> None:
