@@ -13,12 +13,13 @@ after 0.2 s, not 10: the most that a table of a million rows takes falls by 0.1 
 def main() -> None:
     """Run the command line; a Ctrl-C while it is being imported ends it without a traceback."""
     os.environ.setdefault("_RJEM_MALLOC_CONF", POLARS_MEMORY)
-    gc.disable()  # as commands/importing.py says, which is imported by this
+    gc.disable()  # and freeze, as commands/importing.py says, which is imported by this
     try:
         from bptrain.cli import main as run
     except KeyboardInterrupt:
         os.write(2, STOPPED)
         os._exit(128 + signal.SIGINT)
+    gc.freeze()
     gc.enable()
     run()
 
