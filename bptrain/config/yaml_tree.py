@@ -191,7 +191,7 @@ def resolve(text: str) -> Scalar:
 
 
 class _StopError(Exception):
-    """Reading cannot go on: what follows has no known meaning, or would cost too much."""
+    """Reading cannot continue: what follows has no known meaning, or would cost too much."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem.given)

@@ -107,8 +107,8 @@ class TrainConfig(StrictConfig):
         description="whether the processes of a job (torchrun) share one model's weights, for "
         "models larger than one device: each holds its part of every weight, gradient, optimizer "
         "state and average, and a block of layers is gathered when it computes. By autograd; it "
-        "sends 1.5 times as many bytes as without. Checkpoints are the same, and a run may go on "
-        "with or without it. In a single process nothing is divided",
+        "sends 1.5 times as many bytes as without. Checkpoints are the same, and a run may "
+        "continue with or without it. In a single process nothing is divided",
     )
     process_timeout_s: float = Field(
         default=15.0,

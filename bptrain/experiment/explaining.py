@@ -1,7 +1,7 @@
 """Explained steps of an experiment: on one sample, from the weights at chosen times of training.
 
 Training itself is the run's own, on its batches. An explained step is taken by a copy of the model
-and the update, on a batch of the chosen sample: the training goes on as if it had not been.
+and the update, on a batch of the chosen sample: training continues as if it had not been.
 """
 
 from collections.abc import Iterator, Sequence

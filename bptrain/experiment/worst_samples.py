@@ -22,7 +22,7 @@ LONGEST_CELL = 600  # characters
 
 
 class Watch:
-    """Finds the worst samples of an evaluation, which goes on if they cannot be found.
+    """Finds the worst samples of an evaluation, which continues if they cannot be found.
 
     worst  None before the first batch
     error  what went wrong, None for nothing

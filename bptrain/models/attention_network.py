@@ -117,7 +117,7 @@ class TransformerEachStep(Transformer):
 class TransformerLanguageModel(Transformer):
     """Predicts the next token at every step of a text, from the steps before it.
 
-    In training each window is a text of its own. In evaluation a text goes on from call to call:
+    In training each window is a text of its own. In evaluation a text continues from call to call:
     keys and values of the tokens in view are kept (`view`). When the context is full, its last half
     is read again as the beginning of the view, so that each prediction has half a context of tokens
     before it at least, and no step is beyond those of training.

@@ -1,7 +1,7 @@
 """What a transformer remembers of a text while it writes: keys and values of the steps so far.
 
 A step's keys and values depend on the steps before it alone, so that they stay what they are when
-the text goes on: the next token needs its own query, key and value, and no other step again.
+the text continues: the next token needs its own query, key and value, and no other step again.
 """
 
 import torch

@@ -22,7 +22,7 @@ class Angles:
     def __call__(self, batch: Batch) -> dict[str, Tensor]:
         """Return the angles in degrees by tag, on the device, at the present weights.
 
-        NaN where one of the two is zero or not finite. Training goes on as if nothing had run.
+        NaN where one of the two is zero or not finite. Training continues as if nothing had run.
         """
         with self.precision.computing():
             found = self.step.compared(batch.inputs, batch.targets, self.precision.scaled)

@@ -1,4 +1,4 @@
-"""The loss and the gradients of a step, added over the processes while the backward pass goes on.
+"""The loss and the gradients of a step, added over the processes while the backward pass runs.
 
 The gradients are divided into buckets, in the order in which a backward pass completes them. The
 sum of a bucket over the processes starts as soon as its last gradient is complete, and runs while

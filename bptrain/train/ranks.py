@@ -44,7 +44,7 @@ class Ranks:
         return slice(first, first + each + (self.rank < left))
 
     def seed(self, seed: int, step: int) -> None:
-        """Seed the generators for a step; those of a single process go on."""
+        """Seed the generators for a step; those of a single process stay as they are."""
 
     def sums(self, parameters: Sequence[nn.Parameter], bucket_bytes: float) -> StepSums:
         """Return what adds the loss and the gradients of each step over the ranks."""

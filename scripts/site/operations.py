@@ -128,7 +128,7 @@ def _backward(lines: list[str]) -> Iterator[str]:
 def joined(lines: Iterable[str]) -> list[str]:
     """Return the lines of a section, a sentence that is broken over several of them as one.
 
-    It goes on in a line without columns, which begins with a word or where the line before is full.
+    It continues in a line without columns, which begins with a word or where that before is full.
     """
     found: list[str] = []
     before = ""

@@ -1,4 +1,4 @@
-"""An explained step: its numbers are autograd's, its chain is the gradient, training goes on."""
+"""An explained step: its numbers are autograd's, its chain is the gradient, training continues."""
 
 from collections.abc import Sequence
 from copy import deepcopy

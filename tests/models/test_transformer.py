@@ -1,4 +1,4 @@
-"""Transformers: every task, different lengths, positions, and texts that go on."""
+"""Transformers: every task, different lengths, positions, and texts that continue."""
 
 from dataclasses import replace
 from typing import Any

@@ -225,10 +225,10 @@ def test_weights_that_are_cast_have_none() -> None:
 
 def test_the_noise_scale_is_that_of_gradients_whose_noise_is_known() -> None:
     torch.manual_seed(0)
-    mean, deviation, size = torch.full((50,), 0.2), 0.5, 8
+    mean, std, size = torch.full((50,), 0.2), 0.5, 8
     average = None
     for _ in range(2000):
-        gradients = mean + deviation * torch.randn(size, 50)
+        gradients = mean + std * torch.randn(size, 50)
         now = moments(gradients.norm(dim=1), gradients.mean(0).norm(), size)
         average = now if average is None else average + now
     assert average is not None

@@ -214,7 +214,7 @@ def words(text: list[int], space: int) -> list[str]:
     return "".join(" " if symbol == space else str(symbol) for symbol in text).split()
 
 
-def test_edit_distances_are_the_textbooks_in_symbols_and_in_words() -> None:
+def test_edit_distances_are_the_textbooks_in_symbols_and_texts() -> None:
     random.seed(0)
     ones, others = (
         [[random.randint(1, 4) for _ in range(random.randint(0, most))] for _ in range(200)]
@@ -224,13 +224,13 @@ def test_edit_distances_are_the_textbooks_in_symbols_and_in_words() -> None:
     expected = [distance(a, b) for a, b in zip(ones, others, strict=True)]
     assert edit_distances(*first, *second).tolist() == expected
 
-    in_words = [words_of(*texts, 1) for texts in (first, second)]
-    assert in_words[0][1].tolist() == [len(words(text, 1)) for text in ones]
+    as_words = [words_of(*texts, 1) for texts in (first, second)]
+    assert as_words[0][1].tolist() == [len(words(text, 1)) for text in ones]
     expected = [
         distance(words(a, 1), words(b, 1))  # type: ignore[arg-type]
         for a, b in zip(ones, others, strict=True)
     ]
-    assert edit_distances(*in_words[0], *in_words[1]).tolist() == expected
+    assert edit_distances(*as_words[0], *as_words[1]).tolist() == expected
 
 
 def frames(best: list[list[int]], symbols: int) -> Tensor:

@@ -131,7 +131,7 @@ class ImageFilesConfig(ImagesConfig):
             (*listing.notes, *bad_files.left_out(bad, files)),
         )
 
-    def judged(self, images: FileList, path: Path, prepared: Mapping[str, Any]) -> Split:
+    def labelled_files(self, images: FileList, path: Path, prepared: Mapping[str, Any]) -> Split:
         """Return labelled images below a folder as a run's samples, none of them bad."""
         found = self.scan(images, path, self.shape_as(prepared), len(images.files))
         bad_files.refuse(str(path), found.bad, way_out="")

@@ -37,4 +37,4 @@ class ImageFolderConfig(ImageFilesConfig):
     def labelled(self, path: Path, problem: Problem, prepared: Mapping[str, Any]) -> Split:
         """Return the images of another folder with a subfolder for each class, none of them bad."""
         _, images = list_classes(path, problem.names, IMAGE)
-        return self.judged(images, path, prepared)
+        return self.labelled_files(images, path, prepared)

@@ -120,7 +120,9 @@ class ImageTableConfig(ImageFilesConfig, TableReadingConfig):
         task = cast("TableTask", problem.task)
         target = Target(task, columns.targets, problem.names, tuple(prepared["units"]))
         targets_of_rows = target.of(table.select(named.rows))
-        split = self.judged(FileList(tuple(named.paths), targets_of_rows), index.folder, prepared)
+        split = self.labelled_files(
+            FileList(tuple(named.paths), targets_of_rows), index.folder, prepared
+        )
         if task == "classification":
             return split
         return with_targets(split, in_unit(split.targets, problem.center, problem.spread))

@@ -114,10 +114,10 @@ def not_numbers(
 ) -> BadCells:
     """Return the cells of a column of numbers that are none, with the key that may help."""
     rows = wrong.arg_true()
-    return judged_as_numbers(table.format, name, rows, cells.gather(rows), unit)
+    return explained_as_numbers(table.format, name, rows, cells.gather(rows), unit)
 
 
-def judged_as_numbers(
+def explained_as_numbers(
     form: CellFormat, name: str, rows: "pl.Series", bad: "pl.Series", unit: str = ""
 ) -> BadCells:
     """Return cells that are no numbers, with the key that may help; `rows` are theirs."""

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from bptrain.data.notes import listed as named
 from bptrain.data.tables import bad_cells
-from bptrain.data.tables.bad_cells import BadCells, judged_as_numbers, not_numbers
+from bptrain.data.tables.bad_cells import BadCells, explained_as_numbers, not_numbers
 from bptrain.data.tables.categories import categories_of
 from bptrain.data.tables.cell_format import DAY_US, CellFormat, moments
 from bptrain.data.tables.table import Table, listed
@@ -67,9 +67,9 @@ class Numeric:
         rows = table.format.numbers(cells, self.unit)[1].arg_true()
         return rows, cells.gather(rows)
 
-    def judged(self, form: CellFormat, rows: "pl.Series", cells: "pl.Series") -> BadCells:
+    def explained(self, form: CellFormat, rows: "pl.Series", cells: "pl.Series") -> BadCells:
         """Return bad cells with what is wrong with them."""
-        return judged_as_numbers(form, self.name, rows, cells, self.unit)
+        return explained_as_numbers(form, self.name, rows, cells, self.unit)
 
     def decode(self, inputs: Sequence[float]) -> str:
         """Return the cell of a row's inputs [width], "" for a missing one."""
@@ -118,9 +118,9 @@ class Dated:
         bad = dates_and_bad_cells(table, self.name, self.form)[1]
         return bad.rows, bad.cells
 
-    def judged(self, _form: CellFormat, rows: "pl.Series", cells: "pl.Series") -> BadCells:
+    def explained(self, _form: CellFormat, rows: "pl.Series", cells: "pl.Series") -> BadCells:
         """Return bad cells with what is wrong with them."""
-        return judged_as_dates(self.name, self.form, rows, cells)
+        return explained_as_dates(self.name, self.form, rows, cells)
 
     def decode(self, inputs: Sequence[float]) -> str:
         """Return the cell of a row's inputs [width] as ISO 8601, "" for a missing one."""
@@ -189,10 +189,12 @@ def dates_and_bad_cells(table: Table, name: str, form: str | None) -> "tuple[pl.
     missing = table.format.is_missing(cells)
     found = moments(cells.set(missing, None), form)
     rows = (found.is_null() & ~missing).arg_true()
-    return found, judged_as_dates(name, form, rows, cells.gather(rows))
+    return found, explained_as_dates(name, form, rows, cells.gather(rows))
 
 
-def judged_as_dates(name: str, form: str | None, rows: "pl.Series", cells: "pl.Series") -> BadCells:
+def explained_as_dates(
+    name: str, form: str | None, rows: "pl.Series", cells: "pl.Series"
+) -> BadCells:
     """Return cells that are no dates, with the key that may help; `rows` are theirs."""
     expected = "ISO 8601, such as 2024-02-29" if form is None else form
     hint = f"correct the cell, or data.dates: {{{name}: FORM}} with its form"

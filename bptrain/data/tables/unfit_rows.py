@@ -22,7 +22,7 @@ from bptrain.errors import DataError
 if TYPE_CHECKING:
     import polars as pl
 
-KEPT = 1_000  # bad cells of a column: what is wrong with them is judged by these
+KEPT = 1_000  # bad cells of a column: which are explained
 
 
 class UnfitRows:
@@ -61,9 +61,9 @@ class UnfitRows:
         bad = [each for each in self._bad.values() if each.count]
         if bad:
             places = {row: place for each in bad for row, place in each.places.items()}
-            judged = [each.judged() for each in bad]
+            explained = [each.explained() for each in bad]
             total = sum(each.count for each in bad)
-            yield bad_cells.error_of(_Rows(self.path, places), judged, total)
+            yield bad_cells.error_of(_Rows(self.path, places), explained, total)
 
     def _note_missing(self, name: str, found: MissingCells) -> None:
         before = self._missing.get(name)
@@ -92,11 +92,11 @@ class _FirstCells:
         self.cells += cells[:room].cast(pl.String).to_list()
         self.places |= {table.number(row): table.place(row) for row in rows[:room]}
 
-    def judged(self) -> BadCells:
+    def explained(self) -> BadCells:
         """Return the first cells with what is wrong with them."""
         import polars as pl
 
-        return self.column.judged(self.form, pl.Series(list(self.places)), pl.Series(self.cells))
+        return self.column.explained(self.form, pl.Series(list(self.places)), pl.Series(self.cells))
 
 
 class _Rows(NamedTuple):
