@@ -112,11 +112,13 @@ def try_refusals(whole: Run, reference: Path, tally: Tally, number: int, step: i
     saved = 0 if resumed else names.index("rename run/checkpoints/.unfinished-step-000000") + 1
     # the report comes last: without it or the baselines the run is finished all the same
     report = names.index("open run/.unfinished-report.html")
+    of_baselines = {at for at, name in enumerate(names) if BASELINES in name}
+    of_baselines.add(max(of_baselines) + 1)  # the folder is synced
     found, kind = [], f"{errno.errorcode[number]} at an operation on a file{', resumed' * resumed}"
     for at, lasting in [(at, lasts) for at in range(len(names)) for lasts in (False, True)][::step]:
         run = fresh(whole.launcher, whole.folder.parent, f"{at}-{lasting}", whole.kind, SHORT)
         shutil.copytree(copy, run.folder, dirs_exist_ok=True)
-        may_fail = operations[at][0] in MAY_FAIL or at >= report or BASELINES in names[at]
+        may_fail = operations[at][0] in MAY_FAIL or at >= report or at in of_baselines
         wrong = problem_when_refused(run, reference, may_fail, at >= saved, at, number, lasting)
         description = f"{names[at]}, number {at}{', and on' * lasting}: {wrong}"
         tally(kind, description * bool(wrong))
