@@ -28,6 +28,13 @@ def _logits(
     return arguments
 
 
+def _of_tokens(draw: Inputs) -> Tensors:
+    """Draw logits [N, K, T] that lie in memory as [N, T, K], as a linear layer leaves them."""
+    drawn = _logits(2, 5, 3, ignored=-100)(draw)
+    in_memory = drawn["input"].transpose(1, 2).contiguous()
+    return drawn | {"input": in_memory.transpose(1, 2)}
+
+
 def _all_ignored(draw: Inputs) -> Tensors:
     return {"input": draw.normal(4, 5), "target": torch.full((4,), -100, device=draw.device)}
 
@@ -144,6 +151,8 @@ OPS = [
         reduction="none",
         label_smoothing=0.1,
     ),
+    _cross_entropy("tokens", "classes last in memory", _of_tokens),
+    _cross_entropy("tokens, smoothing", "each class's part too", _of_tokens, label_smoothing=0.2),
     _cross_entropy("unbatched", "one sample without a batch axis", _logits(5)),
     _cross_entropy("unbatched, none", "its loss is a scalar", _logits(5), reduction="none"),
     _cross_entropy("one class", "p = 1: loss and gradient are 0", _logits(4, 1)),
