@@ -23,6 +23,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from bptrain.ops.memory_order import set_zero
 from bptrain.ops.operation import operation
 from bptrain.ops.precision import float32_loss
 from bptrain.ops.reduction import (
@@ -89,7 +90,7 @@ def _loss(
         log_p = log_p * (1 + (q - 1) * t)
     losses = torch.addcmul(x, x, t, value=-1).sub_(log_p)
     if q is not None:
-        losses.masked_fill_(_without_weight(t, q), 0)
+        set_zero(losses, _without_weight(t, q))
     return reduced(weighted(losses, w), reduction, losses.numel())
 
 
@@ -135,7 +136,7 @@ def _gradients(
         slope = overwritable(p).sub_(t) if q is None else p * (1 + (q - 1) * t) - q * t
         grad_x = weighted(own_product(slope, grad_losses), w)
         if q is not None:
-            grad_x.masked_fill_(_without_weight(t, q), 0)
+            set_zero(grad_x, _without_weight(t, q))
     if needs.t:
         (wide,) = widened(x)
         slope = -wide if q is None else (1 - q) * log_sigmoid(wide) - wide

@@ -40,7 +40,7 @@ from bptrain.ops.cross_entropy_of_rows import (
     gradient_of_rows,
     loss_of_rows,
 )
-from bptrain.ops.memory_order import memory_order
+from bptrain.ops.memory_order import memory_order, set_zero
 from bptrain.ops.operation import operation
 from bptrain.ops.precision import float32_loss
 from bptrain.ops.reduction import (
@@ -130,7 +130,7 @@ def _gradient(softmax: Callable[[Tensor], Tensor], grad_loss: Tensor, saved: Sav
 
     # likewise p, which is NaN where a logit is infinite or NaN
     p = softmax(x)
-    grad_x = weighted(p, C) if is_transformed() else p.mul_(C).masked_fill_(C == 0, 0)
+    grad_x = weighted(p, C) if is_transformed() else set_zero(p.mul_(C), C == 0)
     if index is not None:
         order = memory_order(grad_x)
         index, c_true = index.permute(order), c_true.permute(order)

@@ -13,3 +13,10 @@ from torch import Tensor
 def memory_order(x: Tensor) -> list[int]:
     """Return the axes of a dense tensor, the one of the longest stride first."""
     return sorted(range(x.dim()), key=x.stride, reverse=True)
+
+
+def set_zero(x: Tensor, mask: Tensor) -> Tensor:
+    """Write 0 into x where `mask`, of x's shape or broadcast to it, is true; return x."""
+    order = memory_order(x)
+    x.permute(order).masked_fill_(mask.expand(x.shape).permute(order), 0)
+    return x

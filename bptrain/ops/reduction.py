@@ -15,6 +15,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from bptrain.ops.memory_order import set_zero
 from bptrain.ops.second_derivatives import is_transformed
 
 Reduction = Literal["none", "mean", "sum"]
@@ -50,7 +51,7 @@ def weighted(values: Tensor, w: Tensor | None) -> Tensor:
         return values
     if is_transformed():  # the derivative by w is the value, also where w is 0
         return torch.where((w == 0) & ~values.isfinite(), 0, values) * w
-    return (values * w).masked_fill_(w == 0, 0)
+    return set_zero(values * w, w == 0)
 
 
 def with_more(gradient: Tensor | None, more: Tensor | None) -> Tensor | None:

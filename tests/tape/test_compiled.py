@@ -124,6 +124,39 @@ def test_compiled_code_that_is_wrong_is_not_used(
     assert len(step.not_compiled) == (not is_used)
 
 
+OF_TOKENS: dict[str, tuple[nn.Module, Tensor]] = {
+    "classes": (nn.CrossEntropyLoss(label_smoothing=0.1), torch.tensor([[1, 0, -100], [6, 2, 2]])),
+    "probabilities": (nn.CrossEntropyLoss(), torch.full((2, 7, 3), 1 / 7)),
+    "labels": (nn.BCEWithLogitsLoss(pos_weight=torch.ones(7, 1)), torch.zeros(2, 7, 3)),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("targets", OF_TOKENS)
+def test_the_formula_of_a_loss_is_compiled_whose_classes_lie_last_in_memory(targets: str) -> None:
+    class Tokens(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.output = nn.Linear(5, 7)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.output(x).transpose(1, 2)
+
+    loss, t = OF_TOKENS[targets]
+    torch.manual_seed(0)
+    model, x = Tokens(), torch.randn(2, 3, 5)
+    step, autograd = Step(model, loss, compiles=True), Autograd(deepcopy(model), loss)
+    with use_kernels("formula"):
+        for engine in (step, autograd):
+            run = engine.begin((x,), (t,))
+            run.forward()
+            run.loss()
+            run.backward(lambda loss: loss)
+    assert (step.reasons, step.not_compiled) == ([], [])
+    for ours, theirs in zip(model.parameters(), autograd.model.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad)
+
+
 def test_the_cause_of_the_compilers_failure_is_named() -> None:
     error = RuntimeError("backend='inductor' raised:\nValueError: no view\n\nWhile executing ...")
     assert str(failure(error)) == "torch.compile fails: ValueError: no view"
