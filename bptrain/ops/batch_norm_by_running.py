@@ -46,7 +46,7 @@ class Saved(NamedTuple):
     m: Tensor | None  # [C]
     r: Tensor | None  # [C]
     k: Tensor | None  # w r [C]
-    channels_last: bool  # x
+    channels_last: bool  # in memory, of x
 
     @classmethod
     def of(cls, x: Tensor, w: Tensor | None, m: Tensor, r: Tensor, needs: Needs) -> "Saved":

@@ -59,18 +59,21 @@ def scan_back_by_kernels(
 
 def add_product(out: Tensor, a: Tensor, b: Tensor, onto: bool) -> None:
     """Write a b to `out`, or add it `onto` what is there; autocast may keep `out` wide."""
-    is_wide = out.dtype != a.dtype
-    if onto:
-        out.add_(a.mm(b)) if is_wide else out.addmm_(a, b)
-    elif is_wide:
-        out.copy_(a.mm(b))
-    else:
+    if not onto:
         write_product(out, a, b)
+    elif out.dtype == a.dtype:
+        out.addmm_(a, b)
+    else:
+        out.add_(a.mm(b))
 
 
 def write_product(out: Tensor, a: Tensor, b: Tensor) -> None:
-    """Write a b to `out`, whatever is there."""
-    if is_traced():  # compiled code for one row multiplies what is there by beta: 0 NaN is NaN
+    """Write a b to `out`, whatever is there; autocast may keep `out` wide.
+
+    Symptom: NaN from a compiled cell of one row. Cause: the compiler's code multiplies what is
+    there by beta, and 0 NaN is NaN. Remedy: a product that is copied, which the compiler fuses.
+    """
+    if out.dtype != a.dtype or is_traced():
         out.copy_(a.mm(b))
     else:
         out.addmm_(a, b, beta=0)

@@ -38,7 +38,7 @@ class Saved(NamedTuple):
 
     pad: Sequence[int]
     mode: Mode
-    channels_last: bool  # x
+    channels_last: bool  # in memory, of x
 
 
 def forward(x: Tensor, pad: Sequence[int], mode: Mode, value: float) -> tuple[Tensor, Saved]:

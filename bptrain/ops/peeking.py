@@ -10,8 +10,8 @@ def may_peek(x: Tensor) -> bool:
     On a GPU the host would wait; in a graph that is traced, now or for a compiler, the answer would
     hold for every later call.
     """
-    is_traced_now = torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0
-    return x.device.type == "cpu" and not is_traced_now
+    is_recorded = torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0
+    return x.device.type == "cpu" and not is_recorded
 
 
 def is_traced() -> bool:

@@ -49,7 +49,7 @@ class Saved(NamedTuple):
     w: Tensor | None  # [*shape]
     r: Tensor  # [N, 1], in float32 for 16-bit x
     shape: tuple[int, ...]  # of w
-    channels_last: bool  # x
+    channels_last: bool  # in memory, of x
     eps: float
 
 

@@ -113,7 +113,8 @@ def try_refusals(whole: Run, reference: Path, tally: Tally, number: int, step: i
     # the report comes last: without it or the baselines the run is finished all the same
     report = names.index("open run/.unfinished-report.html")
     of_baselines = {at for at, name in enumerate(names) if BASELINES in name}
-    of_baselines.add(max(of_baselines) + 1)  # the folder is synced
+    of_baselines.add(max(of_baselines) + 1)
+    assert names[max(of_baselines)] == "fsync run"  # of the folder, which has their name
     found, kind = [], f"{errno.errorcode[number]} at an operation on a file{', resumed' * resumed}"
     for at, lasting in [(at, lasts) for at in range(len(names)) for lasts in (False, True)][::step]:
         run = fresh(whole.launcher, whole.folder.parent, f"{at}-{lasting}", whole.kind, SHORT)

@@ -5,11 +5,13 @@ from collections import Counter
 import pytest
 import torch
 from torch import Tensor
+from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from bptrain.ops import gru, lstm, rnn_tanh
 from bptrain.ops.bptt import backward, forward, fused_or_formula_backward
 from bptrain.ops.bptt_fused import fused_forward
+from bptrain.ops.bptt_kernels import write_product
 from bptrain.ops.gru import GRU
 from bptrain.ops.kernels import use_kernels
 from bptrain.ops.lstm import LSTM
@@ -190,3 +192,17 @@ def test_the_rows_before_each_step_of_ragged_sequences_are_their_own() -> None:
     assert found[False][1].tolist() == [6, 5, 3]
     assert found[True][0] == [4, 5, 30, 6, 20, 10]
     assert found[True][1].tolist() == [1, 2, 3]
+
+
+def test_a_product_is_written_over_nan_and_traced_without_what_is_there() -> None:
+    a, b = torch.ones(1, 3), torch.ones(3, 2)
+
+    def written(a: Tensor, b: Tensor) -> Tensor:
+        out = a.new_full((1, 2), torch.nan)
+        write_product(out, a, b)
+        return out
+
+    torch.testing.assert_close(written(a, b), torch.full((1, 2), 3.0))
+    targets = {str(node.target) for node in make_fx(written)(a, b).graph.nodes}
+    assert "aten.copy_.default" in targets  # not addmm_: compiled code multiplies a NaN by beta = 0
+    assert not any("addmm" in each for each in targets)

@@ -22,7 +22,7 @@ from bptrain.errors import DataError
 if TYPE_CHECKING:
     import polars as pl
 
-KEPT = 1_000  # bad cells of a column: which are explained
+KEPT = 1_000  # bad cells of a column that are explained
 
 
 class UnfitRows:
